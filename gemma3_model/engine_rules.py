@@ -1,0 +1,41 @@
+"""Decides which engine settings Gemma 3 needs, and sets or refuses them before anything loads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from vllm.model_executor.models.config import VerifyAndUpdateConfig
+from vllm.platforms import current_platform
+
+if TYPE_CHECKING:
+    from vllm.config import ModelConfig, VllmConfig
+
+
+class Gemma3EngineRules(VerifyAndUpdateConfig):
+    """vLLM's hook for an architecture: called while the engine's configuration is built."""
+
+    @staticmethod
+    def verify_and_update_model_config(model_config: ModelConfig) -> None:
+        """Refuse float16: Gemma 3's activations overflow it (huggingface/transformers#36822).
+
+        Raises:
+            ValueError: the engine was asked for float16.
+        """
+        if model_config.dtype == torch.float16:
+            raise ValueError(
+                "Gemma 3 overflows in float16 and would write nonsense; use bfloat16 or float32."
+            )
+
+    @staticmethod
+    def verify_and_update_config(vllm_config: VllmConfig) -> None:
+        """Keep the tokens of one picture in one step (see :mod:`gemma3_model.scheduling`).
+
+        vLLM sets ``disable_chunked_mm_input`` by itself on GPUs but not on CPUs (0.32).
+        """
+        if not vllm_config.model_config.is_multimodal_model:
+            return
+        scheduler = vllm_config.scheduler_config
+        scheduler.disable_chunked_mm_input = True
+        if current_platform.is_cpu() and scheduler.scheduler_cls is None:
+            scheduler.scheduler_cls = "gemma3_model.scheduling.WholePictureScheduler"

@@ -1,0 +1,127 @@
+"""Decides how tower, projector and decoder make one model behind vLLM's interfaces.
+
+Shape letters: N pictures, S pixels a side, K soft tokens, T tokens, D hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+from vllm.model_executor.models.interfaces import (
+    MultiModalEmbeddings,
+    SupportsLoRA,
+    SupportsMultiModal,
+    SupportsPP,
+)
+from vllm.model_executor.models.module_mapping import MultiModelKeys
+from vllm.model_executor.models.utils import maybe_prefix
+from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.sequence import IntermediateTensors
+
+from gemma3_model.processor import (
+    Gemma3DummyInputs,
+    Gemma3Processing,
+    Gemma3ProcessingInfo,
+    ImagePreprocessing,
+)
+from gemma3_model.projector import Gemma3Projector
+from gemma3_model.text import Gemma3ForCausalLM
+from gemma3_model.vision import PixelNormalisation, SiglipVisionTower
+from gemma3_model.weights import MULTIMODAL_WEIGHTS, PACKED_MODULES, load_weights
+
+if TYPE_CHECKING:
+    from transformers import Gemma3Config
+    from vllm.config import VllmConfig
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    Gemma3Processing, info=Gemma3ProcessingInfo, dummy_inputs=Gemma3DummyInputs
+)
+class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, SupportsLoRA):
+    """Gemma 3 with pictures (4B, 12B, 27B, and the bundled demonstration model)."""
+
+    packed_modules_mapping: ClassVar = PACKED_MODULES
+    hf_to_vllm_mapper: ClassVar = MULTIMODAL_WEIGHTS
+
+    mm_prefix_clamp_sliding_window: ClassVar = True
+    """Asks the runner to keep pictures wider than the window: our mask clamps each query."""
+
+    @classmethod
+    def get_placeholder_str(cls, modality: str, i: int) -> str | None:
+        """What stands for a picture in a prompt's text.
+
+        Raises:
+            ValueError: for anything but a picture.
+        """
+        if modality.startswith("image"):
+            return "<start_of_image>"
+        raise ValueError(f"Gemma 3 takes images, not {modality}.")
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__()
+        model_config = vllm_config.model_config
+        config: Gemma3Config = model_config.hf_config
+        self.config = config
+        self.quant_config = vllm_config.quant_config
+        self.configure_mm_token_handling(
+            vocab_size=config.text_config.vocab_size, mm_token_ids=[config.image_token_id]
+        )
+        with self._mark_tower_model(vllm_config, "image"):
+            self.normalise = PixelNormalisation(
+                **ImagePreprocessing.from_model_config(model_config).normalisation
+            )
+            self.vision_tower = SiglipVisionTower(
+                config.vision_config, self.quant_config, maybe_prefix(prefix, "vision_tower")
+            )
+            self.multi_modal_projector = Gemma3Projector(config)
+        with self._mark_language_model(vllm_config):
+            self.language_model = Gemma3ForCausalLM(
+                vllm_config=vllm_config.with_hf_config(
+                    config.text_config, architectures=["Gemma3ForCausalLM"]
+                ),
+                prefix=maybe_prefix(prefix, "language_model"),
+            )
+        self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
+
+    def embed_multimodal(
+        self, *, pixel_values: Tensor | None = None, **_: Any
+    ) -> MultiModalEmbeddings:
+        """[N, 3, S, S] uint8 pictures to N times [K, D] soft tokens, in the same order."""
+        if pixel_values is None:
+            return []
+        weight = self.vision_tower.post_layernorm.weight
+        features = self.vision_tower(self.normalise(pixel_values, weight.dtype))
+        return list(self.multi_modal_projector(features))
+
+    def forward(
+        self,
+        input_ids: Tensor | None,
+        positions: Tensor,
+        intermediate_tensors: IntermediateTensors | None = None,
+        inputs_embeds: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor | IntermediateTensors:
+        """[T] ids or [T, D] embeddings, soft tokens already among them, to [T, D]."""
+        if intermediate_tensors is not None:
+            inputs_embeds = None
+        return self.language_model(input_ids, positions, intermediate_tensors, inputs_embeds)
+
+    def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
+        """[T, D] hidden states, of the tokens that are sampled from, to [T, vocabulary]."""
+        return self.language_model.compute_logits(hidden_states)
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
+        """Load a checkpoint's tensors under any of the namings of :mod:`gemma3_model.weights`."""
+        return load_weights(
+            self, weights, MULTIMODAL_WEIGHTS, is_quantized=self.quant_config is not None
+        )
+
+    def get_mm_mapping(self) -> MultiModelKeys:
+        """Which of our modules is the decoder, the connector and the tower."""
+        return MultiModelKeys.from_string_field(
+            language_model="language_model",
+            connector="multi_modal_projector",
+            tower_model="vision_tower",
+        )

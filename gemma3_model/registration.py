@@ -1,0 +1,30 @@
+"""Decides which architectures are ours, and that vLLM's own settings suit them.
+
+Light: importing this module imports neither torch nor vLLM.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MODEL_CLASSES: Final = {
+    "Gemma3ForConditionalGeneration": "gemma3_model.model:Gemma3ForConditionalGeneration",
+    "Gemma3ForCausalLM": "gemma3_model.text:Gemma3ForCausalLM",
+}
+"""Architecture in a checkpoint's ``config.json`` -> ``module:class`` that runs it."""
+
+
+def register() -> None:
+    """Put our classes in the place of vLLM's for every architecture in :data:`MODEL_CLASSES`.
+
+    vLLM calls this once in each of its processes, and may call it again in the same one:
+    registering twice is harmless.
+    """
+    from vllm import ModelRegistry
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+
+    from gemma3_model.engine_rules import Gemma3EngineRules
+
+    for architecture, location in MODEL_CLASSES.items():
+        ModelRegistry.register_model(architecture, location)
+        MODELS_CONFIG_MAP[architecture] = Gemma3EngineRules

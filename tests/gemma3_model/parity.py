@@ -1,0 +1,145 @@
+"""The same prompts through our model inside vLLM and through transformers in float32."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+from vllm import LLM, SamplingParams
+from vllm.distributed import cleanup_dist_env_and_memory
+
+NUM_GENERATED = 8
+TOP = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    text: str
+    images: tuple[Image.Image, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Largest absolute difference of log-probabilities, in nats."""
+
+    prompt: float
+    generated: float
+
+    @property
+    def worst(self) -> float:
+        return max(self.prompt, self.generated)
+
+
+@contextmanager
+def engine(model: Path, **settings: Any) -> Iterator[LLM]:
+    """A vLLM engine in this process, gone when the block ends."""
+    llm = LLM(
+        str(model),
+        **{
+            "dtype": "float32",
+            "enforce_eager": True,
+            "max_model_len": 1024,
+            "block_size": 32,
+            "max_logprobs": TOP,
+            "enable_prefix_caching": False,
+            "disable_log_stats": True,
+            "worker_extension_cls": "gemma3_model.inspection.LoadedModel",
+            **settings,
+        },
+    )
+    try:
+        yield llm
+    finally:
+        llm.llm_engine.engine_core.shutdown()
+        del llm
+        cleanup_dist_env_and_memory()
+        gc.collect()
+
+
+class Reference:
+    """transformers' model and processor for a checkpoint."""
+
+    def __init__(self, model: Path, *, has_images: bool = True) -> None:
+        loader = AutoModelForImageTextToText if has_images else AutoModelForCausalLM
+        self.model = loader.from_pretrained(
+            model, dtype=torch.float32, attn_implementation="eager"
+        ).eval()
+        self.has_images = has_images
+        self.processor = AutoProcessor.from_pretrained(model)
+
+    def inputs(self, prompt: Prompt) -> dict[str, torch.Tensor]:
+        if not self.has_images:
+            tokenizer = self.processor.tokenizer
+            return dict(tokenizer(prompt.text, add_special_tokens=False, return_tensors="pt"))
+        return dict(
+            self.processor(
+                text=prompt.text,
+                images=list(prompt.images) or None,
+                add_special_tokens=False,
+                return_tensors="pt",
+            )
+        )
+
+    @torch.no_grad()
+    def logprobs(self, prompt: Prompt, generated: Sequence[int]) -> tuple[list[int], torch.Tensor]:
+        """The prompt's ids, and [tokens, vocabulary] log-probabilities of what follows each."""
+        inputs = self.inputs(prompt)
+        ids = inputs["input_ids"]
+        inputs["input_ids"] = torch.cat([ids, torch.tensor([list(generated)], dtype=ids.dtype)], 1)
+        inputs.pop("attention_mask", None)
+        if self.has_images:
+            image_token = self.model.config.image_token_id
+            inputs["token_type_ids"] = (inputs["input_ids"] == image_token).long()
+        logits = self.model(**inputs, use_cache=False).logits[0].float()
+        return ids[0].tolist(), logits.log_softmax(-1)
+
+
+def run(llm: LLM, prompts: Sequence[Prompt], *, prompt_logprobs: bool = True) -> list[Any]:
+    """Greedy generation of eight tokens each, all prompts at once."""
+    params = SamplingParams(
+        temperature=0,
+        max_tokens=NUM_GENERATED,
+        min_tokens=NUM_GENERATED,
+        ignore_eos=True,
+        logprobs=TOP,
+        prompt_logprobs=TOP if prompt_logprobs else None,
+    )
+    requests = [
+        {
+            # Ids, so that vLLM adds no second <bos>.
+            "prompt_token_ids": llm.get_tokenizer().encode(prompt.text, add_special_tokens=False),
+            **({"multi_modal_data": {"image": list(prompt.images)}} if prompt.images else {}),
+        }
+        for prompt in prompts
+    ]
+    return list(llm.generate(requests, params, use_tqdm=False))
+
+
+def _largest(expected: torch.Tensor, rows: Sequence[dict[int, Any] | None]) -> float:
+    worst = 0.0
+    for row_expected, row in zip(expected, rows, strict=True):
+        for token, logprob in (row or {}).items():
+            worst = max(worst, abs(float(row_expected[token]) - logprob.logprob))
+    return worst
+
+
+def difference(reference: Reference, prompt: Prompt, output: Any) -> Difference:
+    """Compare every position of the prompt and of what was generated; ids must be equal."""
+    generated = list(output.outputs[0].token_ids)
+    assert len(generated) == NUM_GENERATED
+    ids, expected = reference.logprobs(prompt, generated)
+    assert output.prompt_token_ids == ids, "our processor and transformers' disagree on the ids"
+    first = len(ids) - 1
+    return Difference(
+        prompt=_largest(expected[:first], output.prompt_logprobs[1:])
+        if output.prompt_logprobs
+        else 0.0,
+        generated=_largest(expected[first:-1], output.outputs[0].logprobs),
+    )

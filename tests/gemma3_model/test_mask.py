@@ -1,0 +1,119 @@
+"""The CPU mask, as literal matrices, and how a step is cut for it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gemma3_model.attention_cpu import Segment, _rows_by_distance, cut_segments
+from gemma3_model.scheduling import whole_pictures
+
+
+def matrix(drawing: str) -> torch.Tensor:
+    rows = [row.split() for row in drawing.strip().splitlines()]
+    return torch.tensor([[cell == "x" for cell in row] for row in rows])
+
+
+def seen(length: int, pictures: list[tuple[int, int]], window: int | None) -> torch.Tensor:
+    """What the kernel lets each token see, by its own rules, for the segments we cut."""
+    segments = cut_segments([length], [length], {0: pictures})
+    mask = torch.zeros(length, length, dtype=torch.bool)
+    for segment in segments:
+        for query in range(segment.start, segment.end):
+            for key in range(segment.end):
+                ahead = key > query
+                near = window is None or abs(query - key) < window
+                mask[query, key] = near and (segment.is_picture or not ahead)
+    if window is not None:
+        for distance, places in _rows_by_distance(segments, window).items():
+            for row, index in places:
+                end = segments[index].end
+                mask[row] = False
+                # A causal sequence of one query at the picture's end, its window widened.
+                mask[row, max(0, end - (window + distance)) : end] = True
+    return mask
+
+
+def test_global_layer() -> None:
+    assert torch.equal(
+        seen(7, [(1, 3), (4, 5)], None),
+        matrix(
+            """
+            x . . . . . .
+            x x x x . . .
+            x x x x . . .
+            x x x x . . .
+            x x x x x x .
+            x x x x x x .
+            x x x x x x x
+            """
+        ),
+    )
+
+
+def test_local_layer_with_a_picture_inside_the_window() -> None:
+    assert torch.equal(
+        seen(6, [(1, 3)], 3),
+        matrix(
+            """
+            x . . . . .
+            x x x x . .
+            x x x x . .
+            . x x x . .
+            . . x x x .
+            . . . x x x
+            """
+        ),
+    )
+
+
+def test_local_layer_with_a_picture_wider_than_the_window() -> None:
+    """Cut off behind only: ahead, a picture's tokens see it to its end."""
+    assert torch.equal(
+        seen(6, [(1, 4)], 2),
+        matrix(
+            """
+            x . . . . .
+            x x x x x .
+            . x x x x .
+            . . x x x .
+            . . . x x .
+            . . . . x x
+            """
+        ),
+    )
+
+
+def test_segments_of_a_step_in_the_middle_of_a_prompt() -> None:
+    """Request 0 goes on after 10 tokens, inside its first picture; request 1 only decodes."""
+    segments = cut_segments([8, 1], [18, 40], {0: [(8, 11), (14, 16)], 1: [(3, 7)]})
+    assert segments == [
+        Segment(request=0, start=10, end=12, is_picture=True),
+        Segment(request=0, start=12, end=14, is_picture=False),
+        Segment(request=0, start=14, end=17, is_picture=True),
+        Segment(request=0, start=17, end=18, is_picture=False),
+        Segment(request=1, start=39, end=40, is_picture=False),
+    ]
+
+
+def test_a_cut_picture_is_an_error_and_never_a_wrong_mask() -> None:
+    with pytest.raises(AssertionError, match="scheduler cut a picture"):
+        cut_segments([5], [5], {0: [(3, 8)]})
+
+
+@pytest.mark.parametrize(
+    ("computed", "new", "taken"),
+    [
+        (0, 5, 5),  # ends where the picture begins
+        (0, 6, 5),  # would take its first token alone
+        (0, 8, 5),
+        (0, 9, 9),  # takes it whole
+        (5, 3, 0),  # begins with it and has no room
+        (5, 4, 4),
+        (7, 1, 0),  # begins inside it, after a prefix-cache hit
+        (7, 2, 2),
+        (9, 30, 11),  # stops before the next
+    ],
+)
+def test_steps_end_between_pictures(computed: int, new: int, taken: int) -> None:
+    assert whole_pictures([(5, 8), (20, 50)], computed, new) == taken
