@@ -1,31 +1,18 @@
-"""Decides which engine settings Gemma 3 needs, and sets or refuses them before anything loads."""
+"""Decides which engine settings Gemma 3 needs, and sets them before anything loads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.platforms import current_platform
 
 if TYPE_CHECKING:
-    from vllm.config import ModelConfig, VllmConfig
+    from vllm.config import VllmConfig
 
 
 class Gemma3EngineRules(VerifyAndUpdateConfig):
     """vLLM's hook for an architecture: called while the engine's configuration is built."""
-
-    @staticmethod
-    def verify_and_update_model_config(model_config: ModelConfig) -> None:
-        """Refuse float16: Gemma 3's activations overflow it (huggingface/transformers#36822).
-
-        Raises:
-            ValueError: the engine was asked for float16.
-        """
-        if model_config.dtype == torch.float16:
-            raise ValueError(
-                "Gemma 3 overflows in float16 and would write nonsense; use bfloat16 or float32."
-            )
 
     @staticmethod
     def verify_and_update_config(vllm_config: VllmConfig) -> None:

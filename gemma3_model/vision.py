@@ -35,7 +35,8 @@ class PixelNormalisation(nn.Module):
 
     def __init__(self, *, rescale_factor: float, mean: list[float], std: list[float]) -> None:
         super().__init__()
-        mean_3, std_3 = torch.tensor(mean).float(), torch.tensor(std).float()
+        # Not torch's default dtype, which is the model's while it is built.
+        mean_3, std_3 = (torch.tensor(values, dtype=torch.float32) for values in (mean, std))
         scale = (rescale_factor / std_3).view(1, 3, 1, 1)
         offset = (-mean_3 / std_3).view(1, 3, 1, 1)
         self.register_buffer("scale", scale, persistent=False)
