@@ -28,7 +28,7 @@ check: $(READY) ## Lint, formatting and types
 	@$(BIN)/mypy
 
 bench: $(READY) ## Measure throughput on this machine
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/gemma3-batch bench
 
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .

@@ -1,0 +1,54 @@
+"""What the name after `--model` means: a folder, or `demo`, the model that comes with the package.
+
+Whether a folder holds a model that can run is checked by the pipeline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.config import Dtype
+
+DEMO = "demo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model and how it is best asked.
+
+    Attributes:
+        path: The checkpoint's folder.
+        dtype: What to run it in, unless the user says otherwise.
+        caption_prompt: What to ask for a caption, unless the user says otherwise.
+    """
+
+    path: str
+    dtype: Dtype
+    caption_prompt: str
+
+
+def find_model(name: str) -> Model:
+    """The model of that name: `demo`, or a folder."""
+    if name == DEMO:
+        return _demo()
+    return Model(
+        path=name,
+        dtype="auto",
+        caption_prompt=(
+            "Describe this image in one sentence, naming its main subject, what it does and where. "
+            "Answer with the sentence only."
+        ),
+    )
+
+
+def _demo() -> Model:
+    from jobs.demo.phrases import CAPTION_PROMPT
+
+    return Model(
+        path=str(files("jobs.demo") / "checkpoint"),
+        dtype="float32",  # `auto` would run it in bfloat16, with fewer exact answers
+        caption_prompt=CAPTION_PROMPT,
+    )

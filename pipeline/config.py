@@ -1,0 +1,66 @@
+"""What a user may set, as frozen models that check it and name the field that is wrong.
+
+Only settings that are wired. What a job asks of the model (prompt, columns) is the task's; where
+values come from (command line, keyword arguments) is the caller's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class EngineConfig(_Config):
+    """The model and how one engine replica runs it."""
+
+    model: str = Field(min_length=1)
+    """Folder of the checkpoint, as Hugging Face lays it out."""
+    dtype: Dtype = "auto"
+    """`auto` runs float32 checkpoints in bfloat16, as vLLM does."""
+    max_model_len: PositiveInt = 8192
+    """Longest prompt with its answer, in tokens; a checkpoint's own limit, where lower, holds."""
+    max_num_seqs: PositiveInt = 64
+    """Requests one replica works on at once."""
+    max_images: PositiveInt = 1
+    """Most images in one request."""
+    tensor_parallel_size: PositiveInt = 1
+    """GPUs of one replica."""
+
+
+class RunConfig(_Config):
+    """One run: where rows come from, where they go, and how the work is spread."""
+
+    input: str = Field(min_length=1)
+    """A parquet file, a folder of parquet files, or a folder of pictures."""
+    output: str = Field(min_length=1)
+    """Folder for the parquet files; it must not exist or be empty."""
+    engine: EngineConfig
+    engine_replicas: PositiveInt | None = None
+    """Default: as many as the cluster's GPUs hold; one on a CPU."""
+    render_workers: PositiveInt | None = None
+    """Default: what the CPUs leave beside the engines, at most 16 for each engine."""
+    unit_rows: PositiveInt = 2000
+    """Rows of an output file; where row groups fit, they are kept whole."""
+    block_rows: PositiveInt = 32
+    """Rows that travel between the stages together."""
+    keep_images: bool = False
+    """Pass binary input columns, pictures among them, through to the output."""
+    max_image_bytes: PositiveInt = 100_000_000
+    """A larger file is not opened."""
+    max_image_pixels: PositiveInt = 100_000_000
+    """Width times height; a picture that declares more is not decoded."""
+
+
+def describe_fault(error: ValidationError) -> str:
+    """One line that names the first wrong field of a configuration and what is wrong with it."""
+    fault = error.errors()[0]
+    field = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    return f"{field}: {message} (got {fault['input']!r})"

@@ -1,0 +1,243 @@
+"""The boundary to the model: how a request is rendered, and how an engine answers it.
+
+Two protocols, `Renderer` on the CPU actors and `Engine` on the accelerator's, and vLLM behind both.
+vLLM and torch are imported only when one of its objects is made. Which model class runs is the
+plugin's (`gemma3_model`), what a request says is the task's.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.errors import RowError, one_line
+from pipeline.prompt import PromptEncoder
+from pipeline.record import Outcome
+from pipeline.task import Generation, Request, Sampling
+from pipeline.tether import Tether
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from PIL.Image import Image
+
+    from pipeline.config import EngineConfig
+
+LOADED_MODEL = "gemma3_model.inspection.LoadedModel"
+"""Worker extension that says which class the engine really loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An engine-ready request.
+
+    Attributes:
+        prompt: What the engine takes as it is: token ids, for images also pixels and placeholders.
+        prompt_tokens: Tokens in it, soft tokens of images counted.
+        sampling: As requested.
+    """
+
+    prompt: Any
+    prompt_tokens: int
+    sampling: Sampling
+
+
+class Renderer(Protocol):
+    """Turns requests into engine-ready ones, in a process that holds no engine."""
+
+    def render(self, request: Request, images: Sequence[Image]) -> Rendered:
+        """Render one request with its decoded images. Raises RowError for this row alone."""
+        ...
+
+
+class Engine(Protocol):
+    """One running model."""
+
+    @property
+    def model_class(self) -> str:
+        """Module and name of the model class that was loaded."""
+        ...
+
+    async def generate(self, rendered: Rendered, key: str) -> Generation:
+        """Answer one request; many run at once.
+
+        Args:
+            rendered: The request.
+            key: Unique among those in flight, and the seed of a sampled answer.
+
+        Raises:
+            RowError: This request failed, and the engine goes on.
+            RuntimeError: The engine is dead.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the engine and its processes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a run renders and generates with; both parts are made in the actors that use them."""
+
+    renderer: Callable[[EngineConfig], Renderer]
+    engine: Callable[[EngineConfig], Engine]
+
+
+class VllmRenderer:
+    """Tokenizes, and runs the model's own multimodal processor outside the engine."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        _prepare_process()
+        import torch
+        from transformers import AutoTokenizer
+        from vllm.multimodal import MULTIMODAL_REGISTRY
+
+        torch.set_num_threads(1)  # many renderers share a machine; each picture is small
+        self._max_images = config.max_images
+        model = _engine_args(config).create_model_config()
+        self._max_model_len = model.max_model_len
+        self._prompts = PromptEncoder(AutoTokenizer.from_pretrained(config.model))
+        self._processor: Any = None
+        if model.is_multimodal_model:
+            self._processor = MULTIMODAL_REGISTRY.create_processor(model)
+
+    def render(self, request: Request, images: Sequence[Image]) -> Rendered:
+        """Token ids for text; for images vLLM's `MultiModalInput`, with the pixels in it."""
+        ids = list(self._prompts.encode(request.prompt, request.system, len(images)))
+        prompt = self._with_images(ids, images) if images else _text_only(ids)
+        length = len(prompt["prompt_token_ids"])
+        # At least one position must be left to answer in.
+        if length >= self._max_model_len:
+            message = f"the prompt has {length} tokens, the model takes {self._max_model_len}"
+            raise RowError(Outcome.TOO_LONG, "render", message)
+        return Rendered(prompt, length, request.sampling)
+
+    def _with_images(self, ids: list[int], images: Sequence[Image]) -> Any:
+        from vllm.multimodal.processing import ProcessorInputs, TimingContext
+
+        if len(images) > self._max_images:
+            message = f"{len(images)} images in a request, the limit is {self._max_images}"
+            raise RowError(Outcome.TOO_LONG, "render", message)
+        items = self._processor.info.parse_mm_data({"image": list(images)})
+        inputs = ProcessorInputs(prompt=ids, mm_data_items=items)
+        return self._processor.apply(inputs, TimingContext())
+
+
+class VllmEngine:
+    """vLLM's `AsyncLLM` with our model in it."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Start the engine; returns when the weights are loaded (seconds to minutes)."""
+        _prepare_process()
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._engine = AsyncLLM.from_engine_args(_engine_args(config))
+        children = multiprocessing.active_children()
+        self._tether = Tether(child.pid for child in children if child.pid is not None)
+        self._model_class: str | None = None
+
+    @property
+    def model_class(self) -> str:
+        """As the engine's workers report it; known once something was generated."""
+        assert self._model_class is not None, "asked before the first request"
+        return self._model_class
+
+    async def generate(self, rendered: Rendered, key: str) -> Generation:
+        """See `Engine.generate`."""
+        if self._model_class is None:
+            (self._model_class, *_) = await self._engine.collective_rpc("loaded_model_class")
+        try:
+            return await self._answer(rendered, key)
+        except Exception as error:
+            if self._engine.errored:
+                raise RuntimeError(f"the engine died: {one_line(error)}") from error
+            cause = error.__cause__ or error
+            raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(cause)) from error
+
+    async def _answer(self, rendered: Rendered, key: str) -> Generation:
+        params = _sampling_params(rendered.sampling, key)
+        outputs = [out async for out in self._engine.generate(rendered.prompt, params, key)]
+        final = outputs[-1]  # and the only one, as FINAL_ONLY asks
+        answer = final.outputs[0]
+        if answer.finish_reason not in ("stop", "length"):
+            message = f"the engine ended the request ({answer.finish_reason})"
+            raise RowError(Outcome.ENGINE_ERROR, "generate", message)
+        return Generation(
+            text=answer.text,
+            prompt_tokens=len(final.prompt_token_ids),
+            output_tokens=len(answer.token_ids),
+            finish_reason=answer.finish_reason,
+        )
+
+    def close(self) -> None:
+        """Shut down explicitly: an engine core left to the exit handlers can hang for minutes.
+
+        One that is killed before it has ended its workers leaves shared memory behind, so it is
+        given time.
+        """
+        self._engine.shutdown(timeout=30)
+        self._tether.cut()
+
+
+VLLM = Backend(renderer=VllmRenderer, engine=VllmEngine)
+
+
+def _prepare_process() -> None:
+    """Settings vLLM reads from the environment, unless the user set them; then our plugin."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from vllm.plugins import load_general_plugins
+
+    load_general_plugins()
+
+
+_ENVIRONMENT = {
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",  # nothing about anyone's data leaves the machine
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; vLLM takes half the memory otherwise
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def _engine_args(config: EngineConfig) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+
+    return AsyncEngineArgs(
+        model=config.model,
+        dtype=config.dtype,
+        max_model_len=config.max_model_len,
+        max_num_seqs=config.max_num_seqs,
+        tensor_parallel_size=config.tensor_parallel_size,
+        limit_mm_per_prompt={"image": config.max_images},
+        enable_prefix_caching=True,
+        # Requests come rendered from other processes: nothing here could be found in a cache twice.
+        mm_processor_cache_gb=0,
+        # On a CPU compiling takes longer than it saves, and needs a C++ compiler.
+        enforce_eager=current_platform.is_cpu(),
+        worker_extension_cls=LOADED_MODEL,
+        disable_log_stats=True,
+    )
+
+
+def _text_only(ids: list[int]) -> Any:
+    from vllm.inputs import tokens_input
+
+    return tokens_input(ids)
+
+
+def _sampling_params(sampling: Sampling, key: str) -> Any:
+    import zlib
+
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        seed=zlib.crc32(key.encode()) if sampling.temperature > 0 else None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )

@@ -1,0 +1,76 @@
+"""How one run's actors share the machines: how many engines and renderers, and what each claims.
+
+Ray places by logical CPUs and GPUs, and waits silently for ones that will never be free (two actors
+of one CPU each hang on a machine of two, Ray 2.60). So the shares are made to fit here, before
+anything is placed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.config import RunConfig
+
+RENDERERS_PER_ENGINE = 16
+"""Default limit; `render_workers` may ask for more."""
+TASKS_AT_ONCE = 4
+"""Reading and parsing tasks that must have a place beside all actors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What to ask Ray for.
+
+    Attributes:
+        engines: Engine actors.
+        engine_gpus: GPUs of each; 0 on a CPU.
+        renderers: Render actors.
+        cpu_share: Logical CPUs of each actor and task.
+    """
+
+    engines: int
+    engine_gpus: int
+    renderers: int
+    cpu_share: float
+
+
+def place(config: RunConfig, resources: Mapping[str, float]) -> Placement:
+    """Fit a run to a cluster.
+
+    Args:
+        config: The run.
+        resources: Ray's totals, of which `CPU` and `GPU` are read.
+
+    Raises:
+        UserError: The cluster has GPUs, but too few for one engine or for the replicas asked for.
+    """
+    cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
+    per_engine = config.engine.tensor_parallel_size if gpus else 0
+    engines = _engines(config, gpus, per_engine)
+    spare = int(cpus) - engines - 1
+    renderers = config.render_workers or min(max(spare, 1), RENDERERS_PER_ENGINE * engines)
+    wanted = engines + renderers + TASKS_AT_ONCE
+    share = min(1.0, math.floor(100 * cpus / wanted) / 100)
+    return Placement(engines=engines, engine_gpus=per_engine, renderers=renderers, cpu_share=share)
+
+
+def _engines(config: RunConfig, gpus: int, per_engine: int) -> int:
+    if not gpus:
+        if config.engine.tensor_parallel_size > 1:
+            raise UserError("tensor_parallel_size: there is no GPU; leave it at 1")
+        return config.engine_replicas or 1
+    fitting = gpus // per_engine
+    if fitting < (config.engine_replicas or 1):
+        wanted = config.engine_replicas or 1
+        raise UserError(
+            f"{wanted} engine(s) of {per_engine} GPU(s) asked for, the cluster has {gpus}; lower "
+            "engine_replicas or tensor_parallel_size"
+        )
+    return config.engine_replicas or fitting

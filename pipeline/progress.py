@@ -1,0 +1,103 @@
+"""The one place that shows how far a run is: a bar on a terminal, plain lines elsewhere.
+
+What counts as done is the driver's to say.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console
+
+LINE_EVERY_S = 10.0
+"""Least time between two lines where there is no terminal."""
+
+
+class RunProgress:
+    """Shows rows done, the rate, failures and the time left. Used as a context manager.
+
+    Args:
+        title: What runs, in a word.
+        total: Rows of the run.
+        console: Where to show it; None shows nothing.
+    """
+
+    def __init__(self, title: str, total: int, console: Console | None) -> None:
+        self._title = title
+        self._total = total
+        self._console = console
+        self._done = self._failed = 0
+        self._began = self._last_line = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        self._bar = _bar(console) if console is not None and console.is_terminal else None
+        self._task = None if self._bar is None else self._bar.add_task(title, total=total, state="")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        self.say("starting the engine and the renderers")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, rows: int, failed: int) -> None:
+        """Count `rows` more as done, `failed` of them without results."""
+        now = time.monotonic()
+        self._done += rows
+        self._first = self._first or (now, rows)
+        self._failed += failed
+        state = self._state(now)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done, state=state)
+        elif now - self._last_line >= LINE_EVERY_S or self._done == self._total:
+            self._last_line = now
+            self.say(f"{self._done:,} of {self._total:,} rows, {state}")
+
+    def say(self, text: str) -> None:
+        """Show what the run is doing."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, state=text)
+        elif self._console is not None:
+            self._console.print(f"{self._title}: {text}", highlight=False, soft_wrap=True)
+
+    def _state(self, now: float) -> str:
+        # The engine's start is not part of the rate, or the time left would be far too long.
+        began, rows_before = self._first or (now, 0)
+        failed = f", {self._failed:,} failed" if self._failed else ""
+        if now - began < 1 or self._done == rows_before:
+            return f"{now - self._began:.0f} s{failed}"
+        rate = (self._done - rows_before) / (now - began)
+        left = (self._total - self._done) / rate
+        return f"{rate:.1f} rows/s, {left:.0f} s left{failed}"
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[state]}"),
+        console=console,
+    )

@@ -1,0 +1,96 @@
+"""What a unit is and how its id is made: the grain of progress and of output files.
+
+Decides identity and the arithmetic of cutting. What the files are, and in which pieces they are
+best read, is the source's to know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pipeline.storage import FileInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A piece of the input that becomes one output file.
+
+    Attributes:
+        index: Place among the input's units, from 0; output files sort by it.
+        id: Hash of what the unit holds: the same from run to run and on every machine.
+        files: Input-relative paths: the parquet file, or the pictures of a slice of the listing.
+        start: First row in the file (0 for pictures).
+        stop: One past the last row.
+    """
+
+    index: int
+    id: str
+    files: tuple[str, ...]
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has, and so its output file."""
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """For messages: the file and the rows."""
+        if len(self.files) == 1:
+            return f"{self.files[0]} rows {self.start}-{self.stop}"
+        return f"{self.files[0]} to {self.files[-1]}"
+
+    def to_json(self) -> str:
+        """Text form, to travel between processes and to be recorded."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Unit:
+        """The unit that `to_json` wrote."""
+        fields = json.loads(text)
+        return Unit(**{**fields, "files": tuple(fields["files"])})
+
+
+def unit_id(files: Iterable[FileInfo], start: int, stop: int) -> str:
+    """20 hex digits over the files' relative paths, sizes and content tags, and the row range."""
+    identity = [[[f.path, f.size, f.tag] for f in files], start, stop]
+    return hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
+
+
+def cut_row_groups(row_groups: Sequence[int], unit_rows: int) -> list[tuple[int, int]]:
+    """Row ranges `[start, stop)` of about `unit_rows` rows, at the borders of row groups.
+
+    A row group that is larger by itself is cut inside, into even slices.
+
+    Args:
+        row_groups: Rows of each row group, in file order.
+        unit_rows: Most rows of a range.
+    """
+    ranges: list[tuple[int, int]] = []
+    start = stop = 0
+    for rows in row_groups:
+        if stop > start and stop - start + rows > unit_rows:
+            ranges.append((start, stop))
+            start = stop
+        stop += rows
+        if rows > unit_rows:
+            ranges.extend(cut_evenly(start, stop, unit_rows))
+            start = stop
+    if stop > start:
+        ranges.append((start, stop))
+    return ranges
+
+
+def cut_evenly(start: int, stop: int, unit_rows: int) -> list[tuple[int, int]]:
+    """Cut `[start, stop)` into the fewest ranges of at most `unit_rows`, of nearly equal length."""
+    pieces = -(-(stop - start) // unit_rows)
+    borders = [start + (stop - start) * i // pieces for i in range(pieces + 1)]
+    return list(itertools.pairwise(borders))

@@ -1,0 +1,92 @@
+"""A renderer and an engine without a model, for tests of load, order and faults.
+
+The fake engine's answer is the colour of the picture's middle, so that a test can tell whether each
+row got its own answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from PIL.Image import Image
+
+from pipeline.config import EngineConfig
+from pipeline.engine import Backend, Rendered
+from pipeline.errors import RowError
+from pipeline.record import Outcome
+from pipeline.task import (
+    ColumnKind,
+    Generation,
+    ImageRef,
+    Prepared,
+    Request,
+    Result,
+    Row,
+    Sampling,
+)
+
+POISON = (0, 0, 0)
+"""Colour of a picture that ends its request with an error."""
+DEADLY = (255, 255, 255)
+"""Colour of a picture that ends the engine."""
+
+
+class FakeRenderer:
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+
+    def render(self, request: Request, images: Sequence[Image]) -> Rendered:
+        colours = [image.getpixel((image.width // 2, image.height // 2)) for image in images]
+        length = len(request.prompt.split())
+        if length > self.config.max_model_len:
+            raise RowError(Outcome.TOO_LONG, "render", f"the prompt has {length} tokens")
+        return Rendered((request.prompt, colours), length, request.sampling)
+
+
+class FakeEngine:
+    model_class = "tests.pipeline.fakes.FakeEngine"
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.closed = False
+
+    async def generate(self, rendered: Rendered, key: str) -> Generation:
+        await asyncio.sleep(random.random() / 50)  # so that answers come in another order
+        prompt, colours = rendered.prompt
+        if POISON in colours:
+            raise RowError(Outcome.ENGINE_ERROR, "generate", "the fake engine refused this one")
+        if DEADLY in colours:
+            raise RuntimeError("the fake engine died")
+        text = " ".join(str(part) for colour in colours for part in colour) or prompt
+        return Generation(text, rendered.prompt_tokens, len(text.split()), "stop")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+FAKE = Backend(renderer=FakeRenderer, engine=FakeEngine)
+
+
+COLOUR = pa.schema([pa.field("colour", pa.list_(pa.int16()))])
+
+
+@dataclass(frozen=True)
+class ColourTask:
+    """The picture's colour, as the fake engine tells it."""
+
+    name: str = "colour"
+    columns: Mapping[str, ColumnKind] = field(default_factory=lambda: {"image": ColumnKind.IMAGE})
+    result_schema: pa.Schema = COLOUR
+    settings: Mapping[str, object] = field(default_factory=lambda: {"prompt": "Which colour?"})
+
+    def prepare(self, row: Row) -> Prepared:
+        request = Request("Which colour?", Sampling(4), images=(ImageRef(row["image"]),))
+        return Prepared((request,), state={"seen": True})
+
+    def result(self, state: object, generations: Sequence[Generation]) -> Result:
+        assert state == {"seen": True}
+        return Result({"colour": [int(part) for part in generations[0].text.split()]})
