@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.platforms import current_platform
 
 if TYPE_CHECKING:
-    from vllm.config import VllmConfig
+    from vllm.config import ModelConfig, VllmConfig
 
 
 class Gemma3EngineRules(VerifyAndUpdateConfig):
     """vLLM's hook for an architecture: called while the engine's configuration is built."""
+
+    @staticmethod
+    def verify_and_update_model_config(model_config: ModelConfig) -> None:
+        """Treat ShieldGemma 2 as the Gemma 3 that it is.
+
+        vLLM 0.32 knows by ``model_type`` which models see pictures in both directions, which
+        overflow in float16 and whose length is scaled already; ``shieldgemma2`` is in none of its
+        lists.
+
+        Raises:
+            ValueError: the engine was asked for float16.
+        """
+        hf_config = model_config.hf_config
+        if hf_config.model_type != "shieldgemma2":
+            return
+        if model_config.dtype == torch.float16:
+            raise ValueError("ShieldGemma 2 overflows in float16; use bfloat16 or float32.")
+        longest = hf_config.get_text_config().max_position_embeddings
+        model_config.max_model_len = min(model_config.max_model_len, longest)
+        hf_config.is_mm_prefix_lm = True
+        model_config.model_arch_config = model_config.get_model_arch_config()
 
     @staticmethod
     def verify_and_update_config(vllm_config: VllmConfig) -> None:

@@ -1,6 +1,6 @@
 """Decides how tower, projector and decoder make one model behind vLLM's interfaces.
 
-Shape letters: N pictures, S pixels a side, K soft tokens, T tokens, D hidden.
+Shape letters: C pictures and crops, S pixels a side, K soft tokens, T tokens, D hidden.
 """
 
 from __future__ import annotations
@@ -20,12 +20,8 @@ from vllm.model_executor.models.utils import maybe_prefix
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.sequence import IntermediateTensors
 
-from gemma3_model.processor import (
-    Gemma3DummyInputs,
-    Gemma3Processing,
-    Gemma3ProcessingInfo,
-    ImagePreprocessing,
-)
+from gemma3_model.preprocessing import ImagePreprocessing
+from gemma3_model.processor import Gemma3DummyInputs, Gemma3Processing, Gemma3ProcessingInfo
 from gemma3_model.projector import Gemma3Projector
 from gemma3_model.text import Gemma3ForCausalLM
 from gemma3_model.vision import PixelNormalisation, SiglipVisionTower
@@ -86,14 +82,24 @@ class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, 
         self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
 
     def embed_multimodal(
-        self, *, pixel_values: Tensor | None = None, **_: Any
+        self, *, pixel_values: Tensor | None = None, num_views: Tensor | None = None, **_: Any
     ) -> MultiModalEmbeddings:
-        """[N, 3, S, S] uint8 pictures to N times [K, D] soft tokens, in the same order."""
+        """Soft tokens of every picture, those of its crops behind its own.
+
+        Args:
+            pixel_values: [C, 3, S, S] uint8, every picture followed by its crops.
+            num_views: [pictures] how many of the C are each picture's.
+
+        Returns:
+            For each picture [views * K, D].
+        """
         if pixel_values is None:
             return []
+        assert num_views is not None
         weight = self.vision_tower.post_layernorm.weight
         features = self.vision_tower(self.normalise(pixel_values, weight.dtype))
-        return list(self.multi_modal_projector(features))
+        soft_CKD = self.multi_modal_projector(features)
+        return [soft.flatten(0, 1) for soft in soft_CKD.split(num_views.tolist())]
 
     def forward(
         self,
@@ -125,3 +131,14 @@ class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, 
             connector="multi_modal_projector",
             tower_model="vision_tower",
         )
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    Gemma3Processing, info=Gemma3ProcessingInfo, dummy_inputs=Gemma3DummyInputs
+)
+class ShieldGemma2ForImageClassification(Gemma3ForConditionalGeneration):
+    """ShieldGemma 2 (arXiv 2504.01081): a Gemma 3 4B under a wrapper's names.
+
+    Its probability that a picture violates a policy is the softmax of the logits of "Yes" and "No"
+    at the first position of the answer, so it runs as a generator of one token.
+    """

@@ -1,30 +1,22 @@
-r"""Decides how pictures and a prompt become pixels, token ids and the places of soft tokens.
+"""Decides how vLLM is handed a prompt with pictures: pixels, ids, and the places of soft tokens.
 
-Written for vLLM's processor interface, so that it runs in any process, with or without an
-engine. Needs Pillow and the checkpoint's tokenizer only; torchvision and transformers' own
-processor are never imported.
-
-A picture stands in the prompt as one ``<start_of_image>`` and is expanded to
-
-    \n\n <start_of_image> <image_soft_token> * K <end_of_image> \n\n
-
-where the tokenizer has one token for a whole run of newlines, so the runs that come to touch
-are joined as the tokenizer would have joined them.
+Written for vLLM's processor interface, so that it runs in any process, with or without an engine.
+Needs Pillow and the checkpoint's tokenizer only; torchvision and transformers' own processor are
+never imported. Pixels are :mod:`gemma3_model.preprocessing`'s, ids
+:mod:`gemma3_model.placeholders`'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import chain, groupby
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import torch
 from PIL import Image
-from transformers import BatchFeature, Gemma3Config
+from transformers import BatchFeature, Gemma3Config, ShieldGemma2Config
 from vllm.multimodal.inputs import MultiModalFieldConfig
+from vllm.multimodal.parse import ImageProcessorItems
 from vllm.multimodal.processing import BaseDummyInputsBuilder
 from vllm.multimodal.processing.processor import (
     BaseMultiModalProcessor,
@@ -34,124 +26,23 @@ from vllm.multimodal.processing.processor import (
     PromptUpdate,
 )
 
+from gemma3_model.pan_and_scan import OPTION_NAMES, Box
+from gemma3_model.placeholders import Place, Placeholders
+from gemma3_model.preprocessing import ImagePreprocessing
+
 if TYPE_CHECKING:
-    from vllm.config import ModelConfig
     from vllm.multimodal.parse import MultiModalDataItems
 
 MODALITY: Final = "image"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImagePreprocessing:
-    """How a checkpoint wants its pictures; defaults are those of every released Gemma 3."""
-
-    resample: int = Image.Resampling.BILINEAR
-    rescale_factor: float = 1 / 255
-    image_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    image_std: tuple[float, ...] = (0.5, 0.5, 0.5)
-
-    @classmethod
-    def from_model_config(cls, model_config: ModelConfig) -> ImagePreprocessing:
-        """Read ``preprocessor_config.json`` (or its place in ``processor_config.json``).
-
-        Raises:
-            ValueError: it asks for pan-and-scan, which is not built yet.
-        """
-        stored = model_config.hf_image_processor_config
-        stored = stored.get("image_processor", stored)
-        if stored.get("do_pan_and_scan"):
-            raise ValueError(
-                f"{model_config.model}: preprocessor_config.json sets do_pan_and_scan, which is "
-                "not supported yet; set it to false there."
-            )
-        names = ("resample", "rescale_factor", "image_mean", "image_std")
-        return cls(**{name: stored[name] for name in names if stored.get(name) is not None})
-
-    @property
-    def normalisation(self) -> dict[str, Any]:
-        """The arguments of :class:`gemma3_model.vision.PixelNormalisation`."""
-        return {
-            "rescale_factor": self.rescale_factor,
-            "mean": list(self.image_mean),
-            "std": list(self.image_std),
-        }
-
-    def pixels(self, image: Image.Image, size: int) -> torch.Tensor:
-        """Any picture to [3, size, size] uint8; the sides are not kept in proportion."""
-        resized = image.convert("RGB").resize((size, size), Image.Resampling(self.resample))
-        return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptTokens:
-    """The ids that a picture's place in a prompt is made of, read from the checkpoint.
-
-    Attributes:
-        begin: ``<start_of_image>``.
-        soft: ``<image_soft_token>``.
-        end: ``<end_of_image>``.
-        soft_per_image: soft tokens of one picture.
-        newlines: id -> how many newlines that token stands for.
-        newline_run: how many newlines -> the ids the tokenizer gives them.
-    """
-
-    begin: int
-    soft: int
-    end: int
-    soft_per_image: int
-    newlines: Mapping[int, int]
-    newline_run: Callable[[int], list[int]]
-
-    @classmethod
-    def from_checkpoint(cls, config: Gemma3Config, tokenizer: Any) -> PromptTokens:
-        """Read the ids of special tokens from the configuration, newlines from the tokenizer."""
-
-        @cache
-        def newline_run(count: int) -> list[int]:
-            ids: list[int] = tokenizer.encode("\n" * count, add_special_tokens=False)
-            return ids
-
-        return cls(
-            begin=config.boi_token_index,
-            soft=config.image_token_id,
-            end=config.eoi_token_index,
-            soft_per_image=config.mm_tokens_per_image,
-            newlines={
-                token_id: len(token)
-                for token, token_id in tokenizer.get_vocab().items()
-                if token and not token.strip("\n")
-            },
-            newline_run=newline_run,
-        )
-
-    @property
-    def image(self) -> list[int]:
-        """The expansion of one picture, before its newlines join their neighbours."""
-        soft = [self.soft] * self.soft_per_image
-        return [*self.newline_run(2), self.begin, *soft, self.end, *self.newline_run(2)]
-
-    def expand(self, prompt: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Expand each ``<start_of_image>`` of a prompt and join the newlines around it.
-
-        Returns:
-            The new ids, and the position of each picture's first soft token in them.
-        """
-        image = self.image
-        pieces = (image if token == self.begin else (token,) for token in prompt)
-        ids: list[int] = []
-        for is_newline, run in groupby(chain.from_iterable(pieces), self.newlines.__contains__):
-            tokens = list(run)
-            count = sum(self.newlines.get(token, 0) for token in tokens)
-            ids += self.newline_run(count) if is_newline else tokens
-        return ids, [place + 1 for place, token in enumerate(ids) if token == self.begin]
-
-
 class Gemma3ProcessingInfo(BaseProcessingInfo):
     """What the other two classes need to know of the checkpoint."""
 
-    def get_hf_config(self) -> Gemma3Config:
-        """The checkpoint's configuration."""
-        config: Gemma3Config = self.ctx.get_hf_config(Gemma3Config)
+    def get_hf_config(self) -> Gemma3Config | ShieldGemma2Config:
+        """The checkpoint's configuration; the two have the same fields."""
+        config: Gemma3Config | ShieldGemma2Config
+        config = self.ctx.get_hf_config((Gemma3Config, ShieldGemma2Config))
         return config
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
@@ -159,18 +50,25 @@ class Gemma3ProcessingInfo(BaseProcessingInfo):
         return {MODALITY: None}
 
     def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
-        """No options per request."""
-        return {}
+        """Pan and scan, as an option of the engine or of a request."""
+        return {"images_kwargs": set(OPTION_NAMES)}
 
     @cached_property
-    def tokens(self) -> PromptTokens:
+    def tokens(self) -> Placeholders:
         """The ids around a picture."""
-        return PromptTokens.from_checkpoint(self.get_hf_config(), self.get_tokenizer())
+        return Placeholders.from_checkpoint(self.get_hf_config(), self.get_tokenizer())
 
     @cached_property
     def preprocessing(self) -> ImagePreprocessing:
         """How pictures are made ready."""
         return ImagePreprocessing.from_model_config(self.ctx.model_config)
+
+    def crop_boxes(self, image: Image.Image, options: Mapping[str, object]) -> list[Box]:
+        """The crops of one picture under the engine's and the request's options."""
+        merged = self.ctx.get_merged_mm_kwargs(options)
+        nested = merged.get("images_kwargs") or {}
+        pan_and_scan = self.preprocessing.pan_and_scan.updated({**merged, **nested})
+        return pan_and_scan.crop_boxes(*image.size)
 
 
 class Gemma3DummyInputs(BaseDummyInputsBuilder[Gemma3ProcessingInfo]):
@@ -185,11 +83,12 @@ class Gemma3DummyInputs(BaseDummyInputsBuilder[Gemma3ProcessingInfo]):
     def get_dummy_mm_data(
         self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """White pictures of the tower's size."""
-        side = self.info.get_hf_config().vision_config.image_size
+        """White pictures, so long that pan and scan makes as many crops of them as it ever does."""
+        pan_and_scan = self.info.preprocessing.pan_and_scan
+        side = max(self.info.get_hf_config().vision_config.image_size, pan_and_scan.min_crop_size)
         return {
             MODALITY: self._get_dummy_images(
-                width=side,
+                width=side * pan_and_scan.max_num_crops,
                 height=side,
                 num_images=mm_counts.get(MODALITY, 0),
                 overrides=mm_options.get(MODALITY),
@@ -203,17 +102,28 @@ class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
     def _call_hf_processor(
         self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]
     ) -> BatchFeature:
-        """``{"pixel_values": [pictures, 3, S, S] uint8}``; no Hugging Face processor is asked."""
+        """``pixel_values`` [views, 3, S, S] uint8 and ``num_views`` [pictures].
+
+        A view is a picture or one of its crops. No Hugging Face processor is asked.
+        """
         images = hf_data["images"]
         assert isinstance(images, Sequence)
         size = self.info.get_hf_config().vision_config.image_size
-        pixels = [self.info.preprocessing.pixels(image, size) for image in images]
-        return BatchFeature({"pixel_values": torch.stack(pixels)})
+        views = [
+            self.info.preprocessing.pixels(image, size, self.info.crop_boxes(image, hf_kwargs))
+            for image in images
+        ]
+        num_views = torch.tensor([len(pixels) for pixels in views])
+        return BatchFeature({"pixel_values": torch.cat(views), "num_views": num_views})
 
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
     ) -> Mapping[str, MultiModalFieldConfig]:
-        return {"pixel_values": MultiModalFieldConfig.batched(MODALITY)}
+        num_views = hf_inputs.get("num_views", torch.empty(0))
+        return {
+            "pixel_values": MultiModalFieldConfig.flat_from_sizes(MODALITY, num_views),
+            "num_views": MultiModalFieldConfig.batched(MODALITY, keep_on_cpu=True),
+        }
 
     def _get_prompt_updates(
         self,
@@ -222,33 +132,40 @@ class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
         out_mm_kwargs: Any,
     ) -> Sequence[PromptUpdate]:
         tokens = self.info.tokens
+
+        def replacement(item: int) -> list[int]:
+            image = mm_items.get_items(MODALITY, ImageProcessorItems).get(item)
+            boxes = self.info.crop_boxes(image, hf_processor_mm_kwargs)
+            ids, _ = tokens.expand([tokens.begin], [len(boxes)])
+            return ids
+
         return [
-            PromptReplacement(modality=MODALITY, target=[tokens.begin], replacement=tokens.image)
+            PromptReplacement(modality=MODALITY, target=[tokens.begin], replacement=replacement)
         ]
 
     def _apply_prompt_updates(
         self, token_ids: list[int], mm_prompt_updates: Mapping[str, Sequence[Any]]
     ) -> tuple[list[int], Mapping[str, list[PlaceholderFeaturesInfo]]]:
-        """Expand the prompt; a picture's range is its soft tokens and nothing around them.
+        """Expand the prompt; a picture's range reaches from its first soft token to its last.
 
         Raises:
             ValueError: the prompt has more or fewer ``<start_of_image>`` than pictures.
         """
         tokens = self.info.tokens
-        ids, first_soft = tokens.expand(token_ids)
-        num_images = len(mm_prompt_updates.get(MODALITY, ()))
-        if len(first_soft) != num_images:
-            raise ValueError(
-                f"The prompt has {len(first_soft)} <start_of_image> for {num_images} images."
-            )
-        places = [
-            PlaceholderFeaturesInfo(
-                modality=MODALITY,
-                item_idx=index,
-                start_idx=start,
-                tokens=[tokens.soft] * tokens.soft_per_image,
-                is_embed=None,
-            )
-            for index, start in enumerate(first_soft)
+        num_crops = [
+            list(update.content.full).count(tokens.begin) - 1
+            for (update,) in mm_prompt_updates.get(MODALITY, ())
         ]
-        return ids, {MODALITY: places} if places else {}
+        ids, places = tokens.expand(token_ids, num_crops)
+        found = [_placeholder(ids, item, place) for item, place in enumerate(places)]
+        return ids, {MODALITY: found} if found else {}
+
+
+def _placeholder(ids: Sequence[int], item: int, place: Place) -> PlaceholderFeaturesInfo:
+    return PlaceholderFeaturesInfo(
+        modality=MODALITY,
+        item_idx=item,
+        start_idx=place.start,
+        tokens=list(ids[place.start : place.start + len(place.is_soft)]),
+        is_embed=None if all(place.is_soft) else torch.tensor(place.is_soft),
+    )

@@ -10,6 +10,7 @@ from typing import Final
 MODEL_CLASSES: Final = {
     "Gemma3ForConditionalGeneration": "gemma3_model.model:Gemma3ForConditionalGeneration",
     "Gemma3ForCausalLM": "gemma3_model.text:Gemma3ForCausalLM",
+    "ShieldGemma2ForImageClassification": ("gemma3_model.model:ShieldGemma2ForImageClassification"),
 }
 """Architecture in a checkpoint's ``config.json`` -> ``module:class`` that runs it."""
 

@@ -1,14 +1,18 @@
 """Decides which of our parameters a tensor of a checkpoint fills. The one table of names.
 
-Gemma 3 checkpoints exist under several namings, by who wrote them:
+Gemma 3 checkpoints exist under several namings, by who wrote them (T is a tensor's own name, from
+``layers.`` or ``encoder.`` on):
 
-    written by                 decoder                        tower                       head
-    the hub                    language_model.model.*         vision_tower.vision_model.* tied
-    transformers from 4.52     model.language_model.*         model.vision_tower.         lm_head.*
-                                                                vision_model.*
-    transformers 5 (saved      model.language_model.*         model.vision_tower.*        lm_head.*
-      from memory)
-    text only, all             model.*                        -                           lm_head.*
+    the hub                       language_model.model.T, vision_tower.vision_model.T
+    transformers 4.52 to 4.57     model.language_model.T, model.vision_tower.vision_model.T
+    transformers 5, saved         language_model.model.T, vision_tower.T
+    transformers 5, in memory     model.language_model.T, model.vision_tower.T
+    ShieldGemma 2's converter     model.language_model.model.T, model.vision_tower.vision_model.T
+    the same, by transformers 5   model.model.language_model.model.T, model.model.vision_tower.T
+    text only, all                model.T
+
+with ``multi_modal_projector.T`` wrapped as the tower is, and ``lm_head``, where it is not tied,
+beside the decoder or at the top.
 
 Ours are the hub's without ``vision_model.``. Each renaming is applied to the whole name, in
 order. A name that no parameter answers to is an error, and so is a parameter that no name fills;
@@ -41,8 +45,11 @@ _STACKED: Final[dict[str, tuple[str, str | int]]] = {
 }
 
 _RENAMINGS: Final = {
-    re.compile(r"^model\.language_model\."): "language_model.model.",
-    re.compile(r"^model\.(vision_tower|multi_modal_projector)\."): r"\1.",
+    # Wrappers first: `model.` once or twice around everything.
+    re.compile(
+        r"^(?:model\.)+(language_model|vision_tower|multi_modal_projector|lm_head)\."
+    ): r"\1.",
+    re.compile(r"^language_model\.(?!model\.|lm_head\.)"): "language_model.model.",
     re.compile(r"^vision_tower\.vision_model\."): "vision_tower.",
     re.compile(r"^lm_head\."): "language_model.lm_head.",
 }

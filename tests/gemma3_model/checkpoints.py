@@ -12,6 +12,8 @@ from transformers import (
     Gemma3ForCausalLM,
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
+    ShieldGemma2Config,
+    ShieldGemma2ForImageClassification,
     SiglipVisionConfig,
 )
 
@@ -109,6 +111,24 @@ def text_only(folder: Path, **changes: Any) -> Path:
     demo = Gemma3Config.from_pretrained(DEMO)
     config = text_config(demo, architectures=["Gemma3ForCausalLM"], **changes)
     model = Gemma3ForCausalLM(config).float()
+    _randomise(model)
+    model.save_pretrained(folder)
+    return _with_tokenizer(folder)
+
+
+def shieldgemma2(folder: Path, **changes: Any) -> Path:
+    """A checkpoint of ShieldGemma 2's architecture, named as transformers 5 names it."""
+    gemma = full_config(**changes)
+    config = ShieldGemma2Config(
+        text_config=gemma.text_config.to_dict(),
+        vision_config=gemma.vision_config.to_dict(),
+        mm_tokens_per_image=gemma.mm_tokens_per_image,
+        boi_token_index=gemma.boi_token_index,
+        eoi_token_index=gemma.eoi_token_index,
+        image_token_index=gemma.image_token_id,
+        architectures=["ShieldGemma2ForImageClassification"],
+    )
+    model = ShieldGemma2ForImageClassification(config).float()
     _randomise(model)
     model.save_pretrained(folder)
     return _with_tokenizer(folder)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ TOP = 20
 class Prompt:
     text: str
     images: tuple[Image.Image, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the processor, the same for vLLM's and for transformers'."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ class Reference:
                 images=list(prompt.images) or None,
                 add_special_tokens=False,
                 return_tensors="pt",
+                **prompt.options,
             )
         )
 
@@ -116,6 +119,7 @@ def run(llm: LLM, prompts: Sequence[Prompt], *, prompt_logprobs: bool = True) ->
             # Ids, so that vLLM adds no second <bos>.
             "prompt_token_ids": llm.get_tokenizer().encode(prompt.text, add_special_tokens=False),
             **({"multi_modal_data": {"image": list(prompt.images)}} if prompt.images else {}),
+            **({"mm_processor_kwargs": dict(prompt.options)} if prompt.options else {}),
         }
         for prompt in prompts
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,40 +13,73 @@ from gemma3_model.weights import MULTIMODAL_WEIGHTS
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.parity import engine
 
+Naming = Callable[[str], str]
+"""From transformers 5's name of a parameter in memory to the name in a file."""
+
 
 def hub(name: str) -> str:
-    """transformers 5's name of a tensor to the hub's."""
-    name = name.removeprefix("model.")
-    if name.startswith("language_model."):
-        return name.replace("language_model.", "language_model.model.", 1)
-    return name.replace("vision_tower.", "vision_tower.vision_model.", 1)
+    return transformers_5(name).replace("vision_tower.", "vision_tower.vision_model.", 1)
 
 
 def transformers_4_52(name: str) -> str:
-    """transformers 5's name of a tensor to the one that 4.52 to 4.57 wrote."""
     return name.replace("vision_tower.", "vision_tower.vision_model.", 1)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoints.multimodal(tmp_path_factory.mktemp("names"))
+def transformers_5(name: str) -> str:
+    return name.removeprefix("model.").replace("language_model.", "language_model.model.", 1)
 
 
-def canonical(names: list[str]) -> list[str]:
-    """All names in transformers 5's form, with the prefix that its in-memory models have."""
-    return [name if name.startswith("model.") else f"model.{name}" for name in names]
+def shieldgemma2(name: str) -> str:
+    return f"model.{hub(name)}"
 
 
-def test_all_namings_map_to_one(checkpoint: Path) -> None:
-    names = [
-        name.replace(".vision_model.", ".")
-        for name in canonical(list(load_file(checkpoint / "model.safetensors")))
-    ]
-    assert any(name.startswith("model.vision_tower.encoder.layers.0.") for name in names), names
-    ours = [MULTIMODAL_WEIGHTS.map_name(name) for name in names]
-    assert [MULTIMODAL_WEIGHTS.map_name(hub(name)) for name in names] == ours
-    assert [MULTIMODAL_WEIGHTS.map_name(transformers_4_52(name)) for name in names] == ours
-    assert MULTIMODAL_WEIGHTS.map_name("lm_head.weight") == "language_model.lm_head.weight"
+def shieldgemma2_transformers_5(name: str) -> str:
+    return f"model.model.{transformers_5(name)}"
+
+
+NAMINGS: tuple[Naming, ...] = (
+    str,
+    hub,
+    transformers_4_52,
+    transformers_5,
+    shieldgemma2,
+    shieldgemma2_transformers_5,
+)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("model.language_model.norm.weight", "language_model.model.norm.weight"),
+        (
+            "model.language_model.layers.3.self_attn.k_proj.weight",
+            "language_model.model.layers.3.self_attn.qkv_proj.weight",
+        ),
+        (
+            "model.vision_tower.encoder.layers.1.self_attn.q_proj.bias",
+            "vision_tower.encoder.layers.1.self_attn.qkv_proj.bias",
+        ),
+        (
+            "model.multi_modal_projector.mm_soft_emb_norm.weight",
+            "multi_modal_projector.mm_soft_emb_norm.weight",
+        ),
+    ],
+)
+def test_all_namings_map_to_ours(theirs: str, ours: str) -> None:
+    assert [MULTIMODAL_WEIGHTS.map_name(naming(theirs)) for naming in NAMINGS] == [ours] * 6
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lm_head.weight",
+        "language_model.lm_head.weight",
+        "model.language_model.lm_head.weight",
+        "model.lm_head.weight",
+    ],
+)
+def test_the_head_is_found_wherever_it_is(name: str) -> None:
+    assert MULTIMODAL_WEIGHTS.map_name(name) == "language_model.lm_head.weight"
 
 
 def rewrite(folder: Path, tensors: dict[str, Tensor]) -> None:

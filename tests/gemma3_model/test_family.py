@@ -1,0 +1,128 @@
+"""All five released sizes, shape-only: parameter counts, and names under every naming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    Gemma3Config,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    SiglipVisionConfig,
+)
+from vllm.config import set_current_vllm_config
+from vllm.distributed import (
+    cleanup_dist_env_and_memory,
+    init_distributed_environment,
+    initialize_model_parallel,
+)
+from vllm.engine.arg_utils import EngineArgs
+from vllm.model_executor.model_loader.utils import initialize_model
+from vllm.plugins import load_general_plugins
+from vllm.utils.torch_utils import set_default_torch_dtype
+
+from gemma3_model.weights import MULTIMODAL_WEIGHTS, TEXT_WEIGHTS
+from tests.gemma3_model.test_weights import NAMINGS
+
+PARAMETERS = {
+    "270m": 268_098_176,
+    "1b": 999_885_952,
+    "4b": 4_300_079_472,
+    "12b": 12_187_325_040,
+    "27b": 27_432_406_640,
+}
+SHAPES = {  # hidden, intermediate, layers, heads, key heads, head_dim, query_pre_attn_scalar
+    "270m": (640, 2048, 18, 4, 1, 256, 256),
+    "1b": (1152, 6912, 26, 4, 1, 256, 256),
+    "4b": (2560, 10240, 34, 8, 4, 256, 256),
+    "12b": (3840, 15360, 48, 16, 8, 256, 256),
+    "27b": (5376, 21504, 62, 32, 16, 128, 168),
+}
+TEXT_ONLY = ("270m", "1b")
+
+
+def text_config(size: str) -> Gemma3TextConfig:
+    hidden, intermediate, layers, heads, kv_heads, head_dim, scalar = SHAPES[size]
+    return Gemma3TextConfig(
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=head_dim,
+        query_pre_attn_scalar=scalar,
+        vocab_size=262_144 if size in TEXT_ONLY else 262_208,
+        sliding_window=512 if size in TEXT_ONLY else 1024,
+        max_position_embeddings=32_768 if size in TEXT_ONLY else 131_072,
+        architectures=["Gemma3ForCausalLM"],
+    )
+
+
+def config(size: str) -> Gemma3TextConfig | Gemma3Config:
+    if size in TEXT_ONLY:
+        return text_config(size)
+    vision = SiglipVisionConfig(
+        hidden_size=1152,
+        intermediate_size=4304,
+        num_hidden_layers=27,
+        num_attention_heads=16,
+        image_size=896,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    return Gemma3Config(
+        text_config=text_config(size),
+        vision_config=vision,
+        architectures=["Gemma3ForConditionalGeneration"],
+    )
+
+
+@pytest.fixture
+def one_rank() -> Iterator[None]:
+    yield
+    cleanup_dist_env_and_memory()
+
+
+def ours(folder: Path, size: str) -> nn.Module:
+    """Our model of a size, on the meta device: shapes and no memory."""
+    load_general_plugins()
+    config(size).save_pretrained(folder)
+    vllm_config = EngineArgs(
+        model=str(folder),
+        dtype="bfloat16",
+        skip_tokenizer_init=True,
+        enforce_eager=True,
+        max_model_len=8192,
+    ).create_engine_config()
+    with set_current_vllm_config(vllm_config):
+        store = f"file://{folder}/store"
+        init_distributed_environment(1, 0, store, 0, "gloo")
+        initialize_model_parallel(1, 1)
+        with set_default_torch_dtype(torch.bfloat16), torch.device("meta"):
+            return initialize_model(vllm_config)
+
+
+def transformers_names(size: str) -> list[str]:
+    architecture = Gemma3ForCausalLM if size in TEXT_ONLY else Gemma3ForConditionalGeneration
+    with torch.device("meta"):
+        return [name for name, _ in architecture(config(size)).named_parameters()]
+
+
+@pytest.mark.usefixtures("one_rank")
+@pytest.mark.parametrize("size", list(SHAPES))
+def test_shapes_and_names(tmp_path: Path, size: str) -> None:
+    model = ours(tmp_path, size)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[size]
+
+    parameters = {name for name, _ in model.named_parameters()}
+    names = transformers_names(size)
+    if size in TEXT_ONLY:
+        assert {TEXT_WEIGHTS.map_name(name) for name in names} == parameters
+        return
+    for naming in NAMINGS:
+        assert {MULTIMODAL_WEIGHTS.map_name(naming(name)) for name in names} == parameters
