@@ -131,7 +131,7 @@ class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
         hf_processor_mm_kwargs: Mapping[str, Any],
         out_mm_kwargs: Any,
     ) -> Sequence[PromptUpdate]:
-        tokens = self.info.tokens
+        tokens: Placeholders = self.info.tokens
 
         def replacement(item: int) -> list[int]:
             image = mm_items.get_items(MODALITY, ImageProcessorItems).get(item)
@@ -151,7 +151,7 @@ class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
         Raises:
             ValueError: the prompt has more or fewer ``<start_of_image>`` than pictures.
         """
-        tokens = self.info.tokens
+        tokens: Placeholders = self.info.tokens
         num_crops = [
             list(update.content.full).count(tokens.begin) - 1
             for (update,) in mm_prompt_updates.get(MODALITY, ())
