@@ -20,8 +20,12 @@ find_python() {
     fail "the lock is for Python 3.11 and none is found; on Debian 12: apt-get install python3"
 }
 
+python=$(find_python) || exit 2
+# vLLM's CPU kernels are linked to it, and without it fail much later and in other words.
+"$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+    fail "libnuma.so.1 is missing, which vLLM needs on a CPU; on Debian: apt-get install libnuma1"
+
 if [ ! -x "$venv/bin/pip" ]; then
-    python=$(find_python) || exit 2
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python has no venv module; on Debian: apt-get install python3-venv"
     "$python" -m venv "$venv"
