@@ -19,6 +19,7 @@ from rich.table import Table
 
 from jobs.captions import MAX_TOKENS, CaptionTask, caption
 from jobs.models import Model, find_model
+from pipeline.checkpoint import fitted, open_checkpoint
 from pipeline.config import EngineConfig, RunConfig
 from pipeline.engine import Rendered, VllmEngine, VllmRenderer
 from pipeline.images import ImageLimits, load_image
@@ -53,7 +54,8 @@ def bench(*, model: str, rows: int, console: Console) -> list[Rate]:
     with tempfile.TemporaryDirectory() as folder:
         pictures, captions = Path(folder, "input"), Path(folder, "captions")
         write_dataset(pictures, rows)
-        engine = EngineConfig(model=str(Path(found.path).absolute()), dtype=found.dtype)
+        engine = EngineConfig(model=found.path, dtype=found.dtype)
+        engine = fitted(engine, open_checkpoint(engine.model))
         rendered, rates = _measure_render(found, engine, locate(str(pictures)))
         rates += _measure_generate(engine, rendered)
         done = caption(str(pictures), str(captions), model=model, console=console)

@@ -9,9 +9,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.config import EngineConfig
 
 ARCHITECTURES = {"Gemma3ForConditionalGeneration": True, "Gemma3ForCausalLM": False}
 """Architectures the engine runs, and whether each has a vision tower."""
@@ -61,6 +64,12 @@ def open_checkpoint(model: str) -> Checkpoint:
         max_positions=_max_positions(config),
         identity=_identity(path),
     )
+
+
+def fitted(engine: EngineConfig, checkpoint: Checkpoint) -> EngineConfig:
+    """The configuration with the model's folder made absolute and the model's own limit kept."""
+    longest = min(engine.max_model_len, checkpoint.max_positions)
+    return engine.model_copy(update={"model": str(checkpoint.path), "max_model_len": longest})
 
 
 def _read_config(model: str, path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ values come from (command line, keyword arguments) is the caller's.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
@@ -63,4 +64,4 @@ def describe_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     field = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"][0].lower() + fault["msg"][1:]
-    return f"{field}: {message} (got {fault['input']!r})"
+    return f"{field}: {message} (got {reprlib.repr(fault['input'])})"

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.checkpoint import Checkpoint, open_checkpoint
+from pipeline.checkpoint import Checkpoint, fitted, open_checkpoint
 from pipeline.cluster import cluster
 from pipeline.engine import VLLM, Backend
 from pipeline.errors import RunError, UserError
@@ -167,10 +167,7 @@ def _check_vision(config: RunConfig, task: Task, checkpoint: Checkpoint) -> None
 
 
 def _fitted(config: RunConfig, checkpoint: Checkpoint) -> RunConfig:
-    """The configuration with the model's folder made absolute and its own limit kept."""
-    longest = min(config.engine.max_model_len, checkpoint.max_positions)
-    changed = {"model": str(checkpoint.path), "max_model_len": longest}
-    return config.model_copy(update={"engine": config.engine.model_copy(update=changed)})
+    return config.model_copy(update={"engine": fitted(config.engine, checkpoint)})
 
 
 def _placement(plan: Plan) -> Placement:

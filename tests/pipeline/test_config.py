@@ -51,3 +51,7 @@ def test_gpus_are_shared_out_by_tensor_parallel_size() -> None:
         place(run_config(tensor_parallel_size=16), {"CPU": 64, "GPU": 8})
     with pytest.raises(UserError, match="there is no GPU"):
         place(run_config(tensor_parallel_size=2), {"CPU": 64})
+
+
+def test_a_long_wrong_value_is_shortened() -> None:
+    assert len(fault(unit_rows="x" * 5000)) < 200
