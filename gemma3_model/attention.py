@@ -33,6 +33,7 @@ from vllm.model_executor.layers.linear import QKVParallelLinear, RowParallelLine
 from vllm.model_executor.models.utils import extract_layer_index
 from vllm.platforms import current_platform
 
+from gemma3_model.backend_choice import require_picture_mask
 from gemma3_model.config import layer_window
 from gemma3_model.rope import rotary_embedding
 
@@ -105,6 +106,8 @@ class Gemma3Attention(nn.Module):
             attn_backend=attention_backend(),
             prefix=f"{prefix}.attn",
         )
+        if self.attn.use_mm_prefix:
+            require_picture_mask(self.attn.attn_backend)
 
     def forward(self, positions_T: Tensor, hidden_TD: Tensor) -> Tensor:
         """[tokens] positions and [tokens, hidden] to [tokens, hidden]."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
-from vllm.platforms import current_platform
+
+from gemma3_model.backend_choice import refuse_chosen_backends
 
 if TYPE_CHECKING:
     from vllm.config import ModelConfig, VllmConfig
@@ -38,13 +39,25 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
 
     @staticmethod
     def verify_and_update_config(vllm_config: VllmConfig) -> None:
-        """Keep the tokens of one picture in one step (see :mod:`gemma3_model.scheduling`).
+        """Keep the mask of pictures, and the tokens of each in one step.
 
-        vLLM sets ``disable_chunked_mm_input`` by itself on GPUs but not on CPUs (0.32).
+        See :mod:`gemma3_model.backend_choice` and :mod:`gemma3_model.scheduling`. vLLM sets
+        ``disable_chunked_mm_input`` by itself on GPUs but not on CPUs (0.32).
+
+        Raises:
+            ValueError: a setting would cut pictures or give them a causal mask.
         """
+        refuse_chosen_backends(vllm_config)
         if not vllm_config.model_config.is_multimodal_model:
             return
         scheduler = vllm_config.scheduler_config
         scheduler.disable_chunked_mm_input = True
-        if current_platform.is_cpu() and scheduler.scheduler_cls is None:
-            scheduler.scheduler_cls = "gemma3_model.scheduling.WholePictureScheduler"
+        if scheduler.scheduler_cls is None:
+            scheduler.scheduler_cls = "gemma3_model.scheduling.whole_picture_scheduler"
+        soft_tokens = vllm_config.model_config.hf_config.mm_tokens_per_image
+        if 0 < scheduler.long_prefill_token_threshold < soft_tokens:
+            raise ValueError(
+                f"long_prefill_token_threshold {scheduler.long_prefill_token_threshold} is less "
+                f"than the {soft_tokens} tokens of a picture, which must be computed in one "
+                "step; set it to 0 or to more."
+            )

@@ -20,10 +20,12 @@ from vllm.model_executor.models.utils import maybe_prefix
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.sequence import IntermediateTensors
 
+from gemma3_model import quantization
+from gemma3_model.config import patches_per_side
 from gemma3_model.preprocessing import ImagePreprocessing
 from gemma3_model.processor import Gemma3DummyInputs, Gemma3Processing, Gemma3ProcessingInfo
 from gemma3_model.projector import Gemma3Projector
-from gemma3_model.text import Gemma3ForCausalLM
+from gemma3_model.text import Gemma3Decoder
 from gemma3_model.vision import PixelNormalisation, SiglipVisionTower
 from gemma3_model.weights import MULTIMODAL_WEIGHTS, PACKED_MODULES, load_weights
 
@@ -40,6 +42,8 @@ class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, 
 
     packed_modules_mapping: ClassVar = PACKED_MODULES
     hf_to_vllm_mapper: ClassVar = MULTIMODAL_WEIGHTS
+
+    supports_tower_connector_lora: ClassVar = True
 
     mm_prefix_clamp_sliding_window: ClassVar = True
     """Asks the runner to keep pictures wider than the window: our mask clamps each query."""
@@ -69,11 +73,13 @@ class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, 
                 **ImagePreprocessing.from_model_config(model_config).normalisation
             )
             self.vision_tower = SiglipVisionTower(
-                config.vision_config, self.quant_config, maybe_prefix(prefix, "vision_tower")
+                config.vision_config,
+                quantization.of_the_tower(self.quant_config, config),
+                maybe_prefix(prefix, "vision_tower"),
             )
             self.multi_modal_projector = Gemma3Projector(config)
         with self._mark_language_model(vllm_config):
-            self.language_model = Gemma3ForCausalLM(
+            self.language_model = Gemma3Decoder(
                 vllm_config=vllm_config.with_hf_config(
                     config.text_config, architectures=["Gemma3ForCausalLM"]
                 ),
@@ -120,9 +126,7 @@ class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, 
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
         """Load a checkpoint's tensors under any of the namings of :mod:`gemma3_model.weights`."""
-        return load_weights(
-            self, weights, MULTIMODAL_WEIGHTS, is_quantized=self.quant_config is not None
-        )
+        return load_weights(self, weights, MULTIMODAL_WEIGHTS, self.quant_config)
 
     def get_mm_mapping(self) -> MultiModelKeys:
         """Which of our modules is the decoder, the connector and the tower."""
@@ -131,6 +135,22 @@ class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, 
             connector="multi_modal_projector",
             tower_model="vision_tower",
         )
+
+    def get_mm_lora_token_counts(
+        self, *, modality: str, mm_kwargs: Any, num_mm_embeds: int
+    ) -> tuple[int, int]:
+        """Rows of the tower's and of the connector's products, for vLLM's LoRA kernels.
+
+        Args:
+            modality: "image".
+            mm_kwargs: the picture's pixels; what is needed follows from its soft tokens.
+            num_mm_embeds: soft tokens of a picture and its crops.
+
+        Returns:
+            Patches (16 for each soft token of the released models), and soft tokens.
+        """
+        patches = patches_per_side(self.config.vision_config) ** 2
+        return num_mm_embeds * (patches // self.config.mm_tokens_per_image), num_mm_embeds
 
 
 @MULTIMODAL_REGISTRY.register_processor(

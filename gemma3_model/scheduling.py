@@ -3,17 +3,21 @@
 A picture's tokens look at each other in both directions, so they must be computed in one step.
 vLLM 0.32's ``disable_chunked_mm_input`` keeps a picture whole only where the step begins before
 it: a step that begins at the picture's first token (as the one after a cut does) or inside it
-(as one after a prefix-cache hit does) may still cut it. This scheduler closes that gap.
+(as one after a prefix-cache hit does) may still cut it. These schedulers close that gap: one for
+steps that are scheduled after the last one's tokens are known, one for steps scheduled ahead of
+them, which is vLLM's default on GPUs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
 if TYPE_CHECKING:
+    from vllm.config import VllmConfig
     from vllm.v1.request import Request
 
 
@@ -36,8 +40,12 @@ def whole_pictures(pictures: Sequence[tuple[int, int]], num_computed: int, num_n
     return num_new
 
 
-class WholePictureScheduler(Scheduler):
-    """vLLM's scheduler with :func:`whole_pictures` applied to every step."""
+class WholePictures(Scheduler):
+    """:func:`whole_pictures` applied to every step, before vLLM plans the step's encoder inputs.
+
+    vLLM may take fewer tokens after it, where a picture's embeddings have no room; it then ends
+    the step before that picture.
+    """
 
     def _try_schedule_encoder_inputs(
         self,
@@ -48,11 +56,12 @@ class WholePictureScheduler(Scheduler):
         shift_computed_tokens: int = 0,
     ) -> tuple[list[int], int, int, list[int], list[int]]:
         """The encoder inputs of a step, the tokens it takes, the budget left, and bookkeeping."""
-        pictures = [
-            span
+        ahead = [
+            feature.mm_position
             for feature in request.mm_features
-            for span in feature.mm_position.extract_embeds_range()
+            if feature.mm_position.offset + feature.mm_position.length > num_computed_tokens
         ]
+        pictures = [span for place in ahead for span in place.extract_embeds_range()]
         num_new_tokens = whole_pictures(pictures, num_computed_tokens, num_new_tokens)
         if num_new_tokens == 0:
             return [], 0, encoder_compute_budget, [], []
@@ -65,3 +74,23 @@ class WholePictureScheduler(Scheduler):
             shift_computed_tokens,
         )
         return scheduled
+
+
+class WholePictureScheduler(WholePictures):
+    """vLLM's scheduler that knows every token before it plans the next step."""
+
+
+class WholePictureAsyncScheduler(WholePictures, AsyncScheduler):
+    """vLLM's scheduler that plans a step while the last one is computed."""
+
+
+def whole_picture_scheduler(vllm_config: VllmConfig, **settings: Any) -> Scheduler:
+    """Build the scheduler that vLLM would take, with pictures kept whole.
+
+    vLLM 0.32 decides on ``async_scheduling`` after the hooks of
+    :mod:`gemma3_model.engine_rules` and before it calls what ``scheduler_cls`` names, so this is
+    named there in the place of a class and decides then.
+    """
+    runs_ahead = vllm_config.scheduler_config.async_scheduling
+    scheduler = WholePictureAsyncScheduler if runs_ahead else WholePictureScheduler
+    return scheduler(vllm_config=vllm_config, **settings)

@@ -138,11 +138,8 @@ class Gemma3Model(nn.Module):
         return hidden_TD
 
 
-class Gemma3ForCausalLM(nn.Module, SupportsLoRA, SupportsPP):
-    """The text-only models (270M, 1B), and the decoder inside the multimodal ones."""
-
-    packed_modules_mapping: ClassVar = PACKED_MODULES
-    hf_to_vllm_mapper: ClassVar = TEXT_WEIGHTS
+class Gemma3Decoder(nn.Module):
+    """Decoder and head, as all models of the family have them."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
@@ -185,6 +182,15 @@ class Gemma3ForCausalLM(nn.Module, SupportsLoRA, SupportsPP):
         logits: Tensor | None = self.logits_processor(self.lm_head, hidden_states)
         return logits
 
+
+class Gemma3ForCausalLM(Gemma3Decoder, SupportsLoRA, SupportsPP):
+    """The text-only models (270M, 1B, and MedGemma 27B's text variant)."""
+
+    packed_modules_mapping: ClassVar = PACKED_MODULES
+    hf_to_vllm_mapper: ClassVar = TEXT_WEIGHTS
+
+    # Not in Gemma3Decoder: vLLM's loader would call it inside the multimodal models, once for
+    # each run of the decoder's tensors, none of which is complete by itself.
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
         """Load a checkpoint's tensors; one whose name is not in the table is an error."""
-        return load_weights(self, weights, TEXT_WEIGHTS, is_quantized=self.quant_config is not None)
+        return load_weights(self, weights, TEXT_WEIGHTS, self.quant_config)

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from vllm.compilation.decorators import (
+    should_torch_compile_mm_encoder,
+    support_torch_compile,
+)
 from vllm.distributed import get_tensor_model_parallel_world_size
 from vllm.model_executor.layers.activation import get_act_fn
 from vllm.model_executor.layers.attention import MMEncoderAttention
+from vllm.model_executor.layers.conv import Conv2dLayer
 from vllm.model_executor.layers.linear import (
     ColumnParallelLinear,
     QKVParallelLinear,
@@ -48,11 +53,15 @@ class PixelNormalisation(nn.Module):
 
 
 class SiglipEmbeddings(nn.Module):
-    """Patches through one convolution, plus a learned embedding of their place."""
+    """Patches through one convolution, plus a learned embedding of their place.
+
+    Patches do not overlap, so the convolution is a product; vLLM's layer computes it as one on a
+    CPU, and through cuDNN on CUDA.
+    """
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__()
-        self.patch_embedding = nn.Conv2d(
+        self.patch_embedding = Conv2dLayer(
             config.num_channels,
             config.hidden_size,
             kernel_size=config.patch_size,
@@ -152,8 +161,16 @@ class SiglipEncoderLayer(nn.Module):
         return out_NPD
 
 
+@support_torch_compile(
+    dynamic_arg_dims={"hidden_NPD": 0},
+    enable_if=should_torch_compile_mm_encoder,
+    is_encoder=True,
+)
 class SiglipEncoder(nn.Module):
-    """The layers, under the name that checkpoints give them."""
+    """The layers, under the name that checkpoints give them.
+
+    Compiled where the engine's ``compile_mm_encoder`` asks for it (off in vLLM by default).
+    """
 
     def __init__(
         self, config: SiglipVisionConfig, quant_config: QuantizationConfig | None, prefix: str
@@ -179,7 +196,9 @@ class SiglipVisionTower(nn.Module):
     ) -> None:
         super().__init__()
         self.embeddings = SiglipEmbeddings(config)
-        self.encoder = SiglipEncoder(config, quant_config, f"{prefix}.encoder")
+        self.encoder = SiglipEncoder(
+            config=config, quant_config=quant_config, prefix=f"{prefix}.encoder"
+        )
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, pixels_N3SS: Tensor) -> Tensor:

@@ -9,14 +9,15 @@ Gemma 3 checkpoints exist under several namings, by who wrote them (T is a tenso
     transformers 5, in memory     model.language_model.T, model.vision_tower.T
     ShieldGemma 2's converter     model.language_model.model.T, model.vision_tower.vision_model.T
     the same, by transformers 5   model.model.language_model.model.T, model.model.vision_tower.T
-    text only, all                model.T
+    text only                     model.T, or any of the decoder's above
 
 with ``multi_modal_projector.T`` wrapped as the tower is, and ``lm_head``, where it is not tied,
 beside the decoder or at the top.
 
-Ours are the hub's without ``vision_model.``. Each renaming is applied to the whole name, in
-order. A name that no parameter answers to is an error, and so is a parameter that no name fills;
-both are named.
+Ours are the hub's without ``vision_model.``, and ``model.T`` for text only. Each renaming is
+applied to the whole name, in order; to names of modules as well, in a LoRA adapter and in the list
+of what a quantized checkpoint leaves alone. A name that no parameter answers to is an error, and so
+is a parameter that no name fills; both are named.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from vllm.model_executor.layers.linear import UnquantizedLinearMethod
+from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
 from vllm.model_executor.models.utils import AutoWeightsLoader, WeightsMapper
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from vllm.model_executor.layers.quantization import QuantizationConfig
 
 PACKED_MODULES: Final = {
     "qkv_proj": ["q_proj", "k_proj", "v_proj"],
@@ -44,18 +48,28 @@ _STACKED: Final[dict[str, tuple[str, str | int]]] = {
     ".up_proj": (".gate_up_proj", 1),
 }
 
+_END: Final = r"(?=\.|$)"
+"""Of a name's part: the dot behind it, or the end of a module's name."""
+
 _RENAMINGS: Final = {
     # Wrappers first: `model.` once or twice around everything.
     re.compile(
-        r"^(?:model\.)+(language_model|vision_tower|multi_modal_projector|lm_head)\."
-    ): r"\1.",
-    re.compile(r"^language_model\.(?!model\.|lm_head\.)"): "language_model.model.",
-    re.compile(r"^vision_tower\.vision_model\."): "vision_tower.",
-    re.compile(r"^lm_head\."): "language_model.lm_head.",
+        rf"^(?:model\.)+(language_model|vision_tower|multi_modal_projector|lm_head){_END}"
+    ): r"\1",
+    re.compile(rf"^language_model(?!\.model|\.lm_head){_END}"): "language_model.model",
+    re.compile(rf"^vision_tower\.vision_model{_END}"): "vision_tower",
+    re.compile(rf"^lm_head{_END}"): "language_model.lm_head",
+    # An adapter that was trained on the decoder alone.
+    re.compile(rf"^model\.(layers|embed_tokens|norm){_END}"): r"language_model.model.\1",
 }
 
-TEXT_WEIGHTS: Final = WeightsMapper(orig_to_new_stacked=_STACKED)
-"""For ``Gemma3ForCausalLM``: the names are ours already, three parts go into one product."""
+_TEXT_RENAMINGS: Final = {
+    re.compile(rf"^(?:model\.)*language_model(?:\.model)?\.lm_head{_END}"): "lm_head",
+    re.compile(rf"^(?:model\.)*language_model(?:\.model)?{_END}"): "model",
+}
+
+TEXT_WEIGHTS: Final = WeightsMapper(orig_to_new_regex=_TEXT_RENAMINGS, orig_to_new_stacked=_STACKED)
+"""For ``Gemma3ForCausalLM``, which may have been cut out of a checkpoint with pictures."""
 
 MULTIMODAL_WEIGHTS: Final = WeightsMapper(
     orig_to_new_regex=_RENAMINGS, orig_to_new_stacked=_STACKED
@@ -65,24 +79,32 @@ MULTIMODAL_WEIGHTS: Final = WeightsMapper(
 Part = tuple[str, str | int | None]
 """A parameter of ours, and which share of a fused one (None for the others)."""
 
+_NEEDED_WHEN_QUANTIZED: Final = frozenset(
+    {"weight", "qweight", "weight_packed", "bias", "scales", "weight_scale", "weight_scale_inv"}
+)
+"""Of a quantized layer: without them it has no values. What else its method makes room for, such
+as zero points and the order of activations, a right checkpoint may lack."""
+
 
 def load_weights(
     module: nn.Module,
     weights: Iterable[tuple[str, Tensor]],
     mapper: WeightsMapper,
-    *,
-    is_quantized: bool,
+    quant_config: QuantizationConfig | None,
 ) -> set[str]:
     """Fill ``module`` from a checkpoint's tensors; returns the names of what was filled.
 
     vLLM checks the names of a checkpoint that it has no place for, and is content when tensors
     of a linear layer are missing (0.32, ``track_weights_loading``): the layer then runs on what
-    the memory held. So completeness is checked here, except for quantized checkpoints, whose
-    parameters are made by the quantization method and not by us.
+    the memory held. So completeness is checked here, of quantized layers as far as
+    :data:`_NEEDED_WHEN_QUANTIZED` goes.
 
     Raises:
         ValueError: a tensor is not in the table, or is missing from the checkpoint.
     """
+    if quant_config is not None:
+        mapper |= quant_config.get_cache_scale_mapper()
+    needed = list(_parts(module))
     seen: set[Part] = set()
 
     def recorded() -> Iterator[tuple[str, Tensor]]:
@@ -91,8 +113,8 @@ def load_weights(
             yield name, tensor
 
     loaded: set[str] = AutoWeightsLoader(module).load_weights(recorded())
-    missing = [part for part in _parts(module) if part not in seen]
-    if missing and not is_quantized:
+    missing = [part for part in needed if part not in seen]
+    if missing:
         first = ", share ".join(str(piece) for piece in missing[0] if piece is not None)
         raise ValueError(
             f"The checkpoint lacks {len(missing)} of the model's weights, among them {first}; "
@@ -103,9 +125,25 @@ def load_weights(
 
 def _parts(module: nn.Module) -> Iterator[Part]:
     """Everything that a checkpoint must bring to fill ``module``."""
+    dispensable = set(_dispensable(module))
     for name, _ in module.named_parameters():
+        if name in dispensable:
+            continue
         shares = [share for fused, share in _STACKED.values() if f"{fused}." in name]
         if not shares:
             yield name, None
         for share in shares:
             yield name, share
+
+
+def _dispensable(module: nn.Module) -> Iterator[str]:
+    """Names of parameters that are a quantization method's own and may stay as it made them."""
+    for prefix, layer in module.named_modules():
+        method = getattr(layer, "quant_method", None)
+        if method is None or isinstance(
+            method, (UnquantizedLinearMethod, UnquantizedEmbeddingMethod)
+        ):
+            continue
+        for name, _ in layer.named_parameters(recurse=False):
+            if name not in _NEEDED_WHEN_QUANTIZED:
+                yield f"{prefix}.{name}"

@@ -11,9 +11,20 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 from vllm import LLM, SamplingParams
-from vllm.distributed import cleanup_dist_env_and_memory
+from vllm.config import set_current_vllm_config
+from vllm.distributed import (
+    cleanup_dist_env_and_memory,
+    init_distributed_environment,
+    initialize_model_parallel,
+)
+from vllm.engine.arg_utils import EngineArgs
+from vllm.lora.request import LoRARequest
+from vllm.model_executor.model_loader.utils import initialize_model
+from vllm.plugins import load_general_plugins
+from vllm.utils.torch_utils import set_default_torch_dtype
 
 NUM_GENERATED = 8
 TOP = 20
@@ -42,27 +53,50 @@ class Difference:
 @contextmanager
 def engine(model: Path, **settings: Any) -> Iterator[LLM]:
     """A vLLM engine in this process, gone when the block ends."""
-    llm = LLM(
-        str(model),
-        **{
-            "dtype": "float32",
-            "enforce_eager": True,
-            "max_model_len": 1024,
-            "block_size": 32,
-            "max_logprobs": TOP,
-            "enable_prefix_caching": False,
-            "disable_log_stats": True,
-            "worker_extension_cls": "gemma3_model.inspection.LoadedModel",
-            **settings,
-        },
-    )
+    llm: LLM | None = None
     try:
+        llm = LLM(
+            str(model),
+            **{
+                "dtype": "float32",
+                "enforce_eager": True,
+                "max_model_len": 1024,
+                "block_size": 32,
+                "max_logprobs": TOP,
+                "enable_prefix_caching": False,
+                "disable_log_stats": True,
+                "worker_extension_cls": "gemma3_model.inspection.LoadedModel",
+                **settings,
+            },
+        )
         yield llm
     finally:
-        llm.llm_engine.engine_core.shutdown()
+        if llm is not None:
+            llm.llm_engine.engine_core.shutdown()
         del llm
         cleanup_dist_env_and_memory()
         gc.collect()
+
+
+@contextmanager
+def built(folder: Path) -> Iterator[nn.Module]:
+    """Our model of a configuration on the meta device: shapes, and no memory or weights."""
+    load_general_plugins()
+    config = EngineArgs(
+        model=str(folder),
+        dtype="bfloat16",
+        skip_tokenizer_init=True,
+        enforce_eager=True,
+        max_model_len=1024,
+    ).create_engine_config()
+    try:
+        with set_current_vllm_config(config):
+            init_distributed_environment(1, 0, f"file://{folder}/store", 0, "gloo")
+            initialize_model_parallel(1, 1)
+            with set_default_torch_dtype(torch.bfloat16), torch.device("meta"):
+                yield initialize_model(config)
+    finally:
+        cleanup_dist_env_and_memory()
 
 
 class Reference:
@@ -104,8 +138,14 @@ class Reference:
         return ids[0].tolist(), logits.log_softmax(-1)
 
 
-def run(llm: LLM, prompts: Sequence[Prompt], *, prompt_logprobs: bool = True) -> list[Any]:
-    """Greedy generation of eight tokens each, all prompts at once."""
+def run(
+    llm: LLM,
+    prompts: Sequence[Prompt],
+    *,
+    prompt_logprobs: bool = True,
+    adapters: Sequence[LoRARequest | None] | None = None,
+) -> list[Any]:
+    """Greedy generation of eight tokens each, all prompts at once, each with its adapter."""
     params = SamplingParams(
         temperature=0,
         max_tokens=NUM_GENERATED,
@@ -123,7 +163,8 @@ def run(llm: LLM, prompts: Sequence[Prompt], *, prompt_logprobs: bool = True) ->
         }
         for prompt in prompts
     ]
-    return list(llm.generate(requests, params, use_tqdm=False))
+    lora = list(adapters) if adapters is not None else None
+    return list(llm.generate(requests, params, use_tqdm=False, lora_request=lora))
 
 
 def _largest(expected: torch.Tensor, rows: Sequence[dict[int, Any] | None]) -> float:

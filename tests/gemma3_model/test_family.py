@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from transformers import (
     Gemma3TextConfig,
     SiglipVisionConfig,
 )
-from vllm.config import set_current_vllm_config
+from vllm.config import VllmConfig, set_current_vllm_config
 from vllm.distributed import (
     cleanup_dist_env_and_memory,
     init_distributed_environment,
@@ -82,29 +83,38 @@ def config(size: str) -> Gemma3TextConfig | Gemma3Config:
     )
 
 
-@pytest.fixture
-def one_rank() -> Iterator[None]:
-    yield
-    cleanup_dist_env_and_memory()
+@contextmanager
+def single_process(folder: Path) -> Iterator[None]:
+    """The process group that vLLM's parallel layers ask for, of this process alone."""
+    init_distributed_environment(1, 0, f"file://{folder}/store", 0, "gloo")
+    initialize_model_parallel(1, 1)
+    try:
+        yield
+    finally:
+        cleanup_dist_env_and_memory()
 
 
-def ours(folder: Path, size: str) -> nn.Module:
-    """Our model of a size, on the meta device: shapes and no memory."""
+def engine_config(folder: Path, size: str) -> VllmConfig:
     load_general_plugins()
     config(size).save_pretrained(folder)
-    vllm_config = EngineArgs(
+    return EngineArgs(
         model=str(folder),
         dtype="bfloat16",
         skip_tokenizer_init=True,
         enforce_eager=True,
         max_model_len=8192,
     ).create_engine_config()
-    with set_current_vllm_config(vllm_config):
-        store = f"file://{folder}/store"
-        init_distributed_environment(1, 0, store, 0, "gloo")
-        initialize_model_parallel(1, 1)
-        with set_default_torch_dtype(torch.bfloat16), torch.device("meta"):
-            return initialize_model(vllm_config)
+
+
+def ours(vllm_config: VllmConfig) -> nn.Module:
+    """Our model of a size, on the meta device: shapes and no memory."""
+    with (
+        set_current_vllm_config(vllm_config),
+        single_process(Path(vllm_config.model_config.model)),
+        set_default_torch_dtype(torch.bfloat16),
+        torch.device("meta"),
+    ):
+        return initialize_model(vllm_config)
 
 
 def transformers_names(size: str) -> list[str]:
@@ -113,10 +123,9 @@ def transformers_names(size: str) -> list[str]:
         return [name for name, _ in architecture(config(size)).named_parameters()]
 
 
-@pytest.mark.usefixtures("one_rank")
 @pytest.mark.parametrize("size", list(SHAPES))
 def test_shapes_and_names(tmp_path: Path, size: str) -> None:
-    model = ours(tmp_path, size)
+    model = ours(engine_config(tmp_path, size))
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[size]
 
     parameters = {name for name, _ in model.named_parameters()}

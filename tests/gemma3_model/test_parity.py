@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
 from vllm import LLM
 
 from gemma3_model import attention, attention_cpu, rope
@@ -19,7 +21,8 @@ TOLERANCE = 1e-3
 """Nats; the promise. What is seen is some 1e-5."""
 
 TURN = "<bos><start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n"
-LONG_TEXT = "a red circle left of a blue star on a white background. " * 12
+SHORT_TEXT = "a red circle left of a blue star on a white background. " * 3
+LONG_TEXT = SHORT_TEXT * 4
 
 
 def picture(seed: int) -> Image.Image:
@@ -39,6 +42,10 @@ PROMPTS = {
     ),
     "adjacent": Prompt(
         text=TURN.format("<start_of_image><start_of_image>Same?"), images=(picture(5), picture(6))
+    ),
+    "four": Prompt(
+        text=TURN.format("<start_of_image> " * 4 + "Which?"),
+        images=tuple(picture(seed) for seed in range(8, 12)),
     ),
     "text longer than the window": Prompt(text=TURN.format(LONG_TEXT)),
     "image after long text": Prompt(
@@ -93,38 +100,109 @@ def test_it_is_our_model_that_runs(llm: LLM) -> None:
     ]
 
 
-@pytest.mark.parametrize("window", [5, 16, 64])
-def test_window_and_image_span(tmp_path: Path, window: int) -> None:
-    """Smaller than a picture's 16 soft tokens, equal to them, and larger."""
-    folder = checkpoints.multimodal(tmp_path, sliding_window=window)
+# What the sizes differ in, with their own numbers of heads: heads, key heads, scale, window.
+# The windows are smaller than a picture's 16 soft tokens, equal to them, and larger.
+TEXT_SIZES = {"270m": (4, 1, 32, 24), "1b": (4, 1, 32, 48)}
+PICTURE_SIZES = {"4b": (8, 4, 32, 5), "12b": (16, 8, 32, 16), "27b": (32, 16, 20, 64)}
+
+
+def shape(heads: int, kv_heads: int, scalar: int, window: int) -> dict[str, Any]:
+    return {
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "query_pre_attn_scalar": scalar,
+        "sliding_window": window,
+    }
+
+
+@pytest.mark.parametrize("size", list(PICTURE_SIZES))
+def test_sizes_with_pictures(tmp_path: Path, size: str) -> None:
+    folder = checkpoints.multimodal(tmp_path, **shape(*PICTURE_SIZES[size]))
     with engine(folder) as llm:
         differences = worst(llm, Reference(folder), list(PROMPTS))
     assert max(differences.values()) < TOLERANCE, differences
 
 
-def test_text_only(tmp_path: Path) -> None:
-    folder = checkpoints.text_only(tmp_path)
+@pytest.mark.parametrize("size", list(TEXT_SIZES))
+def test_sizes_for_text_only(tmp_path: Path, size: str) -> None:
+    """These have no scaling of positions; one names its decoder as if it were inside another."""
+    rope = {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+        "full_attention": {"rope_type": "default", "rope_theta": 1_000_000.0},
+    }
+    folder = checkpoints.text_only(tmp_path, rope_parameters=rope, **shape(*TEXT_SIZES[size]))
+    reference = Reference(folder, has_images=False)
+    if size == "1b":
+        tensors = load_file(folder / "model.safetensors")
+        renamed = {f"language_model.{name}": tensor for name, tensor in tensors.items()}
+        save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
     names = [name for name in PROMPTS if name not in WITH_IMAGES]
     with engine(folder) as llm:
         assert llm.collective_rpc("loaded_model_class") == ["gemma3_model.text.Gemma3ForCausalLM"]
-        differences = worst(llm, Reference(folder, has_images=False), names)
+        differences = worst(llm, reference, names)
     assert max(differences.values()) < TOLERANCE, differences
 
 
-def test_pictures_are_never_cut_between_steps(checkpoint: Path, reference: Reference) -> None:
-    """Steps of 40 tokens: pictures begin in the middle of a step and would straddle two."""
-    with engine(checkpoint, max_num_batched_tokens=40, max_num_seqs=4) as llm:
+@pytest.mark.parametrize(
+    "settings", [{"language_model_only": True}, {"limit_mm_per_prompt": {"image": 0}}]
+)
+def test_language_model_only(
+    checkpoint: Path, reference: Reference, settings: dict[str, Any]
+) -> None:
+    """The tower is neither built nor missed among the weights."""
+    names = [name for name in PROMPTS if name not in WITH_IMAGES]
+    with engine(checkpoint, **settings) as llm:
+        (parts,) = llm.apply_model(_parts)
+        differences = worst(llm, reference, names)
+    assert parts == {"language_model"}
+    assert max(differences.values()) < TOLERANCE, differences
+
+
+def _parts(model: nn.Module) -> set[str]:
+    return {name.partition(".")[0] for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("tokens", [40, 64])
+def test_pictures_are_never_cut_between_steps(
+    checkpoint: Path, reference: Reference, tokens: int
+) -> None:
+    """Steps of so few tokens: pictures begin in the middle of one and would straddle two."""
+    with engine(checkpoint, max_num_batched_tokens=tokens, max_num_seqs=4) as llm:
         differences = worst(llm, reference, list(PROMPTS))
     assert max(differences.values()) < TOLERANCE, differences
 
 
-def test_prefix_cache_hit_inside_a_picture(checkpoint: Path, reference: Reference) -> None:
-    """Blocks of 32 tokens end inside pictures, so a repeated prompt begins there."""
-    with engine(checkpoint, enable_prefix_caching=True, max_num_batched_tokens=64) as llm:
-        run(llm, [PROMPTS["three"]], prompt_logprobs=False)
-        (again,) = run(llm, [PROMPTS["three"]], prompt_logprobs=False)
-    assert again.num_cached_tokens > 0
-    assert difference(reference, PROMPTS["three"], again).worst < TOLERANCE
+def test_prefix_cache(checkpoint: Path, reference: Reference) -> None:
+    """A prompt once more, and others that share a part of it; blocks of 32 end inside pictures.
+
+    Only what is generated is compared: asked for the prompt's log-probabilities, vLLM reads
+    nothing from the cache.
+    """
+    first = Prompt(
+        text=TURN.format(
+            LONG_TEXT + "<start_of_image>" + SHORT_TEXT + "<start_of_image>" + SHORT_TEXT
+        ),
+        images=(picture(2), picture(3)),
+    )
+    prompts = [
+        first,
+        Prompt(text=first.text, images=(picture(2), picture(12))),
+        Prompt(text=TURN.format(LONG_TEXT + "<start_of_image>" + SHORT_TEXT), images=(picture(2),)),
+        Prompt(text=first.text, images=(picture(12), picture(3))),
+    ]
+    settings = {
+        "enable_prefix_caching": True,
+        "max_num_batched_tokens": 64,
+        # By default vLLM keeps of local layers only what the end of a prompt needs.
+        "prefix_cache_retention_interval": None,
+    }
+    with engine(checkpoint, **settings) as llm:
+        run(llm, [first], prompt_logprobs=False)
+        outputs = [run(llm, [prompt], prompt_logprobs=False)[0] for prompt in prompts]
+    cached = [output.num_cached_tokens for output in outputs]
+    assert cached[0] > cached[1] == cached[2] > cached[3] > 0, cached
+    for prompt, output in zip(prompts, outputs, strict=True):
+        assert difference(reference, prompt, output).worst < TOLERANCE
 
 
 def _causal_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +213,7 @@ def _causal_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _vllm_s_own_cpu_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "attention_backend", lambda: None)
+    monkeypatch.setattr(attention, "require_picture_mask", lambda _: None)
 
 
 def _one_rope_base_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

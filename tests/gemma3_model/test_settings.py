@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from vllm.engine.arg_utils import EngineArgs
 from vllm.plugins import load_general_plugins
 
@@ -20,14 +21,36 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_float16_is_refused(checkpoint: Path) -> None:
-    with pytest.raises(ValueError, match="does not support float16"):
+    with pytest.raises(ValueError, match=r"does not support float16\. Reason: Numerical"):
         EngineArgs(model=str(checkpoint), dtype="float16").create_engine_config()
+
+
+def test_float16_is_refused_for_shieldgemma2(tmp_path: Path) -> None:
+    folder = checkpoints.shieldgemma2(tmp_path)
+    with pytest.raises(ValueError, match="overflows in float16"):
+        EngineArgs(model=str(folder), dtype="float16").create_engine_config()
+
+
+def test_float32_checkpoints_run_in_bfloat16_unless_asked(checkpoint: Path) -> None:
+    assert EngineArgs(model=str(checkpoint)).create_model_config().dtype == torch.bfloat16
+    asked = EngineArgs(model=str(checkpoint), dtype="float32").create_model_config()
+    assert asked.dtype == torch.float32
 
 
 def test_pictures_stay_whole_without_being_asked(checkpoint: Path) -> None:
     config = EngineArgs(model=str(checkpoint), dtype="float32").create_engine_config()
     assert config.scheduler_config.disable_chunked_mm_input
-    assert config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.WholePictureScheduler"
+    assert (
+        config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.whole_picture_scheduler"
+    )
+
+
+def test_steps_too_short_for_a_picture_are_refused(checkpoint: Path) -> None:
+    """A picture would wait forever for a step that holds it."""
+    with pytest.raises(ValueError, match="threshold 15 is less than the 16 tokens of a picture"):
+        EngineArgs(
+            model=str(checkpoint), dtype="float32", long_prefill_token_threshold=15
+        ).create_engine_config()
 
 
 def test_importing_our_packages_imports_neither_torch_nor_vllm() -> None:

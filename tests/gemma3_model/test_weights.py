@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gemma3_model.weights import MULTIMODAL_WEIGHTS
+from gemma3_model.weights import MULTIMODAL_WEIGHTS, TEXT_WEIGHTS
 from tests.gemma3_model import checkpoints
-from tests.gemma3_model.parity import engine
+from tests.gemma3_model.parity import Reference, difference, engine, run
+from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE
 
 Naming = Callable[[str], str]
 """From transformers 5's name of a parameter in memory to the name in a file."""
@@ -82,8 +84,50 @@ def test_the_head_is_found_wherever_it_is(name: str) -> None:
     assert MULTIMODAL_WEIGHTS.map_name(name) == "language_model.lm_head.weight"
 
 
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "model.layers.0.mlp.down_proj.weight",
+        "language_model.model.layers.0.mlp.down_proj.weight",
+        "model.language_model.layers.0.mlp.down_proj.weight",
+        "model.language_model.model.layers.0.mlp.down_proj.weight",
+    ],
+)
+def test_a_decoder_alone_is_found_under_every_naming(theirs: str) -> None:
+    assert TEXT_WEIGHTS.map_name(theirs) == "model.layers.0.mlp.down_proj.weight"
+
+
+@pytest.mark.parametrize(
+    "theirs", ["lm_head", "language_model.lm_head", "model.language_model.lm_head"]
+)
+def test_a_decoder_s_head_is_found(theirs: str) -> None:
+    assert TEXT_WEIGHTS.map_name(f"{theirs}.weight") == "lm_head.weight"
+
+
 def rewrite(folder: Path, tensors: dict[str, Tensor]) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_files_may_hold_the_decoder_in_pieces(tmp_path: Path) -> None:
+    """As the hub's 4B does: some of the decoder beside the tower, the rest in the next file."""
+    folder = checkpoints.multimodal(tmp_path)
+    reference = Reference(folder)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = {
+        name: "1.safetensors"
+        if "layers.3." in name or "language_model" not in name
+        else "2.safetensors"
+        for name in tensors
+    }
+    for file in ("1.safetensors", "2.safetensors"):
+        part = {name: tensor for name, tensor in tensors.items() if files[name] == file}
+        save_file(part, folder / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": files}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with engine(folder) as llm:
+        (output,) = run(llm, [PROMPTS["one"]])
+    assert difference(reference, PROMPTS["one"], output).worst < TOLERANCE
 
 
 def test_an_unknown_weight_is_named(tmp_path: Path) -> None:

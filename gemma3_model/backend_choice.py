@@ -1,0 +1,63 @@
+"""Decides which attention backends may run a model that takes pictures: those that keep its mask.
+
+A backend without picture masks would make every token of a picture blind to those after it, and
+the answers wrong without a word. vLLM 0.32 refuses such a choice on CUDA, late and in a worker;
+takes it with a warning on XPU; and on a CPU takes its own kernels whatever was chosen. So the
+user's choice is looked at before anything loads, and what a layer ended up with once more.
+
+Models without pictures, and engines told to take none, may have any backend.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm.platforms import current_platform
+from vllm.v1.attention.backends.registry import AttentionBackendEnum
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.v1.attention.backend import AttentionBackend
+
+MEND = "leave the attention backend to vLLM, or set language_model_only to take no pictures."
+
+
+def refuse_chosen_backends(vllm_config: VllmConfig) -> None:
+    """Look at ``attention_backend`` and ``backend_per_kind`` of a configuration.
+
+    Raises:
+        ValueError: the engine takes pictures, and a backend chosen for it would not keep their
+            mask, or would not be the one that runs.
+    """
+    if not vllm_config.model_config.is_mm_prefix_lm:
+        return
+    attention = vllm_config.attention_config
+    for chosen in (attention.backend, *attention.backend_per_kind.values()):
+        if chosen is not None:
+            _refuse_chosen(chosen)
+
+
+def _refuse_chosen(chosen: AttentionBackendEnum) -> None:
+    if current_platform.is_cpu():
+        # The one there is; ours takes its place (see gemma3_model.attention).
+        if chosen is not AttentionBackendEnum.CPU_ATTN:
+            raise ValueError(f"The attention backend {chosen.name} does not run on a CPU; {MEND}")
+        return
+    try:
+        backend = chosen.get_class()
+    except ImportError:
+        return  # vLLM names the missing package as it selects.
+    require_picture_mask(backend)
+
+
+def require_picture_mask(backend: type[AttentionBackend]) -> None:
+    """Check the backend of a layer whose tokens may be a picture's.
+
+    Raises:
+        ValueError: it does not say that pictures see themselves in both directions.
+    """
+    if not backend.supports_mm_prefix():
+        raise ValueError(
+            f"The attention backend {backend.get_name()} hides from each token of a picture "
+            f"those after it, which makes answers about pictures wrong; {MEND}"
+        )

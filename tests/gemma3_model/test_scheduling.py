@@ -1,0 +1,206 @@
+"""No step of vLLM's real schedulers ends inside a picture, whether they run ahead or not."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from vllm import SamplingParams
+from vllm.config import VllmConfig
+from vllm.engine.arg_utils import EngineArgs
+from vllm.multimodal.inputs import MultiModalFeatureSpec, PlaceholderRange
+from vllm.plugins import load_general_plugins
+from vllm.utils.hashing import sha256
+from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request
+from vllm.v1.structured_output import StructuredOutputManager
+
+from gemma3_model.scheduling import WholePictureAsyncScheduler, WholePictureScheduler
+from tests.gemma3_model import checkpoints
+from tests.gemma3_model.checkpoints import SOFT_TOKENS
+
+BLOCK_SIZE = 8
+NUM_BLOCKS = 4096
+STEP = 40
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    load_general_plugins()
+    init_none_hash(sha256)
+    return checkpoints.multimodal(tmp_path_factory.mktemp("scheduling"))
+
+
+def configure(checkpoint: Path, *, runs_ahead: bool, scheduler: type | None = None) -> VllmConfig:
+    config = EngineArgs(
+        model=str(checkpoint),
+        dtype="float32",
+        max_model_len=1024,
+        max_num_batched_tokens=STEP,
+        max_num_seqs=8,
+        enable_prefix_caching=True,
+        scheduler_cls=scheduler,
+    ).create_engine_config()
+    # vLLM turns it off on a CPU and on by default on a GPU, after our rules and before this.
+    config.scheduler_config.async_scheduling = runs_ahead
+    config.cache_config.num_gpu_blocks = NUM_BLOCKS
+    return config
+
+
+def build(config: VllmConfig) -> Scheduler:
+    """As vLLM's engine core does, over one kind of layer."""
+    spec = FullAttentionSpec(
+        block_size=BLOCK_SIZE, num_kv_heads=1, head_size=32, dtype=torch.float32
+    )
+    return config.scheduler_config.get_scheduler_cls()(
+        vllm_config=config,
+        kv_cache_config=KVCacheConfig(
+            num_blocks=NUM_BLOCKS,
+            kv_cache_tensors=[],
+            kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
+        ),
+        structured_output_manager=StructuredOutputManager(config),
+        include_finished_set=False,
+        log_stats=False,
+        block_size=BLOCK_SIZE,
+        hash_block_size=BLOCK_SIZE,
+    )
+
+
+def requests(count: int) -> Iterator[Request]:
+    """Pictures among text of random lengths; every third prompt comes a second time."""
+    chance = random.Random(0)
+    for number in range(count):
+        ids: list[int] = []
+        places = []
+        for picture in range(chance.randrange(1, 4)):
+            ids += [7 + number] * chance.randrange(1, 30)
+            places.append((len(ids), f"{number}-{picture}"))
+            ids += [5] * SOFT_TOKENS
+        ids += [6] * chance.randrange(1, 30)
+        for copy in range(2 if number % 3 == 0 else 1):
+            yield request(f"{number}-{copy}", ids, places)
+
+
+def request(name: str, ids: list[int], places: Sequence[tuple[int, str]]) -> Request:
+    return Request(
+        name,
+        ids,
+        SamplingParams(max_tokens=12, ignore_eos=True),
+        None,
+        mm_features=[
+            MultiModalFeatureSpec(
+                data=None,
+                modality="image",
+                identifier=picture,
+                mm_position=PlaceholderRange(offset=first, length=SOFT_TOKENS),
+            )
+            for first, picture in places
+        ],
+        block_hasher=get_request_block_hasher(BLOCK_SIZE, sha256),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A request's tokens in one step: from ``begin`` to before ``end``."""
+
+    request: Request
+    begin: int
+    end: int
+
+    @property
+    def cut(self) -> tuple[int, int] | None:
+        """First and last position of the picture that the step ends in, if it does."""
+        for feature in self.request.mm_features:
+            ((first, last),) = feature.mm_position.extract_embeds_range()
+            if first < self.end <= last:
+                return first, last
+        return None
+
+
+def shares(scheduler: Scheduler, output: SchedulerOutput) -> list[Share]:
+    return [
+        Share(
+            request=scheduler.requests[name],
+            begin=scheduler.requests[name].num_computed_tokens - count,
+            end=scheduler.requests[name].num_computed_tokens,
+        )
+        for name, count in output.num_scheduled_tokens.items()
+    ]
+
+
+def answer(step: Sequence[Share]) -> ModelRunnerOutput:
+    """A token for every request whose prompt is computed."""
+    names = [share.request.request_id for share in step]
+    return ModelRunnerOutput(
+        req_ids=names,
+        req_id_to_index={name: index for index, name in enumerate(names)},
+        sampled_token_ids=[
+            [9] if share.end >= share.request.num_prompt_tokens else [] for share in step
+        ],
+    )
+
+
+def run(scheduler: Scheduler, *, runs_ahead: bool) -> list[Share]:
+    """All steps of forty requests, new ones coming as there is room."""
+    coming = deque(requests(40))
+    everyone = list(coming)
+    in_flight: deque[tuple[SchedulerOutput, list[Share]]] = deque()
+    seen = []
+    for _ in range(2000):
+        if coming:
+            scheduler.add_request(coming.popleft())
+        output = scheduler.schedule()
+        step = shares(scheduler, output)
+        seen += step
+        in_flight.append((output, step))
+        if len(in_flight) > int(runs_ahead):
+            done, of_it = in_flight.popleft()
+            scheduler.update_from_output(done, answer(of_it))
+        if not coming and not scheduler.has_unfinished_requests():
+            break
+    assert all(each.num_output_tokens == 12 for each in everyone), "not every request was served"
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("runs_ahead", "theirs", "ours"),
+    [
+        (False, Scheduler, WholePictureScheduler),
+        (True, AsyncScheduler, WholePictureAsyncScheduler),
+    ],
+)
+def test_the_kind_vllm_would_take(
+    checkpoint: Path, runs_ahead: bool, theirs: type[Scheduler], ours: type[Scheduler]
+) -> None:
+    config = configure(checkpoint, runs_ahead=runs_ahead)
+    assert type(build(config)) is ours
+    config.scheduler_config.scheduler_cls = None
+    assert config.scheduler_config.get_scheduler_cls() is theirs
+    assert issubclass(ours, theirs)
+
+
+@pytest.mark.parametrize("runs_ahead", [False, True])
+def test_no_step_ends_inside_a_picture(checkpoint: Path, runs_ahead: bool) -> None:
+    scheduler = build(configure(checkpoint, runs_ahead=runs_ahead))
+    assert [share for share in run(scheduler, runs_ahead=runs_ahead) if share.cut] == []
+
+
+@pytest.mark.parametrize(("runs_ahead", "theirs"), [(False, Scheduler), (True, AsyncScheduler)])
+def test_vllm_s_own_steps_do(checkpoint: Path, runs_ahead: bool, theirs: type[Scheduler]) -> None:
+    """After a cut, when a step begins with a picture, and after a cache hit, when inside one."""
+    scheduler = build(configure(checkpoint, runs_ahead=runs_ahead, scheduler=theirs))
+    cuts = [share for share in run(scheduler, runs_ahead=runs_ahead) if share.cut]
+    assert [share for share in cuts if share.begin == share.cut[0]]
+    assert [share for share in cuts if share.begin > share.cut[0]]
