@@ -3,9 +3,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := deploy/requirements-cpu.lock
 READY := $(VENV)/.ready
+GPU_PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check rgw format bench bench-model gpu-test lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -27,8 +28,17 @@ check: $(READY) ## Lint, formatting and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+rgw: $(READY) ## Start Ceph RGW, a real S3 server in memory, until Ctrl-C
+	@$(BIN)/python -m tests.rgw
+
 bench: $(READY) ## Measure throughput on this machine
 	@$(BIN)/gemma3-batch bench
+
+bench-model: $(READY) ## Compare our text model's speed with vLLM's own, on this CPU
+	@$(BIN)/python -m tests.speed.text_cpu
+
+gpu-test: ## Parity, CUDA graphs and speed on a GPU; GPU_PYTHON has vLLM for CUDA
+	@$(GPU_PYTHON) -m pytest -m gpu -s tests/gpu
 
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .

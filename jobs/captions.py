@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import Dtype
+    from pipeline.storage import StorageOptions
     from pipeline.task import Row
 
 MAX_TOKENS = 128
@@ -67,8 +68,8 @@ class CaptionTask:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What decides the captions."""
-        return {"prompt": self.prompt, "max_tokens": self.max_tokens}
+        """What decides the captions: the arguments this task was made with."""
+        return asdict(self)
 
     def prepare(self, row: Row) -> Prepared:
         """One request: the picture, then the prompt."""
@@ -98,17 +99,25 @@ def caption(
     engine_replicas: int | None = None,
     render_workers: int | None = None,
     keep_images: bool = False,
+    dedup: bool = True,
+    max_error_rate: float | None = None,
+    new_version: bool = False,
+    single_driver: bool = False,
+    allow_private_addresses: bool = False,
+    storage_options: StorageOptions | None = None,
     console: Console | None = None,
     debug: bool = False,
 ) -> RunResult:
-    """Caption every picture of a dataset.
+    """Caption every picture of a dataset, or go on with a run of the same that was stopped.
 
     Adds the columns `caption`, `row_key`, `outcome`, `error`, `prompt_tokens` and `output_tokens`
-    to the input's own; one output row for each input row, in input order.
+    to the input's own; one output row for each input row, in input order. Over an input that has
+    grown since, only new and changed files are computed.
 
     Args:
-        input: A parquet file, a folder of parquet files, or a folder of pictures.
-        output: A new folder for parquet files.
+        input: Parquet, pictures, JSON lines or WebDataset shards: a file, a folder or a glob, as a
+            path, `s3://`, `gs://`, `hf://` or (a single file) `https://`.
+        output: A folder for parquet files: a path, `s3://` or `gs://`.
         model: A Gemma 3 checkpoint's folder, or `demo` for the bundled model.
         image_column: Column with the pictures: binary, `struct<bytes, path>`, or paths of files.
         prompt: What to ask; the default asks for one sentence.
@@ -119,13 +128,22 @@ def caption(
         engine_replicas: Engines; by default as many as the cluster's GPUs hold.
         render_workers: Processes that decode pictures; by default what the CPUs allow.
         keep_images: Pass the pictures through to the output.
+        dedup: Compute identical rows (of about two thousand that lie together) once.
+        max_error_rate: Stop once more than this share of the finished rows has no caption.
+        new_version: Where `output` holds captions of another prompt, model or setting, write to
+            `<output>-v2` (`-v3`, ...).
+        single_driver: Only one run writes to `output` at a time: its store may ignore conditions.
+        allow_private_addresses: Follow links to pictures into private networks too.
+        storage_options: Arguments of fsspec's filesystems, by protocol; by default endpoint and
+            credentials come from the stores' own environment variables. Never recorded.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
 
     Raises:
         UserError: Something about the input, the output, the model or a setting must be mended.
         pydantic.ValidationError: A setting is out of its range (a ValueError too).
-        RunError: The run began and could not be finished.
+        ErrorRateError: More rows failed than `max_error_rate` allows.
+        RunError: The run could not be finished; the same call goes on with it.
     """
     found = find_model(model)
     engine = EngineConfig(
@@ -141,6 +159,12 @@ def caption(
         engine_replicas=engine_replicas,
         render_workers=render_workers,
         keep_images=keep_images,
+        dedup=dedup,
+        max_error_rate=max_error_rate,
+        new_version=new_version,
+        single_driver=single_driver,
+        allow_private_addresses=allow_private_addresses,
+        storage_options=storage_options or {},
     )
     task = CaptionTask(
         prompt=prompt or found.caption_prompt, image_column=image_column, max_tokens=max_tokens

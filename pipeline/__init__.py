@@ -1,14 +1,17 @@
 """From a dataset of rows to a dataset of rows with a model's answers, on Ray Data and vLLM.
 
-The way of a row: `sources` and `units` cut the input, `stages` read, render, generate and parse it,
-`journal` keeps and commits it, `run` drives. `task` is what a job fills in. Importing this package
-imports neither torch, vllm nor ray.
+The way of a row: `sources` cut the input into the units of a `plan`; `stages` read, render,
+generate and parse it; `journal` keeps and commits it; `run` and its `driver` see that all are done.
+`task` is what a job fills in. Importing this package imports neither torch, vllm nor ray.
 """
 
 from pipeline.config import EngineConfig, RunConfig
+from pipeline.error_rate import ErrorRateError
 from pipeline.errors import RowError, RunError, UserError
 from pipeline.record import Outcome
+from pipeline.retry import retry
 from pipeline.run import RunResult, run
+from pipeline.status import Status, failed_rows, status
 from pipeline.task import (
     ColumnKind,
     Generation,
@@ -23,6 +26,7 @@ from pipeline.task import (
 __all__ = [
     "ColumnKind",
     "EngineConfig",
+    "ErrorRateError",
     "Generation",
     "ImageRef",
     "Outcome",
@@ -34,7 +38,11 @@ __all__ = [
     "RunError",
     "RunResult",
     "Sampling",
+    "Status",
     "Task",
     "UserError",
+    "failed_rows",
+    "retry",
     "run",
+    "status",
 ]

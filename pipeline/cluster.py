@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 GIB = 2**30
 ENGINE_END_S = 30.0
 """How long engines are given to end by themselves; on a busy machine of two cores they take 6."""
+WORKERS = {
+    "RAY_num_workers_soft_limit": "8",
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
+}
+"""Ray ends an idle worker process after a second, once there are more than CPUs (2.60). Starting
+one takes seconds of a CPU, and on a small machine tasks come and go all the time."""
 CLUSTER_END_S = 5.0
 """The same for the cluster's own processes, before they are killed."""
 
@@ -36,7 +42,7 @@ def cluster(*, debug: bool) -> Iterator[None]:
     import ray
 
     if not debug:
-        _quieten_ray_data()
+        _quieten()
     if ray.is_initialized():
         yield
         return
@@ -55,6 +61,8 @@ def cluster(*, debug: bool) -> Iterator[None]:
 
 def _start_local(debug: bool, level: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in WORKERS.items():
+        os.environ.setdefault(name, value)
     import ray
 
     ray.init(
@@ -91,16 +99,21 @@ def _started_by_workers() -> list[Any]:
     return [process for worker in workers for process in worker.children(recursive=True)]
 
 
-def _quieten_ray_data() -> None:
-    """A run has its own progress display and tells its own errors; Ray Data's would hide them."""
+def _quieten() -> None:
+    """A run has its own progress display and tells its own errors; Ray's would hide them."""
     from ray.data import DataContext
+
+    # Ray's core warns on stderr of every actor that may be restarted (2.60).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # Ray 2.60 deprecates the only way to say that an actor shall not be restarted.
+    # Ray 2.60 deprecates the only way to say how often an actor is started anew, and warns of its
+    # own settings.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    warnings.filterwarnings("ignore", module=r"ray\.data\.")
 
 
 def _object_store_bytes() -> int:

@@ -7,7 +7,8 @@ values come from (command line, keyword arguments) is the caller's.
 from __future__ import annotations
 
 import reprlib
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
@@ -39,9 +40,9 @@ class RunConfig(_Config):
     """One run: where rows come from, where they go, and how the work is spread."""
 
     input: str = Field(min_length=1)
-    """A parquet file, a folder of parquet files, or a folder of pictures."""
+    """Parquet, pictures, JSON lines or tar shards: a file, a folder or a glob; a path or a URI."""
     output: str = Field(min_length=1)
-    """Folder for the parquet files; it must not exist or be empty."""
+    """Folder for the parquet files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig
     engine_replicas: PositiveInt | None = None
     """Default: as many as the cluster's GPUs hold; one on a CPU."""
@@ -57,6 +58,24 @@ class RunConfig(_Config):
     """A larger file is not opened."""
     max_image_pixels: PositiveInt = 100_000_000
     """Width times height; a picture that declares more is not decoded."""
+    fetch_seconds: float = Field(default=60.0, gt=0)
+    """Most time for one picture behind a link, retries included."""
+    allow_private_addresses: bool = False
+    """Follow `https://` links to pictures into private networks too."""
+    dedup: bool = True
+    """Compute rows of a unit whose input columns are identical once."""
+    max_error_rate: float | None = Field(default=None, ge=0, le=1)
+    """Stop once more than this share of the finished rows has no results."""
+    single_driver: bool = False
+    """Only one run will ever write to OUTPUT at a time: its store may ignore conditions."""
+    new_version: bool = False
+    """Where OUTPUT holds another prompt, model or setting, write to OUTPUT-v2 (-v3, ...)."""
+    drain_seconds: float = Field(default=20.0, ge=0)
+    """How long a run that is told to end (SIGTERM) goes on to save what is in flight."""
+    storage_options: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, exclude=True, repr=False
+    )
+    """Arguments of fsspec's filesystems, by protocol. Never recorded: they may hold credentials."""
 
 
 def describe_fault(error: ValidationError) -> str:

@@ -25,8 +25,15 @@ if TYPE_CHECKING:
 
     from pipeline.config import EngineConfig
 
+END_OF_TURN = "<end_of_turn>"
+"""What ends the model's turn in Gemma's template. Some checkpoints (TranslateGemma) name only
+`<eos>` as the end, and would write on for ever."""
 LOADED_MODEL = "gemma3_model.inspection.LoadedModel"
 """Worker extension that says which class the engine really loaded."""
+
+
+class EngineDiedError(RuntimeError):
+    """An engine that cannot answer any more; none of its rows is to blame for that alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +44,13 @@ class Rendered:
         prompt: What the engine takes as it is: token ids, for images also pixels and placeholders.
         prompt_tokens: Tokens in it, soft tokens of images counted.
         sampling: As requested.
+        stop_token_ids: Ids that end the answer, beside those the checkpoint's configuration names.
     """
 
     prompt: Any
     prompt_tokens: int
     sampling: Sampling
+    stop_token_ids: tuple[int, ...] = ()
 
 
 class Renderer(Protocol):
@@ -69,7 +78,7 @@ class Engine(Protocol):
 
         Raises:
             RowError: This request failed, and the engine goes on.
-            RuntimeError: The engine is dead.
+            EngineDiedError: The engine is dead.
         """
         ...
 
@@ -100,6 +109,7 @@ class VllmRenderer:
         model = _engine_args(config).create_model_config()
         self._max_model_len = model.max_model_len
         self._prompts = PromptEncoder(AutoTokenizer.from_pretrained(config.model))
+        self._stop = self._prompts.ids_of(END_OF_TURN)
         self._processor: Any = None
         if model.is_multimodal_model:
             self._processor = MULTIMODAL_REGISTRY.create_processor(model)
@@ -113,7 +123,7 @@ class VllmRenderer:
         if length >= self._max_model_len:
             message = f"the prompt has {length} tokens, the model takes {self._max_model_len}"
             raise RowError(Outcome.TOO_LONG, "render", message)
-        return Rendered(prompt, length, request.sampling)
+        return Rendered(prompt, length, request.sampling, self._stop)
 
     def _with_images(self, ids: list[int], images: Sequence[Image]) -> Any:
         from vllm.multimodal.processing import ProcessorInputs, TimingContext
@@ -147,18 +157,18 @@ class VllmEngine:
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
         """See `Engine.generate`."""
-        if self._model_class is None:
-            (self._model_class, *_) = await self._engine.collective_rpc("loaded_model_class")
         try:
+            if self._model_class is None:
+                (self._model_class, *_) = await self._engine.collective_rpc("loaded_model_class")
             return await self._answer(rendered, key)
         except Exception as error:
             if self._engine.errored:
-                raise RuntimeError(f"the engine died: {one_line(error)}") from error
+                raise EngineDiedError(f"the engine died: {one_line(error)}") from error
             cause = error.__cause__ or error
             raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(cause)) from error
 
     async def _answer(self, rendered: Rendered, key: str) -> Generation:
-        params = _sampling_params(rendered.sampling, key)
+        params = _sampling_params(rendered, key)
         outputs = [out async for out in self._engine.generate(rendered.prompt, params, key)]
         final = outputs[-1]  # and the only one, as FINAL_ONLY asks
         answer = final.outputs[0]
@@ -229,13 +239,15 @@ def _text_only(ids: list[int]) -> Any:
     return tokens_input(ids)
 
 
-def _sampling_params(sampling: Sampling, key: str) -> Any:
+def _sampling_params(rendered: Rendered, key: str) -> Any:
     import zlib
 
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
+    sampling = rendered.sampling
     return SamplingParams(
+        stop_token_ids=[*rendered.stop_token_ids],
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
         seed=zlib.crc32(key.encode()) if sampling.temperature > 0 else None,

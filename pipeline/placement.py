@@ -2,7 +2,9 @@
 
 Ray places by logical CPUs and GPUs, and waits silently for ones that will never be free (two actors
 of one CPU each hang on a machine of two, Ray 2.60). So the shares are made to fit here, before
-anything is placed.
+anything is placed. Only actors claim CPUs. Tasks are few and bounded by number instead: one that
+reads holds its place while it waits for the stages after it, and where two runs share a cluster,
+actors and readers of both could otherwise hold every CPU and wait for each other for ever.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 
 RENDERERS_PER_ENGINE = 16
 """Default limit; `render_workers` may ask for more."""
-TASKS_AT_ONCE = 4
-"""Reading and parsing tasks that must have a place beside all actors."""
+READERS_PER_ENGINE = 2
+"""Reading tasks at once: one is far ahead of an engine."""
+PARSERS_PER_ENGINE = 2
+"""Tasks at once that write finished rows; they wait for the store most of the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +36,16 @@ class Placement:
         engines: Engine actors.
         engine_gpus: GPUs of each; 0 on a CPU.
         renderers: Render actors.
-        cpu_share: Logical CPUs of each actor and task.
+        readers: Reading tasks at once.
+        parsers: Parsing tasks at once.
+        cpu_share: Logical CPUs of each actor.
     """
 
     engines: int
     engine_gpus: int
     renderers: int
+    readers: int
+    parsers: int
     cpu_share: float
 
 
@@ -56,9 +64,16 @@ def place(config: RunConfig, resources: Mapping[str, float]) -> Placement:
     engines = _engines(config, gpus, per_engine)
     spare = int(cpus) - engines - 1
     renderers = config.render_workers or min(max(spare, 1), RENDERERS_PER_ENGINE * engines)
-    wanted = engines + renderers + TASKS_AT_ONCE
-    share = min(1.0, math.floor(100 * cpus / wanted) / 100)
-    return Placement(engines=engines, engine_gpus=per_engine, renderers=renderers, cpu_share=share)
+    readers = READERS_PER_ENGINE * engines
+    share = min(1.0, math.floor(100 * cpus / (engines + renderers + readers)) / 100)
+    return Placement(
+        engines=engines,
+        engine_gpus=per_engine,
+        renderers=renderers,
+        readers=readers,
+        parsers=PARSERS_PER_ENGINE * engines,
+        cpu_share=share,
+    )
 
 
 def _engines(config: RunConfig, gpus: int, per_engine: int) -> int:

@@ -60,11 +60,17 @@ class RunProgress:
         if self._bar is not None:
             self._bar.stop()
 
+    def skip(self, rows: int) -> None:
+        """Count rows as done that an earlier run finished; they are no part of the rate."""
+        self._done += rows
+        if rows:
+            self.say(f"{rows:,} of {self._total:,} rows are there already")
+
     def advance(self, rows: int, failed: int) -> None:
         """Count `rows` more as done, `failed` of them without results."""
         now = time.monotonic()
         self._done += rows
-        self._first = self._first or (now, rows)
+        self._first = self._first or (now, self._done)
         self._failed += failed
         state = self._state(now)
         if self._bar is not None and self._task is not None:

@@ -50,6 +50,10 @@ class PromptEncoder:
         self.encode = functools.lru_cache(PROMPT_CACHE)(self._encode)
         """`encode(prompt, system, images)`: see `_encode`."""
 
+    def ids_of(self, control: str) -> tuple[int, ...]:
+        """The id of a control string; none where the tokenizer does not know it."""
+        return (self._control[control],) if control in self._control else ()
+
     def _encode(self, prompt: str, system: str | None, images: int) -> tuple[int, ...]:
         """Token ids of one user turn and the opening of the answer.
 

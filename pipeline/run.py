@@ -1,29 +1,44 @@
-"""One run from INPUT to OUTPUT: checks everything a user can mend, then drives the stages.
+"""One run from INPUT to OUTPUT: checks everything a user can mend, then lets a driver do the work.
 
 Composes only. All user errors are found before Ray starts and before anything is written; after
-that a run either accounts for every row or fails, and OUTPUT holds whole parts in both cases.
+that a run either accounts for every row or fails; in both cases OUTPUT holds whole parts, and the
+same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.checkpoint import Checkpoint, fitted, open_checkpoint
 from pipeline.cluster import cluster
+from pipeline.draining import draining
+from pipeline.driver import Driver
+from pipeline.drivers import take_turn
 from pipeline.engine import VLLM, Backend
-from pipeline.errors import RunError, UserError
+from pipeline.errors import UserError
+from pipeline.exclusive import probe
 from pipeline.faults import root_fault
-from pipeline.flow import Flow
+from pipeline.housekeeping import tidy
 from pipeline.journal import Committed, Journal
-from pipeline.ledger import Ledger
+from pipeline.ledger import Work
+from pipeline.parts import committed_units, totals
 from pipeline.placement import Placement, place
+from pipeline.plan import Plan, extended, is_same_input, open_plan
 from pipeline.progress import RunProgress
 from pipeline.record import clashes
-from pipeline.run_record import Record, claim, describe_run, finish, withdraw
-from pipeline.sources import Source, check_columns, open_source
+from pipeline.run_record import (
+    Record,
+    choose_output,
+    claim,
+    describe_run,
+    finish,
+    read_record,
+    withdraw,
+)
+from pipeline.sources import Listing, Source, check_columns, list_input, open_source
 from pipeline.storage import Location, locate
 from pipeline.task import ColumnKind, Task
 
@@ -33,22 +48,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import RunConfig
-    from pipeline.units import Unit
-
-MOST_COMMITS = 8
-"""Commits in flight; beyond that the driver waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a finished run did.
+    """What is in OUTPUT after a run that came to its end.
 
     Attributes:
-        output: Absolute path of the folder with the parquet files.
-        rows: Rows written, one for each input row.
+        output: The folder with the parquet files, absolute, or a URI.
+        rows: Rows in it, one for each input row.
         outcomes: Rows by outcome.
-        model_class: Module and name of the model class the engine loaded; None where no row of the
-            input came as far as the engine.
+        duplicates: Rows that took the results of an identical one.
+        new_rows: Rows that this run computed; the others were there.
+        model_class: Module and name of the model class the engine loaded; None where no row came as
+            far as the engine.
         seconds: From the first check to the last commit, engine start included.
         rows_per_second: From the first engine's being ready to the last row; 0 if none was needed.
     """
@@ -56,26 +69,24 @@ class RunResult:
     output: str
     rows: int
     outcomes: Mapping[str, int]
+    duplicates: int
+    new_rows: int
     model_class: str | None
     seconds: float
     rows_per_second: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A run whose input, output, columns and model have been checked."""
+class Prepared:
+    """A run whose input, output, columns and model have been checked; nothing is written yet."""
 
     config: RunConfig
     task: Task
+    listing: Listing
     source: Source
-    units: tuple[Unit, ...]
-    output: str
+    output: Location
+    plan: Plan | None
     record: Record
-
-    @property
-    def rows(self) -> int:
-        """Rows of the input."""
-        return sum(unit.rows for unit in self.units)
 
 
 def run(
@@ -86,7 +97,7 @@ def run(
     console: Console | None = None,
     debug: bool = False,
 ) -> RunResult:
-    """Run a task over an input.
+    """Run a task over an input, or finish such a run.
 
     Args:
         config: What to run on.
@@ -97,57 +108,61 @@ def run(
 
     Raises:
         UserError: Something in the configuration or the input must be mended; nothing was written.
-        RunError: The run began and could not be finished.
+        ErrorRateError: More rows failed than `max_error_rate` allows; resumable.
+        RunError: The run could not be finished; resumable.
     """
     began = time.monotonic()
-    plan = make_plan(config, task)
+    prepared = prepare(config, task)
+    if _is_done(prepared):
+        return summary(prepared, None, time.monotonic() - began)
     with cluster(debug=debug):
-        driver = Driver(plan, backend, _placement(plan))
-        created = claim(plan.output, plan.record)
-        try:
-            with RunProgress(task.name, plan.rows, console) as progress:
-                driver.drive(progress)
-        except BaseException as error:
-            if not driver.has_rows:
-                withdraw(plan.output, created=created)
-            told = root_fault(error)
-            if told is error:
-                raise
-            raise told from error
-        result = driver.result(time.monotonic() - began)
-        finish(plan.output, plan.record, _totals(result))
-    return result
+        driver = _drive(prepared, backend, placed(prepared.config), console)
+        return summary(prepared, driver, time.monotonic() - began)
 
 
-def make_plan(config: RunConfig, task: Task) -> Plan:
-    """Check all that can be checked without starting anything. Raises UserError."""
-    output = _check_output(config)
-    location = locate(config.input)
-    source = open_source(location, unit_rows=config.unit_rows, keep_images=config.keep_images)
-    check_columns(source.schema, task.columns)
-    _check_names(source, task)
+def prepare(config: RunConfig, task: Task) -> Prepared:
+    """Check all that can be checked without starting or writing anything. Raises UserError."""
     checkpoint = open_checkpoint(config.engine.model)
     _check_vision(config, task, checkpoint)
-    config = _fitted(config, checkpoint)
-    return Plan(
+    config = config.model_copy(update={"engine": fitted(config.engine, checkpoint)})
+    _check_apart(config)
+    listing = list_input(config.input, config.storage_options)
+    record = describe_run(config, task, checkpoint)
+    output = choose_output(config, record)
+    plan = open_plan(output)
+    source = open_source(
+        listing,
+        unit_rows=config.unit_rows,
+        keep_images=config.keep_images,
+        schema=plan.schema if plan else None,
+    )
+    check_columns(source.schema, task.columns)
+    _check_names(source, task)
+    if plan is not None and not is_same_input(plan, listing):
+        raise UserError(
+            f"OUTPUT {output} was made from another INPUT, with which {config.input} has no file "
+            "in common; name a new folder"
+        )
+    return Prepared(
         config=config,
         task=task,
+        listing=listing,
         source=source,
-        units=tuple(source.units()),
-        output=output.path,
-        record=describe_run(config, task, checkpoint),
+        output=output,
+        plan=plan,
+        record=record,
     )
 
 
-def _check_output(config: RunConfig) -> Location:
-    output, location = locate(config.output), locate(config.input)
+def _check_apart(config: RunConfig) -> None:
+    output, location = (
+        locate(uri, config.storage_options)
+        for uri in (config.output, config.input.partition("*")[0] or ".")
+    )
     if location.contains(output):
-        raise UserError(f"OUTPUT {output.path} lies in INPUT; choose a folder outside of it")
-    if output.exists() and not output.is_folder():
-        raise UserError(f"OUTPUT {output.path} is a file; name a folder")
-    if not output.is_empty():
-        raise UserError(f"OUTPUT {output.path} is not empty; name a new folder")
-    return output
+        raise UserError(f"OUTPUT {output} lies in INPUT; choose a folder outside of it")
+    if output.is_local and output.exists() and not output.is_folder():
+        raise UserError(f"OUTPUT {output} is a file; name a folder")
 
 
 def _check_names(source: Source, task: Task) -> None:
@@ -166,122 +181,105 @@ def _check_vision(config: RunConfig, task: Task, checkpoint: Checkpoint) -> None
         )
 
 
-def _fitted(config: RunConfig, checkpoint: Checkpoint) -> RunConfig:
-    return config.model_copy(update={"engine": fitted(config.engine, checkpoint)})
-
-
-def _placement(plan: Plan) -> Placement:
+def placed(config: RunConfig) -> Placement:
+    """How the run's actors share the cluster this process is connected to. Raises UserError."""
     import ray
 
-    return place(plan.config, ray.cluster_resources())
+    return place(config, ray.cluster_resources())
 
 
-def _totals(result: RunResult) -> dict[str, Any]:
+def _journal(prepared: Prepared) -> Journal:
+    return Journal(prepared.output, prepared.task.result_schema, prepared.record)
+
+
+def _is_done(prepared: Prepared) -> bool:
+    """Whether every row of the input, as it is now, is in a part."""
+    if prepared.plan is None:
+        return False
+    plan = extended(prepared.plan, prepared.output, prepared.listing, prepared.source)
+    return not len(plan.pending(committed_units(plan, _journal(prepared))))
+
+
+def _drive(
+    prepared: Prepared, backend: Backend, placement: Placement, console: Console | None
+) -> Driver:
+    """Claim OUTPUT, make the plan and finish its units."""
+    output, config = prepared.output, prepared.config
+    if not config.single_driver:
+        probe(output)
+    is_first = claim(output, prepared.record)
+    turn = take_turn(output)
+    driver: Driver | None = None
+    try:
+        plan = extended(open_plan(output), output, prepared.listing, prepared.source)
+        journal = _journal(prepared)
+        is_committed = committed_units(plan, journal)
+        with (
+            RunProgress(prepared.task.name, plan.total_rows, console) as progress,
+            draining(config.drain_seconds, progress),
+        ):
+            progress.skip(int(plan.rows[is_committed & plan.is_live].sum()))
+            driver = Driver(
+                config=config,
+                task=prepared.task,
+                source=prepared.source,
+                journal=journal,
+                commit=commit_unit,
+                is_done=partial(_is_committed, journal),
+                backend=backend,
+                placement=placement,
+                progress=progress,
+            )
+            driver.drive(Work(plan.unit(int(index))) for index in plan.pending(is_committed))
+    except BaseException as error:
+        if is_first and turn.number == 1 and turn.is_newest and not (driver and driver.rows):
+            withdraw(output)
+        told = root_fault(error)
+        if told is error:
+            raise
+        raise told from error
+    tidy(plan, turn)
+    return driver
+
+
+def commit_unit(journal: Journal, work: Work, source: Source) -> Committed:
+    """What the driver lets be done with a complete unit."""
+    return journal.commit(work.unit, source)
+
+
+def _is_committed(journal: Journal, work: Work) -> bool:
+    found = journal.committed(work.unit.part)
+    return found is not None and found.unit_id == work.unit.id
+
+
+def summary(prepared: Prepared, driver: Driver | None, seconds: float) -> RunResult:
+    """Count what is in OUTPUT and, where a driver did something, record it."""
+    plan = open_plan(prepared.output)
+    assert plan is not None, "a run that came to its end has a plan"
+    counted = totals(plan, _journal(prepared))
+    before = read_record(prepared.output) or prepared.record
+    model_class = (driver and driver.model_class) or before.get("model_class")
+    result = RunResult(
+        output=str(prepared.output),
+        rows=counted.rows,
+        outcomes=counted.outcomes,
+        duplicates=counted.duplicates,
+        new_rows=driver.rows if driver else 0,
+        model_class=model_class,
+        seconds=seconds,
+        rows_per_second=driver.rows_per_second if driver else 0.0,
+    )
+    if driver is not None:
+        finish(prepared.output, {**prepared.record, "id": before["id"]}, _recorded(result))
+    return result
+
+
+def _recorded(result: RunResult) -> dict[str, Any]:
     return {
         "rows": result.rows,
         "outcomes": dict(result.outcomes),
+        "duplicates": result.duplicates,
         "model_class": result.model_class,
         "seconds": round(result.seconds, 1),
         "rows_per_second": round(result.rows_per_second, 2),
     }
-
-
-class Driver:
-    """Follows the receipts of a run and commits its units as they are complete.
-
-    Args:
-        plan: The checked run.
-        backend: What renders and generates.
-        placement: How many actors there are.
-    """
-
-    def __init__(self, plan: Plan, backend: Backend, placement: Placement) -> None:
-        self._plan = plan
-        self._placement = placement
-        self._backend = backend
-        self._journal = Journal(plan.output, plan.task.result_schema, plan.record)
-        self._ledger = Ledger(plan.units)
-        self._commits: list[Any] = []
-        self._outcomes: Counter[str] = Counter()
-        self._model_class: str | None = None
-        self._ready: float | None = None
-        self._last = time.time()
-        self.has_rows = False
-        """Whether any row is in the journal or in a part."""
-
-    def drive(self, progress: RunProgress) -> None:
-        """Run to the end. Raises RunError where rows are missing then."""
-        for receipt in self._flow().receipts():
-            self._take(receipt, progress)
-        progress.say("writing the last files")
-        self._collect(len(self._commits))
-        self._check_complete()
-
-    def result(self, seconds: float) -> RunResult:
-        """What was committed; `seconds` is the whole run's time."""
-        rows = self._outcomes.total()
-        working = self._last - self._ready if self._ready else 0.0
-        return RunResult(
-            output=self._plan.output,
-            rows=rows,
-            outcomes=dict(self._outcomes),
-            model_class=self._model_class,
-            seconds=seconds,
-            rows_per_second=rows / working if working > 0 else 0.0,
-        )
-
-    def _flow(self) -> Flow:
-        plan = self._plan
-        return Flow(
-            units=plan.units,
-            source=plan.source,
-            config=plan.config,
-            task=plan.task,
-            journal=self._journal,
-            backend=self._backend,
-            placement=self._placement,
-        )
-
-    def _take(self, receipt: Mapping[str, Any], progress: RunProgress) -> None:
-        self._last = time.time()
-        self.has_rows = True
-        self._model_class = receipt["model_class"] or self._model_class
-        self._ready = self._ready or receipt["engine_ready"]
-        rows, complete = self._ledger.note(receipt["unit"], receipt["positions"])
-        progress.advance(rows, receipt["failed"] if rows else 0)
-        if complete is not None:
-            self._commit(complete)
-
-    def _commit(self, unit: Unit) -> None:
-        """Commit a unit in a task: it reads input, which is not the driver's work."""
-        import ray
-
-        # No CPU claimed: the stages hold them all, and a commit that waits would hold its unit.
-        commit = ray.remote(num_cpus=0)(commit_unit)
-        self._commits.append(commit.remote(self._journal, unit, self._plan.source))
-        self._collect(max(0, len(self._commits) - MOST_COMMITS))
-
-    def _collect(self, wanted: int) -> None:
-        """Count finished commits, waiting for at least `wanted` of them."""
-        import ray
-
-        if not self._commits:
-            return
-        done, self._commits = ray.wait(
-            self._commits,
-            num_returns=max(wanted, 1),
-            timeout=None if wanted else 0,
-        )
-        for committed in ray.get(done):
-            self._outcomes.update(committed.outcomes)
-
-    def _check_complete(self) -> None:
-        incomplete = self._ledger.incomplete()
-        if incomplete:
-            names = ", ".join(unit.name for unit in incomplete[:3])
-            raise RunError(f"{len(incomplete)} unit(s) were not finished: {names}")
-
-
-def commit_unit(journal: Journal, unit: Unit, source: Source) -> Committed:
-    """Commit in another process."""
-    return journal.commit(unit, source)

@@ -1,7 +1,7 @@
 """What a unit is and how its id is made: the grain of progress and of output files.
 
 Decides identity and the arithmetic of cutting. What the files are, and in which pieces they are
-best read, is the source's to know.
+best read, is the source's to know; which units there are is the plan's.
 """
 
 from __future__ import annotations
@@ -9,32 +9,45 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pipeline.storage import FileInfo
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A piece of the input, before it has a place in a plan.
+
+    Attributes:
+        files: Input-relative paths: one file, or the pictures of a slice of the listing.
+        start: First row in the file (0 for pictures).
+        stop: One past the last row.
+        offset: Byte at which the first row begins, where the format has such (JSON lines, tar).
+    """
+
+    files: tuple[str, ...]
+    start: int
+    stop: int
+    offset: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unit:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit(Cut):
     """A piece of the input that becomes one output file.
 
     Attributes:
-        index: Place among the input's units, from 0; output files sort by it.
+        index: Place among the plan's units, from 0; output files sort by it.
         id: Hash of what the unit holds: the same from run to run and on every machine.
-        files: Input-relative paths: the parquet file, or the pictures of a slice of the listing.
-        start: First row in the file (0 for pictures).
-        stop: One past the last row.
+        part: Name of its output file.
+        replaces: Index of the unit whose output file it takes over, because the input changed.
     """
 
     index: int
     id: str
-    files: tuple[str, ...]
-    start: int
-    stop: int
+    part: str
+    replaces: int | None = None
 
     @property
     def rows(self) -> int:
@@ -48,20 +61,10 @@ class Unit:
             return f"{self.files[0]} rows {self.start}-{self.stop}"
         return f"{self.files[0]} to {self.files[-1]}"
 
-    def to_json(self) -> str:
-        """Text form, to travel between processes and to be recorded."""
-        return json.dumps(asdict(self))
 
-    @staticmethod
-    def from_json(text: str) -> Unit:
-        """The unit that `to_json` wrote."""
-        fields = json.loads(text)
-        return Unit(**{**fields, "files": tuple(fields["files"])})
-
-
-def unit_id(files: Iterable[FileInfo], start: int, stop: int) -> str:
-    """20 hex digits over the files' relative paths, sizes and content tags, and the row range."""
-    identity = [[[f.path, f.size, f.tag] for f in files], start, stop]
+def unit_id(contents: Iterable[tuple[str, int, str]], start: int, stop: int) -> str:
+    """20 hex digits over each file's relative path, size and content tag, and the row range."""
+    identity = [[list(content) for content in contents], start, stop]
     return hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
 
 

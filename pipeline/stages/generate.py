@@ -2,20 +2,27 @@
 
 All rows of a block, and of the other blocks in flight, are with the engine at once: a row enters as
 it comes, and no row's answer waits for the slowest of a batch. A request that fails alone ends its
-row; an engine that dies ends the call.
+row. An engine that dies ends the actor's process, so that Ray starts another with a new engine: an
+actor that stayed would fail every block it is given.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
+import logging
+import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+import psutil  # type: ignore[import-untyped]
+
+from pipeline.engine import EngineDiedError
 from pipeline.errors import RowError
 from pipeline.record import row_key
-from pipeline.stages.blocks import Item, pack, unpack
+from pipeline.stages.blocks import Fault, Item, pack, unpack
 from pipeline.stages.start import attempt
 
 if TYPE_CHECKING:
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.config import EngineConfig
     from pipeline.engine import Engine
     from pipeline.stages.render import Job
+    from pipeline.suspects import Suspects
     from pipeline.task import Generation
 
 
@@ -57,10 +65,17 @@ class Generate:
     Args:
         config: The engine to start.
         make_engine: Starts it, here in the actor.
+        suspects: Where rows are marked while they are worked on alone; None for no marks.
     """
 
-    def __init__(self, config: EngineConfig, make_engine: Callable[[EngineConfig], Engine]) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        make_engine: Callable[[EngineConfig], Engine],
+        suspects: Suspects | None = None,
+    ) -> None:
         self._engine = attempt(make_engine, config, "the engine")
+        self._suspects = suspects
         self._ready = time.time()
         # Ray Data tells a stage nothing of its end; the actor's process just exits. What is
         # registered last runs first, so the engine is still whole then.
@@ -68,13 +83,27 @@ class Generate:
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         """Blocks whose payload is a `Job` become blocks whose payload is an `Answered`."""
-        engine = self._engine.get()
-        items = [self._answer_row(item, engine) for item in unpack(block)]
-        yield pack(await asyncio.gather(*items))
+        try:
+            answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
+        except EngineDiedError as error:
+            logging.getLogger(__name__).error("%s; this process ends", error)
+            _end_process()
+        yield pack(answered)
+
+    async def _take(self, item: Item) -> Item:
+        if item.is_settled:
+            return item
+        if self._engine.made is None:
+            return item.faulty(Fault(ends_run=True, message=self._engine.fault))
+        if self._suspects is None:
+            return await self._answer_row(item, self._engine.made)
+        with self._suspects.alone("generate", item.unit, item.position):
+            try:
+                return await self._answer_row(item, self._engine.made)
+            except EngineDiedError:
+                _end_process()
 
     async def _answer_row(self, item: Item, engine: Engine) -> Item:
-        if item.outcome is not None:
-            return item
         job: Job = item.payload
         key = row_key(item.unit, item.position)
         answers = (
@@ -91,3 +120,11 @@ class Generate:
     def _close(self) -> None:
         if self._engine.made is not None:
             self._engine.made.close()
+
+
+def _end_process() -> NoReturn:
+    """End this actor and what it started, at once; Ray starts it anew where it may."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(1)

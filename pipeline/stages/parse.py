@@ -25,12 +25,16 @@ RECEIPT = pa.schema(
         pa.field("unit", pa.string(), nullable=False),
         pa.field("positions", pa.list_(pa.int64()), nullable=False),
         pa.field("failed", pa.int64(), nullable=False),
+        pa.field("error", pa.string()),
         pa.field("model_class", pa.string()),
         pa.field("engine_ready", pa.float64()),
+        pa.field("fault", pa.string()),
+        pa.field("ends_run", pa.bool_()),
     ]
 )
-"""Which rows of which unit are in the journal now, how many of them have no results, and the report
-of the engine that answered them (null where none of them came so far)."""
+"""Which rows of which unit are in the journal now, how many of them have no results and the error
+of one of those, the report of the engine that answered them (null where none of them came so far),
+and what is wrong beyond a row."""
 
 Entry = Mapping[str, Any]
 
@@ -40,26 +44,39 @@ def parse_block(block: pa.Table, task: Task, journal: Journal) -> Iterator[pa.Ta
     items = sorted(unpack(block), key=lambda item: (item.unit, item.position))
     for unit, group in groupby(items, key=lambda item: item.unit):
         rows = list(group)
-        entries = [_entry(item, task) for item in rows]
-        schema = entry_schema(task.result_schema)
-        journal.append(unit, pa.Table.from_pylist(entries, schema=schema))
+        done = [item for item in rows if item.fault is None]
+        entries = [_entry(item, task) for item in done]
+        if entries:
+            schema = entry_schema(task.result_schema)
+            journal.append(unit, pa.Table.from_pylist(entries, schema=schema))
         yield _receipt(unit, rows, entries)
 
 
 def _receipt(unit: str, rows: list[Item], entries: list[Entry]) -> pa.Table:
     report = next((item.payload.engine for item in rows if item.payload is not None), None)
+    failed = [entry for entry in entries if _has_failed(entry)]
+    fault = next((item.fault for item in rows if item.fault is not None), None)
     receipt = {
         "unit": unit,
-        "positions": [item.position for item in rows],
-        "failed": sum(not Outcome(entry["outcome"]).has_results for entry in entries),
+        "positions": [entry["position"] for entry in entries],
+        "failed": len(failed),
+        "error": failed[0]["error"] if failed else None,
         "model_class": report and report.model_class,
         "engine_ready": report and report.ready,
+        "fault": fault and fault.message,
+        "ends_run": fault and fault.ends_run,
     }
     return pa.Table.from_pylist([receipt], schema=RECEIPT)
 
 
+def _has_failed(entry: Entry) -> bool:
+    return "outcome" in entry and not Outcome(entry["outcome"]).has_results
+
+
 def _entry(item: Item, task: Task) -> Entry:
     """One row of the journal."""
+    if item.same_as is not None:
+        return {"position": item.position, "same_as": item.same_as}
     if item.outcome is not None:
         return {"position": item.position, "outcome": item.outcome, "error": item.error}
     answered: Answered = item.payload

@@ -1,46 +1,93 @@
 """Read: a unit to its rows, with the columns the task asked for.
 
-Nothing is decoded here and nothing else of the input is read.
+Nothing is decoded here and nothing else of the input is read. Decides which rows travel: those that
+are missing, and of identical ones the first.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import pickle
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.errors import RunError, one_line
-from pipeline.stages.blocks import Item, pack
-from pipeline.units import Unit
+from pipeline.errors import RowError, one_line
+from pipeline.ledger import Work
+from pipeline.patience import is_transient
+from pipeline.record import Outcome
+from pipeline.sources import FAULT
+from pipeline.stages.blocks import Fault, Item, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pipeline.sources import Source
 
 
-def read_units(units: pa.Table, source: Source, columns: Sequence[str]) -> Iterator[pa.Table]:
+def pack_work(work: Work) -> bytes:
+    """To travel in a table."""
+    return pickle.dumps(work)
+
+
+def read_units(
+    work: pa.Table, source: Source, columns: Sequence[str], dedup: bool
+) -> Iterator[pa.Table]:
     """Yield blocks of rows; a payload is the row as a dict of Python values.
 
     Args:
-        units: A table with one column `unit` of units as JSON.
+        work: A table with one column `work` of packed `Work`.
         source: The input.
         columns: What the task reads.
-
-    Raises:
-        RunError: A file that was readable when the run was planned no longer is.
+        dedup: Whether of identical rows only the first travels.
     """
-    for text in units["unit"].to_pylist():
-        unit = Unit.from_json(text)
+    for packed in work["work"].to_pylist():
+        piece: Work = pickle.loads(packed)  # noqa: S301  our own, from `pack_work`
         try:
-            yield from _read_unit(unit, source, columns)
+            yield from _read_unit(piece, source, columns, _Seen() if dedup else None)
         except (OSError, pa.ArrowException) as error:
-            raise RunError(f"{unit.name} cannot be read: {one_line(error)}") from error
+            if is_transient(error):
+                raise
+            message = f"{piece.unit.name} cannot be read: {one_line(error)}"
+            fault = Fault(ends_run=False, message=message)
+            yield pack([Item(piece.unit.id, 0).faulty(fault)])
 
 
-def _read_unit(unit: Unit, source: Source, columns: Sequence[str]) -> Iterator[pa.Table]:
+def _read_unit(
+    work: Work, source: Source, columns: Sequence[str], seen: _Seen | None
+) -> Iterator[pa.Table]:
+    wanted = None if work.positions is None else frozenset(work.positions)
     position = 0
-    for table in source.read(unit, columns):
-        rows = table.to_pylist()
-        yield pack([Item(unit.id, position + i, row) for i, row in enumerate(rows)])
-        position += len(rows)
+    for table in source.read(work.unit, columns):
+        numbered = enumerate(table.to_pylist(), position)
+        rows = [(at, row) for at, row in numbered if wanted is None or at in wanted]
+        if rows:
+            yield pack([_item(work.unit.id, at, row, seen) for at, row in rows])
+        position += table.num_rows
+
+
+def _item(unit_id: str, position: int, row: dict[str, Any], seen: _Seen | None) -> Item:
+    item = Item(unit_id, position)
+    fault = row.pop(FAULT, None)
+    if fault is not None:
+        return item.failed(RowError(Outcome.DECODE_ERROR, "read", fault))
+    first = position if seen is None else seen.first(row, position)
+    if first != position:
+        return Item(unit_id, position, same_as=first)
+    return item.carrying(row)
+
+
+class _Seen:
+    """The rows of a unit by content: 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._positions: dict[bytes, int] = {}
+
+    def first(self, row: Mapping[str, object], position: int) -> int:
+        """Position of the first row with this content."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, value in row.items():
+            body = value if isinstance(value, bytes) else pickle.dumps(value)
+            digest.update(f"{name}:{type(value).__name__}:{len(body)}:".encode())
+            digest.update(body)
+        return self._positions.setdefault(digest.digest(), position)

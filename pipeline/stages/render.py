@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import RowError, one_line
 from pipeline.images import ImageLimits, load_image
 from pipeline.record import Outcome
-from pipeline.stages.blocks import Item, pack, unpack
+from pipeline.stages.blocks import Fault, Item, pack, unpack
 from pipeline.stages.start import attempt
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.config import EngineConfig
     from pipeline.engine import Rendered, Renderer
     from pipeline.storage import Location
+    from pipeline.suspects import Suspects
     from pipeline.task import Request, Task
 
 
@@ -42,6 +43,7 @@ class Render:
         make_renderer: Makes the renderer, here in the actor.
         root: The folder that relative image paths start from.
         limits: Pictures that are refused.
+        suspects: Where rows are marked while they are worked on alone; None for no marks.
     """
 
     def __init__(
@@ -51,16 +53,27 @@ class Render:
         make_renderer: Callable[[EngineConfig], Renderer],
         root: Location,
         limits: ImageLimits,
+        suspects: Suspects | None = None,
     ) -> None:
         self._task = task
         self._renderer = attempt(make_renderer, config, "a renderer")
         self._root = root
         self._limits = limits
+        self._suspects = suspects
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Blocks whose payload is a row become blocks whose payload is a `Job`."""
-        renderer = self._renderer.get()
-        yield pack([self._render_row(item, renderer) for item in unpack(block)])
+        yield pack([self._take(item) for item in unpack(block)])
+
+    def _take(self, item: Item) -> Item:
+        if item.is_settled:
+            return item
+        if self._renderer.made is None:
+            return item.faulty(Fault(ends_run=True, message=self._renderer.fault))
+        if self._suspects is None:
+            return self._render_row(item, self._renderer.made)
+        with self._suspects.alone("render", item.unit, item.position):
+            return self._render_row(item, self._renderer.made)
 
     def _render_row(self, item: Item, renderer: Renderer) -> Item:
         try:

@@ -10,7 +10,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pipeline.errors import RunError, one_line
+import tenacity
+
+from pipeline.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from pipeline.config import EngineConfig
 
 T = TypeVar("T")
+
+RESTART_TRIES = 3
+RESTART_PAUSE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +37,28 @@ class Started(Generic[T]):
     made: T | None
     fault: str = ""
 
-    def get(self) -> T:
-        """The object. Raises RunError where there is none."""
-        if self.made is None:
-            raise RunError(self.fault)
-        return self.made
-
 
 def attempt(make: Callable[[EngineConfig], T], config: EngineConfig, what: str) -> Started[T]:
-    """Make something; `what` names it in the message of a failure."""
+    """Make something; `what` names it in the message of a failure.
+
+    An actor that Ray started anew tries more than once: what its predecessor left behind (memory of
+    a GPU, say) may take a moment to go.
+    """
+    tries = RESTART_TRIES if _is_restarted() else 1
     try:
-        return Started(make(config))
+        return Started(
+            tenacity.Retrying(
+                stop=tenacity.stop_after_attempt(tries),
+                wait=tenacity.wait_fixed(RESTART_PAUSE_S),
+                reraise=True,
+            )(make, config)
+        )
     except Exception as error:
         logging.getLogger(__name__).exception("%s did not start", what)
         return Started(None, f"{what} did not start: {one_line(error)}")
+
+
+def _is_restarted() -> bool:
+    import ray
+
+    return bool(ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed)

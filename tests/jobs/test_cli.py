@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs import cli
-from pipeline import RunError, UserError
+from pipeline import ErrorRateError, RunError, UserError
 
 
 @pytest.fixture
@@ -55,14 +55,19 @@ def test_what_the_user_must_mend_is_said_in_one_line(dataset: Path, tmp_path: Pa
         "INPUT has no column 'imgae'; did you mean 'image'? its columns are image, title, n"
     )
     assert "column 'n' is int64" in refused(*caption, *demo, "--image-column", "n")
-    assert "is not empty" in refused("caption", dataset, tmp_path, *demo)
+    assert "holds other files" in refused("caption", dataset, tmp_path, *demo)
     assert "lies in INPUT" in refused("caption", dataset, dataset / "out", *demo)
     assert "is not a folder here" in refused(*caption, "--model", tmp_path / "nowhere")
     assert "is LlamaForCausalLM, not a Gemma 3" in refused(*caption, "--model", llama)
     assert refused(*caption, *demo, "--max-tokens", 0).startswith("max_tokens: ")
     message = refused(*caption, *demo, "--max-num-seqs", 0)
     assert message == "max_num_seqs: input should be greater than 0 (got 0)"
-    assert "s3" in refused("caption", "s3://bucket/in", out, *demo)
+    assert "'ftp:'" in refused("caption", "ftp://bucket/in", out, *demo)
+    assert "cannot be written to" in refused("caption", dataset, "hf://datasets/a/b", *demo)
+    assert refused(*caption, *demo, "--max-error-rate", 2).startswith("max_error_rate: ")
+    assert "is not the OUTPUT of a run" in refused("status", tmp_path)
+    assert "is not the OUTPUT of a run" in refused("errors", out)
+    assert "is not the OUTPUT of a run" in refused("retry", out, "--outcome", "decode_error")
     assert files(tmp_path) == before
 
 
@@ -91,7 +96,12 @@ def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
             "gemma3-batch: it stopped\nRun again with --debug to see more.",
         ),
         (KeyError("bug"), 1, "gemma3-batch: KeyError: 'bug'\nRun again with --debug to see more."),
-        (KeyboardInterrupt(), 130, "gemma3-batch: interrupted; only whole files are in OUTPUT"),
+        (ErrorRateError("too many"), 3, "gemma3-batch: too many"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "gemma3-batch: interrupted; the same command goes on where it stopped",
+        ),
     ],
 )
 def test_exit_codes(
@@ -113,7 +123,7 @@ def test_the_options_are_these_and_have_the_functions_names() -> None:
 
     from jobs import caption
 
-    of_function = set(inspect.signature(caption).parameters) - {"console"}
+    of_function = set(inspect.signature(caption).parameters) - {"console", "storage_options"}
     of_command = set(inspect.signature(cli.caption_command).parameters)
     assert of_command == of_function
 

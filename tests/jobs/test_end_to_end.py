@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,50 @@ def test_the_run_says_that_our_class_was_loaded(finished: Any) -> None:
     record = json.loads((out / "_gemma3_batch/run.json").read_text())
     assert record["model_class"] == ours
     assert record["rows"] == ROWS
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Another command over what the run left."""
+    return subprocess.run(
+        [sys.executable, "-m", "jobs", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"},
+    )
+
+
+def test_the_same_command_again_computes_nothing(finished: Any) -> None:
+    out: Path = finished[2]
+    before = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
+    began = time.monotonic()
+    done = command("caption", out.parent / "in", out, "--model", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "420 rows (12 decode_error, 9 missing_input, 399 ok)" in done.stdout
+    assert "; 0 of them new, in" in done.stdout
+    assert time.monotonic() - began < 60, "it must not start an engine"
+    assert {path.name: path.read_bytes() for path in out.glob("*.parquet")} == before
+
+
+def test_another_prompt_is_refused_with_the_difference(finished: Any) -> None:
+    out: Path = finished[2]
+    done = command("caption", out.parent / "in", out, "--model", "demo", "--prompt", "What?")
+    assert done.returncode == 2
+    assert "settings.prompt: " in done.stderr
+    assert "now 'What?'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_status_and_errors_say_what_came(finished: Any, tmp_path: Path) -> None:
+    out: Path = finished[2]
+    told = command("status", out).stdout
+    assert "caption: 420 of 420 rows (100.0%) in 2 of 2 parts" in told
+    assert "Outcomes: 12 decode_error, 9 missing_input, 399 ok" in told
+    shown = command("errors", out, "--outcome", "missing_input", "--limit", 3).stdout
+    assert shown.count("missing_input") == 3
+    assert shown.rstrip().endswith("9 rows")
+    command("errors", out, "--export", tmp_path / "failed.parquet")
+    failed = pq.read_table(tmp_path / "failed.parquet")
+    assert failed.num_rows == 21
+    assert {*failed["outcome"].to_pylist()} == {"decode_error", "missing_input"}

@@ -7,7 +7,9 @@ row got its own answer.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +17,7 @@ import pyarrow as pa
 from PIL.Image import Image
 
 from pipeline.config import EngineConfig
-from pipeline.engine import Backend, Rendered
+from pipeline.engine import Backend, EngineDiedError, Rendered
 from pipeline.errors import RowError
 from pipeline.record import Outcome
 from pipeline.task import (
@@ -33,6 +35,8 @@ POISON = (0, 0, 0)
 """Colour of a picture that ends its request with an error."""
 DEADLY = (255, 255, 255)
 """Colour of a picture that ends the engine."""
+CRASHING = (255, 0, 255)
+"""Colour of a picture that ends the renderer's process."""
 
 
 class FakeRenderer:
@@ -41,6 +45,8 @@ class FakeRenderer:
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
         colours = [image.getpixel((image.width // 2, image.height // 2)) for image in images]
+        if CRASHING in colours:
+            os.kill(os.getpid(), signal.SIGSEGV)
         length = len(request.prompt.split())
         if length > self.config.max_model_len:
             raise RowError(Outcome.TOO_LONG, "render", f"the prompt has {length} tokens")
@@ -60,7 +66,7 @@ class FakeEngine:
         if POISON in colours:
             raise RowError(Outcome.ENGINE_ERROR, "generate", "the fake engine refused this one")
         if DEADLY in colours:
-            raise RuntimeError("the fake engine died")
+            raise EngineDiedError("the fake engine died")
         text = " ".join(str(part) for colour in colours for part in colour) or prompt
         return Generation(text, rendered.prompt_tokens, len(text.split()), "stop")
 
@@ -81,12 +87,27 @@ class ColourTask:
     name: str = "colour"
     columns: Mapping[str, ColumnKind] = field(default_factory=lambda: {"image": ColumnKind.IMAGE})
     result_schema: pa.Schema = COLOUR
-    settings: Mapping[str, object] = field(default_factory=lambda: {"prompt": "Which colour?"})
+    prompt: str = "Which colour?"
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        return {"prompt": self.prompt}
 
     def prepare(self, row: Row) -> Prepared:
-        request = Request("Which colour?", Sampling(4), images=(ImageRef(row["image"]),))
+        request = Request(self.prompt, Sampling(4), images=(ImageRef(row["image"]),))
         return Prepared((request,), state={"seen": True})
 
     def result(self, state: object, generations: Sequence[Generation]) -> Result:
         assert state == {"seen": True}
         return Result({"colour": [int(part) for part in generations[0].text.split()]})
+
+
+class SlowEngine(FakeEngine):
+    """Takes as long for a row that a test has time to kill something."""
+
+    async def generate(self, rendered: Rendered, key: str) -> Generation:
+        await asyncio.sleep(0.1)
+        return await super().generate(rendered, key)
+
+
+SLOW_FAKE = Backend(renderer=FakeRenderer, engine=SlowEngine)

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from pipeline.config import EngineConfig, RunConfig, describe_fault
 from pipeline.errors import UserError
-from pipeline.placement import TASKS_AT_ONCE, place
+from pipeline.placement import place
 
 ENGINE = {"model": "m"}
 
@@ -39,7 +39,7 @@ def run_config(**fields: object) -> RunConfig:
 def test_actors_and_tasks_always_fit(cpus: int, gpus: int) -> None:
     placement = place(run_config(), {"CPU": cpus, "GPU": gpus})
     actors = placement.engines + placement.renderers
-    assert placement.cpu_share * (actors + TASKS_AT_ONCE) <= cpus
+    assert placement.cpu_share * (actors + placement.readers) <= cpus
     assert placement.cpu_share > 0
     assert placement.engine_gpus * placement.engines == gpus
 

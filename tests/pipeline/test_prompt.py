@@ -93,3 +93,9 @@ def test_a_template_that_loses_a_text_is_refused(tokenizer: Any) -> None:
 def test_a_constant_prompt_is_encoded_once(tokenizer: Any) -> None:
     encoder = PromptEncoder(tokenizer)
     assert encoder.encode("same", None, 1) is encoder.encode("same", None, 1)
+
+
+def test_the_end_of_a_turn_is_known_by_its_id(tokenizer: Any) -> None:
+    encoder = PromptEncoder(tokenizer)
+    assert encoder.ids_of("<end_of_turn>") == (tokenizer.convert_tokens_to_ids("<end_of_turn>"),)
+    assert encoder.ids_of("<no_such_control>") == ()

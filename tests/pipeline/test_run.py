@@ -86,7 +86,7 @@ class TestRuns:
         record = json.loads((out / "_gemma3_batch/run.json").read_text())
         assert (record["rows"], record["outcomes"]) == (700, dict(result.outcomes))
         assert record["settings"] == {"prompt": "Which colour?"}
-        assert not list((out / "_gemma3_batch/journal").iterdir())
+        assert not (out / "_gemma3_batch/journal").exists()
 
     def test_an_input_of_bad_rows_alone_is_accounted_for(
         self, tmp_path: Path, gemma_folder: Path
@@ -110,22 +110,23 @@ class TestRuns:
         assert table["path"].to_pylist() == ["b.png", "bad.jpg", "sub/a.png"]
         assert table["colour"].to_pylist() == [[1, 2, 3], None, [4, 5, 6]]
 
-    def test_an_engine_that_dies_ends_the_run_and_leaves_whole_parts(
+    def test_a_row_that_kills_engines_is_found_and_costs_no_other(
         self, tmp_path: Path, gemma_folder: Path
     ) -> None:
-        colours_dataset(tmp_path / "in", 90)
+        records = colours_dataset(tmp_path / "in", 90)
         deadly = pa.table(
             {"n": pa.array([0], pa.int16()), "image": [encoded(plain(DEADLY), "PNG")]}
         )
         pq.write_table(deadly, tmp_path / "in/zzz.parquet")
         out = tmp_path / "out"
         settings = config(tmp_path / "in", out, gemma_folder, unit_rows=10, block_rows=10)
-        with pytest.raises(RunError) as error:
-            run(settings, ColourTask(), backend=FAKE)
-        assert str(error.value) == "the run stopped: RuntimeError: the fake engine died"
-        if out.exists():
-            for part in out.glob("*.parquet"):
-                assert pq.read_table(part).num_rows == 10
+        result = run(settings, ColourTask(), backend=FAKE)
+        assert result.outcomes == {"ok": 90, "engine_error": 1}
+        table = read_back(out)
+        assert table["colour"].to_pylist() == [*(r["colour"] for r in records), None]
+        assert table["error"].to_pylist()[-1] == (
+            "generate: the process died 3 times while it worked on this row alone"
+        )
 
     def test_an_engine_that_does_not_start_leaves_nothing(
         self, tmp_path: Path, gemma_folder: Path
@@ -173,12 +174,12 @@ def test_faults_of_the_user_are_found_before_anything_starts(
 
     assert "does not exist" in refused(input_=tmp_path / "absent")
     assert "lies in INPUT" in refused(output=tmp_path / "in/out")
-    assert "is not empty" in refused(output=tmp_path)
+    assert "holds other files" in refused(output=tmp_path)
     assert "is a file" in refused(output=gemma_folder / "config.json")
     assert "is not a folder here" in refused(model=tmp_path / "absent")
+    pq.write_table(pa.table({"image": [b""], "error": ["x"]}), tmp_path / "clash.parquet")
+    assert "a column 'error'" in refused(input_=tmp_path / "clash.parquet")
     text = json.loads((gemma_folder / "config.json").read_text())
     text["architectures"] = ["Gemma3ForCausalLM"]
     (gemma_folder / "config.json").write_text(json.dumps(text))
     assert "takes no pictures" in refused()
-    pq.write_table(pa.table({"image": [b""], "error": ["x"]}), tmp_path / "clash.parquet")
-    assert "a column 'error'" in refused(input_=tmp_path / "clash.parquet")

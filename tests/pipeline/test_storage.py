@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.storage import create_exclusively, locate, write_whole
+from pipeline.exclusive import write_whole
+from pipeline.storage import is_writable, locate
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/x", "nothing://x", "https://example.org/x.parquet"])
+@pytest.mark.parametrize("uri", ["ftp://host/x", "nothing://x", "memory://x"])
 def test_what_cannot_be_reached_is_said_in_one_line(uri: str) -> None:
     with pytest.raises(UserError, match=uri):
         locate(uri)
@@ -28,17 +29,41 @@ def test_containment_knows_folders_from_names(tmp_path: Path) -> None:
     assert not data.contains(locate(str(tmp_path)))
 
 
-def test_an_exclusive_create_leaves_the_first(tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        (tmp_path / name).write_text(name)
-    final = str(tmp_path / "final")
-    assert create_exclusively(str(tmp_path / "first"), final)
-    assert not create_exclusively(str(tmp_path / "second"), final)
-    assert [path.name for path in tmp_path.iterdir()] == ["final"]
-    assert Path(final).read_text() == "first"
+def test_containment_knows_stores_apart(tmp_path: Path) -> None:
+    bucket = locate("s3://bucket/data")
+    assert bucket.contains(locate("s3://bucket/data/out"))
+    assert not bucket.contains(locate("s3://bucket/data-out"))
+    assert not bucket.contains(locate(str(tmp_path)))
+    assert str(locate("s3://bucket/data/out")) == "s3://bucket/data/out"
 
 
-def test_a_rewrite_replaces_and_leaves_no_draft(tmp_path: Path) -> None:
-    for body in (b"old", b"new"):
-        write_whole(str(tmp_path / "x"), body)
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+def test_what_can_be_written_to(tmp_path: Path) -> None:
+    assert is_writable(locate(str(tmp_path)))
+    assert is_writable(locate("s3://bucket/x"))
+    assert not is_writable(locate("https://example.org/x.parquet"))
+
+
+def test_a_users_options_go_on_top_of_ours() -> None:
+    options = {"s3": {"endpoint_url": "http://here", "config_kwargs": {"read_timeout": 3}}}
+    fs = locate("s3a://bucket/x", options).fs
+    assert fs.endpoint_url == "http://here"
+    assert fs.config_kwargs["read_timeout"] == 3
+    assert fs.config_kwargs["connect_timeout"] == 20
+    assert not fs.dircache.use_listings_cache
+
+
+@pytest.mark.parametrize("place", ["disk", "s3"])
+def test_names_and_trees(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    root = str(tmp_path) if place == "disk" else request.getfixturevalue("s3").url
+    folder = locate(root) / "folder"
+    assert (folder.names(), folder.tree(), folder.exists()) == ([], [], False)
+    for name in ("part-1", "part-2", "other", "_hidden/x/y"):
+        write_whole(folder / name, b"12")
+    assert sorted(folder.names("part-")) == ["part-1", "part-2"]
+    assert sorted(folder.names()) == ["other", "part-1", "part-2"]
+    assert [info.path for info in folder.tree()] == ["_hidden/x/y", "other", "part-1", "part-2"]
+    assert folder.exists()
+    assert folder.is_folder()
+    assert not (folder / "other").is_folder()
+    assert (folder / "other").info().size == 2
+    assert (folder / "other").read() == b"12"

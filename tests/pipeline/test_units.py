@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.storage import FileInfo
-from pipeline.units import Unit, cut_evenly, cut_row_groups, unit_id
+from pipeline.units import cut_evenly, cut_row_groups, unit_id
+from tests.pipeline.test_journal import unit
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ def test_even_cuts_cover_everything_once(rows: int) -> None:
 
 
 def test_an_id_changes_with_whatever_the_unit_holds() -> None:
-    file = FileInfo("a/b.parquet", 100, "7")
-    same = unit_id([FileInfo("a/b.parquet", 100, "7")], 0, 10)
+    file = ("a/b.parquet", 100, "7")
+    same = unit_id([("a/b.parquet", 100, "7")], 0, 10)
     assert unit_id([file], 0, 10) == same
     others = [
-        unit_id([FileInfo("a/c.parquet", 100, "7")], 0, 10),
-        unit_id([FileInfo("a/b.parquet", 101, "7")], 0, 10),
-        unit_id([FileInfo("a/b.parquet", 100, "8")], 0, 10),
+        unit_id([("a/c.parquet", 100, "7")], 0, 10),
+        unit_id([("a/b.parquet", 101, "7")], 0, 10),
+        unit_id([("a/b.parquet", 100, "8")], 0, 10),
         unit_id([file], 1, 10),
         unit_id([file], 0, 11),
         unit_id([file, file], 0, 10),
@@ -49,8 +49,7 @@ def test_an_id_changes_with_whatever_the_unit_holds() -> None:
     assert len({same, *others}) == 7
 
 
-def test_a_unit_survives_its_text_form() -> None:
-    unit = Unit(index=3, id="ab", files=("x.parquet",), start=5, stop=9)
-    assert Unit.from_json(unit.to_json()) == unit
-    assert unit.rows == 4
-    assert unit.name == "x.parquet rows 5-9"
+def test_a_unit_is_named_by_its_file_and_rows() -> None:
+    assert unit(files=("x.parquet",), start=5, stop=9).name == "x.parquet rows 5-9"
+    assert unit(files=("a.png", "b.png", "c.png"), stop=3).name == "a.png to c.png"
+    assert unit(start=5, stop=9).rows == 4

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,26 +13,29 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from pipeline.config import EngineConfig
-from pipeline.errors import RunError
 from pipeline.images import ImageLimits
 from pipeline.journal import Journal
+from pipeline.ledger import Work
 from pipeline.record import Outcome
-from pipeline.sources import open_source
-from pipeline.stages.blocks import BLOCK, Item, pack, unpack
+from pipeline.sources import Source, list_input, open_source
+from pipeline.stages.blocks import BLOCK, Fault, Item, pack, unpack
 from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
-from pipeline.stages.read import read_units
+from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Job, Render
 from pipeline.storage import locate
+from pipeline.suspects import MOST_DEATHS, Suspects
 from pipeline.task import Generation, Prepared, Request, Result, Row, Sampling
 from tests.pipeline.fakes import POISON, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.pictures import encoded, plain, truncated_jpeg
+from tests.pipeline.test_journal import unit
 
 CONFIG = EngineConfig(model="m", max_model_len=5)
-FAILED = Item("u", 9, None, Outcome.DECODE_ERROR, "decode: it was broken")
+FAILED = Item("u", 9, outcome=Outcome.DECODE_ERROR, error="decode: it was broken")
+SAME = Item("u", 8, same_as=3)
+FAULTY = Item("u", 7).faulty(Fault(ends_run=True, message="no engine"))
 
 
 def png(colour: tuple[int, int, int]) -> bytes:
@@ -38,29 +43,58 @@ def png(colour: tuple[int, int, int]) -> bytes:
 
 
 def test_blocks_have_one_schema_and_lose_nothing() -> None:
-    items = [Item("u", 0, {"any": (b"thing", None)}), FAILED]
+    items = [Item("u", 0, payload={"any": (b"thing", None)}), FAILED, SAME, FAULTY]
     block = pack(items)
     assert block.schema == BLOCK
     assert [*unpack(block)] == items
     assert pack([FAILED]).schema == BLOCK
 
 
-def test_reading_numbers_the_rows_of_each_unit(tmp_path: Path) -> None:
+def read(source: Source, work: list[Work], columns: list[str], *, dedup: bool) -> list[Item]:
+    table = pa.table({"work": [pack_work(piece) for piece in work]})
+    return [item for block in read_units(table, source, columns, dedup) for item in unpack(block)]
+
+
+def test_reading_numbers_the_rows_that_are_missing(tmp_path: Path) -> None:
     pq.write_table(pa.table({"n": range(100), "other": range(100)}), tmp_path / "a.parquet")
-    source = open_source(locate(str(tmp_path)), unit_rows=60, keep_images=False)
-    units = source.units()
-    table = pa.table({"unit": [unit.to_json() for unit in units]})
-    items = [item for block in read_units(table, source, ["n"]) for item in unpack(block)]
-    assert [item.position for item in items] == [*range(50), *range(50)]
-    assert [item.payload for item in items] == [{"n": n} for n in range(100)]
+    source = open_source(list_input(str(tmp_path)), unit_rows=60, keep_images=False)
+    first = unit(id="u", files=("a.parquet",), stop=50)
+    second = unit(id="v", files=("a.parquet",), start=50, stop=100)
+    work = [Work(first), Work(second, (0, 7, 49))]
+    items = read(source, work, ["n"], dedup=True)
+    assert [item.position for item in items] == [*range(50), 0, 7, 49]
+    assert [item.payload for item in items] == [{"n": n} for n in (*range(50), 50, 57, 99)]
     (tmp_path / "a.parquet").unlink()
-    with pytest.raises(RunError, match=r"a.parquet rows 0-50 cannot be read: FileNotFoundError"):
-        list(read_units(table, source, ["n"]))
+    faults = read(source, work, ["n"], dedup=True)
+    assert [item.unit for item in faults] == ["u", "v"]
+    assert faults[0].fault is not None
+    assert not faults[0].fault.ends_run
+    assert faults[0].fault.message.startswith("a.parquet rows 0-50 cannot be read: FileNotFound")
+
+
+def test_of_identical_rows_the_first_travels(tmp_path: Path) -> None:
+    table = {"a": [b"x", b"y", b"x", None, b"x"], "b": [1, 1, 1, 1, 2], "c": range(5)}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    source = open_source(list_input(str(tmp_path)), unit_rows=60, keep_images=True)
+    work = [Work(unit(files=("a.parquet",), stop=5))]
+    items = read(source, work, ["a", "b"], dedup=True)
+    assert [item.same_as for item in items] == [None, None, 0, None, None]
+    assert [item.is_settled for item in items] == [False, False, True, False, False]
+    assert not any(item.is_settled for item in read(source, work, ["a", "b"], dedup=False))
+    assert not any(item.is_settled for item in read(source, work, ["a", "c"], dedup=True))
+
+
+def test_a_line_that_is_no_json_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n{"n": \n{"n": 3}\n')
+    source = open_source(list_input(str(tmp_path)), unit_rows=60, keep_images=False)
+    items = read(source, [Work(unit(files=("a.jsonl",), stop=3))], ["n"], dedup=True)
+    assert [item.outcome for item in items] == [None, Outcome.DECODE_ERROR, None]
+    assert (items[1].error or "").startswith("read: a.jsonl line 2")
 
 
 def rendered(task: Any, rows: list[Row], tmp_path: Path) -> list[Item]:
     stage = Render(task, CONFIG, FakeRenderer, locate(str(tmp_path)), ImageLimits(10**6, 10**6))
-    (block,) = stage(pack([Item("u", i, row) for i, row in enumerate(rows)]))
+    (block,) = stage(pack([Item("u", i, payload=row) for i, row in enumerate(rows)]))
     assert block.schema == BLOCK
     return [*unpack(block)]
 
@@ -117,10 +151,10 @@ def test_all_rows_are_with_the_engine_at_once() -> None:
 
     stage = Generate(CONFIG, Counting)
     items = [
-        Item("u", 0, job((1, 2, 3))),
+        Item("u", 0, payload=job((1, 2, 3))),
         FAILED,
-        Item("u", 2, job(POISON)),
-        Item("u", 3, job((4, 5, 6))),
+        Item("u", 2, payload=job(POISON)),
+        Item("u", 3, payload=job((4, 5, 6))),
     ]
 
     async def run() -> list[pa.Table]:
@@ -164,28 +198,69 @@ def answered(text: str) -> Answered:
 
 def test_parsing_journals_each_unit_and_sends_a_receipt(tmp_path: Path) -> None:
     task = ColourTask()
-    journal = Journal(str(tmp_path), task.result_schema, {"id": "r"})
+    journal = Journal(locate(str(tmp_path)), task.result_schema, {"id": "r"})
     items = [
-        Item("u", 1, answered("1 2 3")),
-        Item("v", 0, answered("not a number")),
-        Item("u", 0, answered("999999 2 3")),  # does not fit the column's type
+        Item("u", 1, payload=answered("1 2 3")),
+        Item("v", 0, payload=answered("not a number")),
+        Item("u", 0, payload=answered("999999 2 3")),  # does not fit the column's type
         FAILED,
+        SAME,
     ]
     receipts = pa.concat_tables(parse_block(pack(items), task, journal))
     assert receipts.schema == RECEIPT
     assert receipts.select(["unit", "positions", "failed", "model_class"]).to_pylist() == [
-        {"unit": "u", "positions": [0, 1, 9], "failed": 2, "model_class": "x.Model"},
+        {"unit": "u", "positions": [0, 1, 8, 9], "failed": 2, "model_class": "x.Model"},
         {"unit": "v", "positions": [0], "failed": 1, "model_class": "x.Model"},
     ]
     (file,) = (tmp_path / "_gemma3_batch/journal/u").iterdir()
     rows = {row["position"]: row for row in pq.read_table(file).to_pylist()}
     assert rows[1] == {
-        "position": 1, "colour": [1, 2, 3], "outcome": "ok", "error": None,
+        "position": 1, "same_as": None, "colour": [1, 2, 3], "outcome": "ok", "error": None,
         "prompt_tokens": 7, "output_tokens": 3,
     }  # fmt: skip
     assert (rows[0]["outcome"], rows[0]["colour"]) == ("engine_error", None)
     assert rows[0]["error"].startswith("parse: ArrowInvalid: ")
+    assert (rows[8]["same_as"], rows[8]["outcome"]) == (3, None)
     assert (rows[9]["outcome"], rows[9]["error"]) == ("decode_error", "decode: it was broken")
+
+
+def test_a_fault_is_told_and_nothing_is_journalled(tmp_path: Path) -> None:
+    task = ColourTask()
+    journal = Journal(locate(str(tmp_path)), task.result_schema, {"id": "r"})
+    (receipt,) = pa.concat_tables(parse_block(pack([FAULTY]), task, journal)).to_pylist()
+    assert (receipt["positions"], receipt["fault"], receipt["ends_run"]) == ([], "no engine", True)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_an_actor_that_holds_nothing_says_so_of_every_row(tmp_path: Path) -> None:
+    def absent(_: EngineConfig) -> Any:
+        raise OSError("no such device")
+
+    (block,) = Render(ColourTask(), CONFIG, absent, locate(str(tmp_path)), ImageLimits(9, 9))(
+        pack([Item("u", 0, payload={"image": None}), FAILED])
+    )
+    items = [*unpack(block)]
+    assert items[0].fault == Fault(True, "a renderer did not start: OSError: no such device")
+    assert items[1] == FAILED
+
+
+def die(suspects: Suspects) -> None:
+    with suspects.alone("render", "u", 4):
+        os._exit(1)
+
+
+def test_a_suspect_leaves_a_mark_while_it_is_worked_on(tmp_path: Path) -> None:
+    suspects = Suspects(locate(str(tmp_path)))
+    for _ in range(MOST_DEATHS):
+        assert suspects.killers("u") == {}
+        worker = multiprocessing.get_context("fork").Process(target=die, args=(suspects,))
+        worker.start()
+        worker.join()
+    with suspects.alone("render", "u", 5):
+        pass
+    assert suspects.killers("u") == {4: "render"}
+    suspects.clear("u")
+    assert suspects.killers("u") == {}
 
 
 def test_a_result_without_results_has_null_columns(tmp_path: Path) -> None:
@@ -195,8 +270,8 @@ def test_a_result_without_results_has_null_columns(tmp_path: Path) -> None:
             return Result({"colour": [1, 2, 3]}, Outcome.REPETITION, "parse: it repeats itself")
 
     task = Refusing()
-    journal = Journal(str(tmp_path), task.result_schema, {"id": "r"})
-    list(parse_block(pack([Item("u", 0, answered("1 1 1"))]), task, journal))
+    journal = Journal(locate(str(tmp_path)), task.result_schema, {"id": "r"})
+    list(parse_block(pack([Item("u", 0, payload=answered("1 1 1"))]), task, journal))
     (file,) = (tmp_path / "_gemma3_batch/journal/u").iterdir()
     (row,) = pq.read_table(file).to_pylist()
     assert (row["colour"], row["outcome"]) == (None, "repetition")

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pipeline.cluster import WORKERS
+from tests.stores import rgw, s3
+
+__all__ = ["rgw", "s3"]
 
 
 @pytest.fixture
@@ -27,6 +33,7 @@ def ray_cluster() -> Iterator[None]:
     """One small cluster for all tests that use a fake engine."""
     import ray
 
+    os.environ.update(WORKERS)
     ray.init(
         address="local",
         num_cpus=2,

@@ -1,0 +1,94 @@
+"""Which columns can hold pictures, which are too heavy to pass through, what a task may ask for.
+
+Decides by Arrow type alone; where the columns come from is each source's.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.task import ColumnKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FAULT = "__fault__"
+"""A column that `Source.read` may add: what is wrong with a row that cannot be read, else null."""
+
+
+def check_columns(schema: pa.Schema, columns: Mapping[str, ColumnKind]) -> None:
+    """Check that an input offers what a task reads.
+
+    Raises:
+        UserError: A column is missing (the nearest is suggested), or its type cannot be read so.
+    """
+    for name, kind in columns.items():
+        if name not in schema.names:
+            raise UserError(_missing_column(name, schema.names))
+        if kind is ColumnKind.IMAGE and not is_image_type(schema.field(name).type):
+            raise UserError(
+                f"column '{name}' is {schema.field(name).type}; an image column is binary, "
+                "struct<bytes, path> or string (a path or URL)"
+            )
+
+
+def _missing_column(name: str, names: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+    return f"INPUT has no column '{name}'; {hint}its columns are {', '.join(names)}"
+
+
+def is_binary(type_: pa.DataType) -> bool:
+    """Whether it is one of Arrow's types of bytes."""
+    return bool(
+        pa.types.is_binary(type_)
+        or pa.types.is_large_binary(type_)
+        or pa.types.is_binary_view(type_)
+    )
+
+
+def is_string(type_: pa.DataType) -> bool:
+    """Whether it is one of Arrow's types of text."""
+    return bool(
+        pa.types.is_string(type_)
+        or pa.types.is_large_string(type_)
+        or pa.types.is_string_view(type_)
+    )
+
+
+def is_image_struct(type_: pa.DataType) -> bool:
+    """Hugging Face's encoded image: `bytes`, and usually `path`."""
+    if not pa.types.is_struct(type_):
+        return False
+    fields = {type_.field(i).name: type_.field(i).type for i in range(type_.num_fields)}
+    others = fields.keys() - {"bytes", "path"}
+    return "bytes" in fields and is_binary(fields["bytes"]) and not others
+
+
+def is_image_type(type_: pa.DataType) -> bool:
+    """Whether a column of this type can hold pictures, their paths or their URLs."""
+    return is_binary(type_) or is_string(type_) or is_image_struct(type_)
+
+
+def is_heavy(type_: pa.DataType) -> bool:
+    """Whether pass-through drops it: binary, or a list of binary."""
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return is_heavy(type_.value_type)
+    return is_binary(type_)
+
+
+def without_heavy(schema: pa.Schema) -> pa.Schema:
+    """The columns that pass through where pictures are not kept.
+
+    Metadata goes too: Hugging Face's would promise pictures that are no longer there.
+    """
+    return pa.schema([field for field in schema if not is_heavy(field.type)])
+
+
+def bare(rows: int) -> pa.Table:
+    """A table of rows without columns: an input may have nothing but pictures."""
+    return pa.table({"_": pa.nulls(rows)}).select([])

@@ -1,0 +1,35 @@
+"""Many small waits at once: a call for each item, results in the items' order.
+
+For requests to a store, where a call waits and does not compute.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+THREADS = 16
+AHEAD = 4 * THREADS
+"""Calls begun before the first result is taken: an input of 100,000 files is never queued whole."""
+
+
+def in_order(call: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+    """Yield `call(item)` for each item. Raises what the first failing call raises."""
+    waiting: deque[Future[Answer]] = deque()
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="gemma3-batch")
+    try:
+        for item in items:
+            waiting.append(pool.submit(call, item))
+            if len(waiting) >= AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

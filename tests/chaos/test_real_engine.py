@@ -1,0 +1,108 @@
+"""Killed five times with our Gemma 3 in vLLM: the captions are those of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pyarrow.dataset as ds
+import pytest
+
+from jobs.demo.dataset import write_dataset
+from pipeline.storage import INTERNAL
+from tests.chaos.test_chaos import ray_address, ray_workers
+
+ROWS = 960
+KILLS = ("Generate", "driver", "VLLM::", "Render", "driver")
+"""An engine's actor, the driver, an engine's own process, a render actor."""
+PATIENCE_S = 150.0
+
+
+def command(folder: Path, output: Path) -> list[str]:
+    # Small units, so that some are committed and some half done at every moment.
+    script = (
+        "import sys; from jobs.captions import CaptionTask; from jobs.models import find_model; "
+        "from pipeline import EngineConfig, RunConfig, run; model = find_model('demo'); "
+        "engine = EngineConfig(model=model.path, dtype=model.dtype, max_num_seqs=2); "
+        "run(RunConfig(input=sys.argv[1], output=sys.argv[2], engine=engine, unit_rows=64,"
+        " block_rows=8), CaptionTask(prompt=model.caption_prompt))"
+    )
+    return [sys.executable, "-c", script, str(folder), str(output)]
+
+
+class Attempts:
+    """Drivers, one after the other."""
+
+    def __init__(self, folder: Path, output: Path) -> None:
+        self.command, self.output = command(folder, output), output
+        self.driver: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = {**os.environ, "RAY_ADDRESS": ray_address(), "HF_HUB_OFFLINE": "1"}
+        environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+        self.driver = subprocess.Popen(self.command, env=environment)
+
+    def finished(self) -> int:
+        """A number that grows with every block that is safe."""
+        parts = len([*self.output.glob("part-*")])
+        return parts * 8 + len([*self.output.glob(f"{INTERNAL}/journal/*/*.parquet")])
+
+    def wait_for_work(self, blocks: int) -> None:
+        """Until so many more blocks are safe."""
+        before, give_up = self.finished(), time.monotonic() + PATIENCE_S
+        while self.finished() < before + blocks:
+            assert self.driver is not None
+            assert self.driver.poll() is None, "it ended before it was killed"
+            assert time.monotonic() < give_up, "no row was finished in time"
+            time.sleep(0.05)
+
+    def kill(self, what: str) -> None:
+        if what == "driver":
+            assert self.driver is not None
+            self.driver.kill()
+            self.driver.wait()
+            self.start()
+            return
+        give_up = time.monotonic() + PATIENCE_S
+        while not (victims := running(what)):  # its successor may still be starting
+            assert time.monotonic() < give_up, f"no {what} to kill"
+            time.sleep(0.1)
+        victims[-1].kill()
+
+
+def running(what: str) -> list[psutil.Process]:
+    """Processes of Ray's workers and of vLLM's with this in their names, the youngest last.
+
+    An older one may belong to a driver that is dead already.
+    """
+    found = ray_workers(("ray::", "VLLM::"))
+    named = [process for process in found if what in process.info["name_line"]]
+    return sorted(named, key=lambda process: process.create_time())
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("ray_cluster")
+def test_captions_are_the_same_whatever_was_killed(tmp_path: Path) -> None:
+    draw = random.Random(5)
+    write_dataset(tmp_path / "in", ROWS, seed=5)
+    attempts = Attempts(tmp_path / "in", tmp_path / "out")
+    attempts.start()
+    for what in KILLS:
+        attempts.wait_for_work(draw.randrange(2, 8))
+        attempts.kill(what)
+    assert attempts.driver is not None
+    assert attempts.driver.wait(PATIENCE_S * 2) == 0
+    undisturbed = Attempts(tmp_path / "in", tmp_path / "undisturbed")
+    undisturbed.start()
+    assert undisturbed.driver is not None
+    assert undisturbed.driver.wait(PATIENCE_S * 2) == 0
+    disturbed, clean = (ds.dataset(tmp_path / name).to_table() for name in ("out", "undisturbed"))
+    assert len({*disturbed["row_key"].to_pylist()}) == ROWS
+    assert disturbed.equals(clean), "not the same rows, in the same order, with the same captions"
+    assert Counter(disturbed["outcome"].to_pylist()) == {"ok": ROWS}

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.images import ImageLimits, load_image
+from pipeline.sources import check_columns, list_input, open_source
+from pipeline.task import ColumnKind
+from tests.pipeline.pictures import encoded, plain
+from tests.pipeline.sources.places import Place, passed_through, rows_of
+from tests.stores import S3
+
+HF_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def parquet(table: pa.Table, row_group_size: int = 100) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=row_group_size)
+    return buffer.getvalue()
+
+
+def numbers(start: int, stop: int, row_group_size: int = 100) -> bytes:
+    return parquet(pa.table({"n": pa.array(range(start, stop), pa.int64())}), row_group_size)
+
+
+def test_every_row_is_read_once_in_input_order(place: Place) -> None:
+    place.write("b.parquet", numbers(7, 40, row_group_size=4))
+    place.write("sub/deep/c.parquet", numbers(40, 75))  # a row group larger than a unit
+    place.write("a.parquet", numbers(0, 7))
+    place.write("c.parquet", numbers(75, 75))  # no rows
+    source = place.source()
+    cuts = place.cuts(source)
+    assert [row["n"] for row in rows_of(source, cuts, ["n"])] == [*range(75)]
+    assert passed_through(source, cuts)["n"].to_pylist() == [*range(75)]
+    assert all(0 < cut.stop - cut.start <= 10 for cut in cuts)
+
+
+def test_a_slice_of_rows_comes_from_the_row_groups_it_touches(place: Place) -> None:
+    place.write("a.parquet", numbers(0, 25, row_group_size=25))
+    source = place.source(unit_rows=10)
+    cuts = place.cuts(source)
+    assert [(cut.start, cut.stop) for cut in cuts] == [(0, 8), (8, 16), (16, 25)]
+    assert [row["n"] for row in rows_of(source, cuts[1:2], ["n"])] == [*range(8, 16)]
+
+
+def test_with_the_schema_recorded_no_file_is_opened(place: Place) -> None:
+    place.write("a.parquet", numbers(0, 3))
+    schema = place.source().schema
+    place.write("a.parquet", b"no longer parquet")
+    source = open_source(list_input(place.uri), unit_rows=2, keep_images=False, schema=schema)
+    assert source.schema == schema
+    with pytest.raises(UserError, match=r"a\.parquet is not a readable parquet file"):
+        place.cuts(source)
+    place.write("a.parquet", parquet(pa.table({"n": ["x"]})))
+    message = "'n' is int64 in the files planned before and string in a.parquet; run them apart"
+    with pytest.raises(UserError, match=message):
+        place.cuts(source)
+
+
+def test_only_new_files_are_opened_when_they_are_cut(place: Place) -> None:
+    place.write("a.parquet", numbers(0, 3))
+    place.write("b.parquet", b"not parquet, but not asked for")
+    place.write("c.parquet", numbers(3, 6))
+    source = place.source()
+    first, _, third = place.files()
+    assert [cut.files for cut in source.cut([first, third])] == [("a.parquet",), ("c.parquet",)]
+
+
+def test_a_footer_takes_one_request(s3: S3) -> None:
+    place = Place(s3.url + "/in")
+    for number in range(5):
+        place.write(f"{number}.parquet", numbers(0, 10_000, row_group_size=100))
+    source = place.source(unit_rows=1000)
+    files = place.files()
+    before = len(s3.requests())
+    assert len([*source.cut(files)]) == 50
+    bucket = place.uri.removeprefix("s3://")
+    assert sorted(s3.requests()[before:]) == [f"GET /{bucket}/{n}.parquet" for n in range(5)]
+
+
+def test_a_footer_longer_than_one_read_is_read(place: Place) -> None:
+    table = pa.table({f"a_rather_long_column_name_{n}": [n] for n in range(1500)})
+    place.write("wide.parquet", parquet(table))
+    source = place.source()
+    assert len(source.schema) == 1500
+    assert [(cut.start, cut.stop) for cut in place.cuts(source)] == [(0, 1)]
+
+
+def test_a_source_travels_and_does_not_carry_the_listing(tmp_path: Path) -> None:
+    sizes = []
+    for count in (1, 300):
+        place = Place(str(tmp_path / str(count)))
+        for number in range(count):
+            place.write(f"{number:04d}.parquet", numbers(0, 1))
+        source = place.source()
+        sizes.append(len(pickle.dumps(source)))
+        copy = pickle.loads(pickle.dumps(source))
+        assert rows_of(copy, place.cuts(copy)[:1], ["n"]) == [{"n": 0}]
+    assert sizes[1] - sizes[0] < 20
+
+
+@pytest.mark.parametrize("form", ["binary", "large_binary", "struct", "bytes-only", "string"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_every_form_of_image_column_gives_its_picture(
+    tmp_path: Path, form: str, keep: bool
+) -> None:
+    colours = [(10, 200, 30), (40, 50, 220)]
+    bodies = [encoded(plain(colour), "PNG") for colour in colours]
+    place = Place(str(tmp_path))
+    for number, body in enumerate(bodies):
+        place.write(f"pictures/{number}.png", body)
+    paths = ["pictures/0.png", str(tmp_path / "pictures/1.png")]  # relative, absolute
+    columns = {
+        "binary": pa.array(bodies, pa.binary()),
+        "large_binary": pa.array(bodies, pa.large_binary()),
+        "struct": pa.array([{"bytes": bodies[0]}, {"path": paths[1]}], HF_IMAGE),
+        "bytes-only": pa.array([{"bytes": b} for b in bodies], pa.struct([("bytes", pa.binary())])),
+        "string": pa.array(paths, pa.string()),
+    }
+    place.write("t.parquet", parquet(pa.table({"image": columns[form], "n": [1, 2]})))
+    source = place.source(keep_images=keep)
+    cuts = place.cuts(source)
+    check_columns(source.schema, {"image": ColumnKind.IMAGE})
+    limits = ImageLimits(10**6, 10**6)
+    values = [row["image"] for row in rows_of(source, cuts, ["image"])]
+    pictures = [load_image(value, source.root, limits) for value in values]
+    assert [picture.getpixel((3, 3)) for picture in pictures] == colours
+    assert passed_through(source, cuts)["n"].to_pylist() == [1, 2]
+    if keep:
+        assert passed_through(source, cuts)["image"].combine_chunks() == columns[form]
+        assert source.passthrough_schema.field("image").type == columns[form].type
+
+
+def test_pass_through_keeps_types_and_drops_bytes(place: Place) -> None:
+    table = pa.table(
+        {
+            "id": pa.array([1, 2, None], pa.int8()),
+            "raw": pa.array([b"x", b"y", None], pa.binary()),
+            "raws": pa.array([[b"x"], [], None], pa.list_(pa.binary())),
+            "when": pa.array([1, 2, 3], pa.timestamp("us", "UTC")),
+            "tags": pa.array([["a"], [], None], pa.list_(pa.string())),
+            "image": pa.array([{"bytes": b"1", "path": "a.jpg"}, {"bytes": b"2"}, None], HF_IMAGE),
+            "kind": pa.array(["u", "v", "u"]).dictionary_encode(),
+            "deep": pa.array(
+                [{"a": {"b": 1}}, None, {}], pa.struct([("a", pa.struct([("b", pa.int32())]))])
+            ),
+        }
+    )
+    place.write("t.parquet", parquet(table))
+    source = place.source()
+    out = passed_through(source, place.cuts(source))
+    assert out.column_names == ["id", "when", "tags", "image", "kind", "deep"]
+    for name in ("id", "when", "tags", "kind", "deep"):
+        assert out.schema.field(name).type == table.schema.field(name).type
+        assert out[name].to_pylist() == table[name].to_pylist()
+    assert out.schema.field("image").type == HF_IMAGE
+    assert out["image"].to_pylist() == [
+        {"bytes": None, "path": "a.jpg"},
+        {"bytes": None, "path": None},
+        None,
+    ]
+
+
+def test_a_table_of_pictures_alone_still_has_its_rows(place: Place) -> None:
+    place.write("t.parquet", parquet(pa.table({"image": [b"1", b"2", b"3"]})))
+    source = place.source()
+    (table,) = source.passthrough(place.cuts(source)[0])
+    assert (table.num_rows, table.column_names) == (3, [])
+
+
+def test_partition_keys_in_the_path_are_columns(place: Place) -> None:
+    place.write("lang=fr/year=2023/a.parquet", numbers(0, 2))
+    place.write("lang=pt%2DBR/year=2024/a.parquet", numbers(2, 3))
+    place.write("lang=__HIVE_DEFAULT_PARTITION__/year=2024/a.parquet", numbers(3, 4))
+    source = place.source()
+    assert source.schema == pa.schema(
+        [("n", pa.int64()), ("lang", pa.string()), ("year", pa.int64())]
+    )
+    cuts = place.cuts(source)
+    rows = [
+        {"n": 3, "lang": None, "year": 2024},
+        {"n": 0, "lang": "fr", "year": 2023},
+        {"n": 1, "lang": "fr", "year": 2023},
+        {"n": 2, "lang": "pt-BR", "year": 2024},
+    ]
+    assert passed_through(source, cuts).to_pylist() == rows
+    assert passed_through(source, cuts).schema == source.passthrough_schema
+    assert rows_of(source, cuts, ["year", "n"]) == [{k: r[k] for k in ("year", "n")} for r in rows]
+    assert rows_of(source, cuts, ["lang"]) == [{"lang": row["lang"]} for row in rows]
+
+
+def test_partition_keys_give_way_to_the_file_and_keep_their_type(tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    place.write("n=7/a.parquet", numbers(0, 2))
+    source = place.source()
+    assert source.schema.names == ["n"]
+    assert rows_of(source, place.cuts(source), ["n"]) == [{"n": 0}, {"n": 1}]
+    place.write("n=7/a.parquet", parquet(pa.table({"m": [1]})))
+    source = place.source()
+    assert source.schema.names == ["m", "n"]
+    place.write("n=x/a.parquet", parquet(pa.table({"m": [1]})))
+    with pytest.raises(UserError, match=r"'n' is int64 in n=7/a\.parquet and string in n=x/a"):
+        place.cuts(source)
+    mixed = place.source()  # opened anew, both values are seen
+    assert [row["n"] for row in rows_of(mixed, place.cuts(mixed), ["n"])] == ["7", "x"]
+    place.write("b.parquet", parquet(pa.table({"m": [1]})))
+    with pytest.raises(UserError, match=r"'n' is int64 in n=7/a\.parquet and absent in b\.parquet"):
+        place.cuts(source)
+
+
+def refused(place: Place) -> str:
+    with pytest.raises(UserError) as error:
+        place.cuts(place.source())
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_files_that_cannot_be_used_are_refused_in_one_line(place: Place) -> None:
+    place.write("a.parquet", b"PAR1 but no more")
+    assert refused(place) == (
+        f"INPUT {place.uri}/a.parquet is not a readable parquet file; repair it or take it away"
+    )
+    place.write("a.parquet", numbers(0, 0))
+    assert refused(place) == f"INPUT {place.uri}/a.parquet has no rows"
+    place.write("a.parquet", numbers(0, 3))
+    place.write("b.parquet", parquet(pa.table({"n": ["text"]})))
+    assert refused(place) == (
+        "column 'n' is int64 in a.parquet and string in b.parquet; run them apart"
+    )
+    place.write("b.parquet", numbers(0, 3)[:-40])
+    assert "b.parquet is not a readable parquet file" in refused(place)
+
+
+def test_a_file_that_breaks_after_planning_raises_when_it_is_read(place: Place) -> None:
+    place.write("a.parquet", numbers(0, 30))
+    source = place.source()
+    cuts = place.cuts(source)
+    place.write("a.parquet", b"PAR1 and nothing else, PAR1")
+    with pytest.raises((OSError, pa.ArrowException)):
+        rows_of(source, cuts, ["n"])
+
+
+def test_wrong_columns_are_named_with_the_nearest() -> None:
+    schema = pa.schema([("picture", pa.binary()), ("count", pa.int64())])
+    with pytest.raises(
+        UserError, match=r"no column 'pictrue'; did you mean 'picture'\? its columns"
+    ):
+        check_columns(schema, {"pictrue": ColumnKind.IMAGE})
+    with pytest.raises(UserError, match="column 'count' is int64; an image column is binary"):
+        check_columns(schema, {"count": ColumnKind.IMAGE})
+    check_columns(schema, {"count": ColumnKind.VALUE, "picture": ColumnKind.IMAGE})
