@@ -61,4 +61,8 @@ def attempt(make: Callable[[EngineConfig], T], config: EngineConfig, what: str) 
 def _is_restarted() -> bool:
     import ray
 
-    return bool(ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed)
+    if not ray.is_initialized():
+        return False
+    context = ray.get_runtime_context()
+    # Outside an actor (in a driver, say) `was_current_actor_reconstructed` is an AssertionError.
+    return bool(context.get_actor_id() and context.was_current_actor_reconstructed)

@@ -1,0 +1,26 @@
+"""What an actor holds: made once, or the reason kept for the first block."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.config import EngineConfig
+from pipeline.stages.start import attempt
+
+CONFIG = EngineConfig(model="m")
+
+
+def refuse(config: EngineConfig) -> None:
+    raise RuntimeError(f"no memory for {config.model}")
+
+
+def test_what_was_made_is_kept_or_the_reason_why_not() -> None:
+    assert attempt(lambda config: config.model, CONFIG, "an engine").made == "m"
+    assert attempt(refuse, CONFIG, "an engine").fault == (
+        "an engine did not start: RuntimeError: no memory for m"
+    )
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_something_can_be_made_in_a_driver_of_ray() -> None:
+    assert attempt(lambda config: config.model, CONFIG, "an engine").made == "m"
