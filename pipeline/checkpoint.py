@@ -16,7 +16,12 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from pipeline.config import EngineConfig
 
-ARCHITECTURES = {"Gemma3ForConditionalGeneration": True, "Gemma3ForCausalLM": False}
+SHIELDGEMMA2 = "ShieldGemma2ForImageClassification"
+ARCHITECTURES = {
+    "Gemma3ForConditionalGeneration": True,
+    "Gemma3ForCausalLM": False,
+    SHIELDGEMMA2: True,
+}
 """Architectures the engine runs, and whether each has a vision tower."""
 WHOLE_HASH_BYTES = 64 * 2**20
 """Folders up to this size are identified by every byte; larger ones by names and sizes."""
@@ -33,6 +38,7 @@ class Checkpoint:
         max_positions: The longest sequence it was made for, in tokens.
         identity: Hash of `config.json` and of the other files: their content in small folders,
             their names and sizes in large ones.
+        template: Its chat template, in Jinja; empty where it has none.
     """
 
     path: Path
@@ -40,6 +46,7 @@ class Checkpoint:
     has_vision: bool
     max_positions: int
     identity: str
+    template: str = ""
 
 
 def open_checkpoint(model: str) -> Checkpoint:
@@ -63,7 +70,26 @@ def open_checkpoint(model: str) -> Checkpoint:
         has_vision=ARCHITECTURES[architecture],
         max_positions=_max_positions(config),
         identity=_identity(path),
+        template=chat_template(path) or "",
     )
+
+
+def chat_template(path: Path) -> str | None:
+    """The chat template in a model's folder: the processor's, else the tokenizer's, else None.
+
+    Both may have one and differ, and pictures are in the processor's. It is a file of its own
+    (`chat_template.jinja` since transformers 4.51, `chat_template.json` before), or lies in the
+    tokenizer's configuration.
+    """
+    jinja = path / "chat_template.jinja"
+    if jinja.exists():
+        return jinja.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        file = path / name
+        template = json.loads(file.read_bytes()).get("chat_template") if file.exists() else None
+        if isinstance(template, str):
+            return template
+    return None
 
 
 def fitted(engine: EngineConfig, checkpoint: Checkpoint) -> EngineConfig:

@@ -10,9 +10,16 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+OUR_ENGINE_ARGS = (
+    "limit_mm_per_prompt",
+    "mm_processor_cache_gb",
+    "mm_processor_kwargs",
+    "worker_extension_cls",
+)
+"""Arguments of vLLM's engine that follow from how we use it."""
 
 
 class _Config(BaseModel):
@@ -32,8 +39,20 @@ class EngineConfig(_Config):
     """Requests one replica works on at once."""
     max_images: PositiveInt = 1
     """Most images in one request."""
+    pan_and_scan: bool = False
+    """Show large oblong pictures in crops as well, as the reference does."""
     tensor_parallel_size: PositiveInt = 1
     """GPUs of one replica."""
+    engine_args: Mapping[str, Any] = Field(default_factory=dict)
+    """Further arguments of vLLM's engine (`gpu_memory_utilization`, `quantization`, ...)."""
+
+    @field_validator("engine_args")
+    @classmethod
+    def _leaves_ours_alone(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        taken = sorted(value.keys() & {*cls.model_fields, *OUR_ENGINE_ARGS})
+        if taken:
+            raise ValueError(f"'{taken[0]}' is not to be set here")
+        return value
 
 
 class RunConfig(_Config):

@@ -10,8 +10,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.checkpoint import chat_template
 from pipeline.errors import RowError, one_line
 from pipeline.prompt import PromptEncoder
 from pipeline.record import Outcome
@@ -45,16 +47,32 @@ class Rendered:
         prompt_tokens: Tokens in it, soft tokens of images counted.
         sampling: As requested.
         stop_token_ids: Ids that end the answer, beside those the checkpoint's configuration names.
+        weighed_token_ids: Ids of the words to weigh, in their order.
+        may_fail: As requested.
     """
 
     prompt: Any
     prompt_tokens: int
     sampling: Sampling
     stop_token_ids: tuple[int, ...] = ()
+    weighed_token_ids: tuple[int, ...] = ()
+    may_fail: bool = False
 
 
 class Renderer(Protocol):
-    """Turns requests into engine-ready ones, in a process that holds no engine."""
+    """Turns requests into engine-ready ones, in a process that holds no engine.
+
+    It is a `TextMeter` as well.
+    """
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest prompt with its answer, in tokens."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        ...
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
         """Render one request with its decoded images. Raises RowError for this row alone."""
@@ -107,23 +125,37 @@ class VllmRenderer:
         torch.set_num_threads(1)  # many renderers share a machine; each picture is small
         self._max_images = config.max_images
         model = _engine_args(config).create_model_config()
-        self._max_model_len = model.max_model_len
-        self._prompts = PromptEncoder(AutoTokenizer.from_pretrained(config.model))
+        self.max_model_len: int = model.max_model_len
+        tokenizer = AutoTokenizer.from_pretrained(config.model)
+        self._prompts = PromptEncoder(tokenizer, chat_template(Path(config.model)))
         self._stop = self._prompts.ids_of(END_OF_TURN)
+        self._verdicts = _verdict_ids(model.hf_config)
         self._processor: Any = None
         if model.is_multimodal_model:
             self._processor = MULTIMODAL_REGISTRY.create_processor(model)
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
         """Token ids for text; for images vLLM's `MultiModalInput`, with the pixels in it."""
-        ids = list(self._prompts.encode(request.prompt, request.system, len(images)))
+        ids = list(
+            self._prompts.encode(request.prompt, request.system, len(images), request.languages)
+        )
         prompt = self._with_images(ids, images) if images else _text_only(ids)
         length = len(prompt["prompt_token_ids"])
         # At least one position must be left to answer in.
-        if length >= self._max_model_len:
-            message = f"the prompt has {length} tokens, the model takes {self._max_model_len}"
+        if length >= self.max_model_len:
+            message = f"the prompt has {length} tokens, the model takes {self.max_model_len}"
             raise RowError(Outcome.TOO_LONG, "render", message)
-        return Rendered(prompt, length, request.sampling, self._stop)
+        weighed = tuple(self._id_of_word(word) for word in request.sampling.weigh)
+        return Rendered(prompt, length, request.sampling, self._stop, weighed, request.may_fail)
+
+    def count(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        return self._prompts.count(text)
+
+    def _id_of_word(self, word: str) -> int:
+        if word in self._verdicts:
+            return self._verdicts[word]
+        return self._prompts.id_of_word(word)
 
     def _with_images(self, ids: list[int], images: Sequence[Image]) -> Any:
         from vllm.multimodal.processing import ProcessorInputs, TimingContext
@@ -178,8 +210,10 @@ class VllmEngine:
         return Generation(
             text=answer.text,
             prompt_tokens=len(final.prompt_token_ids),
-            output_tokens=len(answer.token_ids),
+            output_tokens=sum(len(output.token_ids) for output in final.outputs),
             finish_reason=answer.finish_reason,
+            others=tuple(output.text for output in final.outputs[1:]),
+            log_probabilities=_log_probabilities(answer, rendered.weighed_token_ids),
         )
 
     def close(self) -> None:
@@ -199,9 +233,14 @@ def _prepare_process() -> None:
     """Settings vLLM reads from the environment, unless the user set them; then our plugin."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    from vllm.platforms import current_platform
     from vllm.plugins import load_general_plugins
 
     load_general_plugins()
+    if current_platform.is_cpu():
+        # Nothing is compiled there but a part of vLLM 0.32's sampler, which then needs a C++
+        # compiler (`InvalidCxxCompiler` where there is none).
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 
 _ENVIRONMENT = {
@@ -216,21 +255,23 @@ def _engine_args(config: EngineConfig) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
 
-    return AsyncEngineArgs(
-        model=config.model,
-        dtype=config.dtype,
-        max_model_len=config.max_model_len,
-        max_num_seqs=config.max_num_seqs,
-        tensor_parallel_size=config.tensor_parallel_size,
-        limit_mm_per_prompt={"image": config.max_images},
-        enable_prefix_caching=True,
+    ours: dict[str, Any] = {
+        "model": config.model,
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "limit_mm_per_prompt": {"image": config.max_images},
+        "mm_processor_kwargs": {"do_pan_and_scan": True} if config.pan_and_scan else None,
+        "enable_prefix_caching": True,
         # Requests come rendered from other processes: nothing here could be found in a cache twice.
-        mm_processor_cache_gb=0,
+        "mm_processor_cache_gb": 0,
         # On a CPU compiling takes longer than it saves, and needs a C++ compiler.
-        enforce_eager=current_platform.is_cpu(),
-        worker_extension_cls=LOADED_MODEL,
-        disable_log_stats=True,
-    )
+        "enforce_eager": current_platform.is_cpu(),
+        "worker_extension_cls": LOADED_MODEL,
+        "disable_log_stats": True,
+    }
+    return AsyncEngineArgs(**{**ours, **config.engine_args})
 
 
 def _text_only(ids: list[int]) -> Any:
@@ -243,13 +284,39 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
     import zlib
 
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     sampling = rendered.sampling
+    if rendered.weighed_token_ids:
+        # Never beside requests with `logprobs=k`: in one batch those turn these to -inf (0.32).
+        return SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            logprob_token_ids=[*rendered.weighed_token_ids],
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+    schema = sampling.json_schema
+    is_drawn = sampling.temperature > 0
     return SamplingParams(
+        n=sampling.n,
         stop_token_ids=[*rendered.stop_token_ids],
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
-        seed=zlib.crc32(key.encode()) if sampling.temperature > 0 else None,
+        top_p=sampling.top_p if is_drawn else 1.0,
+        top_k=sampling.top_k if is_drawn else 0,
+        seed=zlib.crc32(f"{key}-{sampling.seed}".encode()) if is_drawn else None,
+        structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
+
+
+def _log_probabilities(answer: Any, token_ids: tuple[int, ...]) -> tuple[float, ...]:
+    """Of these tokens at the answer's first position."""
+    return tuple(answer.logprobs[0][token].logprob for token in token_ids)
+
+
+def _verdict_ids(hf_config: Any) -> dict[str, int]:
+    """The tokens that stand for Yes and No, where the checkpoint says so (ShieldGemma 2)."""
+    names = {"Yes": "yes_token_index", "No": "no_token_index"}
+    found = {word: getattr(hf_config, name, None) for word, name in names.items()}
+    return {word: token for word, token in found.items() if token is not None}

@@ -1,5 +1,8 @@
 """From a request's words to token ids, through the checkpoint's own chat template.
 
+Whatever quirks the template has are kept: ShieldGemma 2's puts the policy into words of its own and
+opens the user's turn twice, TranslateGemma's asks for two languages and says the rest itself.
+
 Decides that text is text: whatever a row or a user writes, `<start_of_image>` and `<end_of_turn>`
 included, never becomes a control token; only the template's own control strings do. Where no text
 holds such a string, the ids equal those of the ordinary tokenisation of the filled template.
@@ -38,37 +41,62 @@ class PromptEncoder:
     """Encodes requests for one tokenizer.
 
     Args:
-        tokenizer: A transformers tokenizer with a chat template.
+        tokenizer: A transformers tokenizer.
+        template: The chat template, in Jinja; by default the tokenizer's own.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: str | None = None) -> None:
         self._tokenizer = tokenizer
+        self._template = template
         added = tokenizer.added_tokens_decoder.items()
         self._control = {token.content: index for index, token in added if token.special}
         longest_first = sorted(self._control, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self.encode = functools.lru_cache(PROMPT_CACHE)(self._encode)
-        """`encode(prompt, system, images)`: see `_encode`."""
+        """`encode(prompt, system, images, languages)`: see `_encode`."""
 
     def ids_of(self, control: str) -> tuple[int, ...]:
         """The id of a control string; none where the tokenizer does not know it."""
         return (self._control[control],) if control in self._control else ()
 
-    def _encode(self, prompt: str, system: str | None, images: int) -> tuple[int, ...]:
+    def id_of_word(self, word: str) -> int:
+        """The id of a word that is one token. Raises ValueError where it is none or several."""
+        ids = self._encode_text(word)
+        if len(ids) != 1:
+            raise ValueError(f"'{word}' is {len(ids)} tokens, not one")
+        return ids[0]
+
+    def count(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        return len(self._encode_text(text))
+
+    def _encode(
+        self,
+        prompt: str,
+        system: str | None = None,
+        images: int = 0,
+        languages: tuple[str, str] | None = None,
+    ) -> tuple[int, ...]:
         """Token ids of one user turn and the opening of the answer.
 
         Args:
             prompt: The user's text; white space at its ends goes, as in the template.
             system: Text before it, or None.
             images: How many image placeholders stand before the text.
+            languages: Codes of the text's language and of that of its translation, where the
+                template asks for them.
 
         Raises:
             ValueError: The template leaves one of the texts out or repeats it.
         """
-        texts = {_mark(0): prompt.strip()}
+        texts = {} if not prompt.strip() and images else {_mark(0): prompt.strip()}
+        content = _content([*texts], images, languages)
+        messages = [{"role": "user", "content": content}]
         if system is not None:
             texts[_mark(1)] = system.strip()
-        pieces = self._cut.split(self._fill_template(images, list(texts)))
+            item = [{"type": "text", "text": _mark(1)}]
+            messages.insert(0, {"role": "system", "content": item})
+        pieces = self._cut.split(self._fill_template(messages, [*texts]))
         ids: list[int] = []
         for number, piece in enumerate(pieces):
             if number % 2:  # a control string of the template
@@ -77,16 +105,12 @@ class PromptEncoder:
                 ids.extend(self._encode_text(_put_back(piece, texts)))
         return tuple(ids)
 
-    def _fill_template(self, images: int, marks: list[str]) -> str:
-        content: list[dict[str, str]] = [{"type": "image"}] * images
-        messages = [{"role": "user", "content": [*content, {"type": "text", "text": marks[0]}]}]
-        if len(marks) > 1:
-            system = [{"type": "text", "text": marks[1]}]
-            messages.insert(0, {"role": "system", "content": system})
+    def _fill_template(self, messages: list[dict[str, Any]], marks: list[str]) -> str:
+        options = {} if self._template is None else {"chat_template": self._template}
         text = cast(
             "str",
             self._tokenizer.apply_chat_template(
-                cast("list[dict[str, Any]]", messages), tokenize=False, add_generation_prompt=True
+                messages, tokenize=False, add_generation_prompt=True, **options
             ),
         )
         for mark in marks:
@@ -102,6 +126,17 @@ class PromptEncoder:
         leaked = {*ids} & {*self._control.values()} - {self._tokenizer.unk_token_id}
         assert not leaked, f"text became control tokens {leaked}"
         return ids
+
+
+def _content(
+    marks: list[str], images: int, languages: tuple[str, str] | None
+) -> list[dict[str, str]]:
+    """What the user's turn holds, as chat templates take it."""
+    codes = {}
+    if languages is not None:
+        codes = {"source_lang_code": languages[0], "target_lang_code": languages[1]}
+    texts = [{"type": "text", **codes, "text": mark} for mark in marks]
+    return [{"type": "image", **codes}] * images + texts
 
 
 def _mark(number: int) -> str:

@@ -6,13 +6,18 @@ say, which input columns pass through is the source's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import pyarrow as pa
 
 
 class Outcome(StrEnum):
-    """What became of one row. `ok` and `truncated` rows have results, the others an `error`."""
+    """What became of one row, from good to bad.
+
+    `ok` and `truncated` rows have results, the others an `error`; where a row has several results,
+    the outcome is the worst of theirs, and the good ones are kept.
+    """
 
     OK = "ok"
     TRUNCATED = "truncated"
@@ -27,6 +32,12 @@ class Outcome(StrEnum):
     def has_results(self) -> bool:
         """Whether the result columns of such a row are filled."""
         return self in (Outcome.OK, Outcome.TRUNCATED)
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcome of a row with several results: the last of theirs in the order of `Outcome`."""
+    order = [*Outcome]
+    return max(outcomes, key=order.index, default=Outcome.OK)
 
 
 ADDED = pa.schema(

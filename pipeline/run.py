@@ -174,7 +174,8 @@ def _check_names(source: Source, task: Task) -> None:
 
 
 def _check_vision(config: RunConfig, task: Task, checkpoint: Checkpoint) -> None:
-    if ColumnKind.IMAGE in task.columns.values() and not checkpoint.has_vision:
+    has_pictures = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
+    if has_pictures and not checkpoint.has_vision:
         raise UserError(
             f"model {config.engine.model} is {checkpoint.architecture}, which takes no pictures; "
             f"'{task.name}' needs a Gemma 3 with vision (4B or larger)"

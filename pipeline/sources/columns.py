@@ -29,10 +29,14 @@ def check_columns(schema: pa.Schema, columns: Mapping[str, ColumnKind]) -> None:
     for name, kind in columns.items():
         if name not in schema.names:
             raise UserError(_missing_column(name, schema.names))
-        if kind is ColumnKind.IMAGE and not is_image_type(schema.field(name).type):
+        type_ = schema.field(name).type
+        if kind is ColumnKind.IMAGES and _is_list(type_):
+            type_ = type_.value_type
+        if kind is not ColumnKind.VALUE and not is_image_type(type_):
             raise UserError(
                 f"column '{name}' is {schema.field(name).type}; an image column is binary, "
                 "struct<bytes, path> or string (a path or URL)"
+                + (", or a list of these" if kind is ColumnKind.IMAGES else "")
             )
 
 
@@ -74,9 +78,17 @@ def is_image_type(type_: pa.DataType) -> bool:
     return is_binary(type_) or is_string(type_) or is_image_struct(type_)
 
 
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(type_)
+        or pa.types.is_large_list(type_)
+        or pa.types.is_fixed_size_list(type_)
+    )
+
+
 def is_heavy(type_: pa.DataType) -> bool:
     """Whether pass-through drops it: binary, or a list of binary."""
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+    if _is_list(type_):
         return is_heavy(type_.value_type)
     return is_binary(type_)
 

@@ -24,6 +24,7 @@ from pipeline.errors import RowError
 from pipeline.record import row_key
 from pipeline.stages.blocks import Fault, Item, pack, unpack
 from pipeline.stages.start import attempt
+from pipeline.task import Generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.config import EngineConfig
-    from pipeline.engine import Engine
+    from pipeline.engine import Engine, Rendered
     from pipeline.stages.render import Job
     from pipeline.suspects import Suspects
-    from pipeline.task import Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class EngineReport:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A row's generations, the state its task wants back, and who generated them."""
+    """A row's generations, the state its task wants back, and who generated them (if anyone)."""
 
     generations: tuple[Generation, ...]
     state: object
-    engine: EngineReport
+    engine: EngineReport | None
 
 
 class Generate:
@@ -107,19 +107,38 @@ class Generate:
         job: Job = item.payload
         key = row_key(item.unit, item.position)
         answers = (
-            engine.generate(request, f"{key}-{number}")
+            _answer(request, engine, f"{key}-{number}")
             for number, request in enumerate(job.requests)
         )
         try:
             generations = tuple(await asyncio.gather(*answers))
         except RowError as error:
             return item.failed(error)
-        report = EngineReport(engine.model_class, self._ready)
+        report = None
+        if any(generation.failure is None for generation in generations):
+            report = EngineReport(engine.model_class, self._ready)
         return item.carrying(Answered(generations, job.state, report))
 
     def _close(self) -> None:
         if self._engine.made is not None:
             self._engine.made.close()
+
+
+async def _answer(request: Rendered | RowError, engine: Engine, key: str) -> Generation:
+    if isinstance(request, RowError):
+        return _failed(request, 0)
+    try:
+        return await engine.generate(request, key)
+    except RowError as error:
+        if request.may_fail:
+            return _failed(error, request.prompt_tokens)
+        raise
+
+
+def _failed(error: RowError, prompt_tokens: int) -> Generation:
+    return Generation(
+        text="", prompt_tokens=prompt_tokens, output_tokens=0, finish_reason="", failure=error
+    )
 
 
 def _end_process() -> NoReturn:

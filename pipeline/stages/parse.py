@@ -53,7 +53,8 @@ def parse_block(block: pa.Table, task: Task, journal: Journal) -> Iterator[pa.Ta
 
 
 def _receipt(unit: str, rows: list[Item], entries: list[Entry]) -> pa.Table:
-    report = next((item.payload.engine for item in rows if item.payload is not None), None)
+    reports = (item.payload.engine for item in rows if item.payload is not None)
+    report = next((report for report in reports if report is not None), None)
     failed = [entry for entry in entries if _has_failed(entry)]
     fault = next((item.fault for item in rows if item.fault is not None), None)
     receipt = {
@@ -83,7 +84,7 @@ def _entry(item: Item, task: Task) -> Entry:
     result = _parsed(answered, task)
     return {
         "position": item.position,
-        **(result.columns if result.outcome.has_results else {}),
+        **result.columns,
         "outcome": result.outcome,
         "error": result.error,
         "prompt_tokens": sum(answer.prompt_tokens for answer in answered.generations),

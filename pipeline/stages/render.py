@@ -13,24 +13,26 @@ from pipeline.images import ImageLimits, load_image
 from pipeline.record import Outcome
 from pipeline.stages.blocks import Fault, Item, pack, unpack
 from pipeline.stages.start import attempt
+from pipeline.task import Measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pyarrow as pa
+    from PIL.Image import Image
 
     from pipeline.config import EngineConfig
     from pipeline.engine import Rendered, Renderer
     from pipeline.storage import Location
     from pipeline.suspects import Suspects
-    from pipeline.task import Request, Task
+    from pipeline.task import ImageRef, Request, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row's rendered requests, and the state its task wants back."""
+    """A row's requests, each rendered or not to be had, and the state its task wants back."""
 
-    requests: tuple[Rendered, ...]
+    requests: tuple[Rendered | RowError, ...]
     state: object
 
 
@@ -55,8 +57,10 @@ class Render:
         limits: ImageLimits,
         suspects: Suspects | None = None,
     ) -> None:
-        self._task = task
         self._renderer = attempt(make_renderer, config, "a renderer")
+        self._task = task
+        if isinstance(task, Measured) and self._renderer.made is not None:
+            self._task = task.measured(self._renderer.made)
         self._root = root
         self._limits = limits
         self._suspects = suspects
@@ -78,8 +82,9 @@ class Render:
     def _render_row(self, item: Item, renderer: Renderer) -> Item:
         try:
             prepared = self._task.prepare(item.payload)
+            images: dict[int, Image] = {}
             requests = tuple(
-                self._render_request(request, renderer) for request in prepared.requests
+                self._render_request(request, renderer, images) for request in prepared.requests
             )
             return item.carrying(Job(requests, prepared.state))
         except RowError as error:
@@ -88,6 +93,20 @@ class Render:
             fault = RowError(Outcome.DECODE_ERROR, "render", one_line(error))
             return item.failed(fault)
 
-    def _render_request(self, request: Request, renderer: Renderer) -> Rendered:
-        images = [load_image(image.value, self._root, self._limits) for image in request.images]
-        return renderer.render(request, images)
+    def _render_request(
+        self, request: Request, renderer: Renderer, images: dict[int, Image]
+    ) -> Rendered | RowError:
+        try:
+            return renderer.render(request, [self._load(image, images) for image in request.images])
+        except RowError as error:
+            if request.may_fail:
+                return error
+            raise
+
+    def _load(self, image: ImageRef, images: dict[int, Image]) -> Image:
+        """A row's requests may share a picture, which is fetched and decoded once."""
+        found = images.get(id(image.value))
+        if found is None:
+            found = load_image(image.value, self._root, self._limits)
+            images[id(image.value)] = found
+        return found

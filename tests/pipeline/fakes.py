@@ -42,6 +42,10 @@ CRASHING = (255, 0, 255)
 class FakeRenderer:
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        self.max_model_len = config.max_model_len
+
+    def count(self, text: str) -> int:
+        return len(text.split())
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
         colours = [image.getpixel((image.width // 2, image.height // 2)) for image in images]
