@@ -1,172 +1,138 @@
-"""Captions for pictures: the prompt, the result column, and the job as a function.
+"""The caption job: what is asked about a row's pictures, and the columns that come of it.
 
 (The module is not called `caption`, because `from jobs import caption` would then give the module.)
 """
 
 from __future__ import annotations
 
+import functools
+import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from jobs.models import find_model
+from jobs.json_schema import arrow_type, fitted
+from jobs.prompts import columns_in, filled
 from pipeline import (
     ColumnKind,
-    EngineConfig,
     Generation,
     ImageRef,
     Outcome,
     Prepared,
     Request,
     Result,
-    RunConfig,
-    RunResult,
+    RowError,
     Sampling,
-    UserError,
-    run,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import Console
-
-    from pipeline.config import Dtype
-    from pipeline.storage import StorageOptions
     from pipeline.task import Row
-
-MAX_TOKENS = 128
-"""Default length limit of a caption."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTask:
-    """One caption for one picture.
+    """A caption for each row's picture or pictures.
 
     Attributes:
-        prompt: What is asked about the picture.
-        image_column: Where the picture is.
-        max_tokens: Longest caption; a longer one is cut and its outcome is `truncated`.
+        prompt: What is asked; columns in braces (`Describe {title}`) are filled in.
+        image_column: Where the picture is, or the list of them.
+        max_tokens: Longest caption, in tokens. A longer text is cut and its outcome `truncated`; of
+            a longer JSON nothing is left, and its outcome is `too_long`.
+        system: Text before the user's turn.
+        json_schema: A JSON schema, as JSON, that the caption keeps to; None for text.
+        n: Captions to draw; with more than one, `captions` holds all of them.
+        temperature: See `Sampling`.
+        top_p: See `Sampling`.
+        top_k: See `Sampling`.
+        seed: See `Sampling`.
     """
 
     prompt: str
     image_column: str = "image"
-    max_tokens: int = MAX_TOKENS
+    max_tokens: int = 128
+    system: str | None = None
+    json_schema: str | None = None
+    n: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
 
     name = "caption"
-    result_schema = pa.schema([pa.field("caption", pa.string())])
-
-    def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise UserError(f"max_tokens: should be at least 1 (got {self.max_tokens})")
 
     @property
     def columns(self) -> Mapping[str, ColumnKind]:
-        """The picture's."""
-        return {self.image_column: ColumnKind.IMAGE}
+        """The pictures', and those in the prompt."""
+        named = dict.fromkeys(columns_in(self.prompt), ColumnKind.VALUE)
+        return {**named, self.image_column: ColumnKind.IMAGES}
+
+    @property
+    def result_schema(self) -> pa.Schema:
+        """`caption`, of the schema's type, and `captions` where there are several."""
+        caption = [pa.field("caption", self._type)]
+        return pa.schema([*caption, pa.field("captions", pa.list_(self._type))][: min(self.n, 2)])
 
     @property
     def settings(self) -> Mapping[str, object]:
         """What decides the captions: the arguments this task was made with."""
         return asdict(self)
 
+    @property
+    def sampling(self) -> Sampling:
+        """How captions are drawn."""
+        return Sampling(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            seed=self.seed,
+            n=self.n,
+            json_schema=self.json_schema,
+        )
+
+    @property
+    def _type(self) -> pa.DataType:
+        return pa.string() if self.json_schema is None else _type_of(self.json_schema)
+
     def prepare(self, row: Row) -> Prepared:
-        """One request: the picture, then the prompt."""
-        image = ImageRef(row[self.image_column])
-        request = Request(self.prompt, Sampling(self.max_tokens), images=(image,))
-        return Prepared((request,))
+        """One request: the pictures, then the prompt."""
+        pictures = row[self.image_column]
+        if not isinstance(pictures, list):
+            pictures = [pictures]
+        if not pictures:
+            raise RowError(Outcome.MISSING_INPUT, "render", "the list of images is empty")
+        images = tuple(ImageRef(picture) for picture in pictures)
+        prompt = filled(self.prompt, row)
+        return Prepared((Request(prompt, self.sampling, images=images, system=self.system),))
 
     def result(self, state: object, generations: Sequence[Generation]) -> Result:
-        """The answer without white space around it."""
+        """The answers, parsed where they keep to a schema, else without white space around them."""
         (answer,) = generations
-        cut = answer.finish_reason == "length"
-        outcome = Outcome.TRUNCATED if cut else Outcome.OK
-        return Result({"caption": answer.text.strip()}, outcome)
+        is_cut = answer.finish_reason == "length"
+        if self.json_schema is not None and is_cut:
+            message = f"the JSON was longer than {self.max_tokens} tokens; raise --max-tokens"
+            raise RowError(Outcome.TOO_LONG, "parse", message)
+        captions = [self._parsed(answer.text)]
+        captions += [self._parsed(text, is_kept=False) for text in answer.others]
+        columns = {"caption": captions[0], "captions": captions}
+        kept = {name: columns[name] for name in self.result_schema.names}
+        return Result(kept, Outcome.TRUNCATED if is_cut else Outcome.OK)
+
+    def _parsed(self, text: str, *, is_kept: bool = True) -> Any:
+        """A caption; a further one that is no whole JSON is null."""
+        if self.json_schema is None:
+            return text.strip()
+        try:
+            return fitted(json.loads(text), self._type)
+        except ValueError:
+            if is_kept:
+                raise
+            return None
 
 
-def caption(
-    input: str,  # noqa: A002  the same names as on the command line
-    output: str,
-    *,
-    model: str,
-    image_column: str = "image",
-    prompt: str | None = None,
-    max_tokens: int = MAX_TOKENS,
-    dtype: Dtype | None = None,
-    max_num_seqs: int = 64,
-    tensor_parallel_size: int = 1,
-    engine_replicas: int | None = None,
-    render_workers: int | None = None,
-    keep_images: bool = False,
-    dedup: bool = True,
-    max_error_rate: float | None = None,
-    new_version: bool = False,
-    single_driver: bool = False,
-    allow_private_addresses: bool = False,
-    storage_options: StorageOptions | None = None,
-    console: Console | None = None,
-    debug: bool = False,
-) -> RunResult:
-    """Caption every picture of a dataset, or go on with a run of the same that was stopped.
-
-    Adds the columns `caption`, `row_key`, `outcome`, `error`, `prompt_tokens` and `output_tokens`
-    to the input's own; one output row for each input row, in input order. Over an input that has
-    grown since, only new and changed files are computed.
-
-    Args:
-        input: Parquet, pictures, JSON lines or WebDataset shards: a file, a folder or a glob, as a
-            path, `s3://`, `gs://`, `hf://` or (a single file) `https://`.
-        output: A folder for parquet files: a path, `s3://` or `gs://`.
-        model: A Gemma 3 checkpoint's folder, or `demo` for the bundled model.
-        image_column: Column with the pictures: binary, `struct<bytes, path>`, or paths of files.
-        prompt: What to ask; the default asks for one sentence.
-        max_tokens: Longest caption, in tokens.
-        dtype: `auto`, `float32` or `bfloat16`; by default what suits the model.
-        max_num_seqs: Rows one engine works on at once.
-        tensor_parallel_size: GPUs of one engine.
-        engine_replicas: Engines; by default as many as the cluster's GPUs hold.
-        render_workers: Processes that decode pictures; by default what the CPUs allow.
-        keep_images: Pass the pictures through to the output.
-        dedup: Compute identical rows (of about two thousand that lie together) once.
-        max_error_rate: Stop once more than this share of the finished rows has no caption.
-        new_version: Where `output` holds captions of another prompt, model or setting, write to
-            `<output>-v2` (`-v3`, ...).
-        single_driver: Only one run writes to `output` at a time: its store may ignore conditions.
-        allow_private_addresses: Follow links to pictures into private networks too.
-        storage_options: Arguments of fsspec's filesystems, by protocol; by default endpoint and
-            credentials come from the stores' own environment variables. Never recorded.
-        console: Where progress is shown; None shows none.
-        debug: Show what Ray and the workers print.
-
-    Raises:
-        UserError: Something about the input, the output, the model or a setting must be mended.
-        pydantic.ValidationError: A setting is out of its range (a ValueError too).
-        ErrorRateError: More rows failed than `max_error_rate` allows.
-        RunError: The run could not be finished; the same call goes on with it.
-    """
-    found = find_model(model)
-    engine = EngineConfig(
-        model=found.path,
-        dtype=dtype or found.dtype,
-        max_num_seqs=max_num_seqs,
-        tensor_parallel_size=tensor_parallel_size,
-    )
-    config = RunConfig(
-        input=input,
-        output=output,
-        engine=engine,
-        engine_replicas=engine_replicas,
-        render_workers=render_workers,
-        keep_images=keep_images,
-        dedup=dedup,
-        max_error_rate=max_error_rate,
-        new_version=new_version,
-        single_driver=single_driver,
-        allow_private_addresses=allow_private_addresses,
-        storage_options=storage_options or {},
-    )
-    task = CaptionTask(
-        prompt=prompt or found.caption_prompt, image_column=image_column, max_tokens=max_tokens
-    )
-    return run(config, task, console=console, debug=debug)
+@functools.lru_cache
+def _type_of(schema: str) -> pa.DataType:
+    return arrow_type(json.loads(schema))

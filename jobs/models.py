@@ -22,26 +22,19 @@ class Model:
     Attributes:
         path: The checkpoint's folder.
         dtype: What to run it in, unless the user says otherwise.
-        caption_prompt: What to ask for a caption, unless the user says otherwise.
+        caption_prompt: What to ask for a caption, where it is not what all models are asked.
     """
 
     path: str
     dtype: Dtype
-    caption_prompt: str
+    caption_prompt: str | None = None
 
 
 def find_model(name: str) -> Model:
     """The model of that name: `demo`, or a folder."""
     if name == DEMO:
         return _demo()
-    return Model(
-        path=name,
-        dtype="auto",
-        caption_prompt=(
-            "Describe this image in one sentence, naming its main subject, what it does and where. "
-            "Answer with the sentence only."
-        ),
-    )
+    return Model(path=name, dtype="auto")
 
 
 def _demo() -> Model:

@@ -142,15 +142,20 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row's result columns, by name, and its outcome; `error` where the outcome has none.
+    """One row's results.
 
-    A row with several results keeps the good ones: its outcome is the worst of theirs
-    (`record.worst`), and the columns of those that failed are null.
+    Attributes:
+        columns: The result columns by name; what is not named is null.
+        outcome: What became of the row; of several results the worst (`record.worst`).
+        error: What happened and in which stage, where the outcome has no results.
+        partial: Whether the columns are kept although the outcome has no results: of several
+            results some are good, and the columns of the others are null.
     """
 
     columns: Mapping[str, object] = field(default_factory=dict)
     outcome: Outcome = Outcome.OK
     error: str | None = None
+    partial: bool = False
 
 
 class Task(Protocol):

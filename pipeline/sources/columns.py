@@ -5,12 +5,12 @@ Decides by Arrow type alone; where the columns come from is each source's.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline.errors import UserError
+from pipeline.nearest import suggestion
 from pipeline.task import ColumnKind
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def check_columns(schema: pa.Schema, columns: Mapping[str, ColumnKind]) -> None:
 
 
 def _missing_column(name: str, names: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-    return f"INPUT has no column '{name}'; {hint}its columns are {', '.join(names)}"
+    return (
+        f"INPUT has no column '{name}'; {suggestion(name, names)}its columns are {', '.join(names)}"
+    )
 
 
 def is_binary(type_: pa.DataType) -> bool:

@@ -84,7 +84,7 @@ def _entry(item: Item, task: Task) -> Entry:
     result = _parsed(answered, task)
     return {
         "position": item.position,
-        **result.columns,
+        **(result.columns if result.outcome.has_results or result.partial else {}),
         "outcome": result.outcome,
         "error": result.error,
         "prompt_tokens": sum(answer.prompt_tokens for answer in answered.generations),
