@@ -3,6 +3,7 @@
 Importing this package imports neither torch, vllm nor ray.
 """
 
-from jobs.captions import caption
+from jobs.functions import caption, moderate, translate
+from jobs.warm import Engine
 
-__all__ = ["caption"]
+__all__ = ["Engine", "caption", "moderate", "translate"]

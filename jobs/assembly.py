@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from jobs.caption_styles import find_style, schema_text
 from jobs.captions import CaptionTask
 from jobs.json_schema import read_schema
-from jobs.languages import find_language
 from jobs.models import find_model
-from jobs.options import CaptionOptions, ModerateOptions, TranslateOptions
+from jobs.options import CaptionOptions
 from pipeline import EngineConfig, RunConfig, UserError
 
 if TYPE_CHECKING:
@@ -39,6 +38,10 @@ OF_RUN = (
     "storage_options",
 )
 """Options that go through to the engine's and the run's configuration as they are."""
+OF_SOME_ENGINES = ("max_images", "pan_and_scan")
+"""The same, of those jobs that have them."""
+ENGINE_OPTIONS = ("dtype", *OF_ENGINE, *OF_SOME_ENGINES, "engine_replicas")
+"""Everything about engines, apart from the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,7 @@ def engine_config(options: JobOptions) -> EngineConfig:
 
 def _engine(options: JobOptions, model: Model) -> EngineConfig:
     own: dict[str, Any] = {name: getattr(options, name) for name in OF_ENGINE}
-    for name in ("max_images", "pan_and_scan"):
+    for name in OF_SOME_ENGINES:
         if hasattr(options, name):
             own[name] = getattr(options, name)
     return EngineConfig(model=model.path, dtype=options.dtype or model.dtype, **own)
@@ -120,6 +123,8 @@ def _caption_prompt(options: CaptionOptions, model: Model) -> str:
         prompt = find_style(options.style or DEFAULT_STYLE).prompt
     if options.language is None:
         return prompt
+    from jobs.languages import find_language
+
     return f"{prompt} Answer in {find_language(options.language).name}."
 
 

@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING
 import pyarrow.dataset
 from rich.table import Table
 
-from jobs.captions import MAX_TOKENS, CaptionTask, caption
+from jobs.assembly import DEFAULT_STYLE
+from jobs.caption_styles import STYLES
+from jobs.captions import CaptionTask
+from jobs.functions import run_job
 from jobs.models import Model, find_model
+from jobs.options import CaptionOptions
 from pipeline.checkpoint import fitted, open_checkpoint
 from pipeline.config import EngineConfig, RunConfig
 from pipeline.engine import Rendered, VllmEngine, VllmRenderer
@@ -58,14 +62,15 @@ def bench(*, model: str, rows: int, console: Console) -> list[Rate]:
         engine = fitted(engine, open_checkpoint(engine.model))
         rendered, rates = _measure_render(found, engine, locate(str(pictures)))
         rates += _measure_generate(engine, rendered)
-        done = caption(str(pictures), str(captions), model=model, console=console)
+        options = CaptionOptions(model=model)
+        done = run_job(options, str(pictures), str(captions), console=console)
     rates.append(Rate(stage="the whole job through Ray", rows=done.rows_per_second))
     console.print(_table(rates))
     return rates
 
 
 def _requests(model: Model, root: Location) -> list[Request]:
-    task = CaptionTask(prompt=model.caption_prompt, max_tokens=MAX_TOKENS)
+    task = CaptionTask(prompt=model.caption_prompt or STYLES[DEFAULT_STYLE].prompt)
     images = pyarrow.dataset.dataset(root.path).to_table(columns=["image"]).to_pylist()
     return [task.prepare(row).requests[0] for row in images]
 

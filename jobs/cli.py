@@ -12,31 +12,44 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from jobs.captions import MAX_TOKENS, caption
+from jobs.checking import check_options
+from jobs.commands import command_of
 from jobs.demonstration import ROWS, demonstrate
+from jobs.functions import run_job
+from jobs.job_file import check_reachable, read_job_file
+from jobs.options import OPTIONS
 from jobs.results import retry_rows
 from jobs.tables import export_errors, show_errors, status_text
 from pipeline import ErrorRateError, RunError, RunResult, UserError, failed_rows, status
-from pipeline.config import Dtype, describe_fault
+from pipeline.config import describe_fault
 from pipeline.errors import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from jobs.options import Job, JobOptions
 
 RUN_FAILED = 1
 MUST_BE_MENDED = 2
 TOO_MANY_FAILED = 3
 INTERRUPTED = 130
 
+SUMMARIES: Mapping[Job, str] = {
+    "caption": "Caption every picture of a dataset.",
+    "translate": "Translate every text of a dataset, or the text in its pictures.",
+    "moderate": "Judge every picture or text of a dataset by policies.",
+}
+
 app = typer.Typer(
     name="gemma3-batch",
-    help="Caption large datasets with Gemma 3 on Ray and vLLM.",
+    help="Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,81 +62,36 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the wo
 
 @app.callback()
 def _commands() -> None:
-    """Caption large datasets with Gemma 3 on Ray and vLLM."""
+    """Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM."""
 
 
-@app.command(name="caption")
-def caption_command(
-    input: Annotated[  # noqa: A002
-        str,
-        typer.Argument(
-            metavar="INPUT",
-            help="Parquet, pictures, JSON lines or tar: a file, folder or glob; path or URI.",
-        ),
+def _run_options(job: Job, source: str, output: str, given: dict[str, Any], debug: bool) -> None:
+    with _faults_in_one_line(debug=debug):
+        options = check_options(OPTIONS[job], given)
+        _run_and_tell(options, source, output, debug)
+
+
+def _run_and_tell(options: JobOptions, source: str, output: str, debug: bool) -> None:
+    result = run_job(options, source, output, console=_err, debug=debug)
+    _out.print(_summary(result), highlight=False, soft_wrap=True)
+
+
+for _job, _help in SUMMARIES.items():
+    app.command(name=_job, help=_help)(command_of(OPTIONS[_job], partial(_run_options, _job)))
+
+
+@app.command(name="run")
+def run_command(
+    job_file: Annotated[
+        str, typer.Argument(metavar="JOB.yaml", help="A job's input, output and options.")
     ],
-    output: Annotated[
-        str, typer.Argument(metavar="OUTPUT", help="Folder for the parquet files; path or URI.")
-    ],
-    model: Annotated[str, typer.Option(help="Folder of a Gemma 3 checkpoint, or 'demo'.")],
-    image_column: Annotated[str, typer.Option(help="Column with the pictures.")] = "image",
-    prompt: Annotated[str | None, typer.Option(help="What to ask about a picture.")] = None,
-    max_tokens: Annotated[int, typer.Option(help="Longest caption, in tokens.")] = MAX_TOKENS,
-    dtype: Annotated[Dtype | None, typer.Option(help="By default what suits the model.")] = None,
-    max_num_seqs: Annotated[int, typer.Option(help="Rows one engine works on at once.")] = 64,
-    tensor_parallel_size: Annotated[int, typer.Option(help="GPUs of one engine.")] = 1,
-    engine_replicas: Annotated[
-        int | None, typer.Option(help="Engines; by default as many as the GPUs hold.")
-    ] = None,
-    render_workers: Annotated[
-        int | None, typer.Option(help="Processes that decode pictures.")
-    ] = None,
-    keep_images: Annotated[
-        bool, typer.Option("--keep-images", help="Pass the pictures through to the output.")
-    ] = False,
-    dedup: Annotated[bool, typer.Option(help="Compute identical rows once.")] = True,
-    max_error_rate: Annotated[
-        float | None, typer.Option(help="Stop once more than this share of the rows has failed.")
-    ] = None,
-    new_version: Annotated[
-        bool,
-        typer.Option(
-            "--new-version", help="Write to OUTPUT-v2 where OUTPUT has another prompt or model."
-        ),
-    ] = False,
-    single_driver: Annotated[
-        bool,
-        typer.Option("--single-driver", help="Trust a store that ignores conditional writes."),
-    ] = False,
-    allow_private_addresses: Annotated[
-        bool,
-        typer.Option("--allow-private-addresses", help="Follow links into private networks."),
-    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Caption every picture of a dataset."""
+    """Run a job from a file; what `ray job submit` and schedulers call."""
     with _faults_in_one_line(debug=debug):
-        result = caption(
-            input,
-            output,
-            model=model,
-            image_column=image_column,
-            prompt=prompt,
-            max_tokens=max_tokens,
-            dtype=dtype,
-            max_num_seqs=max_num_seqs,
-            tensor_parallel_size=tensor_parallel_size,
-            engine_replicas=engine_replicas,
-            render_workers=render_workers,
-            keep_images=keep_images,
-            dedup=dedup,
-            max_error_rate=max_error_rate,
-            new_version=new_version,
-            single_driver=single_driver,
-            allow_private_addresses=allow_private_addresses,
-            console=_err,
-            debug=debug,
-        )
-        _out.print(_summary(result), highlight=False, soft_wrap=True)
+        job = read_job_file(job_file)
+        check_reachable(job)
+        _run_and_tell(job.options, job.input, job.output, debug)
 
 
 @app.command(name="status")

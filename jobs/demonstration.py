@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow.dataset
 from rich.table import Table
 
-from jobs.captions import caption
+from jobs.functions import caption
 from jobs.models import DEMO
 from pipeline import RunResult, UserError
 

@@ -107,10 +107,17 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """What a run renders and generates with; both parts are made in the actors that use them."""
+    """What a run renders and generates with; both parts are made in the actors that use them.
+
+    Attributes:
+        renderer: Makes a renderer.
+        engine: Makes an engine.
+        holds_gpus: Whether the engine runs in the actor that makes it, which then claims the GPUs.
+    """
 
     renderer: Callable[[EngineConfig], Renderer]
     engine: Callable[[EngineConfig], Engine]
+    holds_gpus: bool = True
 
 
 class VllmRenderer:

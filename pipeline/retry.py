@@ -87,7 +87,7 @@ def retry(
             commit=patch,
             is_done=lambda _: False,
             backend=backend,
-            placement=placed(prepared.config),
+            placement=placed(prepared.config, backend),
             progress=progress,
         )
         driver.drive(work)

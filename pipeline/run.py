@@ -8,7 +8,7 @@ same command goes on where it stopped.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from pipeline.placement import Placement, place
 from pipeline.plan import Plan, extended, is_same_input, open_plan
 from pipeline.progress import RunProgress
 from pipeline.record import clashes
+from pipeline.results import open_parts
 from pipeline.run_record import (
     Record,
     choose_output,
@@ -43,11 +44,14 @@ from pipeline.storage import Location, locate
 from pipeline.task import ColumnKind, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import pyarrow as pa
+    import pyarrow.dataset as ds
     from rich.console import Console
 
     from pipeline.config import RunConfig
+    from pipeline.storage import StorageOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ class RunResult:
             far as the engine.
         seconds: From the first check to the last commit, engine start included.
         rows_per_second: From the first engine's being ready to the last row; 0 if none was needed.
+        storage_options: With which OUTPUT can be read.
     """
 
     output: str
@@ -74,6 +79,15 @@ class RunResult:
     model_class: str | None
     seconds: float
     rows_per_second: float
+    storage_options: StorageOptions = field(default_factory=dict, repr=False, compare=False)
+
+    def dataset(self) -> ds.Dataset:
+        """The rows of OUTPUT in input order, read when they are asked for."""
+        return open_parts(locate(self.output, self.storage_options))
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of OUTPUT in input order, all at once; of some columns, or of all."""
+        return self.dataset().to_table(columns=None if columns is None else [*columns])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +130,8 @@ def run(
     if _is_done(prepared):
         return summary(prepared, None, time.monotonic() - began)
     with cluster(debug=debug):
-        driver = _drive(prepared, backend, placed(prepared.config), console)
+        placement = placed(prepared.config, backend)
+        driver = _drive(prepared, backend, placement, console)
         return summary(prepared, driver, time.monotonic() - began)
 
 
@@ -182,11 +197,14 @@ def _check_vision(config: RunConfig, task: Task, checkpoint: Checkpoint) -> None
         )
 
 
-def placed(config: RunConfig) -> Placement:
+def placed(config: RunConfig, backend: Backend) -> Placement:
     """How the run's actors share the cluster this process is connected to. Raises UserError."""
     import ray
 
-    return place(config, ray.cluster_resources())
+    resources = ray.cluster_resources()
+    if not backend.holds_gpus:
+        resources.pop("GPU", None)
+    return place(config, resources)
 
 
 def _journal(prepared: Prepared) -> Journal:
@@ -269,6 +287,7 @@ def summary(prepared: Prepared, driver: Driver | None, seconds: float) -> RunRes
         model_class=model_class,
         seconds=seconds,
         rows_per_second=driver.rows_per_second if driver else 0.0,
+        storage_options=prepared.config.storage_options,
     )
     if driver is not None:
         finish(prepared.output, {**prepared.record, "id": before["id"]}, _recorded(result))
