@@ -14,6 +14,7 @@ from jobs.captions import CaptionTask
 from jobs.json_schema import read_schema
 from jobs.models import find_model
 from jobs.options import CaptionOptions
+from jobs.prompts import columns_in
 from pipeline import EngineConfig, RunConfig, UserError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
         top_k=options.top_k,
         seed=options.seed,
     )
-    _check_drawing(options)
+    _check_caption(options, task)
     return task
 
 
@@ -128,7 +129,11 @@ def _caption_prompt(options: CaptionOptions, model: Model) -> str:
     return f"{prompt} Answer in {find_language(options.language).name}."
 
 
-def _check_drawing(options: CaptionOptions) -> None:
+def _check_caption(options: CaptionOptions, task: CaptionTask) -> None:
+    if options.image_column in columns_in(task.prompt):
+        raise UserError(
+            f"prompt: '{options.image_column}' holds pictures; they stand before the prompt anyway"
+        )
     if options.n > 1 and options.temperature == 0:
         raise UserError(
             "n: several captions need a temperature above 0; without, all of them are the same"

@@ -110,22 +110,12 @@ def test_exit_codes(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "caption", fail)
+    monkeypatch.setattr(cli, "run_job", fail)
     done = CliRunner().invoke(cli.app, ["caption", "a", "b", "--model", "demo"])
     assert (done.exit_code, done.stderr.strip()) == (code, told)
     done = CliRunner().invoke(cli.app, ["caption", "a", "b", "--model", "demo", "--debug"])
     assert done.exit_code == code
     assert "Traceback" in done.stderr
-
-
-def test_the_options_are_these_and_have_the_functions_names() -> None:
-    import inspect
-
-    from jobs import caption
-
-    of_function = set(inspect.signature(caption).parameters) - {"console", "storage_options"}
-    of_command = set(inspect.signature(cli.caption_command).parameters)
-    assert of_command == of_function
 
 
 def test_the_demonstrations_default_folder_is_a_fresh_one(

@@ -1,0 +1,83 @@
+"""Job files: whatever is wrong is told in one line, with the file's line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.job_file import JobFile, check_reachable, read_job_file
+from jobs.options import CaptionOptions
+from pipeline import UserError
+
+GOOD = """\
+# captions for the shop
+job: caption
+input: ${FOLDER}/in
+output: /out
+model: demo
+engine_args:
+  block_size: 32
+"""
+
+
+def read(folder: Path, text: str) -> JobFile:
+    path = folder / "job.yaml"
+    path.write_text(text)
+    return read_job_file(str(path))
+
+
+def test_a_job_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLDER", "/data")
+    job = read(tmp_path, GOOD)
+    assert (job.input, job.output) == ("/data/in", "/out")
+    assert job.options == CaptionOptions(model="demo", engine_args={"block_size": 32})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("model: demo", "modle: demo", ":5: modle: there is no such option; did you mean 'model'?"),
+        ("model: demo", "", ":1: model: is missing"),
+        ("job: caption", "job: captions", ":2: job: there is no 'captions'; did you mean 'captio"),
+        ("job: caption", "", ":1: job: is missing"),
+        ("output: /out", "output: 3", ":4: output: should be text"),
+        ("output: /out", "output:", ":4: output: is missing"),
+        ("model: demo", "model: demo\nmodel: x", ":6: model: is there twice"),
+        ("model: demo", "model: demo\nn: many", ":6: n: input should be a valid integer"),
+        ("${FOLDER}", "${NO_SUCH_NAME}", ":3: input: the environment has no NO_SUCH_NAME"),
+        ("model: demo", "model: [", ":7: expected ',' or ']'"),
+        ("model: demo", "\tmodel: demo", ":5: found character '\\t' that cannot start any token"),
+    ],
+)
+def test_a_fault_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, fault: str
+) -> None:
+    monkeypatch.setenv("FOLDER", "/data")
+    with pytest.raises(UserError) as told:
+        read(tmp_path, GOOD.replace(old, new))
+    assert str(told.value).startswith(f"{tmp_path}/job.yaml{fault}")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
+def test_a_file_without_fields_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match="should hold fields"):
+        read(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no\.yaml does not exist"):
+        read_job_file(str(tmp_path / "no.yaml"))
+
+
+def test_a_submitted_job_names_places_that_all_machines_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = CaptionOptions(model="demo")
+    here = JobFile(input="pictures", output="/out", options=options)
+    check_reachable(here)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(UserError, match="input: 'pictures' is relative"):
+        check_reachable(here)
+    check_reachable(JobFile(input="s3://bucket/in", output="/out", options=options))
