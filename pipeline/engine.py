@@ -291,7 +291,7 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
     import zlib
 
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm.sampling_params import RequestOutputKind
 
     sampling = rendered.sampling
     if rendered.weighed_token_ids:
@@ -312,9 +312,16 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
         top_p=sampling.top_p if is_drawn else 1.0,
         top_k=sampling.top_k if is_drawn else 0,
         seed=zlib.crc32(f"{key}-{sampling.seed}".encode()) if is_drawn else None,
-        structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
+        structured_outputs=_held_to(schema) if schema else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
+
+
+def _held_to(schema: str) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    # Where white space is free, a model can write nothing else until its limit.
+    return StructuredOutputsParams(json=schema, disable_any_whitespace=True)
 
 
 def _log_probabilities(answer: Any, token_ids: tuple[int, ...]) -> tuple[float, ...]:
