@@ -1,0 +1,105 @@
+"""What within a line must come through a translation as it is: the one list of patterns.
+
+Decides what counts as code, URL, tag, placeholder, emoji and number, for whoever cuts a text (not
+inside of them), looks whether there is anything to translate, detects a language (without them), or
+checks an answer (all of them still there). Every pattern is bounded, so that no text takes more
+than linear time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import regex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONGEST = 300
+"""Characters of an inline thing or a link that is kept in one piece."""
+
+_NO_URL = (
+    r"""\s<>"'`|\\^{}（）「」『』【】《》〈〉，。、！？；：“”«»"""
+    r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}"
+)
+
+PATTERNS = {
+    "code": r"(?<!`)(?P<ticks>`{1,3})(?!`)(?:[^`\n]|(?!(?P=ticks)(?!`))`){1,2000}+(?P=ticks)(?!`)"
+    r"|\$\$[^$]{1,2000}\$\$|\\\([^\n]{1,500}?\\\)",
+    "url": r"(?<=\]\()(?:<[^<>\n]{1,1000}>|[^\s()<>]++(?:\([^\s()]{0,200}\)[^\s()<>]{0,500})?)"
+    rf"|(?<![\w/])(?:(?:https?|ftps?|wss?|file|s3|gs|hf|git|ssh)://|www\.|mailto:|data:\w+/)"
+    rf"[^{_NO_URL}]+(?<![.,;:!?)\]*_~])"
+    r"|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+",
+    "tag": r"""</?[A-Za-z][\w:.-]*+(?:[\s/](?:[^<>"']|"[^"<]*+"|'[^'<]*+')*+)?>"""
+    r"|<!--.{0,2000}?-->",
+    "entity": r"&(?:[A-Za-z]\w{1,30}|\#\d{1,7}|\#[xX][0-9A-Fa-f]{1,6});",
+    "placeholder": r"\{\{[^{}\n]{0,100}\}\}|\{%[^\n]{0,200}?%\}|[$\#]?\{\s*[\w$.\[\]:!-]{0,60}\s*\}"
+    r"|(?<!\d)%(?:\([\w.]{1,60}\))?(?:\d+\$)?[-+\#0]*(?:\d+|\*)?(?:\.\d+|\.\*)?"
+    r"(?:hh?|ll?|[zjtL])?[diouxXeEfFgGcsrap@](?![a-z])"
+    r"|%[A-Za-z_][\w.]{0,60}%|(?<![\w$])\$[A-Za-z_]\w{0,60}|</?\d{1,3}\s?/?>|\[\[\w{1,60}\]\]",
+    "emoji": r"\p{Regional_Indicator}{2}|[0-9\#*]\uFE0F?\u20E3"
+    r"|(?![©®™〰〽㊗㊙])\p{Extended_Pictographic}(?:\uFE0F|\p{Emoji_Modifier})?"
+    r"(?:\u200D\p{Extended_Pictographic}(?:\uFE0F|\p{Emoji_Modifier})?)*+[\U000E0020-\U000E007F]*+",
+    "number": r"(?<!\p{Nd})\p{Nd}{1,3}(?:[ \u00a0\u202f]\p{Nd}{3})+(?!\p{Nd})(?:[.,\u066b]\p{Nd}+)?"
+    r"|\p{Nd}+(?:[.,'’\u066b\u066c]\p{Nd}+)*+",
+}
+"""In order: where several match at one place, the first has it."""
+
+INLINE = regex.compile(
+    "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in PATTERNS.items()), regex.DOTALL
+)
+WHOLE = regex.compile(
+    rf"!?\[[^\[\]\n]{{0,{LONGEST}}}\](?:\([^()\n]{{0,{LONGEST}}}\)|\[[^\[\]\n]{{0,100}}\])"
+    rf"|<(?P<name>[A-Za-z]\w*)\b[^<>]{{0,{LONGEST}}}>[^<>]{{0,{LONGEST}}}</(?P=name)>"
+    rf"|(?P<marks>\*\*|__|~~)[^*_~\n]{{1,{LONGEST}}}(?P=marks)"
+)
+"""Links, and text between two marks: not to be cut either."""
+PICTURE = regex.compile(r"!\[[^\[\]\n]*\]\(\Z")
+LETTER = regex.compile(r"\p{L}")
+
+
+def found(text: str) -> Iterator[tuple[str, str]]:
+    """The inline things of a text, as (kind, text)."""
+    for match in INLINE.finditer(text):
+        yield match.lastgroup or "code", match.group()
+
+
+def solid(text: str) -> list[tuple[int, int]]:
+    """Parts (start, end) that should not be cut, in order and apart from each other."""
+    parts = [match.span() for pattern in (INLINE, WHOLE) for match in pattern.finditer(text)]
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(parts):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def long_parts(text: str) -> list[tuple[int, int]]:
+    """Things too long to be read by a model (a picture as a data URL, say), in order.
+
+    Of a long link, its target with the brackets; of a long picture in Markdown, all of it.
+    """
+    if len(text) <= LONGEST:
+        return []
+    spans = (match.span() for match in INLINE.finditer(text))
+    long = [(start, end) for start, end in spans if end - start > LONGEST]
+    return [_with_brackets(text, start, end) for start, end in long]
+
+
+def _with_brackets(text: str, start: int, end: int) -> tuple[int, int]:
+    if text[start - 2 : start] != "](" or text[end : end + 1] != ")":
+        return start, end
+    picture = PICTURE.search(text, max(0, start - LONGEST), start)
+    return (picture.start() if picture else start - 2), end + 1
+
+
+def words(text: str) -> str:
+    """The text with a space in place of each inline thing."""
+    return str(INLINE.sub(" ", text))
+
+
+def has_words(text: str) -> bool:
+    """Whether there is anything to translate: a letter outside of inline things."""
+    return LETTER.search(text) is not None and LETTER.search(words(text)) is not None
