@@ -8,8 +8,10 @@ plugin's (`gemma3_model`), what a request says is the task's.
 from __future__ import annotations
 
 import multiprocessing
+import operator
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +34,8 @@ END_OF_TURN = "<end_of_turn>"
 `<eos>` as the end, and would write on for ever."""
 LOADED_MODEL = "gemma3_model.inspection.LoadedModel"
 """Worker extension that says which class the engine really loaded."""
+PIXELS_GIB = 16.0
+"""Room for the pixels of one request's pictures, never filled: those of a million soft tokens."""
 
 
 class EngineDiedError(RuntimeError):
@@ -121,10 +125,11 @@ class VllmRenderer:
         import torch
         from transformers import AutoTokenizer
         from vllm.multimodal import MULTIMODAL_REGISTRY
+        from vllm.multimodal.cache import MultiModalProcessorOnlyCache
 
         torch.set_num_threads(1)  # many renderers share a machine; each picture is small
         self._max_images = config.max_images
-        model = _engine_args(config).create_model_config()
+        model = _engine_args(config, mm_processor_cache_gb=PIXELS_GIB).create_model_config()
         self.max_model_len: int = model.max_model_len
         tokenizer = AutoTokenizer.from_pretrained(config.model)
         self._prompts = PromptEncoder(tokenizer, chat_template(Path(config.model)))
@@ -133,6 +138,8 @@ class VllmRenderer:
         self._processor: Any = None
         if model.is_multimodal_model:
             self._processor = MULTIMODAL_REGISTRY.create_processor(model)
+            self._no_pictures = partial(MultiModalProcessorOnlyCache, model)
+        self._last: _Processed | None = None
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
         """Token ids for text; for images vLLM's `MultiModalInput`, with the pixels in it."""
@@ -163,9 +170,37 @@ class VllmRenderer:
         if len(images) > self._max_images:
             message = f"{len(images)} images in a request, the limit is {self._max_images}"
             raise RowError(Outcome.TOO_LONG, "render", message)
+        last = self._last
+        if last is None or not last.is_of(images):
+            # The picture's pixels are made once for all requests of a row, and are the same object
+            # in each, so that they are once in what is pickled.
+            last = self._last = _Processed(tuple(images), self._no_pictures())
         items = self._processor.info.parse_mm_data({"image": list(images)})
-        inputs = ProcessorInputs(prompt=ids, mm_data_items=items)
-        return self._processor.apply(inputs, TimingContext())
+        inputs = ProcessorInputs(
+            prompt=ids, mm_data_items=items, mm_uuid_items=last.hashes, cache=last.pixels
+        )
+        prompt = self._processor.apply(inputs, TimingContext())
+        last.hashes = prompt["mm_hashes"]
+        return prompt
+
+
+@dataclass(slots=True)
+class _Processed:
+    """What was made of a request's pictures, for the next request that has the very same.
+
+    Attributes:
+        images: The pictures.
+        pixels: vLLM's cache, with nothing but these in it.
+        hashes: Their hashes, once they are known; they take as long as resizing.
+    """
+
+    images: tuple[Image, ...]
+    pixels: Any
+    hashes: Any = None
+
+    def is_of(self, images: Sequence[Image]) -> bool:
+        """Whether these are the same objects."""
+        return len(images) == len(self.images) and all(map(operator.is_, images, self.images))
 
 
 class VllmEngine:
@@ -251,7 +286,7 @@ _ENVIRONMENT = {
 }
 
 
-def _engine_args(config: EngineConfig) -> Any:
+def _engine_args(config: EngineConfig, **own: Any) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
 
@@ -271,7 +306,7 @@ def _engine_args(config: EngineConfig) -> Any:
         "worker_extension_cls": LOADED_MODEL,
         "disable_log_stats": True,
     }
-    return AsyncEngineArgs(**{**ours, **config.engine_args})
+    return AsyncEngineArgs(**{**ours, **own, **config.engine_args})
 
 
 def _text_only(ids: list[int]) -> Any:
