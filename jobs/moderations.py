@@ -123,7 +123,7 @@ class ModerationTask:
         texts: dict[str, str] = {}
         if self.image_column is not None:
             images = (ImageRef(row[self.image_column]),)
-        else:
+        if self.text_column is not None:
             texts = {"text": _checked_text(row[self.text_column])}
         prompts = (fill(self.prompt, policy=policy.text, **texts) for policy in self.policies)
         return Prepared(

@@ -50,7 +50,8 @@ class Policy:
             )
         if not _is_probability(self.threshold):
             raise UserError(
-                f"policy '{self.name}': its threshold should be from 0 to 1 (got {self.threshold!r:.60})"
+                f"policy '{self.name}': its threshold should be a number from 0 to 1 "
+                f"(got {self.threshold!r:.60})"
             )
 
 

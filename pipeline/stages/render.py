@@ -104,7 +104,7 @@ class Render:
             raise
 
     def _load(self, image: ImageRef, images: dict[int, Image | RowError]) -> Image:
-        """A row's requests may share a picture, which is fetched and decoded once, or not at all."""
+        """A row's requests may share a picture; it is fetched and decoded, or fails, once."""
         found = images.get(id(image.value))
         if found is None:
             found = images[id(image.value)] = self._try_to_load(image)
