@@ -6,6 +6,7 @@ column is read and what the figures mean; setting the threshold is the user's.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,12 +115,7 @@ def calibrate(
     scores, truths, left_out = _read(where, policy, labels)
     if not len(scores):
         raise UserError(f"{where} has no row with a probability and a label in '{labels}'")
-    thresholds, precisions, f1s = _curve(scores, truths)
-
-    def at(threshold: float) -> AtThreshold:
-        return at_threshold(scores, truths, threshold)
-
-    reaching = thresholds[precisions >= precision] if precision is not None else thresholds[:0]
+    best_f1, at_precision = _chosen(scores, truths, precision)
     return Calibration(
         policy=policy,
         judge=task.judge,
@@ -127,11 +123,11 @@ def calibrate(
         positives=int(truths.sum()),
         left_out=left_out,
         auroc=None if truths.all() or not truths.any() else auroc(scores, truths),
-        at_run=at(task.policies[names.index(policy)].threshold),
-        at_half=at(0.5),
-        best_f1=at(float(thresholds[f1s.argmax()])) if truths.any() else None,
+        at_run=at_threshold(scores, truths, task.policies[names.index(policy)].threshold),
+        at_half=at_threshold(scores, truths, 0.5),
+        best_f1=best_f1,
         wanted_precision=precision,
-        at_precision=at(float(reaching.min())) if len(reaching) else None,
+        at_precision=at_precision,
     )
 
 
@@ -161,12 +157,21 @@ def at_threshold(scores: Floats, truths: Bools, threshold: float) -> AtThreshold
     )
 
 
-def _curve(scores: Floats, truths: Bools) -> tuple[Floats, Floats, Floats]:
-    """Each probability that occurs, from the highest down, with its precision and its F1."""
+def _chosen(
+    scores: Floats, truths: Bools, precision: float | None
+) -> tuple[AtThreshold | None, AtThreshold | None]:
+    """At the threshold with the best F1, and at the lowest that reaches a precision."""
+    # Each probability that occurs is a threshold, here from the highest down.
     thresholds, of_row, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    thresholds = thresholds[::-1]
     hits = np.bincount(of_row, weights=truths)[::-1].cumsum()
     flagged = counts[::-1].cumsum()
-    return thresholds[::-1], hits / flagged, 2 * hits / (flagged + truths.sum())
+    best = thresholds[(hits / (flagged + truths.sum())).argmax()]
+    reaching = thresholds[hits / flagged >= (math.inf if precision is None else precision)]
+    return (
+        at_threshold(scores, truths, float(best)) if truths.any() else None,
+        at_threshold(scores, truths, float(reaching[-1])) if len(reaching) else None,
+    )
 
 
 def _task(where: Location) -> ModerationTask:

@@ -23,6 +23,11 @@ THRESHOLD = 0.5
 _NAME = re.compile(r"[a-z0-9_]+")
 
 
+def _is_probability(value: object) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and not math.isnan(value) and 0 <= value <= 1  # type: ignore[arg-type,operator]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """A rule that content may violate.
@@ -138,8 +143,3 @@ def unknown(name: str, known: Iterable[str], what: str) -> str:
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
     return f"there is no such {what}; {hint}there is {', '.join(names)}"
-
-
-def _is_probability(value: object) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and not math.isnan(value) and 0 <= value <= 1  # type: ignore[arg-type,operator]

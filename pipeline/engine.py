@@ -299,6 +299,9 @@ def _engine_args(config: EngineConfig, **own: Any) -> Any:
         "limit_mm_per_prompt": {"image": config.max_images},
         "mm_processor_kwargs": {"do_pan_and_scan": True} if config.pan_and_scan else None,
         "enable_prefix_caching": True,
+        # By default vLLM (0.32) keeps of local layers only what the end of a prompt needs, and
+        # requests with a longer beginning in common than the window share none of it.
+        "prefix_cache_retention_interval": None,
         # Requests come rendered from other processes: nothing here could be found in a cache twice.
         "mm_processor_cache_gb": 0,
         # On a CPU compiling takes longer than it saves, and needs a C++ compiler.
