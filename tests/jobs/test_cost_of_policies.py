@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from jobs.moderations import ModerationTask, moderation_task, probability
 from jobs.models import find_model
+from jobs.moderations import ModerationTask, moderation_task, probability
 from jobs.policies import TEXT_POLICIES
 from pipeline import EngineConfig
 from pipeline.checkpoint import fitted, open_checkpoint
@@ -82,7 +82,11 @@ class Engine:
 
 
 @pytest.fixture
-def engine(folder: Path, counts: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
+def engine(
+    folder: Path,
+    counts: Path,  # noqa: ARG001  it says where to count, before the engine starts
+    request: pytest.FixtureRequest,
+) -> Iterator[Engine]:
     engine = Engine(config(folder, request.param))
     yield engine
     engine.close()

@@ -97,9 +97,7 @@ def test_texts_are_kept_as_they_are(tmp_path: Path) -> None:
         ("p.json", '[{"name": "a", "text": ""}]', "policy 'a': its text should be words"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
-    tmp_path: Path, name: str, body: str, due: str
-) -> None:
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, name: str, body: str, due: str) -> None:
     (tmp_path / name).write_text(body)
     with pytest.raises(UserError) as told:
         read_policies(tmp_path / name)
