@@ -6,16 +6,21 @@ and which options exclude each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from jobs.caption_styles import find_style, schema_text
 from jobs.captions import CaptionTask
 from jobs.json_schema import read_schema
+from jobs.languages import find_language
 from jobs.models import find_model
-from jobs.options import CaptionOptions
+from jobs.moderations import ModerationTask, moderation_task
+from jobs.options import CaptionOptions, ModerateOptions
+from jobs.policies import set_thresholds
+from jobs.policy_files import read_policies
 from jobs.prompts import columns_in
 from pipeline import EngineConfig, RunConfig, UserError
+from pipeline.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
     from jobs.models import Model
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline import Task
 
 DEFAULT_STYLE = "sentence"
+DEFAULT_IMAGE_COLUMN = "image"
 SCHEMA_TOKENS = 512
 """Longest answer to a user's own schema, unless they say otherwise."""
 OF_ENGINE = ("max_model_len", "max_num_seqs", "tensor_parallel_size", "engine_args")
@@ -87,6 +93,8 @@ def _config(options: JobOptions, model: Model, source: str, output: str) -> RunC
 def _task(options: JobOptions, model: Model) -> Task:
     if isinstance(options, CaptionOptions):
         return _caption_task(options, model)
+    if isinstance(options, ModerateOptions):
+        return _moderation_task(options, model)
     raise AssertionError(f"no task for {type(options).__name__}")
 
 
@@ -115,6 +123,20 @@ def _caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
     return task
 
 
+def _moderation_task(options: ModerateOptions, model: Model) -> ModerationTask:
+    if options.image_column is not None and options.text_column is not None:
+        raise UserError("text_column: a job judges pictures or texts; leave image_column out")
+    image_column = None if options.text_column else options.image_column or DEFAULT_IMAGE_COLUMN
+    task = moderation_task(
+        open_checkpoint(model.path),
+        model,
+        policies=read_policies(options.policies) if options.policies else None,
+        image_column=image_column,
+        text_column=options.text_column,
+    )
+    return replace(task, policies=set_thresholds(task.policies, options.thresholds))
+
+
 def _caption_prompt(options: CaptionOptions, model: Model) -> str:
     if options.prompt is not None:
         prompt = options.prompt
@@ -124,8 +146,6 @@ def _caption_prompt(options: CaptionOptions, model: Model) -> str:
         prompt = find_style(options.style or DEFAULT_STYLE).prompt
     if options.language is None:
         return prompt
-    from jobs.languages import find_language
-
     return f"{prompt} Answer in {find_language(options.language).name}."
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobs.captions import CaptionTask
+from jobs.moderations import ModerationTask
 from pipeline import RunConfig, RunResult, UserError, retry
 from pipeline.run_record import read_record
 from pipeline.storage import locate
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from pipeline.storage import StorageOptions
     from pipeline.task import Task
 
-TASKS: Mapping[str, Any] = {CaptionTask.name: CaptionTask}
+TASKS: Mapping[str, Any] = {
+    CaptionTask.name: CaptionTask,
+    ModerationTask.name: ModerationTask,
+}
 """The jobs by the name that a run's record has of them."""
 
 

@@ -110,7 +110,7 @@ class EngineConnection:
         self._load[number] += 1
         host = self.hosts[number]
         try:
-            answer = await host.generate.remote(rendered, key)
+            answer: Generation | RowError = await host.generate.remote(rendered, key)
             self.model_class = self.model_class or await host.model_class.remote()
         except RayError as error:
             raise EngineDiedError(f"the engine died: {one_line(error)}") from error
@@ -136,7 +136,9 @@ class RendererConnection:
         """See `pipeline.engine.Renderer.render`."""
         import ray
 
-        return _or_raise(ray.get(next(self._turns).render.remote(request, images)))
+        answer: Rendered | RowError
+        answer = ray.get(next(self._turns).render.remote(request, images))
+        return _or_raise(answer)
 
     def count(self, text: str) -> int:
         """See `pipeline.engine.Renderer.count`."""
@@ -151,7 +153,7 @@ def _or_raise(answer: T | RowError) -> T:
     return answer
 
 
-def _connect_engine(hosts: Sequence[Any], config: EngineConfig) -> EngineConnection:
+def _connect_engine(hosts: Sequence[Any], _: EngineConfig) -> EngineConnection:
     return EngineConnection(hosts)
 
 
