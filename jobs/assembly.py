@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from jobs.caption_styles import find_style, schema_text
 from jobs.captions import CaptionTask
 from jobs.json_schema import read_schema
-from jobs.languages import find_language
+from jobs.glossary import read_glossary
+from jobs.languages import find_language, template_knows
 from jobs.models import find_model
 from jobs.moderations import ModerationTask, moderation_task
-from jobs.options import CaptionOptions, ModerateOptions
+from jobs.options import CaptionOptions, ModerateOptions, TranslateOptions
 from jobs.policies import set_thresholds
 from jobs.policy_files import read_policies
 from jobs.prompts import columns_in
+from jobs.translations import AUTO, TranslationTask
 from pipeline import EngineConfig, RunConfig, UserError
 from pipeline.checkpoint import open_checkpoint
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STYLE = "sentence"
 DEFAULT_IMAGE_COLUMN = "image"
+TEMPLATE_MARK = "source_lang_code"
+"""In a chat template that takes codes of languages, as TranslateGemma's does."""
 SCHEMA_TOKENS = 512
 """Longest answer to a user's own schema, unless they say otherwise."""
 OF_ENGINE = ("max_model_len", "max_num_seqs", "tensor_parallel_size", "engine_args")
@@ -95,6 +99,8 @@ def _task(options: JobOptions, model: Model) -> Task:
         return _caption_task(options, model)
     if isinstance(options, ModerateOptions):
         return _moderation_task(options, model)
+    if isinstance(options, TranslateOptions):
+        return _translation_task(options, model)
     raise AssertionError(f"no task for {type(options).__name__}")
 
 
@@ -121,6 +127,31 @@ def _caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
     )
     _check_caption(options, task)
     return task
+
+
+def _translation_task(options: TranslateOptions, model: Model) -> TranslationTask:
+    if options.source_column is not None and options.source != AUTO:
+        raise UserError("source_column: says each row's language; leave source out")
+    template = open_checkpoint(model.path).template
+    asks_languages = TEMPLATE_MARK in template
+    named = [*options.to, *([] if options.source == AUTO else [options.source])]
+    codes = [find_language(code).code for code in named]
+    for code in codes if asks_languages else ():
+        if not template_knows(template, code):
+            raise UserError(f"'{code}': the model's own template does not know this language")
+    return TranslationTask(
+        targets=tuple(codes[: len(options.to)]),
+        text_columns=() if options.image_column is not None else options.text_columns,
+        image_column=options.image_column,
+        source=codes[-1] if options.source != AUTO else AUTO,
+        source_column=options.source_column,
+        asks_languages=asks_languages,
+        glossary=read_glossary(options.glossary) if options.glossary else None,
+        chunk_tokens=options.chunk_tokens,
+        context_tokens=options.context_tokens,
+        max_tokens=options.max_tokens,
+        check_language=options.check_language,
+    )
 
 
 def _moderation_task(options: ModerateOptions, model: Model) -> ModerationTask:

@@ -99,7 +99,7 @@ class ModerationTask:
         if self.image_column is not None:
             return {self.image_column: ColumnKind.IMAGE}
         assert self.text_column is not None
-        return {self.text_column: ColumnKind.VALUE}
+        return {self.text_column: ColumnKind.TEXT}
 
     @property
     def result_schema(self) -> pa.Schema:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.captions import CaptionTask
 from jobs.moderations import ModerationTask
+from jobs.translations import TranslationTask
 from pipeline import RunConfig, RunResult, UserError, retry
 from pipeline.run_record import read_record
 from pipeline.storage import locate
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 TASKS: Mapping[str, Any] = {
     CaptionTask.name: CaptionTask,
     ModerationTask.name: ModerationTask,
+    TranslationTask.name: TranslationTask,
 }
 """The jobs by the name that a run's record has of them."""
 
