@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.caption_styles import find_style, schema_text
 from jobs.captions import CaptionTask
-from jobs.json_schema import read_schema
 from jobs.glossary import read_glossary
+from jobs.json_schema import read_schema
 from jobs.languages import find_language, template_knows
 from jobs.models import find_model
 from jobs.moderations import ModerationTask, moderation_task
@@ -25,6 +25,7 @@ from pipeline import EngineConfig, RunConfig, UserError
 from pipeline.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
+    from jobs.languages import Language
     from jobs.models import Model
     from jobs.options import JobOptions
     from pipeline import Task
@@ -134,16 +135,13 @@ def _translation_task(options: TranslateOptions, model: Model) -> TranslationTas
         raise UserError("source_column: says each row's language; leave source out")
     template = open_checkpoint(model.path).template
     asks_languages = TEMPLATE_MARK in template
-    named = [*options.to, *([] if options.source == AUTO else [options.source])]
-    codes = [find_language(code).code for code in named]
-    for code in codes if asks_languages else ():
-        if not template_knows(template, code):
-            raise UserError(f"'{code}': the model's own template does not know this language")
+    known = template if asks_languages else None
+    source = AUTO if options.source == AUTO else _code("source", options.source, known)
     return TranslationTask(
-        targets=tuple(codes[: len(options.to)]),
+        targets=tuple(_code("to", code, known) for code in options.to),
         text_columns=() if options.image_column is not None else options.text_columns,
         image_column=options.image_column,
-        source=codes[-1] if options.source != AUTO else AUTO,
+        source=source,
         source_column=options.source_column,
         asks_languages=asks_languages,
         glossary=read_glossary(options.glossary) if options.glossary else None,
@@ -152,6 +150,21 @@ def _translation_task(options: TranslateOptions, model: Model) -> TranslationTas
         max_tokens=options.max_tokens,
         check_language=options.check_language,
     )
+
+
+def _code(option: str, code: str, template: str | None) -> str:
+    """A language's code as we write it, checked, and that a model's own template knows it."""
+    language = _language(option, code)
+    if template is not None and not template_knows(template, language.code):
+        raise UserError(f"{option}: '{code}': the model's own template does not know this language")
+    return language.code
+
+
+def _language(option: str, code: str) -> Language:
+    try:
+        return find_language(code)
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
 
 
 def _moderation_task(options: ModerateOptions, model: Model) -> ModerationTask:
@@ -177,7 +190,7 @@ def _caption_prompt(options: CaptionOptions, model: Model) -> str:
         prompt = find_style(options.style or DEFAULT_STYLE).prompt
     if options.language is None:
         return prompt
-    return f"{prompt} Answer in {find_language(options.language).name}."
+    return f"{prompt} Answer in {_language("language", options.language).name}."
 
 
 def _check_caption(options: CaptionOptions, task: CaptionTask) -> None:

@@ -91,8 +91,11 @@ def run_command(
     """Run a job from a file; what `ray job submit` and schedulers call."""
     with _faults_in_one_line(debug=debug):
         job = read_job_file(job_file)
-        check_reachable(job)
-        _run_and_tell(job.options, job.input, job.output, debug)
+        try:
+            check_reachable(job)
+            _run_and_tell(job.options, job.input, job.output, debug)
+        except UserError as error:
+            raise job.located(error) from error
 
 
 @app.command(name="status")

@@ -1,8 +1,8 @@
 """The translation job: what is asked about a row's texts or its picture, and what comes of it.
 
 A text is cut into chunks (`documents`), each chunk is a request for each language, and the answers
-are put together and checked (`checks`, `detection`). Each language's text has an outcome of its own;
-the row's is the worst of them, and the good texts are kept.
+are put together and checked (`checks`, `detection`). Each language's text has an outcome of its
+own; the row's is the worst of them, and the good texts are kept.
 
     what the text is                              what becomes of it
     null                                          missing_input
