@@ -190,7 +190,7 @@ def _caption_prompt(options: CaptionOptions, model: Model) -> str:
         prompt = find_style(options.style or DEFAULT_STYLE).prompt
     if options.language is None:
         return prompt
-    return f"{prompt} Answer in {_language("language", options.language).name}."
+    return f"{prompt} Answer in {_language('language', options.language).name}."
 
 
 def _check_caption(options: CaptionOptions, task: CaptionTask) -> None:

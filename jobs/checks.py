@@ -85,7 +85,15 @@ def _exact(text: str) -> Counter[str]:
 
 
 def _numbers(text: str) -> list[str]:
-    return [thing for kind, thing in inline.found(text) if kind == "number"]
+    numbers = (thing for kind, thing in inline.found(text) if kind == "number")
+    return [part for number in numbers for part in _parts(number)]
+
+
+def _parts(number: str) -> list[str]:
+    """A date or a version (`4.3.2024`) gives several numbers, as `2024-03-04` does."""
+    parts = number.split(".")
+    grouped = all(len(part) == THOUSAND for part in parts[1:])
+    return [number] if len(parts) <= 2 or grouped else parts  # noqa: PLR2004  one point: a decimal
 
 
 def _lost_numbers(source: Sequence[str], target: Sequence[str]) -> Iterator[str]:
@@ -118,7 +126,7 @@ def _readings(number: str) -> Readings:
     if len(set(points)) > 1:
         return frozenset([decimal])
     if len(points) > 1:
-        return frozenset([whole, digits.replace(",", ".")])  # grouped, or a version or a date
+        return frozenset([whole])
     return frozenset([whole, decimal] if len(after) == THOUSAND else [decimal])
 
 
@@ -131,7 +139,7 @@ def _ascii(character: str) -> str:
 
 def _repeats_at_end(text: str) -> int:
     """How often the end of a text is repeated in a row, 0 where that is no loop."""
-    end = " ".join(text.split())[: -WINDOW - 1 : -1]
+    end = " ".join(text.casefold().split())[: -WINDOW - 1 : -1]
     best = 0
     for length, border in enumerate(_borders(end), 1):
         period = length - border

@@ -144,14 +144,14 @@ def is_wrong_language(text: str, target: str, source: str | None = None) -> bool
     if _base(target) == "zh" and _is_other_chinese(words, target):
         return True
     probabilities = _probabilities(words)
-    language, confidence = max(probabilities.items(), key=lambda one: one[1])
+    language = max(probabilities, key=probabilities.__getitem__)
+    confidence = _chance_of_alike(probabilities, language)
     is_source = source is not None and _base(language) == _base(source)
     if confidence < (SURE_OF_SOURCE if is_source else SURE) or _are_alike(language, target):
         return False
     if _base(target) not in _known():
         return is_source and confidence >= SURE
-    right = [chance for one, chance in probabilities.items() if _are_alike(one, target)]
-    return sum(right) <= UNLIKELY
+    return _chance_of_alike(probabilities, target) <= UNLIKELY
 
 
 def _words(text: str) -> str:
@@ -175,6 +175,10 @@ def _among(probabilities: Mapping[str, float], among: Sequence[str]) -> dict[str
     }
     total = sum(kept.values())
     return {one: chance / total for one, chance in kept.items()} if total else {}
+
+
+def _chance_of_alike(probabilities: Mapping[str, float], code: str) -> float:
+    return sum(chance for one, chance in probabilities.items() if _are_alike(one, code))
 
 
 def _are_alike(one: str, other: str) -> bool:

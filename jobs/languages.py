@@ -24,63 +24,12 @@ from pipeline.nearest import suggestion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WMT24PP = [
-    "ar-EG",
-    "ar-SA",
-    "bg-BG",
-    "bn-IN",
-    "ca-ES",
-    "cs-CZ",
-    "da-DK",
-    "de-DE",
-    "el-GR",
-    "es-MX",
-    "et-EE",
-    "fa-IR",
-    "fi-FI",
-    "fil-PH",
-    "fr-CA",
-    "fr-FR",
-    "gu-IN",
-    "he-IL",
-    "hi-IN",
-    "hr-HR",
-    "hu-HU",
-    "id-ID",
-    "is-IS",
-    "it-IT",
-    "ja-JP",
-    "kn-IN",
-    "ko-KR",
-    "lt-LT",
-    "lv-LV",
-    "ml-IN",
-    "mr-IN",
-    "nl-NL",
-    "no-NO",
-    "pa-IN",
-    "pl-PL",
-    "pt-BR",
-    "pt-PT",
-    "ro-RO",
-    "ru-RU",
-    "sk-SK",
-    "sl-SI",
-    "sr-RS",
-    "sv-SE",
-    "sw-KE",
-    "sw-TZ",
-    "ta-IN",
-    "te-IN",
-    "th-TH",
-    "tr-TR",
-    "uk-UA",
-    "ur-PK",
-    "vi-VN",
-    "zh-CN",
-    "zh-TW",
-    "zu-ZA",
-]
+WMT24PP = (
+    "ar-EG ar-SA bg-BG bn-IN ca-ES cs-CZ da-DK de-DE el-GR es-MX et-EE fa-IR fi-FI fil-PH fr-CA "
+    "fr-FR gu-IN he-IL hi-IN hr-HR hu-HU id-ID is-IS it-IT ja-JP kn-IN ko-KR lt-LT lv-LV ml-IN "
+    "mr-IN nl-NL no-NO pa-IN pl-PL pt-BR pt-PT ro-RO ru-RU sk-SK sl-SI sr-RS sv-SE sw-KE sw-TZ "
+    "ta-IN te-IN th-TH tr-TR uk-UA ur-PK vi-VN zh-CN zh-TW zu-ZA"
+)
 """The other sides of WMT24++'s 55 pairs with English."""
 
 NOT_LANGUAGES = {"sh"}
@@ -160,7 +109,7 @@ def _languages() -> Mapping[str, Language]:
     names = {code: str(name) for code, name in english.items() if len(code) == 2}  # noqa: PLR2004
     names = {code: name for code, name in names.items() if code not in NOT_LANGUAGES}
     names |= {"fil": str(english["fil"])} | OTHER_NAMES
-    regional = [*WMT24PP, *(tag.replace("_", "-") for tag in locale_identifiers())]
+    regional = [*WMT24PP.split(), *(tag.replace("_", "-") for tag in locale_identifiers())]
     codes = [*names, *(code for code in regional if code.split("-")[0] in names)]
     return {code.lower(): Language(code, names[code.split("-")[0]]) for code in codes}
 

@@ -27,9 +27,12 @@ UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3000-\u303f\uff00-\
 NO_SPACE_AT_CUT = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u3000-\u303f\uff00-\uffef]"
 )
-CONTEXT_START = regex.compile(r"(?<=[.!?…؟।。！？])\s*|\s+")
+CONTEXT_STARTS = (regex.compile(r"(?<=[.!?…؟։])\s+|(?<=[।。！？])\s*"), regex.compile(r"\s+"))
+"""After a sentence, or at least after a word."""
 CHARACTERS_PER_TOKEN = 4
 """A first guess for contexts, which are then measured."""
+CONTEXT_CHUNKS = 12
+"""No more than so many are looked back: cells of a table, say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,14 +159,17 @@ def _together(text: str, passages: list[Passage]) -> Passage:
 def _context(texts: list[str], number: int, limit: int, count: Count) -> str:
     """The end of what stands before a chunk: whole sentences or at least words, if there are."""
     before = ""
-    while number > 0 and len(before) < limit * CHARACTERS_PER_TOKEN:
+    first = max(0, number - CONTEXT_CHUNKS)
+    while number > first and len(before) < limit * CHARACTERS_PER_TOKEN:
         number -= 1
         before = f"{texts[number]}\n{before}" if before else texts[number]
     before = before[-limit * CHARACTERS_PER_TOKEN * 2 :] if limit else ""
     while before and (tokens := count(before)) > limit:
         cut_at = len(before) - int(len(before) * limit / tokens * 0.9)
-        start = CONTEXT_START.search(before, cut_at, cut_at + (len(before) - cut_at) // 2)
-        before = before[max(1, start.end() if start else cut_at) :]
+        middle = (cut_at + len(before)) // 2
+        starts = (pattern.search(before, cut_at, middle) for pattern in CONTEXT_STARTS)
+        start = next((found.end() for found in starts if found), cut_at)
+        before = before[max(1, start) :]
     return before.strip()
 
 

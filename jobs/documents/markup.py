@@ -132,14 +132,12 @@ def _cell(
 ) -> Iterator[Passage]:
     number, _ = _line_range(token)
     start, end = lines[number]
-    at = rows.get(number, start)
-    row = text[at:end].replace("\0", "\ufffd")
-    # markdown-it takes the backslash from `\|`.
-    content = re.escape(token.content).replace(r"\|", r"\\?\|")
-    found = re.search(content, row)
+    # markdown-it takes the backslash from `\|`, and puts U+FFFD in place of NUL.
+    content = re.escape(token.content).replace(r"\|", r"\\?\|").replace("\ufffd", "[\0\ufffd]")
+    found = re.compile(content).search(text, rows.get(number, start), end)
     assert found is not None, "the content of a cell is in its line"
-    rows[number] = at + found.end()
-    yield from _split(text, Kind.CELL, [(at + found.start(), at + found.end())])
+    rows[number] = found.end()
+    yield from _split(text, Kind.CELL, [found.span()])
 
 
 def _split(text: str, kind: Kind, lines: Iterable[tuple[int, int]]) -> Iterator[Passage]:

@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-BREAK = re.compile(r"[^\S\r\n]*(?:\r\n|\r|\n)\s*")
-"""A line break with all white space around it."""
+BREAK = re.compile(r"(?<!\s)[^\S\r\n]*(?:\r\n|\r|\n)\s*")
+"""A line break with all white space around it; looked for once in a run of white space."""
 BLANK_LINE = re.compile(r"(?:\r\n|\r|\n)[^\S\r\n]*(?:\r\n|\r|\n)")
 BARE_PIPE = re.compile(r"(?<!\\)\|")
 
@@ -27,7 +27,7 @@ class Kind(Enum):
     NESTED = "nested"
     """In a list, a quote or HTML: a line begins with what the lines of the source begin with."""
     LINE = "line"
-    """A heading: exactly one line."""
+    """A heading: no more lines than it has."""
     CELL = "cell"
     """Of a table: one line, and no bare pipe."""
 
@@ -118,10 +118,12 @@ def put_back(translation: str, kind: Kind, breaks: tuple[str, ...], newline: str
     text = translation.strip()
     if kind is Kind.CELL:
         text = BARE_PIPE.sub(r"\|", text)
-    if kind in (Kind.LINE, Kind.CELL) or (kind is Kind.NESTED and not breaks):
+    if not breaks and kind is not Kind.PARAGRAPH:
         return BREAK.sub(" ", text)
     found = BREAK.findall(text)
     if len(found) != len(breaks):
+        if kind is Kind.LINE:
+            return BREAK.sub(" ", text)
         breaks = _alike(found, breaks, newline)
     lines = BREAK.split(text)
     return "".join(line + between for line, between in zip(lines, (*breaks, ""), strict=True))

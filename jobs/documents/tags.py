@@ -11,43 +11,11 @@ from __future__ import annotations
 import functools
 import re
 
-INLINE_TAGS = frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "bdi",
-        "bdo",
-        "br",
-        "cite",
-        "code",
-        "data",
-        "del",
-        "dfn",
-        "em",
-        "font",
-        "i",
-        "img",
-        "ins",
-        "kbd",
-        "label",
-        "mark",
-        "q",
-        "s",
-        "samp",
-        "small",
-        "span",
-        "strike",
-        "strong",
-        "sub",
-        "sup",
-        "time",
-        "tt",
-        "u",
-        "var",
-        "wbr",
-    ]
+_PHRASING = (
+    "a abbr b bdi bdo br cite code data del dfn em font i img ins kbd label mark q s samp small "
+    "span strike strong sub sup time tt u var wbr"
 )
+INLINE_TAGS = frozenset(_PHRASING.split())
 VERBATIM = frozenset(["script", "style", "pre", "textarea", "svg", "math", "template", "xmp"])
 
 OPENING = re.compile(r"<!--|<!\[CDATA\[|<[!?]|</?([A-Za-z][\w:.-]*)")
