@@ -14,7 +14,6 @@ from PIL import Image
 
 from jobs import Engine, caption, moderate, translate
 from jobs.demo.dataset import held_out_scenes, jpeg, write_dataset
-from jobs.demo.drawings import draw
 from jobs.demo.phrases import POLICIES, translation, violates
 from jobs.demo.phrases import caption as truth
 from pipeline import RunResult, UserError
@@ -187,14 +186,3 @@ def test_a_dead_engine_is_started_anew(engine: Engine) -> None:
 
     ray.kill(engine._engines[0], no_restart=False)
     assert [row["caption"] for row in caption(PICTURES[:6], engine=engine)] == TRUTHS[:6]
-
-
-@pytest.mark.usefixtures("ray_cluster")
-def test_pan_and_scan_shows_crops() -> None:
-    wide = Image.new("RGB", (1200, 400), "white")
-    wide.paste(draw(SCENES[0]).resize((400, 400)), (0, 0))
-    with Engine(model="demo", pan_and_scan=True) as scanning:
-        (with_crops,) = caption([wide], engine=scanning)
-    assert with_crops["outcome"] == "ok"
-    # The picture, three crops of 400 pixels, and the words about them.
-    assert with_crops["prompt_tokens"] > 4 * 16 + 15
