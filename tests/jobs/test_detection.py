@@ -123,6 +123,18 @@ class TestWrongLanguage:
     def test_short_answers_and_names_are_not(self, text: str, target: str) -> None:
         assert not is_wrong_language(text, target, "en")
 
+    @pytest.mark.parametrize(
+        ("text", "source"),
+        [
+            ("Niemand hat es eilig.", "de"),  # too short for a verdict
+            ("Ministère de l'Éducation nationale et de la Jeunesse", "fr"),  # mostly names
+            (" ".join((*PROSE["en"][:3], *PROSE["fr"][:3])), "fr"),  # quotes its source
+            (" ".join((*PROSE["en"][:4], *PROSE["ru"][:2])), "ru"),
+        ],
+    )
+    def test_in_doubt_an_answer_is_not(self, text: str, source: str) -> None:
+        assert not is_wrong_language(text, "en", source)
+
     def test_languages_alike_are_not_told_apart(self) -> None:
         assert not is_wrong_language(" ".join(PROSE["hr"]), "sr-Latn", "en")
         assert not is_wrong_language(" ".join(PROSE["no"]), "da", "en")
