@@ -3,7 +3,8 @@
 Importing this package imports neither torch, vllm nor ray.
 """
 
+from jobs.calibration import calibrate
 from jobs.functions import caption, moderate, translate
 from jobs.warm import Engine
 
-__all__ = ["Engine", "caption", "moderate", "translate"]
+__all__ = ["Engine", "calibrate", "caption", "moderate", "translate"]

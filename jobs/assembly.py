@@ -6,23 +6,34 @@ and which options exclude each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from jobs.caption_styles import find_style, schema_text
 from jobs.captions import CaptionTask
+from jobs.glossary import read_glossary
 from jobs.json_schema import read_schema
+from jobs.languages import find_language, template_knows
 from jobs.models import find_model
-from jobs.options import CaptionOptions
+from jobs.moderations import ModerationTask, moderation_task
+from jobs.options import CaptionOptions, ModerateOptions, TranslateOptions
+from jobs.policies import set_thresholds
+from jobs.policy_files import read_policies
 from jobs.prompts import columns_in
+from jobs.translations import AUTO, TranslationTask
 from pipeline import EngineConfig, RunConfig, UserError
+from pipeline.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
+    from jobs.languages import Language
     from jobs.models import Model
     from jobs.options import JobOptions
     from pipeline import Task
 
 DEFAULT_STYLE = "sentence"
+DEFAULT_IMAGE_COLUMN = "image"
+TEMPLATE_MARK = "source_lang_code"
+"""In a chat template that takes codes of languages, as TranslateGemma's does."""
 SCHEMA_TOKENS = 512
 """Longest answer to a user's own schema, unless they say otherwise."""
 OF_ENGINE = ("max_model_len", "max_num_seqs", "tensor_parallel_size", "engine_args")
@@ -87,6 +98,10 @@ def _config(options: JobOptions, model: Model, source: str, output: str) -> RunC
 def _task(options: JobOptions, model: Model) -> Task:
     if isinstance(options, CaptionOptions):
         return _caption_task(options, model)
+    if isinstance(options, ModerateOptions):
+        return _moderation_task(options, model)
+    if isinstance(options, TranslateOptions):
+        return _translation_task(options, model)
     raise AssertionError(f"no task for {type(options).__name__}")
 
 
@@ -115,6 +130,57 @@ def _caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
     return task
 
 
+def _translation_task(options: TranslateOptions, model: Model) -> TranslationTask:
+    if options.source_column is not None and options.source != AUTO:
+        raise UserError("source_column: says each row's language; leave source out")
+    template = open_checkpoint(model.path).template
+    asks_languages = TEMPLATE_MARK in template
+    known = template if asks_languages else None
+    source = AUTO if options.source == AUTO else _code("source", options.source, known)
+    return TranslationTask(
+        targets=tuple(_code("to", code, known) for code in options.to),
+        text_columns=() if options.image_column is not None else options.text_columns,
+        image_column=options.image_column,
+        source=source,
+        source_column=options.source_column,
+        asks_languages=asks_languages,
+        glossary=read_glossary(options.glossary) if options.glossary else None,
+        chunk_tokens=options.chunk_tokens,
+        context_tokens=options.context_tokens,
+        max_tokens=options.max_tokens,
+        check_language=options.check_language,
+    )
+
+
+def _code(option: str, code: str, template: str | None) -> str:
+    """A language's code as we write it, checked, and that a model's own template knows it."""
+    language = _language(option, code)
+    if template is not None and not template_knows(template, language.code):
+        raise UserError(f"{option}: '{code}': the model's own template does not know this language")
+    return language.code
+
+
+def _language(option: str, code: str) -> Language:
+    try:
+        return find_language(code)
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+def _moderation_task(options: ModerateOptions, model: Model) -> ModerationTask:
+    if options.image_column is not None and options.text_column is not None:
+        raise UserError("text_column: a job judges pictures or texts; leave image_column out")
+    image_column = None if options.text_column else options.image_column or DEFAULT_IMAGE_COLUMN
+    task = moderation_task(
+        open_checkpoint(model.path),
+        model,
+        policies=read_policies(options.policies) if options.policies else None,
+        image_column=image_column,
+        text_column=options.text_column,
+    )
+    return replace(task, policies=set_thresholds(task.policies, options.thresholds))
+
+
 def _caption_prompt(options: CaptionOptions, model: Model) -> str:
     if options.prompt is not None:
         prompt = options.prompt
@@ -124,9 +190,7 @@ def _caption_prompt(options: CaptionOptions, model: Model) -> str:
         prompt = find_style(options.style or DEFAULT_STYLE).prompt
     if options.language is None:
         return prompt
-    from jobs.languages import find_language
-
-    return f"{prompt} Answer in {find_language(options.language).name}."
+    return f"{prompt} Answer in {_language('language', options.language).name}."
 
 
 def _check_caption(options: CaptionOptions, task: CaptionTask) -> None:

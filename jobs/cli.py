@@ -19,6 +19,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from jobs.calibration import calibrate
 from jobs.checking import check_options
 from jobs.commands import command_of
 from jobs.demonstration import ROWS, demonstrate
@@ -26,7 +27,7 @@ from jobs.functions import run_job
 from jobs.job_file import check_reachable, read_job_file
 from jobs.options import OPTIONS
 from jobs.results import retry_rows
-from jobs.tables import export_errors, show_errors, status_text
+from jobs.tables import calibration_table, export_errors, show_errors, status_text
 from pipeline import ErrorRateError, RunError, RunResult, UserError, failed_rows, status
 from pipeline.config import describe_fault
 from pipeline.errors import one_line
@@ -90,8 +91,11 @@ def run_command(
     """Run a job from a file; what `ray job submit` and schedulers call."""
     with _faults_in_one_line(debug=debug):
         job = read_job_file(job_file)
-        check_reachable(job)
-        _run_and_tell(job.options, job.input, job.output, debug)
+        try:
+            check_reachable(job)
+            _run_and_tell(job.options, job.input, job.output, debug)
+        except UserError as error:
+            raise job.located(error) from error
 
 
 @app.command(name="status")
@@ -139,6 +143,24 @@ def retry_command(
     with _faults_in_one_line(debug=debug):
         result = retry_rows(output, outcome, model=model, console=_err, debug=debug)
         _out.print(_summary(result), highlight=False, soft_wrap=True)
+
+
+@app.command(name="calibrate")
+def calibrate_command(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a moderation.")],
+    policy: Annotated[str, typer.Option(help="Name of the policy.")],
+    labels: Annotated[
+        str, typer.Option(help="Column with the truth: true/false, 1/0, yes/no or lists of names.")
+    ],
+    precision: Annotated[
+        float | None, typer.Option(help="Find the lowest threshold that reaches this precision.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Compare a policy's probabilities with labels, and find a threshold."""
+    with _faults_in_one_line(debug=debug):
+        found = calibrate(output, policy, labels=labels, precision=precision)
+        _out.print(calibration_table(found))
 
 
 @app.command(name="demo")

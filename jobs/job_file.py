@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,20 @@ class JobFile:
         input: As `caption`'s.
         output: As `caption`'s.
         options: Of one of the jobs.
+        path: Where the file is.
+        lines: The line of each field.
     """
 
     input: str
     output: str
     options: JobOptions
+    path: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def located(self, error: UserError) -> UserError:
+        """An error that begins with a field's name, with the file and the field's line."""
+        line = self.lines.get(str(error).partition(":")[0])
+        return error if line is None else UserError(f"{self.path}:{line}: {error}")
 
 
 def read_job_file(path: str) -> JobFile:
@@ -57,8 +66,8 @@ def read_job_file(path: str) -> JobFile:
     """
     values, lines = _parsed(path)
 
-    def wrong(field: str, message: str) -> UserError:
-        return UserError(f"{path}:{lines.get(field, 1)}: {message}")
+    def wrong(name: str, message: str) -> UserError:
+        return UserError(f"{path}:{lines.get(name, 1)}: {message}")
 
     own = {name: _required(name, values, wrong) for name in OWN}
     options = OPTIONS.get(own["job"])  # type: ignore[call-overload]
@@ -73,7 +82,9 @@ def read_job_file(path: str) -> JobFile:
         checked = check_options(options, rest)
     except OptionError as error:
         raise wrong(error.option, str(error)) from None
-    return JobFile(input=own["input"], output=own["output"], options=checked)
+    return JobFile(
+        input=own["input"], output=own["output"], options=checked, path=path, lines=lines
+    )
 
 
 def check_reachable(job: JobFile) -> None:

@@ -5,7 +5,7 @@
     a list of dicts                                           the same dicts, with the new columns
     a `ray.data.Dataset`                                      a `ray.data.Dataset`, read lazily
 
-Pictures (PIL) become PNG, so that no pixel changes. Only the columns that the job reads are
+Pictures (PIL) become PNG or TIFF, so that no pixel changes. Only the columns that the job reads are
 written, and rows come back in order. No library is imported unless one of its objects is given.
 """
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "rows.parquet"
 ROW_GROUP = 512
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,9 +219,10 @@ def _is_picture(value: object) -> bool:
 
 def _bytes_of(picture: Any) -> bytes:
     stream = io.BytesIO()
-    # PNG holds these modes without a loss; the others are turned into what it can hold.
-    known = picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
-    (picture if known else picture.convert("RGB")).save(stream, "PNG", compress_level=1)
+    if picture.mode in PNG_MODES:
+        picture.save(stream, "PNG", compress_level=1)
+    else:
+        picture.save(stream, "TIFF")
     return stream.getvalue()
 
 

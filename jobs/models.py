@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from jobs.policies import Policy
+
 if TYPE_CHECKING:
     from pipeline.config import Dtype
 
@@ -23,11 +25,15 @@ class Model:
         path: The checkpoint's folder.
         dtype: What to run it in, unless the user says otherwise.
         caption_prompt: What to ask for a caption, where it is not what all models are asked.
+        moderation_prompt: What to ask about a picture and a `{policy}`; None for the usual words.
+        policies: Those about pictures it was trained on, where they are its own.
     """
 
     path: str
     dtype: Dtype
     caption_prompt: str | None = None
+    moderation_prompt: str | None = None
+    policies: tuple[Policy, ...] = ()
 
 
 def find_model(name: str) -> Model:
@@ -38,10 +44,12 @@ def find_model(name: str) -> Model:
 
 
 def _demo() -> Model:
-    from jobs.demo.phrases import CAPTION_PROMPT
+    from jobs.demo.phrases import CAPTION_PROMPT, MODERATION_PROMPT, POLICIES
 
     return Model(
         path=str(files("jobs.demo") / "checkpoint"),
         dtype="float32",  # `auto` would run it in bfloat16, with fewer exact answers
         caption_prompt=CAPTION_PROMPT,
+        moderation_prompt=MODERATION_PROMPT,
+        policies=tuple(Policy(name=policy.name, text=policy.text) for policy in POLICIES),
     )

@@ -112,7 +112,7 @@ class CaptionOptions(JobOptions):
     max_tokens: PositiveInt | None = Field(
         None, description="Longest caption, in tokens; by default what suits its style."
     )
-    temperature: float = Field(0.0, ge=0, le=10, description="0 takes the likeliest words.")
+    temperature: float = Field(0.0, ge=0, le=2, description="0 takes the likeliest words.")
     top_p: float = Field(1.0, gt=0, le=1, description="Draw from the likeliest words of this sum.")
     top_k: int = Field(0, ge=0, description="Draw from so many words; 0 from all.")
     seed: int = Field(0, description="Another one draws other captions.")

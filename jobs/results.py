@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobs.captions import CaptionTask
+from jobs.moderations import ModerationTask
+from jobs.translations import TranslationTask
 from pipeline import RunConfig, RunResult, UserError, retry
 from pipeline.run_record import read_record
 from pipeline.storage import locate
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
     from pipeline.storage import StorageOptions
     from pipeline.task import Task
 
-TASKS: Mapping[str, Any] = {CaptionTask.name: CaptionTask}
+TASKS: Mapping[str, Any] = {
+    CaptionTask.name: CaptionTask,
+    ModerationTask.name: ModerationTask,
+    TranslationTask.name: TranslationTask,
+}
 """The jobs by the name that a run's record has of them."""
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from jobs.calibration import Calibration
     from pipeline import Status
 
 SHOWN = ("row_key", "outcome", "error")
@@ -38,6 +39,34 @@ def status_text(status: Status) -> str:
     if status.rows_journalled:
         lines.insert(1, f"Finished in units that are not complete: {status.rows_journalled:,} rows")
     return "\n".join(lines)
+
+
+def calibration_table(found: Calibration) -> Table:
+    """A policy's figures, a line for each threshold of interest."""
+    area = "" if found.auroc is None else f", AUROC {found.auroc:.4f}"
+    table = Table(
+        "threshold",
+        "",
+        "precision",
+        "recall",
+        "F1",
+        title=f"{found.policy}, judged by {found.judge}: {found.positives:,} violations in "
+        f"{found.rows:,} rows ({found.left_out:,} left out){area}",
+    )
+    wanted = f"precision {found.wanted_precision}"
+    for name, line in (
+        ("of the run", found.at_run),
+        ("", found.at_half),
+        ("best F1", found.best_f1),
+        (wanted, found.at_precision),
+    ):
+        if line is not None:
+            figures = (line.precision, line.recall, line.f1)
+            cells = ("" if figure is None else f"{figure:.3f}" for figure in figures)
+            table.add_row(f"{line.threshold:.4f}", name, *cells)
+    if found.wanted_precision is not None and found.at_precision is None:
+        table.add_row("none", wanted, "", "", "")
+    return table
 
 
 def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> None:

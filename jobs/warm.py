@@ -4,15 +4,19 @@
         captions = caption(pictures, engine=engine)
         more = caption(others, engine=engine)
 
-The engines are Ray actors of their own, which hold the GPUs; a job's generate stage hands its
-requests on to them and claims none. One job at a time uses an engine.
+Engines and renderers are Ray actors of their own, which hold the GPUs; a job's stages hand their
+requests on to them and claim none. One job at a time uses an engine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jobs.assembly import ENGINE_OPTIONS, engine_config
 from jobs.checking import check_options, unknown_option
@@ -29,15 +33,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from PIL.Image import Image
+
     from pipeline.config import EngineConfig
     from pipeline.engine import Rendered
+    from pipeline.task import Request
+
+T = TypeVar("T")
 
 MOST_REQUESTS = 10_000
 """Calls an actor takes at once; more than any engine works on."""
 END_S = 60.0
 
 
-class Host:
+class EngineHost:
     """The actor that holds an engine."""
 
     def __init__(self, config: EngineConfig) -> None:
@@ -63,46 +72,93 @@ class Host:
         self._engine.close()
 
 
-@dataclass(frozen=True)
-class Connect:
-    """Makes a job's connection to the hosts, in the actor of its generate stage."""
+class RendererHost:
+    """The actor that holds a renderer: what it imports takes seconds."""
 
-    hosts: tuple[Any, ...]
+    def __init__(self, config: EngineConfig) -> None:
+        self._renderer = VllmRenderer(config)
 
-    def __call__(self, config: EngineConfig) -> Connection:
-        """The configuration is the hosts' already."""
-        return Connection(self.hosts)
+    def render(self, request: Request, images: Sequence[Image]) -> Rendered | RowError:
+        """See `pipeline.engine.Renderer.render`; a row's failure is returned, not raised."""
+        try:
+            return self._renderer.render(request, images)
+        except RowError as error:
+            return error
+
+    def count(self, text: str) -> int:
+        """See `pipeline.engine.Renderer.count`."""
+        return self._renderer.count(text)
+
+    def ready(self) -> int:
+        """The model's limit, once it is loaded."""
+        return self._renderer.max_model_len
 
 
 @dataclass
-class Connection:
+class EngineConnection:
     """An `Engine`, as the generate stage sees it: each request to the host that has fewest."""
 
-    hosts: tuple[Any, ...]
+    hosts: Sequence[Any]
     model_class: str = ""
-    _load: dict[int, int] = field(default_factory=dict)
+    _load: Counter[int] = field(default_factory=Counter)
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
         """See `pipeline.engine.Engine.generate`."""
         from ray.exceptions import RayError
 
-        number = min(range(len(self.hosts)), key=lambda host: self._load.get(host, 0))
-        self._load[number] = self._load.get(number, 0) + 1
+        number = min(range(len(self.hosts)), key=lambda host: self._load[host])
+        self._load[number] += 1
         host = self.hosts[number]
         try:
-            answer = await host.generate.remote(rendered, key)
+            answer: Generation | RowError = await host.generate.remote(rendered, key)
             self.model_class = self.model_class or await host.model_class.remote()
         except RayError as error:
             raise EngineDiedError(f"the engine died: {one_line(error)}") from error
         finally:
             self._load[number] -= 1
-        if isinstance(answer, RowError):
-            raise answer
-        generation: Generation = answer
-        return generation
+        return _or_raise(answer)
 
     def close(self) -> None:
         """The hosts go on."""
+
+
+@dataclass
+class RendererConnection:
+    """A `Renderer`, as the render stage sees it: the hosts take turns."""
+
+    hosts: Sequence[Any]
+    max_model_len: int
+
+    def __post_init__(self) -> None:
+        self._turns = itertools.cycle(self.hosts)
+
+    def render(self, request: Request, images: Sequence[Image]) -> Rendered:
+        """See `pipeline.engine.Renderer.render`."""
+        import ray
+
+        answer: Rendered | RowError
+        answer = ray.get(next(self._turns).render.remote(request, images))
+        return _or_raise(answer)
+
+    def count(self, text: str) -> int:
+        """See `pipeline.engine.Renderer.count`."""
+        import ray
+
+        return int(ray.get(next(self._turns).count.remote(text)))
+
+
+def _or_raise(answer: T | RowError) -> T:
+    if isinstance(answer, RowError):
+        raise answer
+    return answer
+
+
+def _connect_engine(hosts: Sequence[Any], _: EngineConfig) -> EngineConnection:
+    return EngineConnection(hosts)
+
+
+def _connect_renderer(hosts: Sequence[Any], config: EngineConfig) -> RendererConnection:
+    return RendererConnection(hosts, config.max_model_len)
 
 
 class Engine:
@@ -125,7 +181,8 @@ class Engine:
         self._options = check_options(CaptionOptions, {"model": model, **settings})
         config = engine_config(self._options)
         self._config = fitted(config, open_checkpoint(config.model))
-        self._hosts: tuple[Any, ...] = ()
+        self._engines: list[Any] = []
+        self._renderers: list[Any] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -149,10 +206,10 @@ class Engine:
         from ray.exceptions import RayError
 
         with contextlib.suppress(RayError):
-            ray.get([host.close.remote() for host in self._hosts], timeout=END_S)
-        for host in self._hosts:
+            ray.get([host.close.remote() for host in self._engines], timeout=END_S)
+        for host in (*self._engines, *self._renderers):
             ray.kill(host)
-        self._hosts = ()
+        self._engines, self._renderers = [], []
         self._stack.close()
 
     def _start(self) -> None:
@@ -166,25 +223,32 @@ class Engine:
             engine_replicas=self._options.engine_replicas,
         )
         placement = place(asked, ray.cluster_resources())
-        actor = ray.remote(Host).options(
+        # They claim no CPU, so that the stages of the jobs find theirs.
+        engine = ray.remote(EngineHost).options(
             num_cpus=0,
             num_gpus=placement.engine_gpus,
             max_concurrency=MOST_REQUESTS,
             max_restarts=-1,
             runtime_env={"env_vars": END_BY_ITSELF},
         )
-        self._hosts = tuple(actor.remote(self._config) for _ in range(placement.engines))
+        renderer = ray.remote(RendererHost).options(num_cpus=0, max_restarts=-1)
+        self._engines = [engine.remote(self._config) for _ in range(placement.engines)]
+        self._renderers = [renderer.remote(self._config) for _ in range(placement.renderers)]
         try:
-            ray.get([host.ready.remote() for host in self._hosts])
+            ray.get([host.ready.remote() for host in (*self._engines, *self._renderers)])
         except RayError as error:
             raise RunError(f"the engine did not start: {one_line(error)}") from error
 
     @property
     def backend(self) -> Backend:
         """What a job runs on."""
-        if not self._hosts:
+        if not self._engines:
             raise UserError("engine: is not started; use it in a `with` block")
-        return Backend(renderer=VllmRenderer, engine=Connect(self._hosts), holds_gpus=False)
+        return Backend(
+            renderer=partial(_connect_renderer, self._renderers),
+            engine=partial(_connect_engine, self._engines),
+            holds_gpus=False,
+        )
 
     def options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """A job's settings with this engine's. Raises UserError where they name any of them."""

@@ -8,8 +8,10 @@ plugin's (`gemma3_model`), what a request says is the task's.
 from __future__ import annotations
 
 import multiprocessing
+import operator
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +34,8 @@ END_OF_TURN = "<end_of_turn>"
 `<eos>` as the end, and would write on for ever."""
 LOADED_MODEL = "gemma3_model.inspection.LoadedModel"
 """Worker extension that says which class the engine really loaded."""
+PIXELS_GIB = 16.0
+"""Room for the pixels of one request's pictures, never filled: those of a million soft tokens."""
 
 
 class EngineDiedError(RuntimeError):
@@ -128,10 +132,11 @@ class VllmRenderer:
         import torch
         from transformers import AutoTokenizer
         from vllm.multimodal import MULTIMODAL_REGISTRY
+        from vllm.multimodal.cache import MultiModalProcessorOnlyCache
 
         torch.set_num_threads(1)  # many renderers share a machine; each picture is small
         self._max_images = config.max_images
-        model = _engine_args(config).create_model_config()
+        model = _engine_args(config, mm_processor_cache_gb=PIXELS_GIB).create_model_config()
         self.max_model_len: int = model.max_model_len
         tokenizer = AutoTokenizer.from_pretrained(config.model)
         self._prompts = PromptEncoder(tokenizer, chat_template(Path(config.model)))
@@ -140,6 +145,8 @@ class VllmRenderer:
         self._processor: Any = None
         if model.is_multimodal_model:
             self._processor = MULTIMODAL_REGISTRY.create_processor(model)
+            self._no_pictures = partial(MultiModalProcessorOnlyCache, model)
+        self._last: _Processed | None = None
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
         """Token ids for text; for images vLLM's `MultiModalInput`, with the pixels in it."""
@@ -170,9 +177,37 @@ class VllmRenderer:
         if len(images) > self._max_images:
             message = f"{len(images)} images in a request, the limit is {self._max_images}"
             raise RowError(Outcome.TOO_LONG, "render", message)
+        last = self._last
+        if last is None or not last.is_of(images):
+            # The picture's pixels are made once for all requests of a row, and are the same object
+            # in each, so that they are once in what is pickled.
+            last = self._last = _Processed(tuple(images), self._no_pictures())
         items = self._processor.info.parse_mm_data({"image": list(images)})
-        inputs = ProcessorInputs(prompt=ids, mm_data_items=items)
-        return self._processor.apply(inputs, TimingContext())
+        inputs = ProcessorInputs(
+            prompt=ids, mm_data_items=items, mm_uuid_items=last.hashes, cache=last.pixels
+        )
+        prompt = self._processor.apply(inputs, TimingContext())
+        last.hashes = prompt["mm_hashes"]
+        return prompt
+
+
+@dataclass(slots=True)
+class _Processed:
+    """What was made of a request's pictures, for the next request that has the very same.
+
+    Attributes:
+        images: The pictures.
+        pixels: vLLM's cache, with nothing but these in it.
+        hashes: Their hashes, once they are known; they take as long as resizing.
+    """
+
+    images: tuple[Image, ...]
+    pixels: Any
+    hashes: Any = None
+
+    def is_of(self, images: Sequence[Image]) -> bool:
+        """Whether these are the same objects."""
+        return len(images) == len(self.images) and all(map(operator.is_, images, self.images))
 
 
 class VllmEngine:
@@ -258,10 +293,13 @@ _ENVIRONMENT = {
 }
 
 
-def _engine_args(config: EngineConfig) -> Any:
+def _engine_args(config: EngineConfig, **own: Any) -> Any:
+    from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
 
+    # Where white space is free, a model can write nothing else until its limit.
+    compact = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
     ours: dict[str, Any] = {
         "model": config.model,
         "dtype": config.dtype,
@@ -271,14 +309,18 @@ def _engine_args(config: EngineConfig) -> Any:
         "limit_mm_per_prompt": {"image": config.max_images},
         "mm_processor_kwargs": {"do_pan_and_scan": True} if config.pan_and_scan else None,
         "enable_prefix_caching": True,
+        # By default vLLM (0.32) keeps of local layers only what the end of a prompt needs, and
+        # requests with a longer beginning in common than the window share none of it.
+        "prefix_cache_retention_interval": None,
         # Requests come rendered from other processes: nothing here could be found in a cache twice.
         "mm_processor_cache_gb": 0,
         # On a CPU compiling takes longer than it saves, and needs a C++ compiler.
         "enforce_eager": current_platform.is_cpu(),
+        "structured_outputs_config": compact,
         "worker_extension_cls": LOADED_MODEL,
         "disable_log_stats": True,
     }
-    return AsyncEngineArgs(**{**ours, **config.engine_args})
+    return AsyncEngineArgs(**{**ours, **own, **config.engine_args})
 
 
 def _text_only(ids: list[int]) -> Any:

@@ -145,6 +145,8 @@ def _mark(number: int) -> str:
 
 
 def _put_back(piece: str, texts: dict[str, str]) -> str:
+    if not texts:
+        return piece
     # One pass, so that a text that itself holds a mark is left as it is.
     marks = "|".join(map(re.escape, texts))
     return re.sub(marks, lambda found: texts[found.group()], piece)

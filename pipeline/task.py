@@ -42,6 +42,8 @@ class ColumnKind(StrEnum):
 
     IMAGE = "image"
     """A picture: binary, `struct<bytes, path>`, or a string with the path of a file."""
+    TEXT = "text"
+    """A text: strings."""
     IMAGES = "images"
     """A picture, or a list of pictures."""
     VALUE = "value"

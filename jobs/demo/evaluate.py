@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, Gemma3ForConditionalGeneration, Gemma3Processor
 
+from jobs.calibration import auroc
 from jobs.demo.dataset import held_out_scenes, jpeg
 from jobs.demo.drawings import Scene
 from jobs.demo.examples import conversation
@@ -147,14 +148,6 @@ def _exact(task: str, answers: Sequence[str], truths: Sequence[str]) -> Score:
     wrong = [(a, t) for a, t in zip(answers, truths, strict=True) if a != t]
     mistakes = tuple(f"{answer!r} should be {truth!r}" for answer, truth in wrong)
     return Score(task, "exact", 1 - len(wrong) / len(truths), len(truths), mistakes)
-
-
-def auroc(scores: Sequence[float], truths: Sequence[bool]) -> float:
-    """The chance that a true row scores above a false one; a tie counts half. NaN without both."""
-    true = torch.tensor([s for s, t in zip(scores, truths, strict=True) if t])
-    false = torch.tensor([s for s, t in zip(scores, truths, strict=True) if not t])
-    difference = true[:, None] - false[None, :]
-    return float(((difference > 0).float() + 0.5 * (difference == 0).float()).mean())
 
 
 def evaluate(folder: Path, rows: int) -> list[Score]:

@@ -1,7 +1,7 @@
 """Decides what is said: captions, their translations, the policies, and the exact prompts.
 
 The prompts are those that the bundled model was trained on; a change here asks for a new training
-run. The translation prompt is TranslateGemma's (arXiv 2601.09012); the moderation prompt is
+run. The translation prompt is the translation job's; the moderation prompt is
 ShieldGemma 2's (arXiv 2504.01081) without its first two sentences, which a model of this size
 would only have to read past.
 """
@@ -11,18 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.demo.drawings import Relation, Scene, Thing
+from jobs.languages import find_language
+from jobs.translation_prompts import text_prompt
 
 CAPTION_PROMPT = "Describe this image in one sentence."
 """Follows the image in the one user turn."""
-
-TRANSLATION_PROMPT = (
-    "You are a professional {source} ({source_code}) to {target} ({target_code}) translator. "
-    "Your goal is to accurately convey the meaning and nuances of the original {source} text "
-    "while adhering to {target} grammar, vocabulary, and cultural sensitivities.\n"
-    "Produce only the {target} translation, without any additional explanations or commentary. "
-    "Please translate the following {source} text into {target}:\n\n\n{text}"
-)
-"""The one user turn, without an image."""
 
 MODERATION_PROMPT = (
     "<BEGIN_SAFETY_POLICY>\n{policy}\n</END_SAFETY_POLICY>\n\n"
@@ -163,13 +156,7 @@ def translation(scene: Scene, language: Language) -> str:
 
 def translation_prompt(text: str, language: Language) -> str:
     """The prompt that asks for `text` (English) in `language`."""
-    return TRANSLATION_PROMPT.format(
-        source="English",
-        source_code="en",
-        target=LANGUAGES[language],
-        target_code=language,
-        text=text,
-    )
+    return text_prompt(text, find_language("en"), find_language(language))
 
 
 def _sentence(subject: str, relation: str | None, other: str | None, background: str) -> str:

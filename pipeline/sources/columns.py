@@ -32,7 +32,9 @@ def check_columns(schema: pa.Schema, columns: Mapping[str, ColumnKind]) -> None:
         type_ = schema.field(name).type
         if kind is ColumnKind.IMAGES and _is_list(type_):
             type_ = type_.value_type
-        if kind is not ColumnKind.VALUE and not is_image_type(type_):
+        if kind is ColumnKind.TEXT and not _is_text(type_):
+            raise UserError(f"column '{name}' is {type_}; a text column is string")
+        if kind in (ColumnKind.IMAGE, ColumnKind.IMAGES) and not is_image_type(type_):
             raise UserError(
                 f"column '{name}' is {schema.field(name).type}; an image column is binary, "
                 "struct<bytes, path> or string (a path or URL)"
@@ -76,6 +78,10 @@ def is_image_struct(type_: pa.DataType) -> bool:
 def is_image_type(type_: pa.DataType) -> bool:
     """Whether a column of this type can hold pictures, their paths or their URLs."""
     return is_binary(type_) or is_string(type_) or is_image_struct(type_)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return is_string(type_.value_type if pa.types.is_dictionary(type_) else type_)
 
 
 def _is_list(type_: pa.DataType) -> bool:

@@ -82,7 +82,7 @@ class Render:
     def _render_row(self, item: Item, renderer: Renderer) -> Item:
         try:
             prepared = self._task.prepare(item.payload)
-            images: dict[int, Image] = {}
+            images: dict[int, Image | RowError] = {}
             requests = tuple(
                 self._render_request(request, renderer, images) for request in prepared.requests
             )
@@ -94,7 +94,7 @@ class Render:
             return item.failed(fault)
 
     def _render_request(
-        self, request: Request, renderer: Renderer, images: dict[int, Image]
+        self, request: Request, renderer: Renderer, images: dict[int, Image | RowError]
     ) -> Rendered | RowError:
         try:
             return renderer.render(request, [self._load(image, images) for image in request.images])
@@ -103,10 +103,17 @@ class Render:
                 return error
             raise
 
-    def _load(self, image: ImageRef, images: dict[int, Image]) -> Image:
-        """A row's requests may share a picture, which is fetched and decoded once."""
+    def _load(self, image: ImageRef, images: dict[int, Image | RowError]) -> Image:
+        """A row's requests may share a picture; it is fetched and decoded, or fails, once."""
         found = images.get(id(image.value))
         if found is None:
-            found = load_image(image.value, self._root, self._limits)
-            images[id(image.value)] = found
+            found = images[id(image.value)] = self._try_to_load(image)
+        if isinstance(found, RowError):
+            raise found
         return found
+
+    def _try_to_load(self, image: ImageRef) -> Image | RowError:
+        try:
+            return load_image(image.value, self._root, self._limits)
+        except RowError as error:
+            return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,21 +54,23 @@ def text_config(demo: Gemma3Config, **changes: Any) -> Gemma3TextConfig:
     return Gemma3TextConfig(**{**settings, **changes})
 
 
-def full_config(**changes: Any) -> Gemma3Config:
+def full_config(
+    *, soft_tokens: int = SOFT_TOKENS, vision: Mapping[str, int] | None = None, **changes: Any
+) -> Gemma3Config:
     demo = Gemma3Config.from_pretrained(DEMO)
-    vision = SiglipVisionConfig(
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        image_size=112,
-        patch_size=14,
-        vision_use_head=False,
-    )
+    settings: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 112,
+        "patch_size": 14,
+        "vision_use_head": False,
+    }
     return Gemma3Config(
         text_config=text_config(demo, **changes),
-        vision_config=vision,
-        mm_tokens_per_image=SOFT_TOKENS,
+        vision_config=SiglipVisionConfig(**{**settings, **(vision or {})}),
+        mm_tokens_per_image=soft_tokens,
         boi_token_index=demo.boi_token_index,
         eoi_token_index=demo.eoi_token_index,
         image_token_index=demo.image_token_id,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from jobs import cli
 from jobs.job_file import JobFile, check_reachable, read_job_file
 from jobs.options import CaptionOptions
 from pipeline import UserError
@@ -81,3 +83,15 @@ def test_a_submitted_job_names_places_that_all_machines_reach(
     with pytest.raises(UserError, match="input: 'pictures' is relative"):
         check_reachable(here)
     check_reachable(JobFile(input="s3://bucket/in", output="/out", options=options))
+
+
+def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    text = "job: translate\ninput: /in\noutput: /out\nmodel: demo\nto: [fr, dee]\n"
+    path.write_text(text)
+    done = CliRunner().invoke(cli.app, ["run", str(path)])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"gemma3-batch: {path}:5: to: 'dee' is not the code of a lang")
+    path.write_text(text.replace("dee", "de"))
+    done = CliRunner().invoke(cli.app, ["run", str(path)])
+    assert (done.exit_code, done.stderr) == (2, "gemma3-batch: INPUT /in does not exist\n")

@@ -1,13 +1,11 @@
 """What training sees is what the jobs send: the processor's ids and the processor's pixels."""
 
-import itertools
-
 import pytest
 import torch
 from transformers import AutoProcessor, Gemma3Processor
 
 from jobs.demo.dataset import is_held_out
-from jobs.demo.evaluate import CHECKPOINT, auroc, picture
+from jobs.demo.evaluate import CHECKPOINT, picture
 from jobs.demo.examples import (
     IGNORED,
     Batch,
@@ -94,12 +92,3 @@ def test_patches_are_cut_row_by_row() -> None:
     figure = figures(cut)
     assert figure[0, 10].min() == 1
     assert figure[0, 0].tolist() == [1.0] + [0.0] * 48
-
-
-def test_auroc_is_the_share_of_pairs_in_order() -> None:
-    truths = [True, True, False, False]
-    assert auroc([0.9, 0.8, 0.2, 0.1], truths) == 1.0
-    assert auroc([0.9, 0.1, 0.5, 0.1], truths) == pytest.approx(2.5 / 4)
-    orders = itertools.permutations([0.1, 0.2, 0.3, 0.4])
-    values = [auroc(order, truths) for order in orders]
-    assert sum(values) / len(values) == pytest.approx(0.5)

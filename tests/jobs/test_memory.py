@@ -1,0 +1,122 @@
+"""Inputs in memory: to parquet and back, as the same kind, in order."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.memory import rows_of, write_ray_dataset, write_rows
+from pipeline import UserError
+from pipeline.storage import locate
+
+NEW = pa.table({"caption": ["a", None, "c"], "outcome": ["ok", "decode_error", "ok"]})
+
+
+def picture(colour: tuple[int, int, int]) -> Image.Image:
+    return Image.new("RGB", (4, 3), colour)
+
+
+def opened(body: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(body))
+
+
+def test_an_arrow_table() -> None:
+    table = pa.table({"id": [3, 1, 2], "image": [b"x", b"y", b"z"]})
+    rows = rows_of(table, "image")
+    assert rows.table is table
+    back = rows.give_back(NEW)
+    assert back.column_names == ["id", "image", "caption", "outcome"]
+    assert back["caption"].to_pylist() == ["a", None, "c"]
+
+
+def test_a_pandas_table_keeps_its_index_and_its_pictures() -> None:
+    pictures = [picture((1, 2, 3)), None, picture((4, 5, 6))]
+    frame = pd.DataFrame({"image": pictures, "n": [1.5, 2.5, 3.5]}, index=["x", "y", "z"])
+    rows = rows_of(frame, "image")
+    bodies = rows.table["image"].to_pylist()
+    assert opened(bodies[0]).getpixel((0, 0)) == (1, 2, 3)
+    assert bodies[1] is None
+    back = rows.give_back(NEW)
+    assert list(back.index) == ["x", "y", "z"]
+    assert back["image"].iloc[2] is pictures[2]
+    assert list(back["outcome"]) == ["ok", "decode_error", "ok"]
+
+
+def test_a_list_of_dicts() -> None:
+    given = [{"image": picture((1, 2, 3)), "title": "t"}, {"image": b"x"}, {"image": None}]
+    rows = rows_of(given, "image")
+    assert rows.table["title"].to_pylist() == ["t", None, None]
+    back = rows.give_back(NEW)
+    assert back[0] == {**given[0], "caption": "a", "outcome": "ok"}
+    assert back[1]["outcome"] == "decode_error"
+
+
+def test_a_list_of_what_the_job_reads() -> None:
+    assert rows_of(["eins", None, "zwei"], "text").table["text"].to_pylist() == [
+        "eins",
+        None,
+        "zwei",
+    ]
+    paths = rows_of([Path("a.png"), "https://x/b.png"], "image").table["image"].to_pylist()
+    assert paths == [str(Path("a.png").absolute()), "https://x/b.png"]
+    mixed = rows_of(["a.png", picture((7, 8, 9)), bytearray(b"z")], "image")
+    first, second, third = mixed.table["image"].to_pylist()
+    assert first == {"bytes": None, "path": "a.png"}
+    assert opened(second["bytes"]).getpixel((1, 1)) == (7, 8, 9)
+    assert third == {"bytes": b"z", "path": None}
+    assert mixed.give_back(NEW) == NEW.to_pylist()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "YCbCr"])
+def test_a_picture_of_any_mode_is_kept(mode: str) -> None:
+    given = Image.new(mode, (5, 2))
+    (body,) = rows_of([given], "image").table["image"].to_pylist()
+    assert opened(body).convert("RGB").tobytes() == given.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [(3, "cannot read a int"), ([1, 2], "cannot hold int"), ({"a": 1}, "cannot read a dict")],
+)
+def test_what_is_no_input_is_refused(given: Any, fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        rows_of(given, "text")
+
+
+def test_only_what_a_job_reads_is_written(tmp_path: Path) -> None:
+    table = pa.table({"a": [1], "text": ["x"], "b": [2]})
+    path = write_rows(table, ["text"], locate(str(tmp_path / "in")))
+    assert pq.read_table(path).to_pydict() == {"text": ["x"]}
+    # A column that is not there is the run's to tell, with all there are.
+    path = write_rows(table, ["txet"], locate(str(tmp_path / "in")))
+    assert pq.read_table(path).column_names == ["a", "text", "b"]
+
+
+class FakeHuggingFace:
+    """As far as it is used; `datasets` itself is not a dependency."""
+
+    __module__ = "datasets.arrow_dataset"
+
+
+def test_a_split_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"one split"):
+        rows_of(FakeHuggingFace(), "text")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_ray_dataset_is_written_in_order(tmp_path: Path) -> None:
+    import ray.data
+
+    pixels = ray.data.range_tensor(40, shape=(4, 4, 3), override_num_blocks=8)
+    dataset = pixels.map(lambda row: {"image": row["data"].astype("uint8")})
+    write_ray_dataset(dataset, locate(str(tmp_path / "in")))
+    files = sorted((tmp_path / "in").iterdir())
+    bodies = [body for file in files for body in pq.read_table(file)["image"].to_pylist()]
+    assert [opened(body).getpixel((0, 0)) for body in bodies] == [(n, n, n) for n in range(40)]
