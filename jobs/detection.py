@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import regex
 
 from jobs.documents import inline
-from jobs.languages import script_of
+from jobs.languages import is_language, script_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,9 +43,8 @@ OF_MODEL = {
     "arz": "ar", "ary": "ar", "fuv": "ff", "gug": "gn", "hbo": "he", "kik": "ki", "sdh": "ku",
     "tl": "fil", "uzs": "uz", "wuu": "zh", "yue": "zh", "grc": "el", "nb": "no",
 }  # fmt: skip
-"""The model's codes that are of a language with a code in our list."""
-NO_LANGUAGE = "zxx"
-
+"""The model's codes that are of a language with a code in our list; others that are not in it, of
+15 languages like Venetian and of no language, are never the answer."""
 SAME = {"nb": "no", "tl": "fil", "iw": "he", "in": "id"}
 ALIKE = (
     {"bs", "hr", "sr"},
@@ -251,8 +250,8 @@ def _is_in(character: str, charset: str) -> bool:
 def _probabilities(words: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for code, chance in _identifier().rank(words):
-        if code != NO_LANGUAGE:
-            language = OF_MODEL.get(code, code)
+        language = OF_MODEL.get(code, code)
+        if is_language(language):
             found[language] = found.get(language, 0.0) + float(chance)
     return found
 
