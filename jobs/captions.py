@@ -67,7 +67,7 @@ class CaptionTask:
     def columns(self) -> Mapping[str, ColumnKind]:
         """The pictures', and those in the prompt."""
         named = dict.fromkeys(columns_in(self.prompt), ColumnKind.VALUE)
-        return {**named, self.image_column: ColumnKind.IMAGES}
+        return {self.image_column: ColumnKind.IMAGES, **named}
 
     @property
     def result_schema(self) -> pa.Schema:

@@ -237,5 +237,5 @@ def _no_rows(task: Task) -> pa.Table:
 
 
 def _main_column(columns: Sequence[str]) -> str:
-    """What a plain list holds: the one column a job reads, or the last, which is the picture's."""
-    return columns[-1]
+    """What a plain list holds: the first of the columns that the job reads."""
+    return columns[0]

@@ -44,7 +44,7 @@ def test_a_caption_is_one_request_with_the_pictures_before_the_prompt() -> None:
 
 def test_columns_in_the_prompt_are_filled_in_as_text() -> None:
     task = task_of(prompt="Describe {title} ({year}) as {{json}}")
-    assert [*task.columns] == ["title", "year", "image"]
+    assert [*task.columns] == ["image", "title", "year"]
     row = {"title": "{year} <start_of_image>", "year": None, "image": b""}
     (request,) = task.prepare(row).requests
     assert request.prompt == "Describe {year} <start_of_image> () as {json}"

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from jobs import Engine, caption
+from jobs import Engine, caption, moderate, translate
 from jobs.demo.dataset import held_out_scenes, jpeg, write_dataset
 from jobs.demo.drawings import draw
+from jobs.demo.phrases import POLICIES, translation, violates
 from jobs.demo.phrases import caption as truth
 from pipeline import RunResult, UserError
 
@@ -134,6 +135,40 @@ def test_several_answers_are_drawn_the_same_way_again(engine: Engine) -> None:
     assert any(len({*answers}) > 1 for answers in first)
     assert drawn(1) == first
     assert drawn(2) != first
+
+
+def test_translations_into_every_language_the_model_knows(engine: Engine) -> None:
+    scenes = [*islice(held_out_scenes(22), 200)]
+    frame = pd.DataFrame({"text": [truth(scene) for scene in scenes]})
+    found = translate(frame, engine=engine, to=["fr", "de", "es"])
+    assert set(found["text_language"]) == {"en"}
+    for language in ("fr", "de", "es"):
+        right = [
+            answer == translation(scene, language)
+            for answer, scene in zip(found[f"text_{language}"], scenes, strict=True)
+        ]
+        assert sum(right) >= 0.98 * len(scenes)
+        assert all(lost == [] for lost in found[f"text_{language}_lost"].map(list))
+
+
+def test_a_document_keeps_its_form(engine: Engine) -> None:
+    sentences = [truth(scene) for scene in SCENES[:6]]
+    german = [translation(scene, "de") for scene in SCENES[:6]]
+    form = "- {}\r\n- {}\n\n| a | b |\n|---|---|\n| {} | {} |\n\n> {}\n\n```\nx = 1\n```\n* {}  \n"
+    form = form.replace("| a | b |", "| 1 | 2 |")
+    (found,) = translate([form.format(*sentences)], engine=engine, to="de", source="en")
+    assert found["text_de"] == form.format(*german)
+
+
+def test_policies_of_ones_own(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "- name: reddish\n  text: 'No Red: The image shall not contain a red shape.'\n"
+    )
+    (red,) = (policy for policy in POLICIES if policy.name == "red")
+    found = moderate(PICTURES, engine=engine, policies=str(tmp_path / "mine.yaml"))
+    assert [row["flagged"] for row in found] == [violates(scene, red) for scene in SCENES]
+    assert [row["labels"] for row in found] == [["reddish"] * row["flagged"] for row in found]
+    assert all((row["p_reddish"] >= 0.5) == row["flagged"] for row in found)
 
 
 def test_what_is_the_engines_cannot_be_set_for_a_job(engine: Engine, tmp_path: Path) -> None:

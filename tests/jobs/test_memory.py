@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -99,15 +100,27 @@ def test_only_what_a_job_reads_is_written(tmp_path: Path) -> None:
     assert pq.read_table(path).column_names == ["a", "text", "b"]
 
 
-class FakeHuggingFace:
-    """As far as it is used; `datasets` itself is not a dependency."""
+def hugging_face() -> datasets.Dataset:
+    images = [{"bytes": rows_of([picture((n, 0, 0))], "i").table["i"][0].as_py()} for n in range(4)]
+    made = datasets.Dataset.from_dict({"image": images, "n": [0, 1, 2, 3]})
+    return made.cast_column("image", datasets.Image())
 
-    __module__ = "datasets.arrow_dataset"
+
+def test_a_hugging_face_dataset_keeps_its_features() -> None:
+    chosen = hugging_face().select([3, 0, 2])
+    rows = rows_of(chosen, "image")
+    bodies = [cell["bytes"] for cell in rows.table["image"].to_pylist()]
+    assert [opened(body).getpixel((0, 0)) for body in bodies] == [(n, 0, 0) for n in (3, 0, 2)]
+    back = rows.give_back(NEW)
+    assert back["n"] == [3, 0, 2]
+    assert back["caption"] == ["a", None, "c"]
+    assert back[0]["image"].getpixel((0, 0)) == (3, 0, 0)
 
 
-def test_a_split_is_asked_for() -> None:
-    with pytest.raises(UserError, match=r"one split"):
-        rows_of(FakeHuggingFace(), "text")
+def test_a_split_that_is_not_streamed_is_asked_for() -> None:
+    for given in (hugging_face().to_iterable_dataset(), datasets.DatasetDict(a=hugging_face())):
+        with pytest.raises(UserError, match="one split of a dataset that is not streamed"):
+            rows_of(given, "image")
 
 
 @pytest.mark.usefixtures("ray_cluster")
