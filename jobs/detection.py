@@ -1,7 +1,8 @@
 """Which language a text is in, and whether an answer is in the wrong one.
 
 Decides on py3langid (0.4.0; 137 languages, its model in the package). Measured on the sentences of
-`tests/jobs/prose.py` (40 languages, 20 scripts; one core, 2026-11):
+`tests/jobs/prose.py` (39 languages, 15 scripts; a shared machine of two cores, 2026-11; of the
+thresholds below, some were chosen on the same sentences):
 
     library                       sentence  three words  paragraph   memory  sentences/s
     py3langid 0.4.0                 97.9 %       89.6 %    100.0 %    91 MB        9,400

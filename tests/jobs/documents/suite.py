@@ -1,6 +1,6 @@
 """The documents that every part of a translation must carry through unharmed.
 
-Written for these tests: prose in 40 languages and 18 scripts, every kind of markup, and what people
+Written for these tests: prose in 39 languages and 15 scripts, every kind of markup, and what people
 put in a text column by mistake. Long ones are made of varied paragraphs.
 """
 
