@@ -69,6 +69,11 @@ def find_language(code: str) -> Language:
     )
 
 
+def is_language(code: str) -> bool:
+    """Whether `find_language` knows this code."""
+    return code.replace("_", "-").lower() in _languages()
+
+
 def template_codes(template: str) -> frozenset[str]:
     """The codes that a chat template (Jinja text) with a dictionary of languages names."""
     return frozenset(code.replace("_", "-") for code in TEMPLATE_CODE.findall(template))
@@ -130,5 +135,6 @@ def _suggestion(wanted: str) -> str:
     near = suggestion(wanted, by_name)
     for name, code in by_name.items():
         near = near.replace(f"'{name}'", f"'{languages[code].code}'")
-    near = near or suggestion(wanted, languages)
+    codes = [language.code for code, language in languages.items() if rest or "-" not in code]
+    near = near or suggestion(wanted, codes)
     return near[:1].upper() + near[1:]

@@ -59,11 +59,33 @@ def _read_unit(
     wanted = None if work.positions is None else frozenset(work.positions)
     position = 0
     for table in source.read(work.unit, columns):
-        numbered = enumerate(table.to_pylist(), position)
+        numbered = enumerate(_values(table), position)
         rows = [(at, row) for at, row in numbered if wanted is None or at in wanted]
         if rows:
             yield pack([_item(work.unit.id, at, row, seen) for at, row in rows])
         position += table.num_rows
+
+
+def _values(table: pa.Table) -> list[dict[str, Any]]:
+    """A table's rows as Python values.
+
+    Parquet files can hold text that is not UTF-8, which Arrow passes on unseen; such a row has
+    nothing but its fault.
+    """
+    try:
+        return list(table.to_pylist())
+    except UnicodeDecodeError:
+        return [_values_or_fault(table.slice(at, 1)) for at in range(table.num_rows)]
+
+
+def _values_or_fault(row: pa.Table) -> dict[str, Any]:
+    values = {}
+    for name in row.column_names:
+        try:
+            values[name] = row[name][0].as_py()
+        except UnicodeDecodeError as error:
+            return {FAULT: f"the column '{name}' is not UTF-8 (at byte {error.start})"}
+    return values
 
 
 def _item(unit_id: str, position: int, row: dict[str, Any], seen: _Seen | None) -> Item:

@@ -92,7 +92,8 @@ class TestLoops:
     @pytest.mark.parametrize(
         "text",
         [
-            "", "ha ha ha ha", "No, no, no, no, no!", "Row, row, row your boat, gently. " * 2,
+            "", "ha ha ha ha", "Halleluja, " * 8,
+            "No, no, no, no, no!", "Row, row, row your boat, gently. " * 2,
             "| a | 1 |\n|---|---|\n| b | 2 |\n| c | 3 |\n", "---|---|---|" * 10,
             ", ".join(map(str, range(200))), "0, " * 60, "-" * 80,
             "\n".join(f"| bird {n} | pier {n * 7} |" for n in range(60)),

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from jobs.detection import Detected, detect, is_wrong_language, same_language
+from jobs.languages import is_language
 from tests.jobs.prose import PROSE
 
 
@@ -57,6 +58,16 @@ def test_the_languages_can_be_narrowed() -> None:
 def test_chinese_is_told_apart_by_its_script() -> None:
     assert detect("".join(PROSE["zh-CN"])).language == "zh"
     assert detect("".join(PROSE["zh-TW"])).language == "zh-Hant"
+
+
+@pytest.mark.parametrize(
+    "text", ["pip install numpy pandas scipy matplotlib jupyter", "Xe mejo, ghe xe tuto da far"]
+)
+def test_what_is_detected_is_always_a_language_of_ours(text: str) -> None:
+    """The detector takes these for Nigerian Pidgin and Venetian, which our list does not have."""
+    found = detect(text).language
+    assert found is not None
+    assert is_language(found)
 
 
 def test_text_that_is_not_unicode_is_no_fault() -> None:
@@ -122,6 +133,18 @@ class TestWrongLanguage:
     )  # fmt: skip
     def test_short_answers_and_names_are_not(self, text: str, target: str) -> None:
         assert not is_wrong_language(text, target, "en")
+
+    @pytest.mark.parametrize(
+        ("text", "source"),
+        [
+            ("Niemand hat es eilig.", "de"),  # too short for a verdict
+            ("Ministère de l'Éducation nationale et de la Jeunesse", "fr"),  # mostly names
+            (" ".join((*PROSE["en"][:3], *PROSE["fr"][:3])), "fr"),  # quotes its source
+            (" ".join((*PROSE["en"][:4], *PROSE["ru"][:2])), "ru"),
+        ],
+    )
+    def test_in_doubt_an_answer_is_not(self, text: str, source: str) -> None:
+        assert not is_wrong_language(text, "en", source)
 
     def test_languages_alike_are_not_told_apart(self) -> None:
         assert not is_wrong_language(" ".join(PROSE["hr"]), "sr-Latn", "en")

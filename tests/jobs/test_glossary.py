@@ -23,6 +23,7 @@ def glossary(tmp_path: Path) -> Glossary:
         written(
             tmp_path,
             "\ufeffen,de,ja,pt-BR\r\n"
+            "gear,Gang\r\n"
             "gear box,Getriebe,変速機,\r\n"
             "box,Kiste,箱\r\n"
             "\r\n"
@@ -36,9 +37,9 @@ def glossary(tmp_path: Path) -> Glossary:
 
 def test_a_file_is_read(glossary: Glossary) -> None:
     assert glossary.languages == ("en", "de", "ja", "pt-BR")
-    assert glossary.rows[1] == ("box", "Kiste", "箱", "")
+    assert glossary.rows[2] == ("box", "Kiste", "箱", "")
     assert glossary.rows[-1] == ("harbour", "Hafen", "港", "porto")
-    assert len(glossary.rows) == 6
+    assert len(glossary.rows) == 7
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from jobs.languages import (
@@ -58,12 +60,21 @@ def test_all_languages_of_wmt24pp_are_known() -> None:
         ("sh", "sr-Latn"),
         ("filipino", "fil"),
         ("xx", "xh"),
+        ("fr-XB", "fr"),
     ],
 )
 def test_an_unknown_code_names_the_nearest_one(wrong: str, meant: str) -> None:
     with pytest.raises(UserError, match=f"'{wrong}' is not .* Did you mean '{meant}'") as raised:
         find_language(wrong)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("wrong", ["pcm", "vec", "qd-AT", "qt-BR", "zq-Hant", "p", "xq-XQ", "ceb"])
+def test_what_is_suggested_is_a_code(wrong: str) -> None:
+    with pytest.raises(UserError) as raised:
+        find_language(wrong)
+    for code in re.findall("mean '(.*?)'", str(raised.value)):
+        assert find_language(code).code == code
 
 
 @pytest.mark.parametrize("wrong", ["", "q", "klingon-XX", "de-", "-", "d e"])

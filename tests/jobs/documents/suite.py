@@ -1,6 +1,6 @@
 """The documents that every part of a translation must carry through unharmed.
 
-Written for these tests: prose in 40 languages and 18 scripts, every kind of markup, and what people
+Written for these tests: prose in 39 languages and 15 scripts, every kind of markup, and what people
 put in a text column by mistake. Long ones are made of varied paragraphs.
 """
 
@@ -195,6 +195,11 @@ SUBTITLES = (
 UNCLOSED = "<div><p>Never closed <b>text\n\n``` \nA fence that never ends, with words.\n"
 DEEP = "".join("  " * depth + f"- level {depth} of the list\n" for depth in range(30))
 MIXED_LANGUAGES = "He said: „Guten Tag“, then 「こんにちは」, and at last «Добрый день».\n\nEnd.\n"
+LINKS = (
+    "Read [the long guide. It is long, but good](https://example.com/the/guide) before the rest, "
+    'and <a href="x.html" title="Go on. Now">go on</a> with `make it. now please`, '
+    "on **bold. Words** "
+) * 30
 LINES = "\n".join(PROSE["en"]) + "\n" + "\n".join(PROSE["en"])
 
 WRITTEN = [
@@ -211,7 +216,7 @@ WRITTEN = [
         name="html",
         language="en",
         text=HTML,
-        sent=("The harbour", "Good morning", "fish &amp; chips", "gulls"),
+        sent=("The harbour", "<b>little</b> harbour", "Good morning", "fish &amp; chips", "gulls"),
         frame=("<p>", "<li>", "var greeting", "not text", "color", "kept", "doctype", "<img"),
     ),
     Sample(name="html-fragment", language="en", text=FRAGMENT, frame=("<p>", "div")),
@@ -236,6 +241,7 @@ WRITTEN = [
     Sample(name="unclosed", language="en", text=UNCLOSED),
     Sample(name="deep-list", language="en", text=DEEP, frame=("- ",)),
     Sample(name="mixed-languages", language="en", text=MIXED_LANGUAGES),
+    Sample(name="links", language="en", text=LINKS),
     Sample(name="lines", language="en", text=LINES),
     Sample(
         name="byte-order-mark",

@@ -66,6 +66,7 @@ def test_no_chunk_is_over_the_budget_or_empty_or_has_white_space_around_it(
         assert count_pieces(chunk.text) <= budget
         assert inline.has_words(chunk.text)
         assert chunk.text == chunk.text.strip()
+        assert count_pieces(chunk.context) <= 20
 
 
 @named(SUITE)
@@ -84,11 +85,12 @@ def test_a_chunk_never_begins_or_ends_within_a_character_or_a_placeholder(sample
     document = cut_up(sample, 60)
     characters = {match.start() for match in regex.finditer(r"\X", sample.text)}
     characters.add(len(sample.text))
-    things = [match.span() for match in inline.INLINE.finditer(sample.text)]
-    inside = {at for start, end in things if end - start < 40 for at in range(start + 1, end)}
-    for place in document.places:
-        assert {place.start, place.end} <= characters
-        assert not {place.start, place.end} & inside
+    things = inline.solid(sample.text)
+    inside = {at for start, end in things if end - start < 80 for at in range(start + 1, end)}
+    for before, place in itertools.pairwise(document.places):
+        if place.goes_on:
+            assert {before.end, place.start} <= characters
+            assert not {before.end, place.start} & inside
 
 
 @named(WRITTEN)
@@ -265,6 +267,11 @@ class TestTranslations:
         assert self.joined(text, lambda one: one.replace(" b", " | b")) == text.replace(
             "a b", "a \\| b"
         )
+
+    def test_a_pipe_is_never_cut_from_its_backslash(self) -> None:
+        for length in range(20, 80):
+            text = f"| a | b |\n|---|---|\n| {'ab' * length}\\|{'cd' * 60} | f |\n"
+            assert self.joined(text, lambda one: one, budget=16) == text
 
     def test_paragraphs_keep_their_distance_though_lines_change(self) -> None:
         text = "One two\nthree.\n\n\n\nFour\nfive."
