@@ -1,6 +1,6 @@
 """Where a text may be cut, and how good a place each is: after a paragraph, a sentence, a clause.
 
-Decides the order of places; where sentences end, in some 240 languages, is sentencex's. Scripts
+Decides the order of places; where sentences end, in about 300 languages, is sentencex's. Scripts
 without spaces (Chinese, Japanese, Thai) have their own marks, and where there is none, nothing here
 either: `chunks` then cuts between characters.
 """
