@@ -86,10 +86,13 @@ def write_rows(table: pa.Table, columns: Sequence[str], folder: Location) -> str
     missing = [name for name in columns if name not in table.column_names]
     kept = table if missing else table.select([*columns])  # the run tells which columns there are
     folder.fs.makedirs(folder.path, exist_ok=True)
-    file = folder / NAME
+    _write(kept, folder / NAME)
+    return str(folder / NAME)
+
+
+def _write(table: pa.Table, file: Location) -> None:
     with file.fs.open(file.path, "wb") as stream:
-        pq.write_table(kept, stream, row_group_size=ROW_GROUP)
-    return str(file)
+        pq.write_table(table, stream, row_group_size=ROW_GROUP)
 
 
 def new_columns(results: Sequence[str]) -> list[str]:
@@ -108,17 +111,14 @@ def write_ray_dataset(dataset: Any, folder: Location) -> None:
         dataset = dataset.map_batches(
             _tensors_to_png, batch_format="numpy", fn_kwargs={"names": tensors}
         )
-    filesystem = PyFileSystem(FSSpecHandler(folder.fs))
-    with _in_order():
-        dataset.write_parquet(folder.path, filesystem=filesystem)
+    with _in_order(dataset):
+        dataset.write_parquet(folder.path, filesystem=PyFileSystem(FSSpecHandler(folder.fs)))
 
 
 @contextlib.contextmanager
-def _in_order() -> Iterator[None]:
-    """Datasets that are executed within keep the order of their blocks."""
-    from ray.data import DataContext
-
-    options = DataContext.get_current().execution_options
+def _in_order(dataset: Any) -> Iterator[None]:
+    """The dataset keeps the order of its blocks while it is executed within."""
+    options = dataset.context.execution_options
     before, options.preserve_order = options.preserve_order, True
     try:
         yield

@@ -18,7 +18,7 @@ from jobs.demo.dataset import write_dataset
 from pipeline.storage import INTERNAL
 from tests.chaos.test_chaos import ray_address, ray_workers
 
-ROWS = 960
+ROWS = 640
 KILLS = ("Generate", "driver", "Render", "VLLM::", "driver")
 """An engine's actor, the driver, a render actor, an engine's own process.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,19 @@ def test_a_split_that_is_not_streamed_is_asked_for() -> None:
             rows_of(given, "image")
 
 
+class SlowAtFirst:
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.3 if row["data"][0, 0, 0] < 5 else 0)
+        return {"image": row["data"].astype("uint8")}
+
+
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_ray_dataset_is_written_in_order(tmp_path: Path) -> None:
     import ray.data
 
     pixels = ray.data.range_tensor(40, shape=(4, 4, 3), override_num_blocks=8)
-    dataset = pixels.map(lambda row: {"image": row["data"].astype("uint8")})
+    # An actor of its own, or Ray would make one task of making and writing.
+    dataset = pixels.map(SlowAtFirst, compute=ray.data.ActorPoolStrategy(size=2), num_cpus=0.5)
     write_ray_dataset(dataset, locate(str(tmp_path / "in")))
     files = sorted((tmp_path / "in").iterdir())
     bodies = [body for file in files for body in pq.read_table(file)["image"].to_pylist()]

@@ -58,7 +58,7 @@ def test_a_row_is_one_request_a_policy_with_the_same_picture_first() -> None:
 
 def test_a_text_stands_before_the_policies() -> None:
     texts = task(prompt=TEXT_PROMPT, image_column=None, text_column="body")
-    assert texts.columns == {"body": ColumnKind.VALUE}
+    assert texts.columns == {"body": ColumnKind.TEXT}
     first, second = (r.prompt for r in texts.prepare({"body": "a {policy} b"}).requests)
     shared = first[: first.index("No stars")]
     assert shared.startswith("<BEGIN_TEXT>\na {policy} b\n")

@@ -106,7 +106,7 @@ def test_a_text_in_the_target_language_is_passed_through() -> None:
 
 def test_a_text_of_an_unsure_language_is_not_passed_through() -> None:
     made = task(source="auto")
-    assert len(made.prepare({"text": "Taxi"}).requests) == 1
+    assert len(made.prepare({"text": "Wanderlust"}).requests) == 1  # German, it is guessed
 
 
 def test_what_did_not_survive_is_told() -> None:
