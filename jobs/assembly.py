@@ -133,6 +133,8 @@ def _caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
 def _translation_task(options: TranslateOptions, model: Model) -> TranslationTask:
     if options.source_column is not None and options.source != AUTO:
         raise UserError("source_column: says each row's language; leave source out")
+    if options.image_column is not None and "text_columns" in options.model_fields_set:
+        raise UserError("text_columns: a job translates texts or pictures; leave image_column out")
     template = open_checkpoint(model.path).template
     asks_languages = TEMPLATE_MARK in template
     known = template if asks_languages else None

@@ -28,7 +28,7 @@ from jobs.job_file import check_reachable, read_job_file
 from jobs.options import OPTIONS
 from jobs.results import retry_rows
 from jobs.tables import calibration_table, export_errors, show_errors, status_text
-from pipeline import ErrorRateError, RunError, RunResult, UserError, failed_rows, status
+from pipeline import ErrorRateError, Outcome, RunError, RunResult, UserError, failed_rows, status
 from pipeline.config import describe_fault
 from pipeline.errors import one_line
 
@@ -74,7 +74,7 @@ def _run_options(job: Job, source: str, output: str, given: dict[str, Any], debu
 
 def _run_and_tell(options: JobOptions, source: str, output: str, debug: bool) -> None:
     result = run_job(options, source, output, console=_err, debug=debug)
-    _out.print(_summary(result), highlight=False, soft_wrap=True)
+    _out.print(_summary(result), highlight=False, soft_wrap=True, markup=False)
 
 
 for _job, _help in SUMMARIES.items():
@@ -94,6 +94,8 @@ def run_command(
         try:
             check_reachable(job)
             _run_and_tell(job.options, job.input, job.output, debug)
+        except ValidationError as error:
+            raise job.located(UserError(describe_fault(error))) from error
         except UserError as error:
             raise job.located(error) from error
 
@@ -105,7 +107,7 @@ def status_command(
 ) -> None:
     """Show how far a run is, whether or not it is running."""
     with _faults_in_one_line(debug=debug):
-        _out.print(status_text(status(output)), highlight=False, soft_wrap=True)
+        _out.print(status_text(status(output)), highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command(name="errors")
@@ -122,12 +124,17 @@ def errors_command(
 ) -> None:
     """Show the rows that failed, or write them to a parquet file."""
     with _faults_in_one_line(debug=debug):
+        unknown = next((name for name in outcome or () if name not in [*Outcome]), None)
+        if unknown is not None:
+            raise UserError(f"outcome '{unknown}': should be one of {', '.join(Outcome)}")
         tables = failed_rows(output, outcome or ())
         if export is None:
             show_errors(tables, limit, _out)
         else:
             rows = export_errors(tables, export)
-            _out.print(f"{rows:,} rows written to {export}", highlight=False, soft_wrap=True)
+            _out.print(
+                f"{rows:,} rows written to {export}", highlight=False, soft_wrap=True, markup=False
+            )
 
 
 @app.command(name="retry")
@@ -142,7 +149,7 @@ def retry_command(
     """Do failed rows again and put what comes of them in their place."""
     with _faults_in_one_line(debug=debug):
         result = retry_rows(output, outcome, model=model, console=_err, debug=debug)
-        _out.print(_summary(result), highlight=False, soft_wrap=True)
+        _out.print(_summary(result), highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command(name="calibrate")

@@ -10,6 +10,7 @@ How things in memory become files is `memory`'s, how options become a run `assem
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,20 @@ import pyarrow as pa
 from jobs.assembly import assemble
 from jobs.checking import check_options
 from jobs.memory import (
+    count_rows,
     is_ray_dataset,
     is_uri,
     new_columns,
     rows_of,
+    with_absolute_paths,
     write_ray_dataset,
     write_rows,
 )
 from jobs.options import CaptionOptions, JobOptions, ModerateOptions, TranslateOptions
-from pipeline import RunResult, UserError, run
+from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.record import ADDED
 from pipeline.results import part_files
+from pipeline.sources.columns import check_columns
 from pipeline.storage import locate
 
 if TYPE_CHECKING:
@@ -185,14 +189,17 @@ def _run(
 ) -> Any:
     if engine is not None:
         settings = engine.options(settings)
+        engine.backend  # noqa: B018  refuses here, where nothing is written yet
     options = check_options(model, settings)
+    output = None if output is None else str(output)
     ways: dict[str, Any] = {"engine": engine, "console": console, "debug": debug}
     if is_uri(source):
         if output is None:
             raise UserError("output: is missing; name a folder for the results of files")
         return run_job(options, str(source), output, **ways)
     if output is not None:
-        return run_job(options, _staged(options, source, output + STAGED), output, **ways)
+        folder = output.rstrip("/") + STAGED
+        return run_job(options, _staged(options, source, folder), output, **ways)
     if is_ray_dataset(source):
         return _over_ray_dataset(options, source, ways)
     return _in_memory(options, source, ways)
@@ -201,23 +208,47 @@ def _run(
 def _staged(options: JobOptions, source: Any, folder: str) -> str:
     """Write an input in memory to a folder; returns what to read."""
     where = locate(folder, options.storage_options)
+    task = assemble(options, folder, folder + "-unused").task
     if is_ray_dataset(source):
         if not where.exists():
             write_ray_dataset(source, where)
+        elif count_rows(where) != source.count():
+            raise UserError(
+                f"input: {where} holds other rows, from an earlier call; remove it, or name "
+                "another output"
+            )
         return folder
-    columns = [*assemble(options, folder, folder + "-unused").task.columns]
-    return write_rows(rows_of(source, _main_column(columns)).table, columns, where)
+    columns = [*task.columns]
+    rows = rows_of(source, _main_column(columns))
+    table = _checked(rows.table, task, [*task.result_schema.names, *ADDED.names])
+    return write_rows(table, table.column_names, where)
 
 
 def _in_memory(options: JobOptions, source: Any, ways: Mapping[str, Any]) -> Any:
     with tempfile.TemporaryDirectory(prefix="gemma3-batch-") as folder:
         task = assemble(options, folder, folder).task
-        rows = rows_of(source, _main_column([*task.columns]))
-        if not rows.table.num_rows:
+        added = new_columns(task.result_schema.names)
+        rows = rows_of(source, _main_column([*task.columns]), task.columns)
+        table = _checked(rows.table, task, added)
+        if not table.num_rows:
             return rows.give_back(_no_rows(task))
-        file = write_rows(rows.table, [*task.columns], locate(f"{folder}/in"))
+        file = write_rows(table, [*task.columns], locate(f"{folder}/in"))
         done = run_job(options, file, f"{folder}/out", **ways)
-        return rows.give_back(done.table(new_columns(task.result_schema.names)))
+        return rows.give_back(done.table(added))
+
+
+def _checked(table: pa.Table, task: Task, added: Sequence[str]) -> pa.Table:
+    """The rows as a run takes them. Raises UserError where they lack or take a column's name."""
+    for place, field in enumerate(table.schema):
+        if field.name in task.columns and pa.types.is_null(field.type):
+            table = table.set_column(place, field.name, table[place].cast(pa.string()))
+    check_columns(table.schema, task.columns)
+    taken = next((name for name in table.column_names if name in added), None)
+    if taken is not None:
+        raise UserError(f"input: has a column '{taken}', which is the name of one added; rename it")
+    kinds = task.columns.items()
+    pictures = [name for name, kind in kinds if kind in (ColumnKind.IMAGE, ColumnKind.IMAGES)]
+    return with_absolute_paths(table, pictures)
 
 
 def _over_ray_dataset(options: JobOptions, source: Any, ways: Mapping[str, Any]) -> Any:
@@ -225,8 +256,12 @@ def _over_ray_dataset(options: JobOptions, source: Any, ways: Mapping[str, Any])
     import ray.data
 
     folder = tempfile.mkdtemp(prefix="gemma3-batch-")
-    write_ray_dataset(source, locate(f"{folder}/in"))
-    done = run_job(options, f"{folder}/in", f"{folder}/out", **ways)
+    try:
+        write_ray_dataset(source, locate(f"{folder}/in"))
+        done = run_job(options, f"{folder}/in", f"{folder}/out", **ways)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     files = part_files(locate(done.output))
     return ray.data.read_parquet(files, partitioning=None)
 

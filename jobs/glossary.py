@@ -152,13 +152,15 @@ class _Finder:
 
     def terms(self, text: str) -> tuple[tuple[str, str], ...]:
         """Those in a text with their translations, longest first."""
-        found = {self._term(match.group()) for match in self._pattern.finditer(text)}
+        matches = (self._term(match.group()) for match in self._pattern.finditer(text))
+        found = {term for term in matches if term is not None}
         longest = sorted(found, key=lambda term: (-len(term), term))
         return tuple((term, self._pairs[term]) for term in longest[:MOST_TERMS])
 
-    def _term(self, found: str) -> str:
+    def _term(self, found: str) -> str | None:
+        """None where only the pattern takes them for the same, as it does Turkish `İ` and `i`."""
         joined = _joined(found)
-        return self._terms.get(joined) or self._folded[joined.casefold()]
+        return self._terms.get(joined) or self._folded.get(joined.casefold())
 
 
 def _as_pattern(term: str) -> str:

@@ -31,6 +31,9 @@ from pipeline.storage import locate
 OWN = ("job", "input", "output")
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for what `ray job submit` starts (2.60)."""
+WORDS = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+"""What YAML makes of some words."""
+FIRST_WORD = re.compile(r"\w*")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -54,7 +57,8 @@ class JobFile:
 
     def located(self, error: UserError) -> UserError:
         """An error that begins with a field's name, with the file and the field's line."""
-        line = self.lines.get(str(error).partition(":")[0])
+        word = FIRST_WORD.match(str(error))
+        line = self.lines.get(word[0].lower() if word else "")
         return error if line is None else UserError(f"{self.path}:{line}: {error}")
 
 
@@ -122,25 +126,54 @@ def _parsed(path: str) -> tuple[dict[str, Any], dict[str, int]]:
         raise UserError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {one_line(error)}") from None
+    loader = yaml.SafeLoader(text)
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise UserError(f"{path}: should hold fields, `job: caption` and so on")
+        lines = _lines(node, path)
+        values = {key.value: _value(value, loader) for key, value in node.value}
+    except RecursionError:
+        raise UserError(f"{path}: a list holds itself, or lies too deep") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it is not YAML"
         raise UserError(f"{path}{line}: {problem}") from None
-    if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
-        raise UserError(f"{path}: should hold fields, `job: caption` and so on")
-    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
-    if len(lines) < len(node.value):
-        names = [str(key.value) for key, _ in node.value]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"{path}:{lines[twice]}: {twice}: is there twice")
     return {
-        str(name): _expanded(value, f"{path}:{lines[str(name)]}: {name}")
-        for name, value in values.items()
+        name: _expanded(value, f"{path}:{lines[name]}: {name}") for name, value in values.items()
     }, lines
+
+
+def _lines(node: yaml.MappingNode, path: str) -> dict[str, int]:
+    """The line of each field."""
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise UserError(f"{path}:{line}: a field should have a name")
+        if key.value in lines:
+            raise UserError(f"{path}:{line}: {key.value}: is there twice")
+        lines[key.value] = line
+    return lines
+
+
+def _value(node: yaml.Node, loader: yaml.SafeLoader) -> Any:
+    """A field's value.
+
+    YAML 1.1 takes `no` for false, which is Norwegian here, and a date for more than text. The
+    options take `no` and `off` where they want false.
+    """
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, loader) for item in node.value]
+    is_word = node.tag in WORDS and node.value.lower() not in ("true", "false")
+    if is_word:
+        return node.value
+    try:
+        return loader.construct_object(node, deep=True)
+    except (ValueError, TypeError) as error:
+        message = f"cannot be read: {one_line(error)}"
+        raise yaml.MarkedYAMLError(problem=message, problem_mark=node.start_mark) from None
 
 
 def _expanded(value: Any, where: str) -> Any:

@@ -5,26 +5,30 @@
     a list of dicts                                           the same dicts, with the new columns
     a `ray.data.Dataset`                                      a `ray.data.Dataset`, read lazily
 
-Pictures (PIL) become PNG or TIFF, so that no pixel changes. Only the columns that the job reads are
-written, and rows come back in order. No library is imported unless one of its objects is given.
+Pictures (PIL) become PNG or TIFF, so that no pixel changes. Rows come back in order. No
+library is imported unless one of its objects is given.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from pipeline import UserError
+from pipeline.errors import one_line
 from pipeline.record import ADDED
+from pipeline.sources.columns import is_image_struct, is_string
 
 if TYPE_CHECKING:
     from pipeline.storage import Location
@@ -57,24 +61,26 @@ def is_ray_dataset(value: object) -> bool:
     return _module(value).startswith("ray.data")
 
 
-def rows_of(value: Any, column: str) -> Rows:
+def rows_of(value: Any, column: str, needed: Collection[str] | None = None) -> Rows:
     """An input in memory as rows.
 
     Args:
         value: A table, a dataset or a list; see the module.
         column: What the values of a plain list are: the column that the job reads.
+        needed: The columns that the job reads; what others of pandas and dicts hold need not be
+            anything that Arrow knows, they are null here. None for all.
 
     Raises:
-        UserError: It is none of these.
+        UserError: It is none of these, or Arrow cannot hold a column.
     """
     if isinstance(value, pa.Table):
         return Rows(table=value, give_back=lambda new: _beside(value, new))
-    if _module(value).startswith("pandas"):
-        return _of_pandas(value)
+    if _module(value).startswith("pandas") and hasattr(value, "columns"):
+        return _of_pandas(value, needed)
     if _module(value).startswith("datasets"):
         return _of_hugging_face(value)
     if isinstance(value, Sequence):
-        return _of_list(value, column)
+        return _of_list(value, column, needed)
     raise UserError(
         f"input: cannot read a {type(value).__name__}; give a path or URI, a pandas or Arrow table,"
         " a Hugging Face or Ray dataset, or a list"
@@ -115,6 +121,12 @@ def write_ray_dataset(dataset: Any, folder: Location) -> None:
         dataset.write_parquet(folder.path, filesystem=PyFileSystem(FSSpecHandler(folder.fs)))
 
 
+def count_rows(folder: Location) -> int:
+    """The rows of the parquet files in a folder."""
+    filesystem = PyFileSystem(FSSpecHandler(folder.fs))
+    return int(ds.dataset(folder.path, filesystem=filesystem, format="parquet").count_rows())
+
+
 @contextlib.contextmanager
 def _in_order(dataset: Any) -> Iterator[None]:
     """The dataset keeps the order of its blocks while it is executed within."""
@@ -134,23 +146,20 @@ def _tensors_to_png(batch: dict[str, Any], names: Sequence[str]) -> dict[str, An
     return batch
 
 
-def _of_pandas(frame: Any) -> Rows:
-    plain = {name: [_plain(value) for value in frame[name]] for name in _with_pictures(frame)}
-    table = pa.Table.from_pandas(frame.assign(**plain), preserve_index=False)
+def _of_pandas(frame: Any, needed: Collection[str] | None) -> Rows:
+    names = [str(name) for name in frame.columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"input: there are two columns '{twice}'; rename one")
+    series = dict(zip(names, (frame[name] for name in frame.columns), strict=True))
 
     def give_back(new: pa.Table) -> Any:
-        return frame.join(new.to_pandas().set_index(frame.index))
+        import pandas as pd  # type: ignore[import-untyped]
 
-    return Rows(table=table, give_back=give_back)
+        # By place: an index may have the same label twice.
+        return pd.concat([frame, new.to_pandas().set_index(frame.index)], axis=1)
 
-
-def _with_pictures(frame: Any) -> list[str]:
-    """Columns that hold PIL pictures."""
-    return [
-        name
-        for name in frame.columns
-        if frame[name].dtype == object and any(_is_picture(value) for value in frame[name])
-    ]
+    return Rows(table=_table(series, len(frame), needed), give_back=give_back)
 
 
 def _of_hugging_face(dataset: Any) -> Rows:
@@ -166,35 +175,95 @@ def _of_hugging_face(dataset: Any) -> Rows:
     return Rows(table=table, give_back=give_back)
 
 
-def _of_list(values: Sequence[Any], column: str) -> Rows:
+def _of_list(values: Sequence[Any], column: str, needed: Collection[str] | None) -> Rows:
     if values and all(isinstance(value, dict) for value in values):
-        plain = [{name: _plain(item) for name, item in row.items()} for row in values]
+        names = dict.fromkeys(name for row in values for name in row)
+        cells = {str(name): [row.get(name) for row in values] for name in names}
         return Rows(
-            table=pa.Table.from_pylist(plain),
+            table=_table(cells, len(values), needed),
             give_back=lambda new: [
                 {**row, **added} for row, added in zip(values, new.to_pylist(), strict=True)
             ],
         )
-    cells = [_plain(value) for value in values]
-    return Rows(table=_one_column(column, cells), give_back=lambda new: new.to_pylist())
-
-
-def _one_column(column: str, cells: Sequence[Any]) -> pa.Table:
-    """Texts and paths as strings, pictures as bytes; where both are there, as both."""
-    kinds = {type(cell) for cell in cells} - {type(None)}
+    plain = [_plain(value) for value in values]
+    kinds = {type(cell) for cell in plain} - {type(None)}
     if not kinds <= {str, bytes}:
         wrong = sorted(kind.__name__ for kind in kinds - {str, bytes})
         raise UserError(f"input: a list cannot hold {wrong[0]}; give texts, paths, bytes or images")
+    table = pa.table({column: _array(column, plain)})
+    return Rows(table=table, give_back=lambda new: new.to_pylist())
+
+
+def _table(columns: Mapping[str, Any], rows: int, needed: Collection[str] | None) -> pa.Table:
+    """Columns of cells, or of pandas' series; those that are not needed have nothing but a name."""
+    return pa.table(
+        {
+            name: pa.nulls(rows)
+            if needed is not None and name not in needed
+            else _array(name, cell)
+            for name, cell in columns.items()
+        }
+    )
+
+
+def _array(name: str, cells: Any) -> Any:
+    """Texts and paths as strings, pictures as bytes; where both are there, as both."""
+    if getattr(cells, "dtype", None) not in (None, object):
+        return pa.array(cells, from_pandas=True)  # pandas' own types are Arrow's
+    plain = [None if _is_nan(cell) else cell for cell in map(_plain, cells)]
+    kinds = {type(cell) for cell in plain} - {type(None)}
     if kinds == {str, bytes}:
-        cells = [
+        plain = [
             {
                 "bytes": cell if isinstance(cell, bytes) else None,
                 "path": cell if isinstance(cell, str) else None,
             }
-            for cell in cells
+            for cell in plain
         ]
-        return pa.table({column: pa.array(cells, _IMAGE)})
-    return pa.table({column: pa.array(cells, pa.binary() if bytes in kinds else pa.string())})
+        return pa.array(plain, _IMAGE)
+    try:
+        return pa.array(plain, None if kinds else pa.string(), from_pandas=True)
+    except UnicodeEncodeError:  # half a surrogate pair: the fault of its row, as in a file
+        return _unchecked(plain)
+    except (pa.ArrowException, OverflowError) as error:
+        raise UserError(f"input: column '{name}' cannot be read: {one_line(error)}") from None
+
+
+def _is_nan(cell: object) -> bool:
+    return isinstance(cell, float) and math.isnan(cell)
+
+
+def _unchecked(cells: Sequence[str | None]) -> pa.Array:
+    bodies = [None if cell is None else cell.encode("utf-8", "surrogatepass") for cell in cells]
+    return pa.array(bodies, pa.binary()).view(pa.string())
+
+
+def with_absolute_paths(table: pa.Table, columns: Iterable[str]) -> pa.Table:
+    """With relative paths in columns of pictures as they are meant here, in this process's folder.
+
+    In a file they would start from the file's folder.
+    """
+    for name in columns:
+        kind = table.schema.field(name).type
+        is_named = is_string(kind) or (pa.types.is_list(kind) and is_string(kind.value_type))
+        if is_image_struct(kind):
+            is_named = table[name].combine_chunks().field("bytes").null_count > 0
+        with contextlib.suppress(UnicodeError):  # each such row's own fault, as in a file
+            if is_named:
+                cells = [_absolute(cell) for cell in table[name].to_pylist()]
+                place = table.schema.get_field_index(name)
+                table = table.set_column(place, table.schema.field(name), pa.array(cells, kind))
+    return table
+
+
+def _absolute(cell: Any) -> Any:
+    if isinstance(cell, list):
+        return [_absolute(item) for item in cell]
+    if isinstance(cell, dict):
+        return cell if cell.get("bytes") else {**cell, "path": _absolute(cell.get("path"))}
+    if not cell or "://" in cell or cell.startswith("data:"):
+        return cell
+    return os.path.abspath(os.path.expanduser(cell))
 
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

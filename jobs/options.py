@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, field_validator
 
 from pipeline.config import Dtype
 
@@ -21,6 +21,8 @@ def _listed(value: object) -> object:
     """`de,fr` for a list."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise ValueError("should be names with commas between them, or a list of names")
     return value
 
 
@@ -55,6 +57,14 @@ class JobOptions(BaseModel):
     """What every job takes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    @field_validator("*")
+    @classmethod
+    def _is_something(cls, value: object) -> object:
+        """An empty text is a variable that was not set, not a wish."""
+        if value == "":
+            raise ValueError("is empty; give it a value, or leave it out")
+        return value
 
     model: str = Field(
         min_length=1, description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one."
@@ -122,7 +132,7 @@ class CaptionOptions(JobOptions):
 class TranslateOptions(JobOptions):
     """What `translate` takes."""
 
-    to: Names = Field(min_length=1, description="Codes of the languages to translate to: de,fr.")
+    to: Names = Field(description="Codes of the languages to translate to: de,fr.")
     text_columns: Names = Field(("text",), description="Columns with the texts: title,body.")
     image_column: str | None = Field(
         None, description="Column with pictures whose text is translated, instead of texts."
@@ -139,6 +149,13 @@ class TranslateOptions(JobOptions):
     )
     check_language: bool = Field(True, description="Check that answers are in their language.")
     pan_and_scan: bool = Field(False, description="Show oblong pictures in crops as well.")
+
+    @field_validator("to")
+    @classmethod
+    def _has_one(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("has no language; name at least one: de,fr")
+        return value
 
 
 class ModerateOptions(JobOptions):

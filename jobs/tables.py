@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
+from pipeline import UserError
+from pipeline.errors import one_line
 from pipeline.storage import locate
 
 if TYPE_CHECKING:
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline import Status
 
 SHOWN = ("row_key", "outcome", "error")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 MOST_COLUMNS = 2
 """Columns of the input that are shown beside ours."""
 
@@ -71,28 +77,37 @@ def calibration_table(found: Calibration) -> Table:
 
 def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> None:
     """Print the first `limit` rows, and how many there are."""
-    shown, total = None, 0
+    shown, names, total = None, [], 0
     for rows in tables:
         total += rows.num_rows
         if shown is None:
             own = [name for name in rows.column_names if name not in SHOWN][:MOST_COLUMNS]
-            shown = Table(*own, *SHOWN)
-        names = [column.header for column in shown.columns]
+            names = [*own, *SHOWN]
+            shown = Table(*(Column(_cell(name)) for name in names))
         for row in rows.select(names).slice(0, max(0, limit - shown.row_count)).to_pylist():
-            shown.add_row(*(str(row[str(name)]) for name in names))
+            shown.add_row(*(_cell(row[name]) for name in names))
     if shown is not None:
         console.print(shown)
     console.print(f"{total:,} rows", highlight=False)
 
 
+def _cell(value: object) -> Text:
+    """A row's value as it is: brackets are no markup, and nothing in it commands the terminal."""
+    return Text(CONTROL.sub("\ufffd", str(value)))
+
+
 def export_errors(tables: Iterable[pa.Table], path: str) -> int:
     """Write all rows to one parquet file, a path or a URI; returns how many."""
-    writer, total = None, 0
+    tables = iter(tables)
+    first = next(tables, None)  # what is wrong with OUTPUT is found before a file is made
+    schema, total = pa.schema([]) if first is None else first.schema, 0
     where = locate(path)
-    with where.fs.open(where.path, "wb") as file:
-        for rows in tables:
-            writer = writer or pq.ParquetWriter(file, rows.schema)
+    try:
+        file = where.fs.open(where.path, "wb")
+    except OSError as error:
+        raise UserError(f"export: {path} cannot be written: {one_line(error)}") from None
+    with file, pq.ParquetWriter(file, schema) as writer:
+        for rows in () if first is None else itertools.chain([first], tables):
             writer.write_table(rows)
             total += rows.num_rows
-        (writer or pq.ParquetWriter(file, pa.schema([]))).close()
     return total

@@ -147,6 +147,8 @@ class TranslationTask:
             raise UserError("translation: name text columns or an image column, one of the two")
         if self.image_column is not None and self.source == AUTO and self.source_column is None:
             raise UserError("source: is not detected in pictures; name the language of their text")
+        if len({*self.text_columns}) < len(self.text_columns):
+            raise UserError("text_columns: a column is there twice; name each once")
         _check_names([field.name for field in self.result_schema])
 
     @property

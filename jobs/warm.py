@@ -200,11 +200,13 @@ class Engine:
 
     def __enter__(self) -> Self:
         """Start a local Ray cluster where there is none, and load the engines."""
+        if self._engines:
+            raise UserError("engine: is started already; one `with` block at a time uses it")
         self._stack.enter_context(cluster(debug=False))
         try:
             self._start()
         except BaseException:
-            self._stack.close()
+            self._end()
             raise
         return self
 
@@ -220,6 +222,11 @@ class Engine:
 
         with contextlib.suppress(RayError):
             ray.get([host.close.remote() for host in self._engines], timeout=END_S)
+        self._end()
+
+    def _end(self) -> None:
+        import ray
+
         for host in (*self._engines, *self._renderers):
             ray.kill(host)
         self._engines, self._renderers = [], []

@@ -101,5 +101,6 @@ def describe_fault(error: ValidationError) -> str:
     """One line that names the first wrong field of a configuration and what is wrong with it."""
     fault = error.errors()[0]
     field = ".".join(str(part) for part in fault["loc"])
-    message = fault["msg"][0].lower() + fault["msg"][1:]
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return f"{field}: {message} (got {reprlib.repr(fault['input'])})"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from jobs import cli
+from jobs.tables import export_errors, show_errors
 from pipeline import ErrorRateError, RunError, UserError
 
 
@@ -128,3 +131,23 @@ def test_the_demonstrations_default_folder_is_a_fresh_one(
     (tmp_path / "gemma3-batch-demo").mkdir()
     (tmp_path / "gemma3-batch-demo-2").touch()
     assert demonstration._fresh_folder() == tmp_path / "gemma3-batch-demo-3"
+
+
+def test_hostile_rows_are_shown_as_they_are() -> None:
+    console = Console(width=200, file=io.StringIO())
+    rows = pa.table(
+        {"[b]": ["[/b] \x1b[2J"], "row_key": ["k"], "outcome": ["too_long"], "error": ["[red]x"]}
+    )
+    show_errors([rows], 20, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[/b]" in shown
+    assert "[red]x" in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_errors_that_cannot_be_exported_leave_nothing(tmp_path: Path) -> None:
+    assert "is not the OUTPUT" in refused("errors", tmp_path, "--export", tmp_path / "x.parquet")
+    assert "outcome 'okk'" in refused("errors", tmp_path, "--outcome", "okk")
+    assert files(tmp_path) == set()
+    with pytest.raises(UserError, match="cannot be written"):
+        export_errors([], str(tmp_path / "no" / "x.parquet"))

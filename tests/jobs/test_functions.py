@@ -73,6 +73,42 @@ def test_memory_with_an_output_can_be_gone_on_with(engine: Engine, tmp_path: Pat
     assert (again.rows, again.new_rows) == (5, 0)
 
 
+def test_an_output_has_the_other_columns_too(engine: Engine, tmp_path: Path) -> None:
+    table = pa.table({"id": [7, 8], "image": PICTURES[:2]})
+    out = tmp_path / "out"
+    assert caption(table, f"{out}/", engine=engine).table()["id"].to_pylist() == [7, 8]
+    assert caption(table, out, engine=engine).new_rows == 0  # type: ignore[arg-type]
+
+
+def test_names_are_checked_before_anything_runs_or_is_written(
+    engine: Engine, tmp_path: Path
+) -> None:
+    table = pa.table({"image": PICTURES[:1], "caption": ["old"]})
+    for given in (table, table.to_pandas(), table.to_pylist()):
+        with pytest.raises(UserError, match="has a column 'caption'"):
+            caption(given, engine=engine)
+        with pytest.raises(UserError, match="no column 'photo'"):
+            caption(given, str(tmp_path / "out"), engine=engine, image_column="photo")
+    with pytest.raises(UserError, match="no column 'photo'"):
+        caption(table.slice(1), engine=engine, image_column="photo")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_started_engine_is_not_started_again(engine: Engine) -> None:
+    with pytest.raises(UserError, match="is started already"):
+        engine.__enter__()
+
+
+def test_another_ray_dataset_is_not_taken_for_the_first(engine: Engine, tmp_path: Path) -> None:
+    import ray.data
+
+    rows = [{"image": body} for body in PICTURES[:3]]
+    out = str(tmp_path / "out")
+    assert caption(ray.data.from_items(rows), out, engine=engine).rows == 3
+    with pytest.raises(UserError, match="holds other rows"):
+        caption(ray.data.from_items(rows[:2]), out, engine=engine)
+
+
 def test_a_ray_dataset_gives_a_ray_dataset(engine: Engine) -> None:
     import ray.data
 

@@ -114,3 +114,9 @@ def test_a_fault_names_file_and_line(tmp_path: Path, content: str | bytes, messa
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.csv: cannot be read"):
         read_glossary(tmp_path / "nowhere.csv")
+
+
+def test_turkish_letters_that_only_look_alike_are_no_fault() -> None:
+    glossary = Glossary(("en", "de"), (("indigo", "Indigo"),))
+    assert glossary.terms("\u0130ND\u0130GO \u0131ndigo", "en", "de") == ()
+    assert glossary.terms("INDIGO", "en", "de") == (("indigo", "Indigo"),)

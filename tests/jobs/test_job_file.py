@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from jobs import cli
 from jobs.job_file import JobFile, check_reachable, read_job_file
-from jobs.options import CaptionOptions
+from jobs.options import CaptionOptions, TranslateOptions
 from pipeline import UserError
 
 GOOD = """\
@@ -49,6 +49,11 @@ def test_a_job_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("model: demo", "model: demo\nn: many", ":6: n: input should be a valid integer"),
         ("${FOLDER}", "${NO_SUCH_NAME}", ":3: input: the environment has no NO_SUCH_NAME"),
         ("model: demo", "model: [", ":7: expected ',' or ']'"),
+        ("model: demo", "<<: {model: demo}", ":5: <<: there is no such option"),
+        ("model: demo", "~: demo", ":5: ~: there is no such option"),
+        ("model: demo", "? [a]\n: b", ":5: a field should have a name"),
+        ("model: demo", "model: demo\nn: !!int x", ":6: cannot be read: ValueError"),
+        ("model: demo", "model: demo\nsystem: ''", ":6: system: is empty; give it a value"),
         ("model: demo", "\tmodel: demo", ":5: found character '\\t' that cannot start any token"),
     ],
 )
@@ -85,6 +90,15 @@ def test_a_submitted_job_names_places_that_all_machines_reach(
     check_reachable(JobFile(input="s3://bucket/in", output="/out", options=options))
 
 
+def test_no_is_norwegian_or_false_and_a_date_is_text(tmp_path: Path) -> None:
+    text = "job: translate\ninput: /in\noutput: /2024-13-45\nmodel: 2024-01-02\nto: [de, no]\n"
+    options = read(tmp_path, text + "source: no\ndedup: no\nengine_args: {a: no}\n").options
+    assert isinstance(options, TranslateOptions)
+    assert (options.to, options.source, options.dedup) == (("de", "no"), "no", False)
+    assert (options.model, options.engine_args) == ("2024-01-02", {"a": False})
+    assert read(tmp_path, text.replace("[de, no]", "no")).options.model_dump()["to"] == ("no",)
+
+
 def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     text = "job: translate\ninput: /in\noutput: /out\nmodel: demo\nto: [fr, dee]\n"
@@ -94,4 +108,7 @@ def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> No
     assert done.stderr.startswith(f"gemma3-batch: {path}:5: to: 'dee' is not the code of a lang")
     path.write_text(text.replace("dee", "de"))
     done = CliRunner().invoke(cli.app, ["run", str(path)])
-    assert (done.exit_code, done.stderr) == (2, "gemma3-batch: INPUT /in does not exist\n")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"gemma3-batch: {path}:2: INPUT /in does not exist\n",
+    )

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.memory import rows_of, write_ray_dataset, write_rows
+from jobs.memory import rows_of, with_absolute_paths, write_ray_dataset, write_rows
 from pipeline import UserError
 from pipeline.storage import locate
 
@@ -49,6 +49,53 @@ def test_a_pandas_table_keeps_its_index_and_its_pictures() -> None:
     assert list(back.index) == ["x", "y", "z"]
     assert back["image"].iloc[2] is pictures[2]
     assert list(back["outcome"]) == ["ok", "decode_error", "ok"]
+
+
+def test_an_index_with_a_label_twice_gives_each_row_once() -> None:
+    frame = pd.DataFrame({"image": [b"x", b"y", b"z"]}, index=[0, 0, 1])
+    back = rows_of(frame, "image").give_back(NEW)
+    assert list(back.index) == [0, 0, 1]
+    assert list(back["image"]) == [b"x", b"y", b"z"]
+    assert list(back["outcome"]) == ["ok", "decode_error", "ok"]
+
+
+def test_dicts_that_differ() -> None:
+    given = [{"n": object()}, {"image": b"x"}, {"image": "a.png"}]
+    table = rows_of(given, "image", ["image"]).table
+    assert table["image"].to_pylist() == [
+        {"bytes": None, "path": None},
+        {"bytes": b"x", "path": None},
+        {"bytes": None, "path": "a.png"},
+    ]
+    assert table.column_names == ["n", "image"]
+    with pytest.raises(UserError, match="column 'n' cannot be read"):
+        rows_of(given, "image")
+
+
+def test_what_the_job_does_not_read_may_be_anything() -> None:
+    frame = pd.DataFrame({"text": ["a", None], "x": ["a", 3]})
+    assert rows_of(frame, "text", ["text"]).table["text"].to_pylist() == ["a", None]
+
+
+def test_half_a_surrogate_pair_is_its_rows_fault(tmp_path: Path) -> None:
+    table = rows_of(["good", "bad \ud800", None], "text").table
+    path = write_rows(table, ["text"], locate(str(tmp_path)))
+    read = pq.read_table(path)["text"]
+    assert (read[0].as_py(), read[2].as_py()) == ("good", None)
+    with pytest.raises(UnicodeDecodeError):
+        read[1].as_py()
+
+
+def test_relative_paths_start_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path / "a.png")
+    given = ["a.png", None, "https://x/b.png", "/c.png"]
+    kinds = [given, [[name] for name in given], [{"bytes": None, "path": name} for name in given]]
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for cells, kind in zip(kinds, (pa.string(), pa.list_(pa.string()), struct), strict=True):
+        table = with_absolute_paths(pa.table({"image": pa.array(cells, kind)}), ["image"])
+        found = str(table["image"].to_pylist())
+        assert found == str(cells).replace("'a.png'", repr(here))
 
 
 def test_a_list_of_dicts() -> None:
