@@ -61,6 +61,7 @@ def calibration_table(found: Calibration) -> Table:
     )
     wanted = f"precision {found.wanted_precision}"
     for name, line in (
+        # In full: rounded up, 0.99997 would flag nothing.
         ("of the run", found.at_run),
         ("", found.at_half),
         ("best F1", found.best_f1),
@@ -69,7 +70,7 @@ def calibration_table(found: Calibration) -> Table:
         if line is not None:
             figures = (line.precision, line.recall, line.f1)
             cells = ("" if figure is None else f"{figure:.3f}" for figure in figures)
-            table.add_row(f"{line.threshold:.4f}", name, *cells)
+            table.add_row(repr(line.threshold), name, *cells)
     if found.wanted_precision is not None and found.at_precision is None:
         table.add_row("none", wanted, "", "", "")
     return table

@@ -229,6 +229,9 @@ class TranslationTask:
     def _source_of(self, row: Row, text: str, column: str, known: dict[str, object]) -> str | None:
         """Code of the language of a row's text; None where it has no words to tell."""
         if self.source_column is not None:
+            if row[self.source_column] is None:
+                message = f"'{self.source_column}', the text's language, is null"
+                raise RowError(Outcome.MISSING_INPUT, "render", message)
             try:
                 return find_language(str(row[self.source_column])).code
             except UserError as error:

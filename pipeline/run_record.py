@@ -121,7 +121,7 @@ def differences(old: Record, new: Record) -> list[str]:
     """What decides the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
     before, after = _deciding(old), _deciding(new)
     return [
-        f"{name}: {_short(before.get(name))}, now {_short(after.get(name))}"
+        f"{name}: {', now '.join(_short_pair(before.get(name), after.get(name)))}"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
@@ -182,8 +182,18 @@ def _json(value: object) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _short(value: object, limit: int = 80) -> str:
-    text = "absent" if value is None else repr(value)
+def _short_pair(one: object, other: object, limit: int = 80) -> list[str]:
+    """Two values in a few words each; of long ones the part where they begin to differ."""
+    texts = ["absent" if value is None else repr(value) for value in (one, other)]
+    begin = 0
+    if max(map(len, texts)) > limit:
+        pairs = enumerate(zip(*texts, strict=False))
+        same = next((place for place, (a, b) in pairs if a != b), min(map(len, texts)))
+        begin = max(0, same - limit // 2)
+    return [_short("…" * (begin > 0) + text[begin:], limit) for text in texts]
+
+
+def _short(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

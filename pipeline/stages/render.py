@@ -102,6 +102,10 @@ class Render:
             if request.may_fail:
                 return error
             raise
+        except Exception as error:  # a template that does not know the text's language, say
+            if request.may_fail:
+                return RowError(Outcome.DECODE_ERROR, "render", one_line(error))
+            raise
 
     def _load(self, image: ImageRef, images: dict[int, Image | RowError]) -> Image:
         """A row's requests may share a picture; it is fetched and decoded, or fails, once."""

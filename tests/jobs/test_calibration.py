@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.calibration import auroc, calibrate
+from jobs.calibration import AtThreshold, Calibration, auroc, calibrate
 from jobs.moderations import ModerationTask
 from jobs.policies import IMAGE_PROMPT, Policy
+from jobs.tables import calibration_table
 from pipeline import UserError
 from pipeline.storage import INTERNAL
 
@@ -113,3 +114,12 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     unlabelled = output(folders[3], pa.nulls(8, pa.bool_()))
     with pytest.raises(UserError, match="no row with a probability and a label in 'truth'"):
         calibrate(unlabelled, "red", labels="truth")
+
+
+def test_thresholds_are_shown_in_full() -> None:
+    line = AtThreshold(threshold=0.99997, precision=1.0, recall=1.0, f1=1.0)
+    found = Calibration(
+        policy="red", judge="gemma3", rows=2, positives=1, left_out=0, auroc=1.0,
+        at_run=line, at_half=line, best_f1=line, wanted_precision=None, at_precision=None,
+    )  # fmt: skip
+    assert [*calibration_table(found).columns[0].cells] == ["0.99997"] * 3

@@ -176,7 +176,10 @@ def test_the_language_from_a_column() -> None:
     result = made.result(prepared.state, [])
     assert result.outcome is Outcome.MISSING_INPUT
     assert "lang" in str(result.error)
-    assert made.prepare({"text": FRENCH, "lang": None}).requests == ()
+    prepared = made.prepare({"text": FRENCH, "lang": None})
+    assert prepared.requests == ()
+    error = made.result(prepared.state, []).error
+    assert error == "render: 'lang', the text's language, is null"
 
 
 def test_a_long_text_is_cut_and_put_together() -> None:

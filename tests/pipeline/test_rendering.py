@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from ray import cloudpickle
 from gemma3_model.preprocessing import ImagePreprocessing
 from pipeline.config import EngineConfig
 from pipeline.engine import VllmRenderer
+from pipeline.errors import RowError
 from pipeline.images import ImageLimits
 from pipeline.stages import render
 from pipeline.stages.blocks import Item, pack, unpack
@@ -102,3 +104,22 @@ def test_a_picture_that_is_not_to_be_had_is_asked_for_once(
     assert [str(error) for error in item.payload.requests] == [
         "fetch: there is no file absent.png"
     ] * 3
+
+
+class Choosy(FakeRenderer):
+    def render(self, request: Request, images: Any) -> Any:
+        if request.prompt == QUESTIONS[1]:
+            raise ValueError("unknown language")
+        return super().render(request, images)
+
+
+def test_a_request_that_cannot_be_rendered_leaves_the_others(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    limits = ImageLimits(10**6, 10**6)
+    stage = Render(ThriceTask(), CONFIG, Choosy, locate(str(tmp_path)), limits)
+    (block,) = stage(pack([Item("u", 0, payload={"image": "a.png"})]))
+    (item,) = unpack(block)
+    first, second, third = item.payload.requests
+    assert str(second) == "render: ValueError: unknown language"
+    assert not isinstance(first, RowError)
+    assert not isinstance(third, RowError)

@@ -31,6 +31,17 @@ def record_of(model: Path, prompt: str = "Which colour?", **fields: Any) -> Reco
     return describe_run(config, ColourTask(prompt=prompt), open_checkpoint(str(model)))
 
 
+def test_of_long_settings_the_difference_is_shown(gemma_folder: Path) -> None:
+    long = "Describe this picture. " * 20
+    one, other = (
+        record_of(gemma_folder, prompt=f"{long}{end}") for end in ("Briefly.", "At length.")
+    )
+    (line,) = differences(one, other)
+    assert "Briefly." in line
+    assert "At length." in line
+    assert len(line) < 200
+
+
 def config_for(output: Path, **fields: Any) -> RunConfig:
     engine = EngineConfig(model="m")
     return RunConfig.model_validate(
