@@ -7,13 +7,13 @@ template puts the words of `IMAGE_PROMPT` around a policy by itself; a plain Gem
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline import UserError
+from pipeline.nearest import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -140,6 +140,4 @@ def set_thresholds(
 def unknown(name: str, known: Iterable[str], what: str) -> str:
     """The words that a name is none of the known ones, and which it may have been meant to be."""
     names = [*known]
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-    return f"there is no such {what}; {hint}there is {', '.join(names)}"
+    return f"there is no such {what}; {suggestion(name, names)}there is {', '.join(names)}"
