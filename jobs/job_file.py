@@ -124,7 +124,9 @@ def _parsed(path: str) -> tuple[dict[str, Any], dict[str, int]]:
         text = locate(path).read().decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # the stores' clients have errors of many kinds
         raise UserError(f"{path} cannot be read: {one_line(error)}") from None
     loader = yaml.SafeLoader(text)
     try:

@@ -56,6 +56,8 @@ SLACK = 64
 """An answer's default limit in tokens: so many times the chunk's, and so many more."""
 TEMPLATE_TOKENS = 32
 """Room for the tokens of the chat template itself."""
+TERMS_TOKENS = 256
+"""Room for a glossary's terms; `glossary` gives no more than 40 for a text."""
 IMAGE_TOKENS = 1024
 """Default limit of the translation of a picture's text."""
 EXCERPT = 60
@@ -233,7 +235,7 @@ class TranslationTask:
                 message = f"'{self.source_column}', the text's language, is null"
                 raise RowError(Outcome.MISSING_INPUT, "render", message)
             try:
-                return find_language(str(row[self.source_column])).code
+                return find_language(str(row[self.source_column])[:EXCERPT]).code
             except UserError as error:
                 message = f"'{self.source_column}': {error}"
                 raise RowError(Outcome.MISSING_INPUT, "render", message) from None
@@ -303,7 +305,7 @@ class TranslationTask:
         wording = self._meter.count(text_prompt("", find_language(source), find_language(target)))
         room = self._meter.max_model_len - wording - TEMPLATE_TOKENS
         if not self.asks_languages:
-            room -= self.context_tokens
+            room -= self.context_tokens + (TERMS_TOKENS if self.glossary is not None else 0)
         fits = (room - SLACK) // (1 + GROWTH) if self.max_tokens is None else room - self.max_tokens
         return max(MIN_BUDGET, min(self.chunk_tokens, fits))
 

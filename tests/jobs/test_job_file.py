@@ -112,3 +112,12 @@ def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> No
         2,
         f"gemma3-batch: {path}:2: INPUT /in does not exist\n",
     )
+
+
+def test_a_file_in_a_store_that_cannot_be_asked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(UserError, match=r"^s3://bucket/job\.yaml cannot be read: "):
+        read_job_file("s3://bucket/job.yaml")

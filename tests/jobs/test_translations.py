@@ -172,10 +172,11 @@ def test_the_language_from_a_column() -> None:
     (prompt,) = prompts(made.prepare(row))
     assert "French (fr) to German (de)" in prompt
     assert "text_language" not in made.result_schema.names
-    prepared = made.prepare({"text": FRENCH, "lang": "frennch"})
+    prepared = made.prepare({"text": FRENCH, "lang": "frennch" * 100})
     result = made.result(prepared.state, [])
     assert result.outcome is Outcome.MISSING_INPUT
     assert "lang" in str(result.error)
+    assert len(str(result.error)) < 250
     prepared = made.prepare({"text": FRENCH, "lang": None})
     assert prepared.requests == ()
     error = made.result(prepared.state, []).error
@@ -214,6 +215,18 @@ def test_a_chunk_and_its_answer_fit_into_the_model() -> None:
 
 
 GLOSSARY = Glossary(("en", "de"), (("harbour", "Hafen"), ("buoy", "Boje")))
+
+
+def test_there_is_room_for_terms() -> None:
+    rows = tuple((f"harbour{number}", f"Hafen {number} von vieren") for number in range(40))
+    text = " ".join(term for term, _ in rows) + "."
+
+    class Small(Words):
+        max_model_len = 450
+
+    made = task(glossary=Glossary(("en", "de"), rows), chunk_tokens=10_000).measured(Small())
+    for request in made.prepare({"text": text}).requests:
+        assert len(request.prompt.split()) + request.sampling.max_tokens <= 450
 
 
 def test_terms_are_asked_for_and_checked() -> None:
