@@ -50,6 +50,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port, folder = free_port(), tmp_path_factory.mktemp("head")
     command = ["ray", "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"]
     command += [f"--port={free_port()}", f"--dashboard-port={port}", "--include-dashboard=true"]
+    # Its default is one port for all: beside another cluster the agent would not take jobs.
+    command += [f"--dashboard-agent-listen-port={free_port()}"]
     command += ["--object-store-memory=536870912"]
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "RAY_ADDRESS"}
     with (folder / "log").open("wb") as log:
@@ -70,8 +72,8 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     while True:
         assert process.poll() is None, log.read_text()
         try:
-            JobSubmissionClient(address)
-        except Exception:
+            JobSubmissionClient(address).submit_job(entrypoint="true")
+        except Exception:  # there is no dashboard yet, or no agent that takes jobs
             assert time.monotonic() < give_up, log.read_text()
             time.sleep(0.5)
         else:
