@@ -128,7 +128,8 @@ def test_translations(head: str, data: Path) -> None:
         assert right >= 0.98 * ROWS
     again = submit(head, "deploy/translate.yaml", data, "translations-again")
     assert again.returncode == 0
-    assert f"{ROWS} rows ({ROWS} ok); 0 of them new" in again.stdout
+    assert f"{ROWS} rows ({ROWS} ok)" in again.stdout
+    assert "; 0 of them new" in again.stdout
 
 
 @pytest.mark.timeout(500)
