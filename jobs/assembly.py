@@ -77,6 +77,11 @@ def assemble(options: JobOptions, input: str, output: str) -> Assembled:  # noqa
     )
 
 
+def assemble_task(options: JobOptions) -> Task:
+    """The task alone, where there is no input to name yet. Raises as `assemble`."""
+    return _task(options, find_model(options.model))
+
+
 def engine_config(options: JobOptions) -> EngineConfig:
     """The engine that a job asks for."""
     return _engine(options, find_model(options.model))

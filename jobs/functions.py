@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from jobs.assembly import assemble
+from jobs.assembly import assemble, assemble_task
 from jobs.checking import check_options
 from jobs.memory import (
     count_rows,
@@ -189,7 +189,7 @@ def _run(
 ) -> Any:
     if engine is not None:
         settings = engine.options(settings)
-        engine.backend  # noqa: B018  refuses here, where nothing is written yet
+        engine.check_started()  # here, where nothing is written yet
     options = check_options(model, settings)
     output = None if output is None else str(output)
     ways: dict[str, Any] = {"engine": engine, "console": console, "debug": debug}
@@ -208,7 +208,7 @@ def _run(
 def _staged(options: JobOptions, source: Any, folder: str) -> str:
     """Write an input in memory to a folder; returns what to read."""
     where = locate(folder, options.storage_options)
-    task = assemble(options, folder, folder + "-unused").task
+    task = assemble_task(options)
     if is_ray_dataset(source):
         if not where.exists():
             write_ray_dataset(source, where)
@@ -226,7 +226,7 @@ def _staged(options: JobOptions, source: Any, folder: str) -> str:
 
 def _in_memory(options: JobOptions, source: Any, ways: Mapping[str, Any]) -> Any:
     with tempfile.TemporaryDirectory(prefix="gemma3-batch-") as folder:
-        task = assemble(options, folder, folder).task
+        task = assemble_task(options)
         added = new_columns(task.result_schema.names)
         rows = rows_of(source, _main_column([*task.columns]), task.columns)
         table = _checked(rows.table, task, added)

@@ -259,11 +259,15 @@ class Engine:
         except RayError as error:
             raise RunError(f"the engine did not start: {one_line(error)}") from error
 
+    def check_started(self) -> None:
+        """Raises UserError outside of the `with` block."""
+        if not self._engines:
+            raise UserError("engine: is not started; use it in a `with` block")
+
     @property
     def backend(self) -> Backend:
         """What a job runs on."""
-        if not self._engines:
-            raise UserError("engine: is not started; use it in a `with` block")
+        self.check_started()
         return Backend(
             renderer=partial(_connect_renderer, self._renderers),
             engine=partial(_connect_engine, self._engines),

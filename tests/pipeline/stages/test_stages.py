@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import EngineConfig
+from pipeline.engine import Rendered
+from pipeline.errors import RowError
 from pipeline.images import ImageLimits
 from pipeline.journal import Journal
 from pipeline.ledger import Work
@@ -173,6 +175,39 @@ def test_all_rows_are_with_the_engine_at_once() -> None:
     assert out[3].payload.state == (4, 5, 6)
     assert out[2].error == "generate: the fake engine refused this one"
     assert out[0].payload.engine.model_class == FakeEngine.model_class
+
+
+def test_a_request_that_may_fail_costs_its_row_nothing_else() -> None:
+    def rendered(colour: tuple[int, int, int], *, may_fail: bool) -> Rendered:
+        return Rendered(("prompt", [colour]), 9, Sampling(4), may_fail=may_fail)
+
+    lost = RowError(Outcome.TOO_LONG, "render", "the prompt has 9 tokens")
+    items = [
+        Item("u", 0, payload=Job((rendered(POISON, may_fail=True), lost), None)),
+        Item("u", 1, payload=Job((rendered((1, 2, 3), may_fail=True), lost), None)),
+        Item(
+            "u",
+            2,
+            payload=Job(
+                (rendered((1, 2, 3), may_fail=True), rendered(POISON, may_fail=False)), None
+            ),
+        ),
+    ]
+    stage = Generate(CONFIG, FakeEngine)
+
+    async def run() -> list[pa.Table]:
+        return [block async for block in stage(pack(items))]
+
+    (block,) = asyncio.run(run())
+    none, one, failed = unpack(block)
+    refused, too_long = none.payload.generations
+    assert refused.failure is not None
+    assert refused.failure.outcome is Outcome.ENGINE_ERROR
+    assert str(too_long.failure) == str(lost)
+    assert none.payload.engine is None  # nobody answered anything
+    assert one.payload.generations[0].text == "1 2 3"
+    assert one.payload.engine is not None
+    assert failed.outcome is Outcome.ENGINE_ERROR
 
 
 def test_the_engine_is_closed_when_its_process_exits() -> None:
