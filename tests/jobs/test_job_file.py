@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3fs
 from typer.testing import CliRunner
 
 from jobs import cli
@@ -114,6 +116,15 @@ def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> No
     )
 
 
+@pytest.fixture
+def _no_store_known() -> Iterator[None]:
+    """fsspec keeps its filesystems: without this, an earlier test's server would answer."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.usefixtures("_no_store_known")
 def test_a_file_in_a_store_that_cannot_be_asked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
