@@ -36,12 +36,20 @@ TEMPLATE_MARK = "source_lang_code"
 """In a chat template that takes codes of languages, as TranslateGemma's does."""
 SCHEMA_TOKENS = 512
 """Longest answer to a user's own schema, unless they say otherwise."""
-OF_ENGINE = ("max_model_len", "max_num_seqs", "tensor_parallel_size", "engine_args")
+OF_ENGINE = (
+    "max_model_len",
+    "max_num_seqs",
+    "tensor_parallel_size",
+    "stall_seconds",
+    "engine_args",
+)
 OF_RUN = (
     "engine_replicas",
     "render_workers",
     "unit_rows",
     "keep_images",
+    "max_image_bytes",
+    "max_image_pixels",
     "dedup",
     "max_error_rate",
     "new_version",

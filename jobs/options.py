@@ -75,6 +75,9 @@ class JobOptions(BaseModel):
     )
     max_num_seqs: PositiveInt = Field(64, description="Requests one engine works on at once.")
     tensor_parallel_size: PositiveInt = Field(1, description="GPUs of one engine.")
+    stall_seconds: float = Field(
+        900.0, gt=0, description="End a process that has stood still for so long."
+    )
     engine_args: Settings = Field(
         default_factory=dict, description="Further arguments of vLLM's engine: NAME=VALUE,... ."
     )
@@ -86,6 +89,12 @@ class JobOptions(BaseModel):
     )
     unit_rows: PositiveInt = Field(2000, description="Rows of an output file.")
     keep_images: bool = Field(False, description="Pass the pictures through to the output.")
+    max_image_bytes: PositiveInt = Field(
+        100_000_000, description="A larger file of a picture is not opened."
+    )
+    max_image_pixels: PositiveInt = Field(
+        100_000_000, description="A picture of more pixels is not decoded."
+    )
     dedup: bool = Field(True, description="Compute identical rows that lie together once.")
     max_error_rate: float | None = Field(
         None, ge=0, le=1, description="Stop once more than this share of the rows has failed."

@@ -21,11 +21,14 @@ class JobSettings(TypedDict, total=False):
     max_model_len: int
     max_num_seqs: int
     tensor_parallel_size: int
+    stall_seconds: float
     engine_args: Mapping[str, Any] | str
     engine_replicas: int | None
     render_workers: int | None
     unit_rows: int
     keep_images: bool
+    max_image_bytes: int
+    max_image_pixels: int
     dedup: bool
     max_error_rate: float | None
     new_version: bool

@@ -29,6 +29,9 @@ from pipeline.engine import Backend, EngineDiedError, VllmEngine, VllmRenderer
 from pipeline.errors import RunError, one_line
 from pipeline.flow import END_BY_ITSELF
 from pipeline.placement import place
+from pipeline.stages.blocks import Fault
+from pipeline.stages.start import attempt
+from pipeline.stall import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,48 +54,60 @@ class EngineHost:
     """The actor that holds an engine."""
 
     def __init__(self, config: EngineConfig) -> None:
-        self._engine = VllmEngine(config)
+        self._engine = attempt(VllmEngine, config, "the engine")
 
     async def generate(self, rendered: Rendered, key: str) -> Generation | RowError:
         """See `pipeline.engine.Engine.generate`; a row's failure is returned, not raised."""
         try:
-            return await self._engine.generate(_unpacked(rendered), key)
+            return await self._made.generate(_unpacked(rendered), key)
         except RowError as error:
             return error
 
     async def model_class(self) -> str:
         """Of the model that was loaded."""
-        return self._engine.model_class
+        return self._made.model_class
 
-    async def ready(self) -> bool:
-        """Answers once the engine is loaded."""
-        return True
+    async def fault(self) -> Fault | None:
+        """Why there is no engine; answers once it is loaded."""
+        return self._engine if isinstance(self._engine, Fault) else None
 
     async def close(self) -> None:
         """End the engine's processes."""
-        self._engine.close()
+        self._made.close()
+
+    @property
+    def _made(self) -> VllmEngine:
+        assert not isinstance(self._engine, Fault), "used though it did not start"
+        return self._engine
 
 
 class RendererHost:
     """The actor that holds a renderer: what it imports takes seconds."""
 
     def __init__(self, config: EngineConfig) -> None:
-        self._renderer = VllmRenderer(config)
+        self._renderer = attempt(VllmRenderer, config, "a renderer")
+        self._deadline = Deadline(config.stall_seconds)
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered | RowError:
         """See `pipeline.engine.Renderer.render`; a row's failure is returned, not raised."""
         try:
-            return _packed(self._renderer.render(request, images))
+            with self._deadline:
+                return _packed(self._made.render(request, images))
         except RowError as error:
             return error
 
     def count(self, text: str) -> int:
         """See `pipeline.engine.Renderer.count`."""
-        return self._renderer.count(text)
+        return self._made.count(text)
 
-    def ready(self) -> int:
-        """The model's limit, once it is loaded."""
-        return self._renderer.max_model_len
+    def fault(self) -> Fault | None:
+        """Why there is no renderer; answers once it is loaded."""
+        return self._renderer if isinstance(self._renderer, Fault) else None
+
+    @property
+    def _made(self) -> VllmRenderer:
+        assert not isinstance(self._renderer, Fault), "used though it did not start"
+        return self._renderer
 
 
 def _packed(rendered: Rendered) -> Rendered:
@@ -254,10 +269,13 @@ class Engine:
         renderer = ray.remote(RendererHost).options(num_cpus=0, max_restarts=-1)
         self._engines = [engine.remote(self._config) for _ in range(placement.engines)]
         self._renderers = [renderer.remote(self._config) for _ in range(placement.renderers)]
+        hosts = (*self._engines, *self._renderers)
         try:
-            ray.get([host.ready.remote() for host in (*self._engines, *self._renderers)])
+            faults: list[Fault | None] = ray.get([host.fault.remote() for host in hosts])
         except RayError as error:
             raise RunError(f"the engine did not start: {one_line(error)}") from error
+        for fault in filter(None, faults):
+            raise (UserError if fault.is_users else RunError)(fault.message)
 
     def check_started(self) -> None:
         """Raises UserError outside of the `with` block."""

@@ -43,6 +43,9 @@ class EngineConfig(_Config):
     """Show large oblong pictures in crops as well, as the reference does."""
     tensor_parallel_size: PositiveInt = 1
     """GPUs of one replica."""
+    stall_seconds: float = Field(default=900.0, gt=0)
+    """A renderer that works on one row for so long, or an engine that gives no sign of life, is
+    ended; its rows are tried again."""
     engine_args: Mapping[str, Any] = Field(default_factory=dict)
     """Further arguments of vLLM's engine (`gpu_memory_utilization`, `quantization`, ...)."""
 

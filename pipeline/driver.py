@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.error_rate import ErrorRate
-from pipeline.errors import RunError, one_line
+from pipeline.errors import RunError, UserError, one_line
 from pipeline.flow import Flow
 from pipeline.journal import Committed, Journal, entry_schema
 from pipeline.ledger import Ledger, Work
@@ -106,6 +106,7 @@ class Driver:
 
         Raises:
             ErrorRateError: Too many rows fail.
+            UserError: Renderers or engines find the configuration wrong.
             RunError: Some units cannot be finished; the others are.
         """
         begun = self._journal.begun()
@@ -174,7 +175,7 @@ class Driver:
             self._commit(complete)
         if receipt["fault"] is not None:
             if receipt["ends_run"]:
-                raise RunError(receipt["fault"])
+                raise (UserError if receipt["is_users"] else RunError)(receipt["fault"])
             self._unreadable[receipt["unit"]] = receipt["fault"]
             ledger.close(receipt["unit"])
 
@@ -284,5 +285,8 @@ def _stuck(work: Sequence[Work]) -> str:
 
 
 def _killer_entry(row: int, stage: str) -> dict[str, Any]:
-    message = f"{stage}: the process died {MOST_DEATHS} times while it worked on this row alone"
+    message = (
+        f"{stage}: the process died or stood still {MOST_DEATHS} times while it worked on this row "
+        "alone"
+    )
     return {"position": row, "outcome": Outcome.ENGINE_ERROR, "error": message}

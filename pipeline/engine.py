@@ -7,18 +7,21 @@ plugin's (`gemma3_model`), what a request says is the task's.
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import operator
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.checkpoint import chat_template
-from pipeline.errors import RowError, one_line
+from pipeline.errors import RowError, UserError, one_line
+from pipeline.nearest import suggestion
 from pipeline.prompt import PromptEncoder
 from pipeline.record import Outcome
+from pipeline.stall import Deadline, keep_asking
 from pipeline.task import Generation, Request, Sampling
 from pipeline.tether import Tether
 
@@ -221,6 +224,8 @@ class VllmEngine:
         self._engine = AsyncLLM.from_engine_args(_engine_args(config))
         children = multiprocessing.active_children()
         self._tether = Tether(child.pid for child in children if child.pid is not None)
+        self._deadline = Deadline(config.stall_seconds)
+        self._watch: asyncio.Task[None] | None = None
         self._model_class: str | None = None
 
     @property
@@ -231,6 +236,9 @@ class VllmEngine:
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
         """See `Engine.generate`."""
+        if self._watch is None:
+            # Answered by the engine's core between two steps.
+            self._watch = asyncio.create_task(keep_asking(self._engine.is_sleeping, self._deadline))
         try:
             if self._model_class is None:
                 (self._model_class, *_) = await self._engine.collective_rpc("loaded_model_class")
@@ -264,6 +272,7 @@ class VllmEngine:
         One that is killed before it has ended its workers leaves shared memory behind, so it is
         given time.
         """
+        self._deadline.call_off()
         self._engine.shutdown(timeout=30)
         self._tether.cut()
 
@@ -294,10 +303,16 @@ _ENVIRONMENT = {
 
 
 def _engine_args(config: EngineConfig, **own: Any) -> Any:
+    """Raises UserError for an argument that vLLM's engine does not take."""
     from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
 
+    known = [field.name for field in fields(AsyncEngineArgs)]
+    for name in config.engine_args:
+        if name not in known:
+            guess = suggestion(name, known)
+            raise UserError(f"engine_args: vLLM's engine takes no '{name}'; {guess}".rstrip("; "))
     # Where white space is free, a model can write nothing else until its limit.
     compact = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
     ours: dict[str, Any] = {

@@ -38,6 +38,8 @@ END_BY_ITSELF = {"RAY_kill_child_processes_on_worker_exit": "0"}
 would stay behind (2.60)."""
 READ_BLOCKS = 1000
 """Most read tasks; with more units than that, a task reads several, one after the other."""
+UNENDING = ("max_errored_blocks", "execution_no_progress_timeout_s")
+"""Ray Data's reasons to give a run up. What stands still ends itself, see `stall`."""
 RETRIES = 1
 """How often Ray tries a block again whose process died, where rows travel together."""
 
@@ -70,7 +72,7 @@ class Flow:
         """Run the stages; yields rows of `parse.RECEIPT` as blocks of rows are journalled."""
         from ray.data import TaskPoolStrategy
 
-        with _leaving_blocks_out():
+        with _going_on():
             written = self._generated(self._rendered(self._read())).map_batches(
                 parse_block,
                 batch_size=None,
@@ -176,14 +178,16 @@ class Flow:
 
 
 @contextlib.contextmanager
-def _leaving_blocks_out() -> Iterator[None]:
-    """Datasets that are made within go on without blocks that failed."""
+def _going_on() -> Iterator[None]:
+    """Datasets that are made within end neither for blocks that fail nor for slow ones."""
     from ray.data import DataContext
 
     context = DataContext.get_current()
-    before = context.max_errored_blocks
-    context.max_errored_blocks = -1
+    before = {name: getattr(context, name) for name in UNENDING}
+    for name in UNENDING:
+        setattr(context, name, -1)
     try:
         yield
     finally:
-        context.max_errored_blocks = before
+        for name, value in before.items():
+            setattr(context, name, value)

@@ -40,6 +40,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 """What each store's filesystem is given, beside what the user gives. A cached listing would hide
 what another driver wrote."""
+ENVIRONMENT = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+"""For the stores' clients, unless the user sets it: gcsfs (2026.10) would ask for a bucket's kind
+over gRPC, and where only HTTPS is let through wait a minute for each answer. Zonal buckets need
+it."""
+STAMPS = ("ETag", "generation", "blob_id", "etag")
+"""What tells a file's versions apart: of S3, GCS, Hugging Face and others."""
 _SAME_AS = {"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"}
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
@@ -165,7 +171,7 @@ def _canonical(location: Location) -> str:
 
 
 def _file_info(path: str, info: Mapping[str, object]) -> FileInfo:
-    stamp = info.get("ETag") or info.get("etag") or info.get("blob_id")
+    stamp = next((info[name] for name in STAMPS if info.get(name)), None)
     if stamp is None and "mtime" in info:
         # fsspec gives local times as float seconds, too coarse to tell two quick writes apart.
         stamp = os.stat(str(info["name"])).st_mtime_ns
@@ -202,6 +208,8 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
             "https://"
         )
     name = _SAME_AS.get(scheme, scheme)
+    for variable, value in ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
     fs, path = fsspec.url_to_fs(uri, **_merged(DEFAULTS.get(name, {}), (options or {}).get(name)))
     return Location(fs, path)
 

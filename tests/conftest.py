@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cluster import WORKERS
-from tests.stores import rgw, s3
+from tests.stores import gcs, rgw, s3
 
-__all__ = ["rgw", "s3"]
+__all__ = ["gcs", "rgw", "s3"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Real S3 servers for the tests: moto's and Ceph RGW, each in processes of its own."""
+"""Object stores for the tests: moto's S3 and Ceph RGW, each in processes of its own, and a GCS."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pipeline.storage import Location, StorageOptions, locate
+from tests import gcs as google
 from tests import rgw as ceph
 from tests.chaos.proxy import FaultyProxy
 
@@ -92,6 +93,34 @@ class S3:
         return re.findall(r'"([A-Z]+ \S+) HTTP', plain)
 
 
+@dataclass(frozen=True)
+class GCS:
+    """A running stand-in for Google's.
+
+    Attributes:
+        endpoint: Its URL.
+    """
+
+    endpoint: str
+
+    @property
+    def options(self) -> StorageOptions:
+        """Storage options that reach it."""
+        return {"gs": {"endpoint_url": self.endpoint, "token": "anon", "project": "p"}}
+
+    @property
+    def url(self) -> str:
+        """The URL of a new bucket."""
+        return f"gs://b-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[GCS]:
+    """One server for all tests; reached with its `options` alone."""
+    with google.serving() as endpoint:
+        yield GCS(endpoint)
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """One server for all tests; `locate("s3://...")` reaches it without options."""
@@ -133,14 +162,14 @@ def rgw() -> Iterator[S3]:
         yield S3(endpoint, ceph.KEY, ceph.SECRET)
 
 
-STORES = ("disk", "s3", "rgw")
+STORES = ("disk", "s3", "rgw", "gcs")
 
 
 def new_folder(request: pytest.FixtureRequest, disk: Path) -> Location:
     """An empty OUTPUT on the store that a fixture's parameter, one of `STORES`, names."""
     if request.param == "disk":
         return locate(str(disk))
-    server: S3 = request.getfixturevalue(request.param)
+    server: S3 | GCS = request.getfixturevalue(request.param)
     return locate(f"{server.url}/out", server.options)
 
 

@@ -41,10 +41,12 @@ class Fault:
     Attributes:
         ends_run: Whether nothing can go on; otherwise only the unit cannot.
         message: What is wrong, in a line.
+        is_users: Whether it is the configuration that must be mended.
     """
 
     ends_run: bool
     message: str
+    is_users: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,13 +93,13 @@ class Generate:
     async def _take(self, item: Item) -> Item:
         if item.is_settled:
             return item
-        if self._engine.made is None:
-            return item.faulty(Fault(ends_run=True, message=self._engine.fault))
+        if isinstance(self._engine, Fault):
+            return item.faulty(self._engine)
         if self._suspects is None:
-            return await self._answer_row(item, self._engine.made)
+            return await self._answer_row(item, self._engine)
         with self._suspects.alone("generate", item.unit, item.position):
             try:
-                return await self._answer_row(item, self._engine.made)
+                return await self._answer_row(item, self._engine)
             except EngineDiedError:
                 _end_process()
 
@@ -120,8 +120,8 @@ class Generate:
         return item.carrying(Answered(generations, job.state, report))
 
     def _close(self) -> None:
-        if self._engine.made is not None:
-            self._engine.made.close()
+        if not isinstance(self._engine, Fault):
+            self._engine.close()
 
 
 async def _answer(request: Rendered | RowError, engine: Engine, key: str) -> Generation:

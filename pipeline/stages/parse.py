@@ -30,11 +30,12 @@ RECEIPT = pa.schema(
         pa.field("engine_ready", pa.float64()),
         pa.field("fault", pa.string()),
         pa.field("ends_run", pa.bool_()),
+        pa.field("is_users", pa.bool_()),
     ]
 )
 """Which rows of which unit are in the journal now, how many of them have no results and the error
 of one of those, the report of the engine that answered them (null where none of them came so far),
-and what is wrong beyond a row."""
+and what is wrong beyond a row, see `blocks.Fault`."""
 
 Entry = Mapping[str, Any]
 
@@ -66,6 +67,7 @@ def _receipt(unit: str, rows: list[Item], entries: list[Entry]) -> pa.Table:
         "engine_ready": report and report.ready,
         "fault": fault and fault.message,
         "ends_run": fault and fault.ends_run,
+        "is_users": fault and fault.is_users,
     }
     return pa.Table.from_pylist([receipt], schema=RECEIPT)
 

@@ -13,6 +13,7 @@ from pipeline.images import ImageLimits, load_image
 from pipeline.record import Outcome
 from pipeline.stages.blocks import Fault, Item, pack, unpack
 from pipeline.stages.start import attempt
+from pipeline.stall import Deadline
 from pipeline.task import Measured
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ class Render:
     ) -> None:
         self._renderer = attempt(make_renderer, config, "a renderer")
         self._task = task
-        if isinstance(task, Measured) and self._renderer.made is not None:
-            self._task = task.measured(self._renderer.made)
+        if isinstance(task, Measured) and not isinstance(self._renderer, Fault):
+            self._task = task.measured(self._renderer)
         self._root = root
         self._limits = limits
         self._suspects = suspects
+        self._deadline = Deadline(config.stall_seconds)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Blocks whose payload is a row become blocks whose payload is a `Job`."""
@@ -72,14 +74,18 @@ class Render:
     def _take(self, item: Item) -> Item:
         if item.is_settled:
             return item
-        if self._renderer.made is None:
-            return item.faulty(Fault(ends_run=True, message=self._renderer.fault))
+        if isinstance(self._renderer, Fault):
+            return item.faulty(self._renderer)
         if self._suspects is None:
-            return self._render_row(item, self._renderer.made)
+            return self._render_row(item, self._renderer)
         with self._suspects.alone("render", item.unit, item.position):
-            return self._render_row(item, self._renderer.made)
+            return self._render_row(item, self._renderer)
 
     def _render_row(self, item: Item, renderer: Renderer) -> Item:
+        with self._deadline:
+            return self._try_to_render(item, renderer)
+
+    def _try_to_render(self, item: Item, renderer: Renderer) -> Item:
         try:
             prepared = self._task.prepare(item.payload)
             images: dict[int, Image | RowError] = {}
@@ -117,6 +123,7 @@ class Render:
         return found
 
     def _try_to_load(self, image: ImageRef) -> Image | RowError:
+        self._deadline.put_off()  # each may come from a slow server
         try:
             return load_image(image.value, self._root, self._limits)
         except RowError as error:

@@ -7,12 +7,12 @@ is kept, and told with the first block that the actor is given.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from pipeline.errors import one_line
+from pipeline.errors import UserError, one_line
+from pipeline.stages.blocks import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,37 +25,25 @@ RESTART_TRIES = 3
 RESTART_PAUSE_S = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Started(Generic[T]):
-    """What was made, or why it was not.
-
-    Attributes:
-        made: The object; None where it could not be made.
-        fault: What to tell then.
-    """
-
-    made: T | None
-    fault: str = ""
-
-
-def attempt(make: Callable[[EngineConfig], T], config: EngineConfig, what: str) -> Started[T]:
-    """Make something; `what` names it in the message of a failure.
+def attempt(make: Callable[[EngineConfig], T], config: EngineConfig, what: str) -> T | Fault:
+    """Make something, or say why it could not be made; `what` names it there.
 
     An actor that Ray started anew tries more than once: what its predecessor left behind (memory of
     a GPU, say) may take a moment to go.
     """
     tries = RESTART_TRIES if _is_restarted() else 1
     try:
-        return Started(
-            tenacity.Retrying(
-                stop=tenacity.stop_after_attempt(tries),
-                wait=tenacity.wait_fixed(RESTART_PAUSE_S),
-                reraise=True,
-            )(make, config)
-        )
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(tries),
+            wait=tenacity.wait_fixed(RESTART_PAUSE_S),
+            retry=tenacity.retry_if_not_exception_type(UserError),
+            reraise=True,
+        )(make, config)
+    except UserError as error:
+        return Fault(ends_run=True, message=str(error), is_users=True)
     except Exception as error:
         logging.getLogger(__name__).exception("%s did not start", what)
-        return Started(None, f"{what} did not start: {one_line(error)}")
+        return Fault(ends_run=True, message=f"{what} did not start: {one_line(error)}")
 
 
 def _is_restarted() -> bool:

@@ -16,12 +16,13 @@ import pytest
 from PIL import Image
 
 from pipeline import RunConfig, run
-from tests.pipeline.fakes import CRASHING, DEADLY, FAKE, POISON, ColourTask
+from tests.pipeline.fakes import CRASHING, DEADLY, ENDLESS, FAKE, POISON, ColourTask
 from tests.pipeline.pictures import bomb_png, encoded, plain, truncated_jpeg
 
 ROWS = 10_000
 POISONED = 1_000
 MAX_BYTES = 20_000
+STALL_S = 5.0
 
 Picture = dict[str, bytes | str | None]
 
@@ -95,6 +96,7 @@ KINDS: dict[str, tuple[Picture | None, str]] = {
 }
 ONCE: dict[str, tuple[Picture, str]] = {
     "it ends the renderer": (inline(encoded(plain(CRASHING), "PNG")), "engine_error"),
+    "the renderer never comes back": (inline(encoded(plain(ENDLESS), "PNG")), "engine_error"),
     "it ends the engine": (inline(encoded(plain(DEADLY), "PNG")), "engine_error"),
 }
 
@@ -133,7 +135,7 @@ def test_every_poisoned_row_has_its_outcome_and_no_good_one_is_lost(
         {
             "input": str(tmp_path / "in"),
             "output": str(tmp_path / "out"),
-            "engine": {"model": str(gemma_folder)},
+            "engine": {"model": str(gemma_folder), "stall_seconds": STALL_S},
             "unit_rows": 1000,
             "max_image_bytes": MAX_BYTES,
             "dedup": False,  # every one of them shall be met

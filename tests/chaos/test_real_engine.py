@@ -1,4 +1,4 @@
-"""Killed five times with our Gemma 3 in vLLM: the captions are those of an undisturbed run."""
+"""Killed and halted with our Gemma 3 in vLLM: the captions are those of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from pipeline.storage import INTERNAL
 from tests.chaos.test_chaos import ray_address, ray_workers
 
 ROWS = 640
-KILLS = ("Generate", "driver", "Render", "VLLM::", "driver")
-"""An engine's actor, the driver, a render actor, an engine's own process.
+STALL = "stall"
+STALL_S = 20.0
+KILLS = ("Generate", "driver", "Render", "VLLM::", "driver", STALL)
+"""An engine's actor, the driver, a render actor, an engine's own process; then such a one stands
+still.
 
 A render actor comes straight after a driver: a fast one is done, and gone, before the engine is.
 """
@@ -32,7 +35,8 @@ def command(folder: Path, output: Path) -> list[str]:
     script = (
         "import sys; from jobs.captions import CaptionTask; from jobs.models import find_model; "
         "from pipeline import EngineConfig, RunConfig, run; model = find_model('demo'); "
-        "engine = EngineConfig(model=model.path, dtype=model.dtype, max_num_seqs=2); "
+        "engine = EngineConfig(model=model.path, dtype=model.dtype, max_num_seqs=2,"
+        f" stall_seconds={STALL_S}); "
         "run(RunConfig(input=sys.argv[1], output=sys.argv[2], engine=engine, unit_rows=64,"
         " block_rows=8), CaptionTask(prompt=model.caption_prompt))"
     )
@@ -75,10 +79,12 @@ class Attempts:
             self.start()
             return
         give_up = time.monotonic() + PATIENCE_S
-        while not (victims := running(what, self.started)):  # it may still be starting
-            assert time.monotonic() < give_up, f"no {what} to kill"
+        is_stall = what == STALL
+        name = "VLLM::" if is_stall else what
+        while not (victims := running(name, self.started)):  # it may still be starting
+            assert time.monotonic() < give_up, f"no {name} to kill"
             time.sleep(0.1)
-        victims[-1].kill()
+        victims[-1].suspend() if is_stall else victims[-1].kill()
 
 
 def running(what: str, since: float) -> list[psutil.Process]:

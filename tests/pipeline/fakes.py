@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -37,6 +38,8 @@ DEADLY = (255, 255, 255)
 """Colour of a picture that ends the engine."""
 CRASHING = (255, 0, 255)
 """Colour of a picture that ends the renderer's process."""
+ENDLESS = (0, 255, 255)
+"""Colour of a picture that the renderer never comes back from."""
 
 
 class FakeRenderer:
@@ -51,6 +54,8 @@ class FakeRenderer:
         colours = [image.getpixel((image.width // 2, image.height // 2)) for image in images]
         if CRASHING in colours:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if ENDLESS in colours:
+            time.sleep(3600)
         length = len(request.prompt.split())
         if length > self.config.max_model_len:
             raise RowError(Outcome.TOO_LONG, "render", f"the prompt has {length} tokens")

@@ -1,4 +1,4 @@
-"""Files come to be once and whole, on a disk, on S3 and on Ceph RGW."""
+"""Files come to be once and whole, on a disk, on S3, on Ceph RGW and on GCS."""
 
 from __future__ import annotations
 

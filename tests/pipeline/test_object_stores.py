@@ -1,4 +1,4 @@
-"""A whole run from S3 to S3: stopped by errors, finished, mended and read by somebody else."""
+"""A whole run from a store to itself: stopped by errors, finished, mended, and read by others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.storage import locate
 from pipeline.task import Generation
 from tests.pipeline.fakes import FAKE, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.test_run import colours_dataset
-from tests.stores import S3
+from tests.stores import GCS, S3
 
 ROWS = 600
 BAD_SHARE = 0.3
@@ -27,15 +27,15 @@ class MendedEngine(FakeEngine):
         return Generation(text, rendered.prompt_tokens, 3, "stop")
 
 
-@pytest.fixture(params=["s3", "rgw"])
-def store(request: pytest.FixtureRequest) -> S3:
-    found: S3 = request.getfixturevalue(request.param)
+@pytest.fixture(params=["s3", "rgw", "gcs"])
+def store(request: pytest.FixtureRequest) -> S3 | GCS:
+    found: S3 | GCS = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_run_on_an_object_store_is_finished_and_mended(
-    store: S3, tmp_path: Path, gemma_folder: Path
+    store: S3 | GCS, tmp_path: Path, gemma_folder: Path
 ) -> None:
     records = colours_dataset(tmp_path / "in", ROWS, BAD_SHARE)
     root = locate(store.url, store.options)
@@ -60,7 +60,7 @@ def test_a_run_on_an_object_store_is_finished_and_mended(
     output = root / "out"
 
     def rows() -> list[dict[str, object]]:
-        """As pyarrow reads OUTPUT through s3fs."""
+        """As pyarrow reads OUTPUT through fsspec."""
         return ds.dataset(output.path, filesystem=output.fs).to_table().to_pylist()
 
     for column in ("n", "outcome", "colour"):

@@ -176,8 +176,8 @@ def test_rows_that_end_the_renderer_or_the_engine_are_found(
     result = run(settings, ColourTask(), backend=FAKE)
     assert result.outcomes == {"ok": 150, "engine_error": 2}
     rows = {row["n"]: row for row in read_back(tmp_path / "out").to_pylist()}
-    assert rows[900]["error"].startswith("render: the process died 3 times")
-    assert rows[901]["error"].startswith("generate: the process died 3 times")
+    assert rows[900]["error"].startswith("render: the process died or stood still 3 times")
+    assert rows[901]["error"].startswith("generate: the process died or stood still 3 times")
     assert [rows[r["n"]]["colour"] for r in records] == [r["colour"] for r in records]
     assert not (tmp_path / "out/_gemma3_batch/suspects").exists()
 

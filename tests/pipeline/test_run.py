@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import random
@@ -13,10 +14,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from ray.data import DataContext
 from rich.console import Console
 
 from pipeline import EngineConfig, RunConfig, RunError, RunResult, UserError, run
-from pipeline.engine import Backend
+from pipeline.engine import Backend, Rendered
+from pipeline.task import Generation
 from tests.pipeline.fakes import DEADLY, FAKE, POISON, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.pictures import bomb_png, encoded, plain, truncated_jpeg
 
@@ -125,8 +128,20 @@ class TestRuns:
         table = read_back(out)
         assert table["colour"].to_pylist() == [*(r["colour"] for r in records), None]
         assert table["error"].to_pylist()[-1] == (
-            "generate: the process died 3 times while it worked on this row alone"
+            "generate: the process died or stood still 3 times while it worked on this row alone"
         )
+
+    def test_an_engine_that_is_slow_is_waited_for(
+        self, tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Ray Data would give the run up."""
+        context = DataContext.get_current()
+        monkeypatch.setattr(context, "execution_no_progress_timeout_s", 0.5)
+        records = colours_dataset(tmp_path / "in", 8)
+        settings = config(tmp_path / "in", tmp_path / "out", gemma_folder)
+        run(settings, ColourTask(), backend=Backend(FakeRenderer, UnhurriedEngine))
+        assert read_back(tmp_path / "out")["colour"].to_pylist() == [r["colour"] for r in records]
+        assert context.execution_no_progress_timeout_s == 0.5
 
     def test_an_engine_that_does_not_start_leaves_nothing(
         self, tmp_path: Path, gemma_folder: Path
@@ -148,6 +163,12 @@ class TestRuns:
         shown = console.file.getvalue()  # type: ignore[attr-defined]
         assert "colour: 20 of 20 rows" in shown
         assert "\x1b" not in shown
+
+
+class UnhurriedEngine(FakeEngine):
+    async def generate(self, rendered: Rendered, key: str) -> Generation:
+        await asyncio.sleep(3)
+        return await super().generate(rendered, key)
 
 
 class StillbornEngine(FakeEngine):

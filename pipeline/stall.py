@@ -1,0 +1,72 @@
+"""Ends a process that does not get on any more, so that a stall is a death like any other.
+
+A decoder that loops for ever, or a GPU that hangs, raises nothing, and the job would stand still
+for good. What a process holds then is tried again elsewhere, and a row that does so whenever it is
+met is found (see `suspects`). Ray Data has a guard of its own (2.60), which ends the whole run
+where no block came for half an hour, also where an engine is merely slow; `flow` turns it off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+STDERR = 2
+"""As a number: the object may have been replaced by one without a file behind it."""
+PULSES = 10
+"""How often an engine is asked within the time it has to answer."""
+
+
+class Deadline:
+    """The process exits with 1, and every thread's traceback, unless it gets on in time.
+
+    The timer runs in a thread of C that needs nothing of Python's, so it also ends a process that
+    hangs in a library. A process has one such timer: a second deadline takes the first one's place.
+
+    Args:
+        seconds: How long the process may be without a sign of life.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __enter__(self) -> Self:
+        """Begin to count."""
+        self.put_off()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop counting."""
+        self.call_off()
+
+    def put_off(self) -> None:
+        """Count from the beginning."""
+        faulthandler.dump_traceback_later(self.seconds, exit=True, file=STDERR)
+
+    def call_off(self) -> None:
+        """Stop counting."""
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def keep_asking(pulse: Callable[[], Awaitable[object]], deadline: Deadline) -> None:
+    """Put the deadline off whenever `pulse` answers; runs until it is cancelled.
+
+    An answer between two steps is enough: an engine that is slow is alive.
+    """
+    with deadline:
+        while True:
+            await asyncio.sleep(deadline.seconds / PULSES)
+            with contextlib.suppress(Exception):  # a dead engine is told by the requests it fails
+                await pulse()
+                deadline.put_off()
