@@ -49,7 +49,9 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """A list of names; as text, with commas between them."""
 Settings = Annotated[Mapping[str, Any], BeforeValidator(_mapped)]
 """A mapping; as text, `NAME=VALUE,...` or a JSON object."""
-Numbers = Annotated[Mapping[str, float], BeforeValidator(_mapped)]
+Number = Annotated[float, Field(strict=True)]
+"""No `yes` or `no`, which would be 1 or 0."""
+Numbers = Annotated[Mapping[str, Number], BeforeValidator(_mapped)]
 """A mapping to numbers; as text, `NAME=NUMBER,...`."""
 
 

@@ -35,7 +35,6 @@ from pipeline.stall import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from PIL.Image import Image
 
@@ -225,12 +224,7 @@ class Engine:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the engines, and the cluster if it was started here."""
         import ray
         from ray.exceptions import RayError

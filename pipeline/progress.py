@@ -18,8 +18,6 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rich.console import Console
 
 LINE_EVERY_S = 10.0
@@ -51,12 +49,7 @@ class RunProgress:
         self.say("starting the engine and the renderers")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from types import TracebackType
 
 STDERR = 2
 """As a number: the object may have been replaced by one without a file behind it."""
@@ -41,12 +40,7 @@ class Deadline:
         self.put_off()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop counting."""
         self.call_off()
 

@@ -105,3 +105,12 @@ def test_a_wrong_value_is_told_with_its_option(
     with pytest.raises(OptionError, match=fault) as told:
         check_options(CaptionOptions, values)
     assert told.value.option == option
+
+
+@pytest.mark.parametrize("thresholds", [{"violence": True}, "violence=true", {"violence": "high"}])
+def test_a_threshold_is_a_number(thresholds: Any) -> None:
+    with pytest.raises(OptionError, match=r"thresholds\.violence: .* valid number"):
+        check_options(OPTIONS["moderate"], {"model": "m", "thresholds": thresholds})
+    given = {"model": "m", "thresholds": "violence=0.3,sexual=1"}
+    found = check_options(OPTIONS["moderate"], given).model_dump()["thresholds"]
+    assert found == {"violence": 0.3, "sexual": 1.0}

@@ -34,17 +34,17 @@ def options(tmp_path: Path) -> Iterator[StorageOptions]:
         yield {"hf": {"endpoint": url, "token": False}}
 
 
+def wanted(uri: str, output: Path, model: Path, options: StorageOptions) -> RunConfig:
+    engine = EngineConfig(model=str(model))
+    return RunConfig(input=uri, output=str(output), engine=engine, storage_options=options)
+
+
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("path", ["pictures", "pictures/*.png"])
 def test_its_pictures_are_an_input(
     options: StorageOptions, tmp_path: Path, gemma_folder: Path, path: str
 ) -> None:
-    config = RunConfig(
-        input=f"{DATASET}/{path}",
-        output=str(tmp_path / "out"),
-        engine=EngineConfig(model=str(gemma_folder)),
-        storage_options=options,
-    )
+    config = wanted(f"{DATASET}/{path}", tmp_path / "out", gemma_folder, options)
     table = run(config, ColourTask(), backend=FAKE).table()
     assert table["path"].to_pylist() == ["0.png", "1.png", "2.png"]
     assert table["colour"].to_pylist() == [[*colour] for colour in COLOURS]
@@ -55,12 +55,7 @@ def test_its_pictures_are_an_input(
 def test_its_tables_are_an_input(
     options: StorageOptions, tmp_path: Path, gemma_folder: Path
 ) -> None:
-    config = RunConfig(
-        input=f"{DATASET}@main/data",
-        output=str(tmp_path / "out"),
-        engine=EngineConfig(model=str(gemma_folder)),
-        storage_options=options,
-    )
+    config = wanted(f"{DATASET}@main/data", tmp_path / "out", gemma_folder, options)
     table = run(config, ColourTask(), backend=FAKE).table()
     assert table["outcome"].to_pylist() == ["ok", "ok", "ok", "missing_input"]
     assert table["colour"].to_pylist() == [*([*colour] for colour in COLOURS), None]

@@ -24,13 +24,18 @@ BODIES = [b"good", b"caf\xe9 \xff", None, b"fine", b"cut \xe2\x82", b"caf\xc3\xa
 INVALID = [1, 4, 6]
 """Latin-1, a character cut off, and half of a surrogate pair."""
 
+WORDS = pa.dictionary(pa.int32(), pa.string())
+
 SAID = pa.schema([pa.field("said", pa.string())])
 
 
 def written(folder: Path, type_: pa.DataType) -> Path:
     folder.mkdir()
     binary = pa.large_binary() if pa.types.is_large_string(type_) else pa.binary()
-    texts = pa.array(BODIES, binary).view(type_)
+    if pa.types.is_dictionary(type_):
+        texts = pa.array(BODIES, binary).view(type_.value_type).dictionary_encode()
+    else:
+        texts = pa.array(BODIES, binary).view(type_)
     pq.write_table(pa.table({"text": texts, "n": [*range(len(BODIES))]}), folder / "a.parquet")
     return folder
 
@@ -54,7 +59,7 @@ class EchoTask:
         return Result({"said": generations[0].text})
 
 
-@pytest.mark.parametrize("type_", [pa.string(), pa.large_string()])
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), WORDS])
 @pytest.mark.parametrize("dedup", [False, True])
 def test_such_a_row_is_a_fault_of_its_own(tmp_path: Path, type_: pa.DataType, dedup: bool) -> None:
     source = open_source(
