@@ -22,7 +22,7 @@ from pipeline import EngineConfig
 from pipeline.checkpoint import fitted, open_checkpoint
 from pipeline.engine import Rendered, VllmEngine, VllmRenderer
 from pipeline.record import row_key
-from pipeline.stages.blocks import Item, pack, unpack
+from pipeline.stages.blocks import Fault, Item, pack, unpack
 from pipeline.stages.generate import Generate
 from pipeline.stages.render import Job
 from tests.gemma3_model.test_parity import picture
@@ -57,7 +57,7 @@ class Engine:
     def __init__(self, config: EngineConfig) -> None:
         self.renderer = VllmRenderer(config)
         self.stage = Generate(config, VllmEngine)
-        assert self.stage._engine.made is not None, self.stage._engine.fault
+        assert not isinstance(self.stage._engine, Fault), self.stage._engine.message
         self.loop = asyncio.Runner()
 
     def render(self, task: ModerationTask, content: object) -> tuple[Rendered, ...]:
