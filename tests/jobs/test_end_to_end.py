@@ -160,17 +160,6 @@ def test_another_prompt_is_refused_with_the_difference(finished: Any) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_an_argument_that_the_engine_does_not_take_is_told(finished: Any, tmp_path: Path) -> None:
-    wrong = ("--engine-args", "gpu_memory_utilisation=0.5")
-    done = command("caption", finished[2].parent / "in", tmp_path / "o", "--model", "demo", *wrong)
-    assert (done.returncode, done.stderr) == (
-        2,
-        "gemma3-batch: engine_args: vLLM's engine takes no 'gpu_memory_utilisation'; "
-        "did you mean 'gpu_memory_utilization'?\n",
-    )
-    assert not (tmp_path / "o").exists()
-
-
 def test_status_and_errors_say_what_came(finished: Any, tmp_path: Path) -> None:
     out: Path = finished[2]
     told = command("status", out).stdout

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from jobs import Engine
 from jobs.calibration import auroc, calibrate
 from jobs.demo.dataset import held_out_scenes, jpeg
 from jobs.demo.evaluate import Judge, picture
@@ -58,13 +60,18 @@ class Moderated:
         return list(self.table[f"p_{policy}"].to_pylist())
 
 
-def moderate(model: str, table: pa.Table, folder: Path, task: ModerationTask) -> Moderated:
+def moderate(
+    model: str, table: pa.Table, folder: Path, task: ModerationTask, engine: Engine | None = None
+) -> Moderated:
     (folder / "in").mkdir()
     pq.write_table(table, folder / "in/a.parquet", row_group_size=50)
     output = folder / "out"
-    engine = EngineConfig(model=model, dtype="float32")
-    config = RunConfig(input=str(folder / "in"), output=str(output), engine=engine)
-    result = run(config, task)
+    wanted = EngineConfig(model=model, dtype="float32")
+    config = RunConfig(input=str(folder / "in"), output=str(output), engine=wanted)
+    if engine is None:
+        result = run(config, task)
+    else:
+        result = run(engine.configured(config), task, backend=engine.backend)
     return Moderated(task=task, result=result, table=ds.dataset(output).to_table(), output=output)
 
 
@@ -80,11 +87,17 @@ def drawings(count: int) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Moderated:
+def bundled() -> Iterator[Engine]:
+    """The bundled model, loaded once."""
+    with Engine(model="demo") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory, bundled: Engine) -> Moderated:
     task = task_for("demo", image_column="image")
-    return moderate(
-        find_model("demo").path, drawings(DRAWINGS), tmp_path_factory.mktemp("drawings"), task
-    )
+    folder = tmp_path_factory.mktemp("drawings")
+    return moderate(find_model("demo").path, drawings(DRAWINGS), folder, task, bundled)
 
 
 def test_the_bundled_models_policies_are_judged_as_by_transformers(drawn: Moderated) -> None:
@@ -195,10 +208,10 @@ def controls(ids: list[int], tokenizer: object) -> list[int]:
     return [number for number in ids if number in special]
 
 
-def test_texts_are_judged_as_text(tmp_path: Path) -> None:
+def test_texts_are_judged_as_text(tmp_path: Path, bundled: Engine) -> None:
     model = find_model("demo").path
     task = task_for("demo", text_column="text")
-    done = moderate(model, pa.table({"text": TEXTS}), tmp_path, task)
+    done = moderate(model, pa.table({"text": TEXTS}), tmp_path, task, bundled)
     outcomes = ["missing_input" if text is None else "ok" for text in TEXTS]
     outcomes[5] = "too_long"
     assert done.table["outcome"].to_pylist() == outcomes

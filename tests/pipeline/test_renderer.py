@@ -13,7 +13,7 @@ from jobs.demo.drawings import draw
 from jobs.models import find_model
 from pipeline.config import EngineConfig
 from pipeline.engine import VllmRenderer
-from pipeline.errors import RowError
+from pipeline.errors import RowError, UserError
 from pipeline.record import Outcome
 from pipeline.task import ImageRef, Request, Sampling
 
@@ -45,6 +45,14 @@ def everyones(images: list[Image.Image], **options: Any) -> tuple[list[int], int
         text=text, images=[images], add_special_tokens=False, return_tensors="pt", **options
     )
     return made["input_ids"][0].tolist(), len(made["pixel_values"])
+
+
+def test_an_argument_that_vllm_does_not_take_is_told() -> None:
+    told = r"^engine_args: vLLM's engine takes no 'gpu_memory_utilisation'; did you mean "
+    with pytest.raises(UserError, match=told + r"'gpu_memory_utilization'\?$"):
+        renderer(engine_args={"gpu_memory_utilisation": 0.5})
+    with pytest.raises(UserError, match=r"^engine_args: vLLM's engine takes no 'zzzzzzzz'$"):
+        renderer(engine_args={"zzzzzzzz": 0.5})
 
 
 @pytest.mark.parametrize("pan_and_scan", [False, True])

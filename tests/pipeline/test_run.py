@@ -151,6 +151,9 @@ class TestRuns:
         with pytest.raises(RunError, match=r"^the engine did not start: OSError: no such device$"):
             run(settings, ColourTask(), backend=Backend(FakeRenderer, StillbornEngine))
         assert not (tmp_path / "out").exists()
+        with pytest.raises(UserError, match=r"^engine_args: cannot be that$"):
+            run(settings, ColourTask(), backend=Backend(ChoosyRenderer, FakeEngine))
+        assert not (tmp_path / "out").exists()
 
     def test_progress_is_shown_in_lines_where_there_is_no_terminal(
         self, tmp_path: Path, gemma_folder: Path
@@ -169,6 +172,11 @@ class UnhurriedEngine(FakeEngine):
     async def generate(self, rendered: Rendered, key: str) -> Generation:
         await asyncio.sleep(3)
         return await super().generate(rendered, key)
+
+
+class ChoosyRenderer(FakeRenderer):
+    def __init__(self, config: EngineConfig) -> None:
+        raise UserError("engine_args: cannot be that")
 
 
 class StillbornEngine(FakeEngine):
