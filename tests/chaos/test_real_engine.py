@@ -35,7 +35,7 @@ def command(folder: Path, output: Path) -> list[str]:
     script = (
         "import sys; from jobs.captions import CaptionTask; from jobs.models import find_model; "
         "from pipeline import EngineConfig, RunConfig, run; model = find_model('demo'); "
-        "engine = EngineConfig(model=model.path, dtype=model.dtype, max_num_seqs=4,"
+        "engine = EngineConfig(model=model.path, dtype=model.dtype, max_num_seqs=8,"
         f" stall_seconds={STALL_S}); "
         "run(RunConfig(input=sys.argv[1], output=sys.argv[2], engine=engine, unit_rows=64,"
         " block_rows=8), CaptionTask(prompt=model.caption_prompt))"
