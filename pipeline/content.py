@@ -1,9 +1,9 @@
 """What tells one content of a file from another, on every machine and at little cost.
 
 An object store has an ETag, a generation or a hash. On a disk it is a hash over the size and both
-ends of the file: unlike the time of the last change it stays when a dataset is copied, so units keep
-their ids. A change in the middle of a file that leaves its size as it was is not seen by the tag
-(the time tells of it).
+ends of the file: unlike the time of the last change it stays when a dataset is copied, so units
+keep their ids. A change in the middle of a file that leaves its size as it was is not seen by the
+tag (the time tells of it).
 """
 
 from __future__ import annotations

@@ -7,12 +7,16 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from PIL.Image import Image
 
 from pipeline.config import EngineConfig
 from pipeline.engine import Rendered
@@ -30,7 +34,7 @@ from pipeline.stages.render import Job, Render
 from pipeline.storage import locate
 from pipeline.suspects import MOST_DEATHS, Suspects
 from pipeline.task import Generation, Prepared, Request, Result, Row, Sampling
-from tests.pipeline.fakes import POISON, ColourTask, FakeEngine, FakeRenderer
+from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.pictures import encoded, plain, truncated_jpeg
 from tests.pipeline.test_journal import unit
 
@@ -99,6 +103,31 @@ def rendered(task: Any, rows: list[Row], tmp_path: Path) -> list[Item]:
     (block,) = stage(pack([Item("u", i, payload=row) for i, row in enumerate(rows)]))
     assert block.schema == BLOCK
     return [*unpack(block)]
+
+
+def render_alone(folder: Path, colours: list[tuple[int, int, int]]) -> None:
+    config = CONFIG.model_copy(update={"stall_seconds": 3.0})
+    stage = Render(ColourTask(), config, SleepyRenderer, locate(str(folder)), ImageLimits(9999, 99))
+    rows = [Item("u", i, payload={"image": png(colour)}) for i, colour in enumerate(colours)]
+    (block,) = stage(pack(rows))
+    assert not any(item.outcome for item in unpack(block))
+
+
+class SleepyRenderer(FakeRenderer):
+    def render(self, request: Request, images: Sequence[Image]) -> Rendered:
+        time.sleep(0.5)
+        return super().render(request, images)
+
+
+@pytest.mark.parametrize(("colours", "code"), [([(1, 2, 3)] * 8, 0), ([(1, 2, 3), ENDLESS], 1)])
+def test_only_a_row_that_is_never_rendered_ends_the_process(
+    tmp_path: Path, colours: list[tuple[int, int, int]], code: int
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=render_alone, args=(tmp_path, colours))
+    process.start()
+    process.join(300)
+    assert process.exitcode == code
 
 
 def test_a_row_that_cannot_be_rendered_does_not_hurt_the_others(tmp_path: Path) -> None:
