@@ -107,7 +107,9 @@ def rendered(task: Any, rows: list[Row], tmp_path: Path) -> list[Item]:
 
 def render_alone(folder: Path, colours: list[tuple[int, int, int]]) -> None:
     config = CONFIG.model_copy(update={"stall_seconds": 3.0})
-    stage = Render(ColourTask(), config, SleepyRenderer, locate(str(folder)), ImageLimits(9999, 99))
+    stage = Render(
+        ColourTask(), config, SleepyRenderer, locate(str(folder)), ImageLimits(10**6, 10**6)
+    )
     rows = [Item("u", i, payload={"image": png(colour)}) for i, colour in enumerate(colours)]
     (block,) = stage(pack(rows))
     assert not any(item.outcome for item in unpack(block))
