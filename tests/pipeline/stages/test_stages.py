@@ -113,6 +113,7 @@ def render_alone(folder: Path, colours: list[tuple[int, int, int]]) -> None:
     rows = [Item("u", i, payload={"image": png(colour)}) for i, colour in enumerate(colours)]
     (block,) = stage(pack(rows))
     assert not any(item.outcome for item in unpack(block))
+    time.sleep(3.5)  # without a row to render nothing stands still
 
 
 class SleepyRenderer(FakeRenderer):
