@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import time
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 STDERR = 2
 """As a number: the object may have been replaced by one without a file behind it."""
 PULSES = 10
-"""How often an engine is asked within the time it has to answer."""
+"""How often within its time a process is looked at: by so much less it may have."""
 
 
 class Deadline:
@@ -34,10 +35,11 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self._since = 0.0
 
     def __enter__(self) -> Self:
         """Begin to count."""
-        self.put_off()
+        self._count()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,12 +47,17 @@ class Deadline:
         self.call_off()
 
     def put_off(self) -> None:
-        """Count from the beginning."""
-        faulthandler.dump_traceback_later(self.seconds, exit=True, file=STDERR)
+        """Count from the beginning, unless that was a moment ago: each time takes a new thread."""
+        if time.monotonic() - self._since >= self.seconds / PULSES:
+            self._count()
 
     def call_off(self) -> None:
         """Stop counting."""
         faulthandler.cancel_dump_traceback_later()
+
+    def _count(self) -> None:
+        self._since = time.monotonic()
+        faulthandler.dump_traceback_later(self.seconds, exit=True, file=STDERR)
 
 
 async def keep_asking(pulse: Callable[[], Awaitable[object]], deadline: Deadline) -> None:

@@ -1,9 +1,9 @@
 """A small Google Cloud Storage for the tests: the JSON API's calls that gcsfs makes, in memory.
 
-There is no server of Google's to be had as a package, and the emulators that are ignore the
-conditions that matter here. What a call takes and answers follows
+Google's own test server is no package, and gcp-storage-emulator (2026.7) ignores the conditions
+that matter here. What a call takes and answers follows
 https://cloud.google.com/storage/docs/json_api/v1; every object's generation is one of a kind, and a
-condition is looked at and acted on under one lock.
+condition is kept under a lock.
 """
 
 from __future__ import annotations

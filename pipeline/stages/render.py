@@ -69,7 +69,9 @@ class Render:
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Blocks whose payload is a row become blocks whose payload is a `Job`."""
-        yield pack([self._take(item) for item in unpack(block)])
+        with self._deadline:
+            rendered = [self._take(item) for item in unpack(block)]
+        yield pack(rendered)
 
     def _take(self, item: Item) -> Item:
         if item.is_settled:
@@ -82,10 +84,7 @@ class Render:
             return self._render_row(item, self._renderer)
 
     def _render_row(self, item: Item, renderer: Renderer) -> Item:
-        with self._deadline:
-            return self._try_to_render(item, renderer)
-
-    def _try_to_render(self, item: Item, renderer: Renderer) -> Item:
+        self._deadline.put_off()
         try:
             prepared = self._task.prepare(item.payload)
             images: dict[int, Image | RowError] = {}

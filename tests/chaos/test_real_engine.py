@@ -79,12 +79,14 @@ class Attempts:
             self.start()
             return
         give_up = time.monotonic() + PATIENCE_S
-        is_stall = what == STALL
-        name = "VLLM::" if is_stall else what
+        name = "VLLM::" if what == STALL else what
         while not (victims := running(name, self.started)):  # it may still be starting
             assert time.monotonic() < give_up, f"no {name} to kill"
             time.sleep(0.1)
-        victims[-1].suspend() if is_stall else victims[-1].kill()
+        if what == STALL:
+            victims[-1].suspend()
+        else:
+            victims[-1].kill()
 
 
 def running(what: str, since: float) -> list[psutil.Process]:
