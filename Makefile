@@ -3,16 +3,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := deploy/requirements-cpu.lock
 READY := $(VENV)/.ready
-GPU_PYTHON ?= python3
+GPU_LOCK := deploy/requirements-gpu.lock
+GPU_VENV ?= .venv-gpu
+GPU_PYTHON ?= $(GPU_VENV)/bin/python
+TRITON := $(VENV)/triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check rgw format bench bench-model gpu-test lock clean
+.PHONY: help setup demo test test-kernels check rgw format bench bench-model gpu-setup gpu-test lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
 
 $(READY): $(LOCK) deploy/setup.sh pyproject.toml
-	@deploy/setup.sh $(VENV)
+	@deploy/setup.sh cpu $(VENV)
 	@touch $(READY)
 
 setup: $(READY) ## Install everything into .venv, from the lock
@@ -22,6 +25,17 @@ demo: $(READY) ## Caption a few hundred drawings with the bundled model, and sho
 
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory test-kernels
+
+# Beside the environment: vLLM for CPUs and torch would find it there.
+$(TRITON)/.ready: $(GPU_LOCK) $(READY)
+	@rm -rf $(TRITON)
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --target $(TRITON) \
+		$$(sed -n 's/^\(triton==[^ ;]*\).*/\1/p' $(GPU_LOCK))
+	@touch $@
+
+test-kernels: $(TRITON)/.ready ## Run vLLM's attention kernels for GPUs on this CPU, interpreted
+	@PYTHONPATH=tests/kernels/interpreter:$(TRITON):. $(BIN)/python -m pytest tests/kernels
 
 check: $(READY) ## Lint, formatting and types
 	@$(BIN)/ruff check .
@@ -36,6 +50,9 @@ bench: $(READY) ## Measure throughput on this machine
 
 bench-model: $(READY) ## Compare our text model's speed with vLLM's own, on this CPU
 	@$(BIN)/python -m tests.speed.text_cpu
+
+gpu-setup: ## Install everything for an NVIDIA GPU into .venv-gpu, from its lock
+	@deploy/setup.sh gpu $(GPU_VENV)
 
 gpu-test: ## Parity, CUDA graphs and speed on a GPU; GPU_PYTHON has vLLM for CUDA
 	@$(GPU_PYTHON) -m pytest -m gpu -s tests/gpu

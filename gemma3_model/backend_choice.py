@@ -5,12 +5,16 @@ the answers wrong without a word. vLLM 0.32 refuses such a choice on CUDA, late 
 takes it with a warning on XPU; and on a CPU takes its own kernels whatever was chosen. So the
 user's choice is looked at before anything loads, and what a layer ended up with once more.
 
+FlexAttention says that it keeps the mask and does not: it leaves out every block of the cache that
+begins behind the queries at hand (0.32, ``FlexAttentionMetadata._build_block_mask_direct``), and
+with them most of what a picture's tokens see ahead. vLLM takes it only when it is chosen.
+
 Models without pictures, and engines told to take none, may have any backend.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vllm.platforms import current_platform
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
@@ -18,6 +22,11 @@ from vllm.v1.attention.backends.registry import AttentionBackendEnum
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.v1.attention.backend import AttentionBackend
+
+CUTS_PICTURES: Final = frozenset({AttentionBackendEnum.FLEX_ATTENTION.name})
+"""Backends that say they keep the mask of pictures, and do not.
+
+FlexAttention can go from here when its block mask has the blocks of ``mm_prefix_range``."""
 
 MEND = "leave the attention backend to vLLM, or set language_model_only to take no pictures."
 
@@ -54,9 +63,9 @@ def require_picture_mask(backend: type[AttentionBackend]) -> None:
     """Check the backend of a layer whose tokens may be a picture's.
 
     Raises:
-        ValueError: it does not say that pictures see themselves in both directions.
+        ValueError: with it pictures do not see themselves in both directions.
     """
-    if not backend.supports_mm_prefix():
+    if not backend.supports_mm_prefix() or backend.get_name() in CUTS_PICTURES:
         raise ValueError(
             f"The attention backend {backend.get_name()} hides from each token of a picture "
             f"those after it, which makes answers about pictures wrong; {MEND}"

@@ -22,6 +22,7 @@ from vllm.sequence import IntermediateTensors
 
 from gemma3_model import quantization
 from gemma3_model.config import patches_per_side
+from gemma3_model.encoder_graphs import EncoderGraphs
 from gemma3_model.preprocessing import ImagePreprocessing
 from gemma3_model.processor import Gemma3DummyInputs, Gemma3Processing, Gemma3ProcessingInfo
 from gemma3_model.projector import Gemma3Projector
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 @MULTIMODAL_REGISTRY.register_processor(
     Gemma3Processing, info=Gemma3ProcessingInfo, dummy_inputs=Gemma3DummyInputs
 )
-class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, SupportsLoRA):
+class Gemma3ForConditionalGeneration(
+    nn.Module, SupportsMultiModal, SupportsPP, SupportsLoRA, EncoderGraphs
+):
     """Gemma 3 with pictures (4B, 12B, 27B, and the bundled demonstration model)."""
 
     packed_modules_mapping: ClassVar = PACKED_MODULES
@@ -45,8 +48,19 @@ class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, 
 
     supports_tower_connector_lora: ClassVar = True
 
+    supports_mm_device_do_normalize: ClassVar = True
+    """Pixels come as bytes and are normalised by the tower, always."""
+
     mm_prefix_clamp_sliding_window: ClassVar = True
     """Asks the runner to keep pictures wider than the window: our mask clamps each query."""
+
+    @staticmethod
+    def get_model_state_cls() -> type[Any]:
+        """What Model Runner V2 keeps of a step; see :mod:`gemma3_model.picture_ranges`."""
+        # Imported here: it needs Triton, which is not there on a CPU.
+        from gemma3_model.picture_ranges import PictureRanges
+
+        return PictureRanges
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str | None:
@@ -102,10 +116,15 @@ class Gemma3ForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, 
         if pixel_values is None:
             return []
         assert num_views is not None
+        soft_CKD = self.soft_tokens(pixel_values)
+        return [soft.flatten(0, 1) for soft in soft_CKD.split(num_views.tolist())]
+
+    def soft_tokens(self, pixel_values: Tensor) -> Tensor:
+        """[C, 3, S, S] uint8 to [C, K, D]."""
         weight = self.vision_tower.post_layernorm.weight
         features = self.vision_tower(self.normalise(pixel_values, weight.dtype))
-        soft_CKD = self.multi_modal_projector(features)
-        return [soft.flatten(0, 1) for soft in soft_CKD.split(num_views.tolist())]
+        soft_CKD: Tensor = self.multi_modal_projector(features)
+        return soft_CKD
 
     def forward(
         self,

@@ -7,11 +7,7 @@ import torch
 
 from gemma3_model.attention_cpu import Segment, _rows_by_distance, cut_segments
 from gemma3_model.scheduling import whole_pictures
-
-
-def matrix(drawing: str) -> torch.Tensor:
-    rows = [row.split() for row in drawing.strip().splitlines()]
-    return torch.tensor([[cell == "x" for cell in row] for row in rows])
+from tests.gemma3_model.drawings import DRAWINGS, defined
 
 
 def seen(length: int, pictures: list[tuple[int, int]], window: int | None) -> torch.Tensor:
@@ -34,54 +30,16 @@ def seen(length: int, pictures: list[tuple[int, int]], window: int | None) -> to
     return mask
 
 
-def test_global_layer() -> None:
-    assert torch.equal(
-        seen(7, [(1, 3), (4, 5)], None),
-        matrix(
-            """
-            x . . . . . .
-            x x x x . . .
-            x x x x . . .
-            x x x x . . .
-            x x x x x x .
-            x x x x x x .
-            x x x x x x x
-            """
-        ),
-    )
+@pytest.mark.parametrize("name", list(DRAWINGS))
+def test_what_each_token_sees(name: str) -> None:
+    drawn = DRAWINGS[name]
+    assert torch.equal(seen(len(drawn.mask), drawn.pictures, drawn.window), drawn.mask)
 
 
-def test_local_layer_with_a_picture_inside_the_window() -> None:
-    assert torch.equal(
-        seen(6, [(1, 3)], 3),
-        matrix(
-            """
-            x . . . . .
-            x x x x . .
-            x x x x . .
-            . x x x . .
-            . . x x x .
-            . . . x x x
-            """
-        ),
-    )
-
-
-def test_local_layer_with_a_picture_wider_than_the_window() -> None:
-    """Cut off behind only: ahead, a picture's tokens see it to its end."""
-    assert torch.equal(
-        seen(6, [(1, 4)], 2),
-        matrix(
-            """
-            x . . . . .
-            x x x x x .
-            . x x x x .
-            . . x x x .
-            . . . x x .
-            . . . . x x
-            """
-        ),
-    )
+@pytest.mark.parametrize("name", list(DRAWINGS))
+def test_the_drawings_are_what_the_definition_says(name: str) -> None:
+    drawn = DRAWINGS[name]
+    assert torch.equal(defined(len(drawn.mask), drawn.pictures, drawn.window), drawn.mask)
 
 
 def test_segments_of_a_step_in_the_middle_of_a_prompt() -> None:
