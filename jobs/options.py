@@ -75,7 +75,9 @@ class JobOptions(BaseModel):
     max_model_len: PositiveInt = Field(
         8192, description="Longest prompt with its answer, in tokens; the model's limit, if lower."
     )
-    max_num_seqs: PositiveInt = Field(64, description="Requests one engine works on at once.")
+    max_num_seqs: PositiveInt | None = Field(
+        None, description="Requests one engine works on at once; by default 256, on a CPU 64."
+    )
     tensor_parallel_size: PositiveInt = Field(1, description="GPUs of one engine.")
     stall_seconds: float = Field(
         900.0, gt=0, description="End a process that has stood still for so long."

@@ -19,7 +19,7 @@ class JobSettings(TypedDict, total=False):
     model: str
     dtype: Dtype | None
     max_model_len: int
-    max_num_seqs: int
+    max_num_seqs: int | None
     tensor_parallel_size: int
     stall_seconds: float
     engine_args: Mapping[str, Any] | str

@@ -210,6 +210,7 @@ class Engine:
         self._config = fitted(config, open_checkpoint(config.model))
         self._engines: list[Any] = []
         self._renderers: list[Any] = []
+        self._requests: int | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -252,6 +253,7 @@ class Engine:
             engine_replicas=self._options.engine_replicas,
         )
         placement = place(asked, ray.cluster_resources())
+        self._requests = placement.requests * placement.engines
         # They claim no CPU, so that the stages of the jobs find theirs.
         engine = ray.remote(EngineHost).options(
             num_cpus=0,
@@ -294,5 +296,6 @@ class Engine:
         return {**settings, "model": self._options.model}
 
     def configured(self, config: RunConfig) -> RunConfig:
-        """A job's configuration with this engine's."""
-        return config.model_copy(update={"engine": self._config, "engine_replicas": 1})
+        """A job's configuration with this engine's; one stage hands all engines their requests."""
+        engine = self._config.model_copy(update={"max_num_seqs": self._requests})
+        return config.model_copy(update={"engine": engine, "engine_replicas": 1})

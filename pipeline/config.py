@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+REQUESTS_ON_GPU = 256
+REQUESTS_ON_CPU = 64
 OUR_ENGINE_ARGS = (
     "limit_mm_per_prompt",
     "mm_processor_cache_gb",
@@ -35,8 +37,8 @@ class EngineConfig(_Config):
     """`auto` runs float32 checkpoints in bfloat16, as vLLM does."""
     max_model_len: PositiveInt = 8192
     """Longest prompt with its answer, in tokens; a checkpoint's own limit, where lower, holds."""
-    max_num_seqs: PositiveInt = 64
-    """Requests one replica works on at once."""
+    max_num_seqs: PositiveInt | None = None
+    """Requests one replica works on at once; see :meth:`requests`."""
     max_images: PositiveInt = 1
     """Most images in one request."""
     pan_and_scan: bool = False
@@ -48,6 +50,10 @@ class EngineConfig(_Config):
     ended; its rows are tried again."""
     engine_args: Mapping[str, Any] = Field(default_factory=dict)
     """Further arguments of vLLM's engine (`gpu_memory_utilization`, `quantization`, ...)."""
+
+    def requests(self, *, on_gpu: bool) -> int:
+        """`max_num_seqs`, by default what fills an H200 with translations, or what suits a CPU."""
+        return self.max_num_seqs or (REQUESTS_ON_GPU if on_gpu else REQUESTS_ON_CPU)
 
     @field_validator("engine_args")
     @classmethod

@@ -217,11 +217,21 @@ class VllmEngine:
     """vLLM's `AsyncLLM` with our model in it."""
 
     def __init__(self, config: EngineConfig) -> None:
-        """Start the engine; returns when the weights are loaded (seconds to minutes)."""
+        """Start the engine; returns when the weights are loaded (seconds to minutes).
+
+        Raises:
+            UserError: The machine has no device that the installed vLLM runs on.
+        """
         _prepare_process()
+        _require_device()
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._engine = AsyncLLM.from_engine_args(_engine_args(config))
+        # vLLM sizes its steps by who asks: 16,384 tokens on an H200 for a batch of rows, as here,
+        # and 2,048 for the asynchronous engine by itself.
+        self._engine = AsyncLLM.from_engine_args(
+            _engine_args(config), usage_context=UsageContext.LLM_CLASS
+        )
         children = multiprocessing.active_children()
         self._tether = Tether(child.pid for child in children if child.pid is not None)
         self._deadline = Deadline(config.stall_seconds)
@@ -294,6 +304,17 @@ def _prepare_process() -> None:
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 
+def _require_device() -> None:
+    """Of engines alone: renderers need none, and may be on machines without."""
+    from vllm.platforms import current_platform
+
+    if current_platform.is_unspecified():
+        raise UserError(
+            "the engine has no GPU here, and the vLLM that is installed runs on nothing else; "
+            "mend the GPU's driver, or install this project with [cpu] in the place of [gpu]"
+        )
+
+
 _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",  # nothing about anyone's data leaves the machine
@@ -319,7 +340,7 @@ def _engine_args(config: EngineConfig, **own: Any) -> Any:
         "model": config.model,
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
-        "max_num_seqs": config.max_num_seqs,
+        "max_num_seqs": config.requests(on_gpu=not current_platform.is_cpu()),
         "tensor_parallel_size": config.tensor_parallel_size,
         "limit_mm_per_prompt": {"image": config.max_images},
         "mm_processor_kwargs": {"do_pan_and_scan": True} if config.pan_and_scan else None,

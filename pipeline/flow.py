@@ -156,7 +156,7 @@ class Flow:
         from ray.data import ActorPoolStrategy
 
         # Twice what the engine works on at once, so that it never waits for the next block.
-        calls = max(2, -(-2 * self.config.engine.max_num_seqs // self._block_rows))
+        calls = max(2, -(-2 * self.placement.requests // self._block_rows))
         if self.is_careful:
             calls = 1
         return requests.map_batches(

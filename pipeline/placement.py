@@ -35,6 +35,7 @@ class Placement:
     Attributes:
         engines: Engine actors.
         engine_gpus: GPUs of each; 0 on a CPU.
+        requests: What each works on at once.
         renderers: Render actors.
         readers: Reading tasks at once.
         parsers: Parsing tasks at once.
@@ -43,6 +44,7 @@ class Placement:
 
     engines: int
     engine_gpus: int
+    requests: int
     renderers: int
     readers: int
     parsers: int
@@ -69,6 +71,7 @@ def place(config: RunConfig, resources: Mapping[str, float]) -> Placement:
     return Placement(
         engines=engines,
         engine_gpus=per_engine,
+        requests=config.engine.requests(on_gpu=bool(gpus)),
         renderers=renderers,
         readers=readers,
         parsers=PARSERS_PER_ENGINE * engines,
