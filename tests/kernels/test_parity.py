@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm import LLM
+from vllm import LLM, SamplingParams
 from vllm.v1.attention.backend import AttentionBackend, CommonAttentionMetadata
 from vllm.v1.attention.backends.composite import (
     MMPrefixAttentionRouting,
@@ -30,7 +30,7 @@ from gemma3_model import attention, model
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.parity import Prompt, Reference, difference, engine, run
 from tests.gemma3_model.test_parallel import PipelineWorker
-from tests.gemma3_model.test_parity import TOLERANCE, TURN, picture, worst
+from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE, TURN, picture, worst
 
 
 class _CausalBuilder(TritonAttentionMetadataBuilder):
@@ -143,6 +143,22 @@ def test_prefix_cache(checkpoint: Path, reference: Reference, runs: Any) -> None
     assert [output.num_cached_tokens for output in outputs] == [0, 32, 0]
     for prompt, output in zip(prompts, outputs, strict=True):
         assert difference(reference, prompt, output).worst < TOLERANCE
+
+
+def test_weighed_words(checkpoint: Path, reference: Reference, runs: Any) -> None:
+    """The log-probabilities of named tokens, which moderation asks of V2's own sampler."""
+    prompt, words = PROMPTS["one"], [11, 300, 4]
+    params = SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=words)
+    with runs(checkpoint, hopper_composite) as llm:
+        request = {
+            "prompt_token_ids": llm.get_tokenizer().encode(prompt.text, add_special_tokens=False),
+            "multi_modal_data": {"image": list(prompt.images)},
+        }
+        (output,) = llm.generate([request], params, use_tqdm=False)
+    _, expected = reference.logprobs(prompt, output.outputs[0].token_ids)
+    for word in words:
+        seen = output.outputs[0].logprobs[0][word].logprob
+        assert seen == pytest.approx(float(expected[-2][word]), abs=TOLERANCE)
 
 
 def _always_causal(monkeypatch: pytest.MonkeyPatch) -> None:
