@@ -137,6 +137,8 @@ def test_prefix_cache(checkpoint: Path, reference: Reference, runs: Any) -> None
     settings = {"enable_prefix_caching": True, "prefix_cache_retention_interval": None}
     with runs(checkpoint, hopper_composite, **settings) as llm:
         outputs = [run(llm, [prompt], prompt_logprobs=False)[0] for prompt in prompts]
+        state = llm.llm_engine.model_executor.driver_worker.worker.model_runner.model_state
+        assert len(state._ranges) <= 1, "requests that are done are kept"
     soft = reference.model.config.image_token_id
     first = outputs[0].prompt_token_ids.index(soft)
     assert first < 32 < first + checkpoints.SOFT_TOKENS
