@@ -10,6 +10,7 @@ Shape letters: C views, S pixels a side, K soft tokens of a view, D hidden of th
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,9 +37,9 @@ class EncoderGraphs(SupportsEncoderCudaGraph):
 
     config: Gemma3Config
 
+    @abstractmethod
     def soft_tokens(self, pixel_values: Tensor) -> Tensor:
         """[C, 3, S, S] uint8 to [C, K, D]."""
-        raise NotImplementedError
 
     def get_encoder_cudagraph_config(self) -> EncoderCudaGraphConfig:
         """One graph takes one buffer, of pixels."""

@@ -25,9 +25,11 @@ from jobs.models import Model, find_model
 from jobs.options import CaptionOptions
 from pipeline.checkpoint import fitted, open_checkpoint
 from pipeline.config import EngineConfig, RunConfig
-from pipeline.engine import Rendered, VllmEngine, VllmRenderer
+from pipeline.engine import Rendered
 from pipeline.images import ImageLimits, load_image
 from pipeline.storage import Location, locate
+from pipeline.vllm_engine import VllmEngine
+from pipeline.vllm_renderer import VllmRenderer
 
 if TYPE_CHECKING:
     from rich.console import Console

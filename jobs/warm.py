@@ -25,13 +25,15 @@ from jobs.options import CaptionOptions
 from pipeline import Generation, RowError, RunConfig, UserError
 from pipeline.checkpoint import fitted, open_checkpoint
 from pipeline.cluster import cluster
-from pipeline.engine import Backend, EngineDiedError, VllmEngine, VllmRenderer
+from pipeline.engine import Backend, EngineDiedError
 from pipeline.errors import RunError, one_line
 from pipeline.flow import END_BY_ITSELF
 from pipeline.placement import place
 from pipeline.stages.blocks import Fault
 from pipeline.stages.start import attempt
 from pipeline.stall import Deadline
+from pipeline.vllm_engine import VllmEngine
+from pipeline.vllm_renderer import VllmRenderer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from pipeline.cluster import cluster
 from pipeline.driver import Driver
 from pipeline.drivers import take_turn
-from pipeline.engine import VLLM, Backend
 from pipeline.errors import RunError, UserError
 from pipeline.exclusive import draft_for, republish
 from pipeline.journal import METADATA_KEY, Committed, Journal, count_outcomes, metadata, write_part
@@ -27,6 +26,7 @@ from pipeline.parts import committed_units, forget_counts
 from pipeline.progress import RunProgress
 from pipeline.record import Outcome
 from pipeline.run import placed, prepare, summary
+from pipeline.vllm_engine import VLLM
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import RunConfig
+    from pipeline.engine import Backend
     from pipeline.plan import Plan
     from pipeline.run import RunResult
     from pipeline.sources import Source

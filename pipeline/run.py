@@ -17,7 +17,6 @@ from pipeline.cluster import cluster
 from pipeline.draining import draining
 from pipeline.driver import Driver
 from pipeline.drivers import take_turn
-from pipeline.engine import VLLM, Backend
 from pipeline.errors import UserError
 from pipeline.exclusive import probe
 from pipeline.faults import root_fault
@@ -42,6 +41,7 @@ from pipeline.run_record import (
 from pipeline.sources import Listing, Source, check_columns, list_input, open_source
 from pipeline.storage import Location, locate
 from pipeline.task import ColumnKind, Task
+from pipeline.vllm_engine import VLLM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import RunConfig
+    from pipeline.engine import Backend
     from pipeline.storage import StorageOptions
 
 

@@ -20,11 +20,13 @@ from jobs.moderations import ModerationTask, moderation_task, probability
 from jobs.policies import TEXT_POLICIES
 from pipeline import EngineConfig
 from pipeline.checkpoint import fitted, open_checkpoint
-from pipeline.engine import Rendered, VllmEngine, VllmRenderer
+from pipeline.engine import Rendered
 from pipeline.record import row_key
 from pipeline.stages.blocks import Fault, Item, pack, unpack
 from pipeline.stages.generate import Generate
 from pipeline.stages.render import Job
+from pipeline.vllm_engine import VllmEngine
+from pipeline.vllm_renderer import VllmRenderer
 from tests.gemma3_model.test_parity import picture
 from tests.jobs import counting, shield
 

@@ -29,7 +29,7 @@ from jobs.policies import IMAGE_POLICIES, Policy, set_thresholds
 from jobs.results import TASKS
 from pipeline import EngineConfig, RunConfig, RunResult, run
 from pipeline.checkpoint import fitted, open_checkpoint
-from pipeline.engine import VllmRenderer
+from pipeline.vllm_renderer import VllmRenderer
 from tests.jobs import shield
 
 TOLERANCE = 1e-3

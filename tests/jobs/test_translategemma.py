@@ -15,7 +15,7 @@ from jobs.models import find_model
 from jobs.options import TranslateOptions
 from jobs.translations import TranslationTask
 from pipeline.config import EngineConfig
-from pipeline.engine import VllmRenderer
+from pipeline.vllm_renderer import VllmRenderer
 
 TEMPLATE = Path(__file__).with_name("translategemma.jinja")
 TEXTS = [

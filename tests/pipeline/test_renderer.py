@@ -12,10 +12,10 @@ from jobs.demo.dataset import held_out_scenes
 from jobs.demo.drawings import draw
 from jobs.models import find_model
 from pipeline.config import EngineConfig
-from pipeline.engine import VllmRenderer
 from pipeline.errors import RowError, UserError
 from pipeline.record import Outcome
 from pipeline.task import ImageRef, Request, Sampling
+from pipeline.vllm_renderer import VllmRenderer
 
 MODEL = find_model("demo").path
 PROMPT = "Describe this image."

@@ -12,7 +12,6 @@ from ray import cloudpickle
 
 from gemma3_model.preprocessing import ImagePreprocessing
 from pipeline.config import EngineConfig
-from pipeline.engine import VllmRenderer
 from pipeline.errors import RowError
 from pipeline.images import ImageLimits
 from pipeline.stages import render
@@ -20,6 +19,7 @@ from pipeline.stages.blocks import Item, pack, unpack
 from pipeline.stages.render import Job, Render
 from pipeline.storage import locate
 from pipeline.task import ImageRef, Prepared, Request, Row, Sampling
+from pipeline.vllm_renderer import VllmRenderer
 from tests.gemma3_model.test_parity import picture
 from tests.pipeline.fakes import ColourTask, FakeRenderer
 

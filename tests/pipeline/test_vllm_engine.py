@@ -12,7 +12,7 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from pipeline import EngineConfig, UserError
-from pipeline.engine import VllmEngine
+from pipeline.vllm_engine import VllmEngine
 
 
 def test_a_machine_without_a_device_is_told(
