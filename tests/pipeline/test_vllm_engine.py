@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import vllm.platforms
-from vllm.platforms.interface import UnspecifiedPlatform
+from vllm.platforms.cpu import CpuPlatform
+from vllm.platforms.interface import PlatformEnum, UnspecifiedPlatform
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -28,10 +29,21 @@ class Enough(Exception):
     """Nothing needs to be started."""
 
 
-def test_steps_are_of_a_batch_engine_s_size(
-    gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+class Gpu(CpuPlatform):
+    """Some device that is no CPU."""
+
+    _enum = PlatformEnum.CUDA
+
+
+@pytest.mark.parametrize(
+    ("platform", "context"),
+    [(Gpu, UsageContext.LLM_CLASS), (CpuPlatform, UsageContext.ENGINE_CONTEXT)],
+)
+def test_steps_are_sized_for_the_device(
+    gemma_folder: Path, monkeypatch: pytest.MonkeyPatch, platform: Any, context: UsageContext
 ) -> None:
-    """vLLM gives an asynchronous engine an eighth of it on an H200 (0.32)."""
+    """vLLM gives an asynchronous engine an eighth of what it gives a batch on an H200 (0.32)."""
+    monkeypatch.setattr(vllm.platforms, "_current_platform", platform())
     asked = []
 
     def from_engine_args(_: Any, *, usage_context: UsageContext) -> None:
@@ -41,4 +53,4 @@ def test_steps_are_of_a_batch_engine_s_size(
     monkeypatch.setattr(AsyncLLM, "from_engine_args", from_engine_args)
     with pytest.raises(Enough):
         VllmEngine(EngineConfig(model=str(gemma_folder)))
-    assert asked == [UsageContext.LLM_CLASS]
+    assert asked == [context]
