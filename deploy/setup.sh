@@ -3,8 +3,8 @@
 # Run it again at any time; it installs only what is not there yet.
 set -eu
 cd "$(dirname "$0")/.."
-kind=$1
-venv=$2
+kind=${1:?cpu or gpu}
+venv=${2:?a folder}
 lock=deploy/requirements-$kind.lock
 
 fail() {
@@ -35,11 +35,20 @@ install_torch_for_cpus() {
         fail "could not get $torch, neither from pip's configured indexes nor from PyTorch's"
 }
 
-python=$(find_python) || exit 2
-# vLLM's CPU kernels are linked to it, and without it fail much later and in other words.
-[ "$kind" = gpu ] || "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
-    fail "libnuma.so.1 is missing, which vLLM needs on a CPU; on Debian: apt-get install libnuma1"
+# Both fail much later and in other words without.
+check_libraries() {
+    if [ "$kind" = cpu ]; then
+        "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+            fail "libnuma.so.1 is missing, to which vLLM's CPU kernels are linked; on Debian: apt-get install libnuma1"
+        return
+    fi
+    headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    { command -v gcc || command -v clang; } >/dev/null && [ -f "$headers/Python.h" ] ||
+        fail "a C compiler or Python's headers are missing, with which Triton builds what starts its kernels; on Debian: apt-get install gcc python3-dev"
+}
 
+python=$(find_python) || exit 2
+check_libraries
 if [ ! -x "$venv/bin/pip" ]; then
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python has no venv module; on Debian: apt-get install python3-venv"

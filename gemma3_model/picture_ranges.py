@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from vllm.v1.worker.gpu.model_states.default import DefaultModelState
 
+from gemma3_model.processor import MODALITY
+
 if TYPE_CHECKING:
     from vllm.v1.attention.backend import CommonAttentionMetadata
     from vllm.v1.core.sched.output import NewRequestData
@@ -55,6 +57,7 @@ class PictureRanges(DefaultModelState):
         self._ranges[new_req_data.req_id] = [
             span
             for feature in new_req_data.mm_features
+            if feature.modality == MODALITY
             for span in feature.mm_position.extract_embeds_range()
         ]
 

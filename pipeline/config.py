@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 Dtype = Literal["auto", "float32", "bfloat16"]
 REQUESTS_ON_GPU = 256
 REQUESTS_ON_CPU = 64
+"""What an engine works on at once by default; so many translations fill an H200."""
 OUR_ENGINE_ARGS = (
     "limit_mm_per_prompt",
     "mm_processor_cache_gb",
@@ -52,7 +53,7 @@ class EngineConfig(_Config):
     """Further arguments of vLLM's engine (`gpu_memory_utilization`, `quantization`, ...)."""
 
     def requests(self, *, on_gpu: bool) -> int:
-        """`max_num_seqs`, by default what fills an H200 with translations, or what suits a CPU."""
+        """`max_num_seqs`, or the default of the device."""
         return self.max_num_seqs or (REQUESTS_ON_GPU if on_gpu else REQUESTS_ON_CPU)
 
     @field_validator("engine_args")
