@@ -9,7 +9,10 @@ FlexAttention says that it keeps the mask and does not: it leaves out every bloc
 begins behind the queries at hand (0.32, ``FlexAttentionMetadata._build_block_mask_direct``), and
 with them most of what a picture's tokens see ahead. vLLM takes it only when it is chosen.
 
-Models without pictures, and engines told to take none, may have any backend.
+A CUDA graph of a whole step is recorded over a step without pictures, and replays that one's mask
+over any. So only steps that decode may be recorded whole.
+
+Models without pictures, and engines told to take none, may have any backend and any graphs.
 """
 
 from __future__ import annotations
@@ -57,6 +60,24 @@ def _refuse_chosen(chosen: AttentionBackendEnum) -> None:
     except ImportError:
         return  # vLLM names the missing package as it selects.
     require_picture_mask(backend)
+
+
+def refuse_recorded_masks(vllm_config: VllmConfig) -> None:
+    """Look at ``cudagraph_mode``, once vLLM has decided on it.
+
+    vLLM 0.32 lowers ``FULL`` by itself where a backend cannot be recorded with a prompt, which
+    Triton's can; its default is ``FULL_AND_PIECEWISE``.
+
+    Raises:
+        ValueError: the engine takes pictures, and steps with prompts would be recorded whole.
+    """
+    mode = vllm_config.compilation_config.cudagraph_mode
+    if mode and mode.mixed_mode().name == "FULL" and vllm_config.model_config.is_mm_prefix_lm:
+        raise ValueError(
+            "cudagraph_mode FULL records prompts without their pictures' mask, which makes answers "
+            "about pictures wrong; set FULL_AND_PIECEWISE, or language_model_only to take no "
+            "pictures."
+        )
 
 
 def require_picture_mask(backend: type[AttentionBackend]) -> None:

@@ -21,6 +21,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.sequence import IntermediateTensors
 
 from gemma3_model import quantization
+from gemma3_model.backend_choice import refuse_recorded_masks
 from gemma3_model.config import patches_per_side
 from gemma3_model.encoder_graphs import EncoderGraphs
 from gemma3_model.preprocessing import ImagePreprocessing
@@ -75,6 +76,7 @@ class Gemma3ForConditionalGeneration(
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
+        refuse_recorded_masks(vllm_config)
         model_config = vllm_config.model_config
         config: Gemma3Config = model_config.hf_config
         self.config = config

@@ -6,6 +6,9 @@ for ``tests/gpu``.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 from vllm.config import CompilationConfig, CompilationMode, CUDAGraphMode, VllmConfig
 from vllm.v1.attention.backend import AttentionBackend, AttentionCGSupport
@@ -43,6 +46,26 @@ def graph_mode(promised: AttentionCGSupport) -> CUDAGraphMode:
     )
     compilation.set_splitting_ops_for_v1(all2all_backend="")
     return compilation.resolve_cudagraph_mode_and_sizes(promised, "backend")
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "is_refused"),
+    [
+        (CUDAGraphMode.FULL, "4b", True),
+        (CUDAGraphMode.FULL_AND_PIECEWISE, "4b", False),
+        (CUDAGraphMode.FULL_DECODE_ONLY, "4b", False),
+        (CUDAGraphMode.FULL, "1b", False),
+    ],
+)
+def test_steps_with_pictures_are_not_captured_whole(
+    tmp_path: Path, mode: CUDAGraphMode, size: str, is_refused: bool
+) -> None:
+    """Triton's backend would be, and replay the mask of a step without any."""
+    config = engine_config(tmp_path, size)
+    config.compilation_config.cudagraph_mode = mode
+    refusal = pytest.raises(ValueError, match=r"FULL records prompts without .* FULL_AND_PIECEWISE")
+    with refusal if is_refused else nullcontext():
+        ours(config)
 
 
 # On Hopper vLLM picks the first for 4B and 12B, whose heads are 256 wide, the second elsewhere.
