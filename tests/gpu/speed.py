@@ -6,7 +6,7 @@ given at once and end at the token limit. Pictures are rendered beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,16 +77,16 @@ def _rates(engine: Worker, size: Size, name: str) -> Rates:
     )
 
 
-def table(measured: Sequence[Rates]) -> str:
-    """Markdown, a line for each; the ratio is of translations to the first one's."""
-    head = (
-        "| | translations/s | ratio | captions/s | one token/s | tower, pictures/s | CUDA graphs |"
+HEAD = (
+    "| | translations/s | captions/s | one token/s | tower, pictures/s | CUDA graphs |\n"
+    "| --- | --- | --- | --- | --- | --- |"
+)
+
+
+def line(rates: Rates) -> str:
+    """Of a Markdown table under :data:`HEAD`."""
+    return (
+        f"| {rates.name} | {rates.translations:.1f} | {rates.captions:.1f} | "
+        f"{rates.one_token:.1f} | {rates.tower:.1f} | {rates.graphs['mode']}, "
+        f"{rates.graphs['full']} full |"
     )
-    lines = [
-        f"| {each.name} | {each.translations:.1f} | "
-        f"{each.translations / measured[0].translations:.2f} | {each.captions:.1f} | "
-        f"{each.one_token:.1f} | {each.tower:.1f} | {each.graphs['mode']}, {each.graphs['full']} "
-        "full |"
-        for each in measured
-    ]
-    return "\n".join([head, "|" + " --- |" * 7, *lines])

@@ -72,7 +72,7 @@ def four_billion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ours(four_billion: Path) -> speed.Rates:
     found = speed.rates(four_billion, speed.Size())
-    print("\n" + speed.table([found]))
+    print(f"\n{speed.HEAD}\n{speed.line(found)}")
     return found
 
 
@@ -94,5 +94,5 @@ def test_speed_on_an_h200(ours: speed.Rates) -> None:
 @needs_torchvision
 def test_translations_beside_vllm_s_own(four_billion: Path, ours: speed.Rates) -> None:
     own = speed.rates(four_billion, speed.Size(), ours=False, name="vLLM's own")
-    print("\n" + speed.table([own, ours]))
+    print("\n".join(["", speed.HEAD, speed.line(own), speed.line(ours)]))
     assert ours.translations >= 2.1 * own.translations

