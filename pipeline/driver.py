@@ -9,6 +9,7 @@ one replaced) is the caller's to say.
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,10 @@ class Driver:
                 self._take(receipt, ledger)
         except RayError as error:  # a machine was lost, say: what is missing is done again
             self._progress.say(f"going on after: {one_line(error, 120)}")
+        finally:
+            # Ray Data (2.60) leaves its actors' handles in cycles. Until they are collected, which
+            # may be never, the actors hold the CPUs and GPUs that the next run waits for.
+            gc.collect()
 
     def _take(self, receipt: Mapping[str, Any], ledger: Ledger) -> None:
         self._last = time.time()
