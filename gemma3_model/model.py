@@ -58,7 +58,7 @@ class Gemma3ForConditionalGeneration(
     @staticmethod
     def get_model_state_cls() -> type[Any]:
         """What Model Runner V2 keeps of a step; see :mod:`gemma3_model.picture_ranges`."""
-        # Imported here: it needs Triton, which is not there on a CPU.
+        # Imported here: Model Runner V1, the one for CPUs, needs nothing of it.
         from gemma3_model.picture_ranges import PictureRanges
 
         return PictureRanges

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 Dtype = Literal["auto", "float32", "bfloat16"]
 REQUESTS_ON_GPU = 256
 REQUESTS_ON_CPU = 64
-"""What an engine works on at once by default; so many translations fill an H200."""
+"""What an engine works on at once by default."""
 OUR_ENGINE_ARGS = (
     "limit_mm_per_prompt",
     "mm_processor_cache_gb",
