@@ -57,9 +57,9 @@ class Gemma3ForConditionalGeneration(
 
     @staticmethod
     def get_model_state_cls() -> type[Any]:
-        """What Model Runner V2 keeps of a step; see :mod:`gemma3_model.picture_ranges`."""
+        """What Model Runner V2 keeps of a step; see :mod:`gemma3_model.image_ranges`."""
         # Imported here: Model Runner V1, the one for CPUs, needs nothing of it.
-        from gemma3_model.picture_ranges import PictureRanges
+        from gemma3_model.image_ranges import PictureRanges
 
         return PictureRanges
 

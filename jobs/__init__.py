@@ -3,8 +3,8 @@
 Importing this package imports neither torch, vllm nor ray.
 """
 
-from jobs.calibration import calibrate
-from jobs.functions import caption, moderate, translate
-from jobs.warm import Engine
+from jobs.moderation.calibration import calibrate
+from jobs.sdk.functions import caption, moderate, translate
+from jobs.sdk.engine import Engine
 
 __all__ = ["Engine", "calibrate", "caption", "moderate", "translate"]

@@ -1,6 +1,6 @@
 """`python -m jobs`: the command line without an installed script."""
 
-from jobs.cli import main
+from jobs.cli.app import main
 
 if __name__ == "__main__":
     main()

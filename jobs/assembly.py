@@ -9,25 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from jobs.caption_styles import find_style, schema_text
-from jobs.captions import CaptionTask
-from jobs.glossary import read_glossary
-from jobs.json_schema import read_schema
-from jobs.languages import find_language, template_knows
-from jobs.models import find_model
-from jobs.moderations import ModerationTask, moderation_task
-from jobs.options import CaptionOptions, ModerateOptions, TranslateOptions
-from jobs.policies import set_thresholds
-from jobs.policy_files import read_policies
-from jobs.prompts import columns_in
-from jobs.translations import AUTO, TranslationTask
+from jobs.captioning.styles import find_style, schema_text
+from jobs.captioning.task import CaptionTask
+from jobs.translation.glossary import read_glossary
+from jobs.captioning.json_schema import read_schema
+from jobs.options.languages import find_language, template_knows
+from jobs.options.model import find_model
+from jobs.moderation.task import ModerationTask, moderation_task
+from jobs.options.job_options import CaptionOptions, ModerateOptions, TranslateOptions
+from jobs.moderation.policies import set_thresholds
+from jobs.moderation.policy_files import read_policies
+from jobs.captioning.prompt import columns_in
+from jobs.translation.task import AUTO, TranslationTask
 from pipeline import EngineConfig, RunConfig, UserError
-from pipeline.checkpoint import open_checkpoint
+from pipeline.engine.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
-    from jobs.languages import Language
-    from jobs.models import Model
-    from jobs.options import JobOptions
+    from jobs.options.languages import Language
+    from jobs.options.model import Model
+    from jobs.options.job_options import JobOptions
     from pipeline import Task
 
 DEFAULT_STYLE = "sentence"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.config import Dtype
+    from pipeline.contract.config import Dtype
 
 
 class JobSettings(TypedDict, total=False):

@@ -5,14 +5,14 @@ generate and parse it; `journal` keeps and commits it; `run` and its `driver` se
 `task` is what a job fills in. Importing this package imports neither torch, vllm nor ray.
 """
 
-from pipeline.config import EngineConfig, RunConfig
-from pipeline.error_rate import ErrorRateError
-from pipeline.errors import RowError, RunError, UserError
-from pipeline.record import Outcome
+from pipeline.contract.config import EngineConfig, RunConfig
+from pipeline.execution.error_rate import ErrorRateError
+from pipeline.contract.errors import RowError, RunError, UserError
+from pipeline.contract.record import Outcome
 from pipeline.retry import retry
 from pipeline.run import RunResult, run
-from pipeline.status import Status, failed_rows, status
-from pipeline.task import (
+from pipeline.output.status import Status, failed_rows, status
+from pipeline.contract.task import (
     ColumnKind,
     Generation,
     ImageRef,

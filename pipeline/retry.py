@@ -15,30 +15,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.cluster import cluster
-from pipeline.driver import Driver
-from pipeline.drivers import take_turn
-from pipeline.errors import RunError, UserError
-from pipeline.exclusive import draft_for, republish
-from pipeline.journal import METADATA_KEY, Committed, Journal, count_outcomes, metadata, write_part
-from pipeline.ledger import Work
-from pipeline.parts import committed_units, forget_counts
-from pipeline.progress import RunProgress
-from pipeline.record import Outcome
+from pipeline.execution.cluster import cluster
+from pipeline.execution.driver import Driver
+from pipeline.output.fencing import take_turn
+from pipeline.contract.errors import RunError, UserError
+from pipeline.storage.atomic import draft_for, republish
+from pipeline.output.journal import METADATA_KEY, Committed, Journal, count_outcomes, metadata, write_part
+from pipeline.execution.ledger import Work
+from pipeline.output.counts import committed_units, forget_counts
+from pipeline.execution.progress import RunProgress
+from pipeline.contract.record import Outcome
 from pipeline.run import placed, prepare, summary
-from pipeline.vllm_engine import VLLM
+from pipeline.engine.vllm_engine import VLLM
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from rich.console import Console
 
-    from pipeline.config import RunConfig
-    from pipeline.engine import Backend
-    from pipeline.plan import Plan
+    from pipeline.contract.config import RunConfig
+    from pipeline.engine.interface import Backend
+    from pipeline.output.plan import Plan
     from pipeline.run import RunResult
     from pipeline.sources import Source
-    from pipeline.task import Task
+    from pipeline.contract.task import Task
 
 ROOM = "retry"
 """Where the journal of a retry is, apart from that of runs."""

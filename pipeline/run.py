@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.checkpoint import Checkpoint, fitted, open_checkpoint
-from pipeline.cluster import cluster
-from pipeline.draining import draining
-from pipeline.driver import Driver
-from pipeline.drivers import take_turn
-from pipeline.errors import UserError
-from pipeline.exclusive import probe
-from pipeline.faults import root_fault
-from pipeline.housekeeping import tidy
-from pipeline.journal import Committed, Journal
-from pipeline.ledger import Work
-from pipeline.parts import committed_units, totals
-from pipeline.placement import Placement, place
-from pipeline.plan import Plan, extended, is_same_input, open_plan
-from pipeline.progress import RunProgress
-from pipeline.record import clashes
-from pipeline.results import open_parts
-from pipeline.run_record import (
+from pipeline.engine.checkpoint import Checkpoint, fitted, open_checkpoint
+from pipeline.execution.cluster import cluster
+from pipeline.execution.shutdown import draining
+from pipeline.execution.driver import Driver
+from pipeline.output.fencing import take_turn
+from pipeline.contract.errors import UserError
+from pipeline.storage.atomic import probe
+from pipeline.execution.root_cause import root_fault
+from pipeline.output.cleanup import tidy
+from pipeline.output.journal import Committed, Journal
+from pipeline.execution.ledger import Work
+from pipeline.output.counts import committed_units, totals
+from pipeline.execution.placement import Placement, place
+from pipeline.output.plan import Plan, extended, is_same_input, open_plan
+from pipeline.execution.progress import RunProgress
+from pipeline.contract.record import clashes
+from pipeline.output.parts import open_parts
+from pipeline.output.run_record import (
     Record,
     choose_output,
     claim,
@@ -39,9 +39,9 @@ from pipeline.run_record import (
     withdraw,
 )
 from pipeline.sources import Listing, Source, check_columns, list_input, open_source
-from pipeline.storage import Location, locate
-from pipeline.task import ColumnKind, Task
-from pipeline.vllm_engine import VLLM
+from pipeline.storage.location import Location, locate
+from pipeline.contract.task import ColumnKind, Task
+from pipeline.engine.vllm_engine import VLLM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
     from rich.console import Console
 
-    from pipeline.config import RunConfig
-    from pipeline.engine import Backend
-    from pipeline.storage import StorageOptions
+    from pipeline.contract.config import RunConfig
+    from pipeline.engine.interface import Backend
+    from pipeline.storage.location import StorageOptions
 
 
 @dataclass(frozen=True, kw_only=True)

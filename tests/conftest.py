@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster import WORKERS
+from pipeline.execution.cluster import WORKERS
 from tests.stores import gcs, rgw, s3
 
 __all__ = ["gcs", "rgw", "s3"]

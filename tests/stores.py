@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.storage import Location, StorageOptions, locate
+from pipeline.storage.location import Location, StorageOptions, locate
 from tests import gcs as google
 from tests import rgw as ceph
 from tests.chaos.proxy import FaultyProxy

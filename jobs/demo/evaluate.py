@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, Gemma3ForConditionalGeneration, Gemma3Processor
 
-from jobs.calibration import auroc
+from jobs.moderation.calibration import auroc
 from jobs.demo.dataset import held_out_scenes, jpeg
 from jobs.demo.drawings import Scene
 from jobs.demo.examples import conversation

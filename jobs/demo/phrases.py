@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.demo.drawings import Relation, Scene, Thing
-from jobs.languages import find_language
-from jobs.translation_prompts import text_prompt
+from jobs.options.languages import find_language
+from jobs.translation.prompts import text_prompt
 
 CAPTION_PROMPT = "Describe this image in one sentence."
 """Follows the image in the one user turn."""

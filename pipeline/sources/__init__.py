@@ -16,7 +16,7 @@ from pipeline.sources.columns import FAULT, check_columns
 from pipeline.sources.jsonl import JsonLines
 from pipeline.sources.listing import Kind, Listing, list_input
 from pipeline.sources.parquet import ParquetSource
-from pipeline.sources.pictures import PictureFolder
+from pipeline.sources.image_folder import PictureFolder
 from pipeline.sources.source import Source
 from pipeline.sources.webdataset import WebDataset
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.errors import UserError, one_line
-from pipeline.patience import is_transient
+from pipeline.contract.errors import UserError, one_line
+from pipeline.storage.backoff import is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.storage import Location
+    from pipeline.storage.location import Location
 
 FORMAT_FAULTS = (pa.ArrowException, OSError, EOFError, zlib.error, tarfile.TarError)
 

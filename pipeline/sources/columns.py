@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.nearest import suggestion
-from pipeline.task import ColumnKind
+from pipeline.contract.errors import UserError
+from pipeline.contract.suggest import suggestion
+from pipeline.contract.task import ColumnKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

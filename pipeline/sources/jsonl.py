@@ -22,21 +22,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from pipeline.errors import UserError
+from pipeline.contract.errors import UserError
 from pipeline.sources.broken import told_as_user_error
 from pipeline.sources.columns import FAULT, bare
 from pipeline.sources.json_types import MisfitError, fitted, schema_of
 from pipeline.sources.listing import Kind
 from pipeline.sources.scanned import cut_by_offsets, open_from
 from pipeline.sources.source import COPY_ROWS
-from pipeline.threads import in_order
+from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.sources.listing import Listing
-    from pipeline.storage import FileInfo, Location
-    from pipeline.units import Cut
+    from pipeline.storage.location import FileInfo, Location
+    from pipeline.sources.units import Cut
 
 SAMPLE = 1000
 """Lines that decide the columns."""

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING
 
 from fsspec.utils import get_protocol, glob_translate
 
-from pipeline.errors import UserError, one_line
-from pipeline.patience import patiently
-from pipeline.storage import FileInfo, Location, locate
+from pipeline.contract.errors import UserError, one_line
+from pipeline.storage.backoff import patiently
+from pipeline.storage.location import FileInfo, Location, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pipeline.storage import StorageOptions
+    from pipeline.storage.location import StorageOptions
 
 
 class Kind(StrEnum):

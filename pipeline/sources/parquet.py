@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError
-from pipeline.patience import patiently
+from pipeline.contract.errors import UserError
+from pipeline.storage.backoff import patiently
 from pipeline.sources.broken import told_as_user_error
 from pipeline.sources.columns import bare, is_image_struct, without_heavy
 from pipeline.sources.hive import partition_fields, partition_value, partition_values
 from pipeline.sources.listing import Kind
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
-from pipeline.threads import in_order
-from pipeline.units import Cut, cut_row_groups
+from pipeline.storage.parallel import in_order
+from pipeline.sources.units import Cut, cut_row_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pipeline.sources.listing import Listing
-    from pipeline.storage import FileInfo, Location
+    from pipeline.storage.location import FileInfo, Location
 
 TAIL = 64 * 1024
 """Bytes of a file's end that nearly always hold its whole footer."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from pipeline.patience import patiently
-from pipeline.units import Cut
+from pipeline.storage.backoff import patiently
+from pipeline.sources.units import Cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.storage import Location
+    from pipeline.storage.location import Location
 
 BLOCK = 8 * 2**20
 """Bytes of one request to an object store: files are read in order."""

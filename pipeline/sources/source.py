@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.sources.listing import Kind
-    from pipeline.storage import FileInfo, Location
-    from pipeline.units import Cut
+    from pipeline.storage.location import FileInfo, Location
+    from pipeline.sources.units import Cut
 
 READ_ROWS = 32
 """Rows read at a time where pictures are among the columns, so that they never pile up."""

@@ -27,20 +27,20 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.errors import UserError
+from pipeline.contract.errors import UserError
 from pipeline.sources.broken import told_as_user_error
 from pipeline.sources.columns import FAULT, bare, is_string, without_heavy
 from pipeline.sources.listing import PICTURE_SUFFIXES, Kind
 from pipeline.sources.scanned import cut_by_offsets, open_from
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
-from pipeline.threads import in_order
+from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pipeline.sources.listing import Listing
-    from pipeline.storage import FileInfo, Location
-    from pipeline.units import Cut
+    from pipeline.storage.location import FileInfo, Location
+    from pipeline.sources.units import Cut
 
 SAMPLED = 100
 """Samples that decide the columns."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.record import Outcome
+from pipeline.contract.record import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.errors import RowError
+    from pipeline.contract.errors import RowError
 
 BLOCK = pa.schema(
     [

@@ -19,22 +19,22 @@ from typing import TYPE_CHECKING, NoReturn
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline.engine import EngineDiedError
-from pipeline.errors import RowError
-from pipeline.record import row_key
+from pipeline.engine.interface import EngineDiedError
+from pipeline.contract.errors import RowError
+from pipeline.contract.record import row_key
 from pipeline.stages.blocks import Fault, Item, pack, unpack
-from pipeline.stages.start import attempt
-from pipeline.task import Generation
+from pipeline.engine.startup import attempt
+from pipeline.contract.task import Generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     import pyarrow as pa
 
-    from pipeline.config import EngineConfig
-    from pipeline.engine import Engine, Rendered
+    from pipeline.contract.config import EngineConfig
+    from pipeline.engine.interface import Engine, Rendered
     from pipeline.stages.render import Job
-    from pipeline.suspects import Suspects
+    from pipeline.stages.poison_rows import Suspects
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.errors import RowError, one_line
-from pipeline.journal import Journal, entry_schema
-from pipeline.record import Outcome
+from pipeline.contract.errors import RowError, one_line
+from pipeline.output.journal import Journal, entry_schema
+from pipeline.contract.record import Outcome
 from pipeline.stages.blocks import Item, unpack
-from pipeline.task import Result, Task
+from pipeline.contract.task import Result, Task
 
 if TYPE_CHECKING:
     from pipeline.stages.generate import Answered

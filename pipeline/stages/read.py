@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.errors import RowError, one_line
-from pipeline.ledger import Work
-from pipeline.patience import is_transient
-from pipeline.record import Outcome
+from pipeline.contract.errors import RowError, one_line
+from pipeline.execution.ledger import Work
+from pipeline.storage.backoff import is_transient
+from pipeline.contract.record import Outcome
 from pipeline.sources import FAULT
 from pipeline.stages.blocks import Fault, Item, pack
 

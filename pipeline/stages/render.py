@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.errors import RowError, one_line
-from pipeline.images import ImageLimits, load_image
-from pipeline.record import Outcome
+from pipeline.contract.errors import RowError, one_line
+from pipeline.images.decode import ImageLimits, load_image
+from pipeline.contract.record import Outcome
 from pipeline.stages.blocks import Fault, Item, pack, unpack
-from pipeline.stages.start import attempt
-from pipeline.stall import Deadline
-from pipeline.task import Measured
+from pipeline.engine.startup import attempt
+from pipeline.engine.watchdog import Deadline
+from pipeline.contract.task import Measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL.Image import Image
 
-    from pipeline.config import EngineConfig
-    from pipeline.engine import Rendered, Renderer
-    from pipeline.storage import Location
-    from pipeline.suspects import Suspects
-    from pipeline.task import ImageRef, Request, Task
+    from pipeline.contract.config import EngineConfig
+    from pipeline.engine.interface import Rendered, Renderer
+    from pipeline.storage.location import Location
+    from pipeline.stages.poison_rows import Suspects
+    from pipeline.contract.task import ImageRef, Request, Task
 
 
 @dataclass(frozen=True, slots=True)

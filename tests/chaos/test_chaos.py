@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import RunConfig
-from pipeline.storage import INTERNAL, Location, locate
+from pipeline.storage.location import INTERNAL, Location, locate
 from tests.chaos.proxy import FaultyProxy
-from tests.pipeline.pictures import encoded, plain
+from tests.pipeline.sample_images import encoded, plain
 from tests.stores import S3, through
 
 ROWS = 20_000

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from pipeline.cluster import WORKERS
-from pipeline.storage import locate
+from pipeline.execution.cluster import WORKERS
+from pipeline.storage.location import locate
 from tests.chaos.test_chaos import UNIT_ROWS, check, settings, write_input
 
 ROWS = 6_000

@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline import RunConfig, run
 from tests.pipeline.fakes import CRASHING, DEADLY, ENDLESS, FAKE, POISON, ColourTask
-from tests.pipeline.pictures import bomb_png, encoded, plain, truncated_jpeg
+from tests.pipeline.sample_images import bomb_png, encoded, plain, truncated_jpeg
 
 ROWS = 10_000
 POISONED = 1_000

@@ -21,7 +21,7 @@ from ray.job_submission import JobSubmissionClient
 
 from jobs.demo.dataset import held_out_scenes, write_dataset
 from jobs.demo.phrases import POLICIES, caption, translation, violates
-from pipeline.cluster import WORKERS
+from pipeline.execution.cluster import WORKERS
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

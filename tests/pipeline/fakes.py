@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from PIL.Image import Image
 
-from pipeline.config import EngineConfig
-from pipeline.engine import Backend, EngineDiedError, Rendered
-from pipeline.errors import RowError
-from pipeline.record import Outcome
-from pipeline.task import (
+from pipeline.contract.config import EngineConfig
+from pipeline.engine.interface import Backend, EngineDiedError, Rendered
+from pipeline.contract.errors import RowError
+from pipeline.contract.record import Outcome
+from pipeline.contract.task import (
     ColumnKind,
     Generation,
     ImageRef,

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.contract.errors import UserError
 from pipeline.sources import Kind, list_input, open_source
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from tests.pipeline.sources.places import Place, rows_of
 from tests.stores import S3
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.images import ImageLimits, load_image
+from pipeline.contract.errors import UserError
+from pipeline.images.decode import ImageLimits, load_image
 from pipeline.sources import check_columns, list_input, open_source
-from pipeline.task import ColumnKind
-from tests.pipeline.pictures import encoded, plain
+from pipeline.contract.task import ColumnKind
+from tests.pipeline.sample_images import encoded, plain
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 from tests.stores import S3
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.images import ImageLimits, load_image
+from pipeline.contract.errors import UserError
+from pipeline.images.decode import ImageLimits, load_image
 from pipeline.sources import FAULT, check_columns, list_input, open_source
-from pipeline.task import ColumnKind
-from tests.pipeline.pictures import jpeg
+from pipeline.contract.task import ColumnKind
+from tests.pipeline.sample_images import jpeg
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 
 Members = Iterable[tuple[str, bytes]]

@@ -18,25 +18,25 @@ import pyarrow.parquet as pq
 import pytest
 from PIL.Image import Image
 
-from pipeline.config import EngineConfig
-from pipeline.engine import Rendered
-from pipeline.errors import RowError
-from pipeline.images import ImageLimits
-from pipeline.journal import Journal
-from pipeline.ledger import Work
-from pipeline.record import Outcome
+from pipeline.contract.config import EngineConfig
+from pipeline.engine.interface import Rendered
+from pipeline.contract.errors import RowError
+from pipeline.images.decode import ImageLimits
+from pipeline.output.journal import Journal
+from pipeline.execution.ledger import Work
+from pipeline.contract.record import Outcome
 from pipeline.sources import Source, list_input, open_source
 from pipeline.stages.blocks import BLOCK, Fault, Item, pack, unpack
 from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
 from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Job, Render
-from pipeline.storage import locate
-from pipeline.suspects import MOST_DEATHS, Suspects
-from pipeline.task import Generation, Prepared, Request, Result, Row, Sampling
+from pipeline.storage.location import locate
+from pipeline.stages.poison_rows import MOST_DEATHS, Suspects
+from pipeline.contract.task import Generation, Prepared, Request, Result, Row, Sampling
 from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
-from tests.pipeline.pictures import encoded, plain, truncated_jpeg
-from tests.pipeline.test_journal import unit
+from tests.pipeline.sample_images import encoded, plain, truncated_jpeg
+from tests.pipeline.output.test_journal import unit
 
 CONFIG = EngineConfig(model="m", max_model_len=5)
 FAILED = Item("u", 9, outcome=Outcome.DECODE_ERROR, error="decode: it was broken")
@@ -244,7 +244,7 @@ def test_a_request_that_may_fail_costs_its_row_nothing_else() -> None:
 
 def test_the_engine_is_closed_when_its_process_exits() -> None:
     code = """
-from pipeline.config import EngineConfig
+from pipeline.contract.config import EngineConfig
 from pipeline.stages.generate import Generate
 
 class Engine:

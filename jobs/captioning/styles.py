@@ -1,0 +1,85 @@
+"""The built-in kinds of caption: what each asks for, and the form of its answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline import UserError
+from pipeline.contract.suggest import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST_TAGS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """One kind of caption.
+
+    Attributes:
+        prompt: What is asked about the picture.
+        max_tokens: Longest answer, unless the user says otherwise.
+        schema: The JSON schema of the answer; None for text.
+    """
+
+    prompt: str
+    max_tokens: int = 128
+    schema: Mapping[str, Any] | None = None
+
+
+STYLES: Mapping[str, Style] = {
+    "alt": Style(
+        prompt=(
+            "Write alt text for this image, for people who cannot see it: what matters in it, in "
+            "at most 15 words. Do not begin with 'image of'. Answer with the alt text only."
+        )
+    ),
+    "sentence": Style(
+        prompt=(
+            "Describe this image in one sentence, naming its main subject, what it does and where. "
+            "Answer with the sentence only."
+        )
+    ),
+    "dense": Style(
+        prompt=(
+            "Describe this image in detail: every subject, its looks and where it is, what happens,"
+            " the background, text that can be read, the colours, the light and the style. Write "
+            "one paragraph about what is visible only. Answer with the paragraph only."
+        ),
+        max_tokens=512,
+    ),
+    "tags": Style(
+        prompt=(
+            "List tags for this image: its subjects, actions, place, colours and style, the most "
+            "important first, each of one to three words in lower case. Answer with a JSON list of "
+            "strings."
+        ),
+        max_tokens=256,
+        schema={"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST_TAGS},
+    ),
+    "ocr": Style(
+        prompt=(
+            "Write down all text that can be read in this image, exactly as it is written and in "
+            "its order, line by line. Answer with the text only, and with nothing if there is none."
+        ),
+        max_tokens=1024,
+    ),
+}
+"""Alt text, one sentence, a dense description, tags as a list, and the text in the picture."""
+
+
+def find_style(name: str) -> Style:
+    """The style of that name. Raises UserError, with the nearest name."""
+    if name not in STYLES:
+        raise UserError(
+            f"style: there is no '{name}'; {suggestion(name, STYLES)}they are {', '.join(STYLES)}"
+        )
+    return STYLES[name]
+
+
+def schema_text(schema: Mapping[str, Any] | None) -> str | None:
+    """A schema as JSON, always the same for the same schema; None for none."""
+    return None if schema is None else json.dumps(schema, ensure_ascii=False)

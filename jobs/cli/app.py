@@ -1,0 +1,238 @@
+"""The command line: thin, one function for each command, nothing decided here but exit codes.
+
+0  every row is accounted for, even if some failed
+1  the run failed; the same command goes on with it
+2  the configuration or the input must be mended
+3  more rows failed than `--max-error-rate` allows
+
+Errors are one or two lines on stderr; a traceback only with `--debug`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from jobs.moderation.calibration import calibrate
+from jobs.options.check import check_options
+from jobs.cli.flags import command_of
+from jobs.cli.demonstration import ROWS, demonstrate
+from jobs.sdk.functions import run_job
+from jobs.cli.job_file import check_reachable, read_job_file
+from jobs.options.job_options import OPTIONS
+from jobs.sdk.retry import retry_rows
+from jobs.cli.tables import calibration_table, export_errors, show_errors, status_text
+from pipeline import ErrorRateError, Outcome, RunError, RunResult, UserError, failed_rows, status
+from pipeline.contract.config import describe_fault
+from pipeline.contract.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from jobs.options.job_options import Job, JobOptions
+
+RUN_FAILED = 1
+MUST_BE_MENDED = 2
+TOO_MANY_FAILED = 3
+INTERRUPTED = 130
+
+SUMMARIES: Mapping[Job, str] = {
+    "caption": "Caption every picture of a dataset.",
+    "translate": "Translate every text of a dataset, or the text in its pictures.",
+    "moderate": "Judge every picture or text of a dataset by policies.",
+}
+
+app = typer.Typer(
+    name="gemma3-batch",
+    help="Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_out = Console()
+_err = Console(stderr=True)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the workers' output.")]
+
+
+@app.callback()
+def _commands() -> None:
+    """Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM."""
+
+
+def _run_options(job: Job, source: str, output: str, given: dict[str, Any], debug: bool) -> None:
+    with _faults_in_one_line(debug=debug):
+        options = check_options(OPTIONS[job], given)
+        _run_and_tell(options, source, output, debug)
+
+
+def _run_and_tell(options: JobOptions, source: str, output: str, debug: bool) -> None:
+    result = run_job(options, source, output, console=_err, debug=debug)
+    _out.print(_summary(result), highlight=False, soft_wrap=True, markup=False)
+
+
+for _job, _help in SUMMARIES.items():
+    app.command(name=_job, help=_help)(command_of(OPTIONS[_job], partial(_run_options, _job)))
+
+
+@app.command(name="run")
+def run_command(
+    job_file: Annotated[
+        str, typer.Argument(metavar="JOB.yaml", help="A job's input, output and options.")
+    ],
+    debug: Debug = False,
+) -> None:
+    """Run a job from a file; what `ray job submit` and schedulers call."""
+    with _faults_in_one_line(debug=debug):
+        job = read_job_file(job_file)
+        try:
+            check_reachable(job)
+            _run_and_tell(job.options, job.input, job.output, debug)
+        except ValidationError as error:
+            raise job.located(UserError(describe_fault(error))) from error
+        except UserError as error:
+            raise job.located(error) from error
+
+
+@app.command(name="status")
+def status_command(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a run.")],
+    debug: Debug = False,
+) -> None:
+    """Show how far a run is, whether or not it is running."""
+    with _faults_in_one_line(debug=debug):
+        _out.print(status_text(status(output)), highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command(name="errors")
+def errors_command(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a run.")],
+    outcome: Annotated[
+        list[str] | None, typer.Option(help="Only these; by default all without results.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 20,
+    export: Annotated[
+        str | None, typer.Option(help="Write all of them to this parquet file instead.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Show the rows that failed, or write them to a parquet file."""
+    with _faults_in_one_line(debug=debug):
+        unknown = next((name for name in outcome or () if name not in [*Outcome]), None)
+        if unknown is not None:
+            raise UserError(f"outcome '{unknown}': should be one of {', '.join(Outcome)}")
+        tables = failed_rows(output, outcome or ())
+        if export is None:
+            show_errors(tables, limit, _out)
+        else:
+            rows = export_errors(tables, export)
+            _out.print(
+                f"{rows:,} rows written to {export}", highlight=False, soft_wrap=True, markup=False
+            )
+
+
+@app.command(name="retry")
+def retry_command(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a run.")],
+    outcome: Annotated[list[str], typer.Option(help="Do rows with this outcome again.")],
+    model: Annotated[
+        str | None, typer.Option(help="Folder of the model, where it has moved.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Do failed rows again and put what comes of them in their place."""
+    with _faults_in_one_line(debug=debug):
+        result = retry_rows(output, outcome, model=model, console=_err, debug=debug)
+        _out.print(_summary(result), highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command(name="calibrate")
+def calibrate_command(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a moderation.")],
+    policy: Annotated[str, typer.Option(help="Name of the policy.")],
+    labels: Annotated[
+        str, typer.Option(help="Column with the truth: true/false, 1/0, yes/no or lists of names.")
+    ],
+    precision: Annotated[
+        float | None, typer.Option(help="Find the lowest threshold that reaches this precision.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Compare a policy's probabilities with labels, and find a threshold."""
+    with _faults_in_one_line(debug=debug):
+        found = calibrate(output, policy, labels=labels, precision=precision)
+        _out.print(calibration_table(found))
+
+
+@app.command(name="demo")
+def demo_command(
+    output: Annotated[
+        str | None,
+        typer.Argument(metavar="[OUTPUT]", help="New folder; by default a fresh one here."),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Drawings to caption.")] = ROWS,
+    debug: Debug = False,
+) -> None:
+    """Caption drawings with the bundled model and show what comes out."""
+    with _faults_in_one_line(debug=debug):
+        demonstrate(output, rows=rows, console=_out, debug=debug)
+
+
+@app.command(name="bench")
+def bench_command(
+    model: Annotated[str, typer.Option(help="Folder of a Gemma 3 checkpoint, or 'demo'.")] = "demo",
+    rows: Annotated[int, typer.Option(min=1, help="Drawings to caption.")] = ROWS,
+    debug: Debug = False,
+) -> None:
+    """Measure rendering, generation and the whole job on this machine."""
+    from jobs.cli.bench import bench
+
+    with _faults_in_one_line(debug=debug):
+        bench(model=model, rows=rows, console=_out)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+def _summary(result: RunResult) -> str:
+    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.outcomes.items()))
+    rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
+    same = f", {result.duplicates:,} of them like another one" if result.duplicates else ""
+    return (
+        f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
+        f"{result.seconds:.0f} s{rate if result.new_rows else ''}\n"
+        f"Model class: {result.model_class}\n"
+        f"Output: {result.output}"
+    )
+
+
+@contextlib.contextmanager
+def _faults_in_one_line(*, debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        code, text = MUST_BE_MENDED, describe_fault(error)
+    except UserError as error:
+        code, text = MUST_BE_MENDED, str(error)
+    except ErrorRateError as error:
+        code, text = TOO_MANY_FAILED, str(error)
+    except RunError as error:
+        code, text = RUN_FAILED, f"{error}\nRun again with --debug to see more."
+    except KeyboardInterrupt:
+        code, text = INTERRUPTED, "interrupted; the same command goes on where it stopped"
+    except Exception as error:  # whatever it is, it is told in one line
+        code, text = RUN_FAILED, f"{one_line(error)}\nRun again with --debug to see more."
+    else:
+        return
+    if debug:
+        traceback.print_exc()
+    _err.print(f"gemma3-batch: {text}", highlight=False, soft_wrap=True, markup=False)
+    raise typer.Exit(code)

@@ -1,0 +1,127 @@
+"""The benchmark: how fast this machine renders, generates, and does both through Ray.
+
+Decides what is measured and how it is shown. The work is the demonstration's: drawings to captions;
+with another model the same drawings are only load. Times exclude what happens once (engine start).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.dataset
+from rich.table import Table
+
+from jobs.assembly import DEFAULT_STYLE
+from jobs.captioning.styles import STYLES
+from jobs.captioning.task import CaptionTask
+from jobs.sdk.functions import run_job
+from jobs.options.model import Model, find_model
+from jobs.options.job_options import CaptionOptions
+from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.contract.config import EngineConfig, RunConfig
+from pipeline.engine.interface import Rendered
+from pipeline.images.decode import ImageLimits, load_image
+from pipeline.storage.location import Location, locate
+from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.vllm_renderer import VllmRenderer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.contract.task import Generation, Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """One line of the table: what was measured, and rows (and output tokens) a second."""
+
+    stage: str
+    rows: float
+    tokens: float | None = None
+
+
+def bench(*, model: str, rows: int, console: Console) -> list[Rate]:
+    """Measure and show; the drawings and the captions are thrown away.
+
+    Args:
+        model: A Gemma 3 checkpoint's folder, or `demo`.
+        rows: Drawings to caption.
+        console: Where progress and the table are shown.
+    """
+    from jobs.demo.dataset import write_dataset
+
+    found = find_model(model)
+    with tempfile.TemporaryDirectory() as folder:
+        pictures, captions = Path(folder, "input"), Path(folder, "captions")
+        write_dataset(pictures, rows)
+        engine = EngineConfig(model=found.path, dtype=found.dtype)
+        engine = fitted(engine, open_checkpoint(engine.model))
+        rendered, rates = _measure_render(found, engine, locate(str(pictures)))
+        rates += _measure_generate(engine, rendered)
+        options = CaptionOptions(model=model)
+        done = run_job(options, str(pictures), str(captions), console=console)
+    rates.append(Rate(stage="the whole job through Ray", rows=done.rows_per_second))
+    console.print(_table(rates))
+    return rates
+
+
+def _requests(model: Model, root: Location) -> list[Request]:
+    task = CaptionTask(prompt=model.caption_prompt or STYLES[DEFAULT_STYLE].prompt)
+    images = pyarrow.dataset.dataset(root.path).to_table(columns=["image"]).to_pylist()
+    return [task.prepare(row).requests[0] for row in images]
+
+
+def _measure_render(
+    model: Model, engine: EngineConfig, root: Location
+) -> tuple[list[Rendered], list[Rate]]:
+    requests = _requests(model, root)
+    renderer = VllmRenderer(engine)
+    defaults = RunConfig(input=root.path, output=root.path, engine=engine)
+    limits = ImageLimits(defaults.max_image_bytes, defaults.max_image_pixels)
+
+    def render(request: Request) -> Rendered:
+        images = [load_image(image.value, root, limits) for image in request.images]
+        return renderer.render(request, images)
+
+    render(requests[0])  # the first loads what is loaded lazily
+    began = time.perf_counter()
+    rendered = [render(request) for request in requests]
+    seconds = time.perf_counter() - began
+    return rendered, [Rate(stage="render, one process", rows=len(requests) / seconds)]
+
+
+def _measure_generate(config: EngineConfig, rendered: Sequence[Rendered]) -> list[Rate]:
+    async def measured() -> tuple[list[Generation], float]:
+        engine = VllmEngine(config)
+        try:
+            await engine.generate(rendered[0], "warm-up")
+            began = time.perf_counter()
+            keyed = (engine.generate(request, str(key)) for key, request in enumerate(rendered))
+            answers = list(await asyncio.gather(*keyed))
+            return answers, time.perf_counter() - began
+        finally:
+            engine.close()
+
+    answers, seconds = asyncio.run(measured())
+    tokens = sum(answer.output_tokens for answer in answers)
+    return [
+        Rate(
+            stage="generate, rendered beforehand",
+            rows=len(answers) / seconds,
+            tokens=tokens / seconds,
+        )
+    ]
+
+
+def _table(rates: Sequence[Rate]) -> Table:
+    table = Table("stage", "rows/s", "output tokens/s", title="Throughput on this machine")
+    for rate in rates:
+        tokens = f"{rate.tokens:,.0f}" if rate.tokens is not None else ""
+        table.add_row(rate.stage, f"{rate.rows:,.1f}", tokens)
+    return table

@@ -1,0 +1,108 @@
+"""Makes a command of a job's options, so that the command line has every option under its name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic_core import PydanticUndefined
+
+from jobs.options.job_options import JobOptions
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+Run = Callable[[str, str, dict[str, Any], bool], None]
+"""Runs a job: its input, output, the options that were given, and whether to show tracebacks."""
+
+Input = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="Parquet, pictures, JSON lines or tar: a file, folder or glob; path or URI.",
+    ),
+]
+Output = Annotated[
+    str, typer.Argument(metavar="OUTPUT", help="Folder for the parquet files; path or URI.")
+]
+COMMON = "Options of every job"
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the workers' output.")]
+
+
+def command_of(options: type[JobOptions], run: Run) -> Callable[..., None]:
+    """A function that typer makes a command of.
+
+    Args:
+        options: Whose fields become `--` options.
+        run: What is called.
+    """
+
+    def command(**given: Any) -> None:
+        source, output, debug = (given.pop(name) for name in ("input", "output", "debug"))
+        run(source, output, {name: v for name, v in given.items() if v is not None}, debug)
+
+    kinds: dict[str, Any] = {"input": Input, "output": Output}
+    defaults: dict[str, Any] = {}
+    for name, field in _own_first(options).items():
+        panel = COMMON if name in JobOptions.model_fields and name != "model" else None
+        kinds[name], defaults[name] = _option(name, field, panel)
+    kinds, defaults = {**kinds, "debug": Debug}, {**defaults, "debug": False}
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=kind,
+            default=defaults.get(name, inspect.Parameter.empty),
+        )
+        for name, kind in kinds.items()
+    ]
+    command.__annotations__ = kinds
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _own_first(options: type[JobOptions]) -> dict[str, FieldInfo]:
+    """All fields: the model, what only this job has, and what every job has."""
+    fields = options.model_fields
+    own = {name: field for name, field in fields.items() if name not in JobOptions.model_fields}
+    return {"model": fields["model"], **own, **fields}
+
+
+def _option(name: str, field: FieldInfo, panel: str | None) -> tuple[Any, Any]:
+    """The annotation and the default of one option; None leaves it to the options' model."""
+    flag = "--" + name.replace("_", "-")
+    kind = _kind(field.annotation)
+    default = field.default
+    if kind is bool:
+        flags = flag if not default else f"{flag}/--no-{flag[2:]}"
+        option = typer.Option(flags, help=_help(field), rich_help_panel=panel)
+        return Annotated[bool | None, option], None
+    if default is PydanticUndefined and field.default_factory is None:
+        return Annotated[kind, typer.Option(flag, help=field.description)], inspect.Parameter.empty
+    option = typer.Option(flag, help=_help(field), rich_help_panel=panel)
+    return Annotated[kind | None, option], None
+
+
+def _kind(annotation: Any) -> Any:
+    """What typer reads: numbers and choices as they are, all else as text."""
+    kinds = [part for part in get_args(annotation) if part is not type(None)]
+    if get_origin(annotation) is Literal:
+        return annotation
+    if not kinds or get_origin(annotation) is Annotated:
+        return annotation if annotation in (bool, int, float) else str
+    simple = kinds[0] if len(kinds) == 1 else str
+    if get_origin(simple) is Annotated:
+        simple = get_args(simple)[0]
+    return simple if simple in (bool, int, float) or get_origin(simple) is Literal else str
+
+
+def _help(field: FieldInfo) -> str:
+    """The line of help, with the default where it says something."""
+    default = field.default
+    if default is PydanticUndefined or default in (None, False, 0, ()):
+        return str(field.description)
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    shown = "on" if default is True else shown
+    return f"{field.description} [default: {shown}]"

@@ -1,0 +1,114 @@
+"""How a run's state and its failed rows are shown: text for a terminal, parquet for the rest."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.table import Column, Table
+from rich.text import Text
+
+from pipeline import UserError
+from pipeline.contract.errors import one_line
+from pipeline.storage.location import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from jobs.moderation.calibration import Calibration
+    from pipeline import Status
+
+SHOWN = ("row_key", "outcome", "error")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+MOST_COLUMNS = 2
+"""Columns of the input that are shown beside ours."""
+
+
+def status_text(status: Status) -> str:
+    """A run's state in a few lines."""
+    share = status.rows_done / status.rows if status.rows else 1.0
+    counts = ", ".join(f"{rows:,} {outcome}" for outcome, rows in sorted(status.outcomes.items()))
+    lines = [
+        f"{status.task}: {status.rows_done:,} of {status.rows:,} rows ({share:.1%}) in "
+        f"{status.units_done:,} of {status.units:,} parts",
+        f"Outcomes: {counts or 'none yet'}",
+        f"Started {status.started}, "
+        + (f"finished {status.finished}" if status.finished else "not finished"),
+    ]
+    if status.duplicates:
+        lines.insert(2, f"Like another row, computed once: {status.duplicates:,}")
+    if status.rows_journalled:
+        lines.insert(1, f"Finished in units that are not complete: {status.rows_journalled:,} rows")
+    return "\n".join(lines)
+
+
+def calibration_table(found: Calibration) -> Table:
+    """A policy's figures, a line for each threshold of interest."""
+    area = "" if found.auroc is None else f", AUROC {found.auroc:.4f}"
+    table = Table(
+        "threshold",
+        "",
+        "precision",
+        "recall",
+        "F1",
+        title=f"{found.policy}, judged by {found.judge}: {found.positives:,} violations in "
+        f"{found.rows:,} rows ({found.left_out:,} left out){area}",
+    )
+    wanted = f"precision {found.wanted_precision}"
+    for name, line in (
+        # In full: rounded up, 0.99997 would flag nothing.
+        ("of the run", found.at_run),
+        ("", found.at_half),
+        ("best F1", found.best_f1),
+        (wanted, found.at_precision),
+    ):
+        if line is not None:
+            figures = (line.precision, line.recall, line.f1)
+            cells = ("" if figure is None else f"{figure:.3f}" for figure in figures)
+            table.add_row(repr(line.threshold), name, *cells)
+    if found.wanted_precision is not None and found.at_precision is None:
+        table.add_row("none", wanted, "", "", "")
+    return table
+
+
+def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> None:
+    """Print the first `limit` rows, and how many there are."""
+    shown, names, total = None, [], 0
+    for rows in tables:
+        total += rows.num_rows
+        if shown is None:
+            own = [name for name in rows.column_names if name not in SHOWN][:MOST_COLUMNS]
+            names = [*own, *SHOWN]
+            shown = Table(*(Column(_cell(name)) for name in names))
+        for row in rows.select(names).slice(0, max(0, limit - shown.row_count)).to_pylist():
+            shown.add_row(*(_cell(row[name]) for name in names))
+    if shown is not None:
+        console.print(shown)
+    console.print(f"{total:,} rows", highlight=False)
+
+
+def _cell(value: object) -> Text:
+    """A row's value as it is: brackets are no markup, and nothing in it commands the terminal."""
+    return Text(CONTROL.sub("\ufffd", str(value)))
+
+
+def export_errors(tables: Iterable[pa.Table], path: str) -> int:
+    """Write all rows to one parquet file, a path or a URI; returns how many."""
+    tables = iter(tables)
+    first = next(tables, None)  # what is wrong with OUTPUT is found before a file is made
+    schema, total = pa.schema([]) if first is None else first.schema, 0
+    where = locate(path)
+    try:
+        file = where.fs.open(where.path, "wb")
+    except OSError as error:
+        raise UserError(f"export: {path} cannot be written: {one_line(error)}") from None
+    with file, pq.ParquetWriter(file, schema) as writer:
+        for rows in () if first is None else itertools.chain([first], tables):
+            writer.write_table(rows)
+            total += rows.num_rows
+    return total

@@ -1,5 +1,0 @@
-"""Documents cut into chunks that a model can translate, and put together as they were."""
-
-from jobs.documents.document import Chunk, Document, cut
-
-__all__ = ["Chunk", "Document", "cut"]

@@ -1,0 +1,219 @@
+"""Calibration: how good a policy's probabilities are against labels, and which threshold fits.
+
+Reads an OUTPUT of a moderation whose rows have a column that says what is true. Decides how such a
+column is read and what the figures mean; setting the threshold is the user's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.dataset
+
+from jobs.moderation.task import ModerationTask
+from jobs.moderation.policies import unknown
+from pipeline import UserError
+from pipeline.output.run_record import read_record
+from pipeline.storage.location import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from pipeline.storage.location import Location, StorageOptions
+
+    Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
+
+WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+"""What a label may be, in any case, beside true and false, 1 and 0, and lists of names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtThreshold:
+    """What comes of flagging all rows at or above a threshold.
+
+    Attributes:
+        threshold: The threshold.
+        precision: Share of the flagged rows that are violations; None where none is flagged.
+        recall: Share of the violations that are flagged; None where there are none.
+        f1: The harmonic mean of the two; None where there are no violations.
+    """
+
+    threshold: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A policy's figures against a labelled column.
+
+    Attributes:
+        policy: Its name.
+        judge: What kind of model judged.
+        rows: Rows with a probability and a label.
+        positives: Those of them that are violations.
+        left_out: Rows without a probability or a label.
+        auroc: Chance that a violation has a higher probability than another row; None where all
+            labels are the same.
+        at_run: At the run's own threshold.
+        at_half: At 0.5.
+        best_f1: At the threshold with the best F1; None where there are no violations.
+        wanted_precision: As asked for.
+        at_precision: At the lowest threshold that reaches it; None where none does, or none was
+            asked for.
+    """
+
+    policy: str
+    judge: str
+    rows: int
+    positives: int
+    left_out: int
+    auroc: float | None
+    at_run: AtThreshold
+    at_half: AtThreshold
+    best_f1: AtThreshold | None
+    wanted_precision: float | None
+    at_precision: AtThreshold | None
+
+
+def calibrate(
+    output: str,
+    policy: str,
+    *,
+    labels: str,
+    precision: float | None = None,
+    storage_options: StorageOptions | None = None,
+) -> Calibration:
+    """Compare a policy's probabilities in an OUTPUT with a column of labels.
+
+    Args:
+        output: The folder of a moderation.
+        policy: The policy's name.
+        labels: A column of OUTPUT: true or false, 1 or 0, yes or no, or a list of the names of the
+            policies that are violated.
+        precision: What the threshold that is looked for should reach.
+        storage_options: Arguments of fsspec's filesystems, by protocol.
+
+    Raises:
+        UserError: OUTPUT is not of a moderation, the policy or the column is not in it, or a label
+            is none.
+    """
+    if precision is not None and not 0 < precision <= 1:
+        raise UserError(f"precision: should be above 0 and at most 1 (got {precision})")
+    where = locate(output, storage_options)
+    task = _task(where)
+    names = [known.name for known in task.policies]
+    if policy not in names:
+        raise UserError(f"policy '{policy}' in {where}: {unknown(policy, names, 'policy')}")
+    scores, truths, left_out = _read(where, policy, labels)
+    if not len(scores):
+        raise UserError(f"{where} has no row with a probability and a label in '{labels}'")
+    best_f1, at_precision = _chosen(scores, truths, precision)
+    return Calibration(
+        policy=policy,
+        judge=task.judge,
+        rows=len(scores),
+        positives=int(truths.sum()),
+        left_out=left_out,
+        auroc=None if truths.all() or not truths.any() else auroc(scores, truths),
+        at_run=at_threshold(scores, truths, task.policies[names.index(policy)].threshold),
+        at_half=at_threshold(scores, truths, 0.5),
+        best_f1=best_f1,
+        wanted_precision=precision,
+        at_precision=at_precision,
+    )
+
+
+def auroc(scores: Sequence[float] | Floats, truths: Sequence[bool] | Bools) -> float:
+    """The chance that a true row scores above a false one; a tie counts half. NaN without both."""
+    is_true = np.asarray(truths, dtype=bool)
+    num_true = int(is_true.sum())
+    num_false = len(is_true) - num_true
+    if not num_true or not num_false:
+        return float("nan")
+    # Mann and Whitney's U from ranks, tied rows having the mean of theirs.
+    _, of_row, counts = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[of_row]
+    above = float(ranks[is_true].sum()) - num_true * (num_true + 1) / 2
+    return above / (num_true * num_false)
+
+
+def at_threshold(scores: Floats, truths: Bools, threshold: float) -> AtThreshold:
+    """What comes of a threshold."""
+    is_flagged = scores >= threshold
+    hits, flagged, positives = (int(n.sum()) for n in (is_flagged & truths, is_flagged, truths))
+    return AtThreshold(
+        threshold=threshold,
+        precision=hits / flagged if flagged else None,
+        recall=hits / positives if positives else None,
+        f1=2 * hits / (flagged + positives) if positives else None,
+    )
+
+
+def _chosen(
+    scores: Floats, truths: Bools, precision: float | None
+) -> tuple[AtThreshold | None, AtThreshold | None]:
+    """At the threshold with the best F1, and at the lowest that reaches a precision."""
+    # Each probability that occurs is a threshold, here from the highest down.
+    thresholds, of_row, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    thresholds = thresholds[::-1]
+    hits = np.bincount(of_row, weights=truths)[::-1].cumsum()
+    flagged = counts[::-1].cumsum()
+    best = thresholds[(hits / (flagged + truths.sum())).argmax()]
+    reaching = thresholds[hits / flagged >= (math.inf if precision is None else precision)]
+    return (
+        at_threshold(scores, truths, float(best)) if truths.any() else None,
+        at_threshold(scores, truths, float(reaching[-1])) if len(reaching) else None,
+    )
+
+
+def _task(where: Location) -> ModerationTask:
+    record = read_record(where)
+    if record is None or record["task"] != ModerationTask.name:
+        raise UserError(f"{where} is not the OUTPUT of a moderation; name one")
+    return ModerationTask(**record["settings"])
+
+
+def _read(where: Location, policy: str, labels: str) -> tuple[Floats, Bools, int]:
+    """Probabilities and truths of the rows that have both, and how many have not."""
+    parts = [(where / name).path for name in sorted(where.names("part-"))]
+    if not parts:
+        raise UserError(f"{where} has no results yet; let the run finish")
+    data = pyarrow.dataset.dataset(parts, filesystem=where.fs, format="parquet")
+    if labels not in data.schema.names:
+        raise UserError(f"column '{labels}': {unknown(labels, data.schema.names, 'column')}")
+    table = data.to_table(columns={"p": _field(f"p_{policy}"), "label": _field(labels)})
+    scores = table["p"].to_pylist()
+    truths = [_truth(value, policy, labels) for value in table["label"].to_pylist()]
+    both = [pair for pair in zip(scores, truths, strict=True) if None not in pair]
+    return (
+        np.array([score for score, _ in both], dtype=np.float64),
+        np.array([truth for _, truth in both], dtype=bool),
+        len(scores) - len(both),
+    )
+
+
+def _field(name: str) -> Any:
+    return pyarrow.dataset.field(name)
+
+
+def _truth(value: object, policy: str, labels: str) -> bool | None:
+    """What a label says of a policy; None where it is null."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return policy in value
+    truth = WORDS.get(str(int(value) if value in (0, 1) else value).strip().lower())  # type: ignore[call-overload]
+    if truth is None:
+        raise UserError(
+            f"column '{labels}': {value!r:.60} is no label; use true or false, 1 or 0, yes or no, "
+            "or a list of names of policies"
+        )
+    return truth

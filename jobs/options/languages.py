@@ -1,0 +1,140 @@
+"""Which languages can be named by a code, and how they are called in a prompt.
+
+Decides the list that a user's codes are checked against before anything runs:
+
+- the 55 languages and regions of WMT24++ (arXiv 2502.12404), on which TranslateGemma was trained;
+- every ISO 639-1 code that CLDR has an English name for, since Gemma 3's list (its card says "over
+  140 languages") was never published;
+- those with a script or region that CLDR has a locale for: `zh-Hant`, `de-AT`, `sr-Latn`.
+
+A language is called by its English name without script or region, as TranslateGemma's template does
+("Portuguese (pt-BR)"). What a checkpoint's own template knows is read from the template.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.contract.errors import UserError
+from pipeline.contract.suggest import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WMT24PP = (
+    "ar-EG ar-SA bg-BG bn-IN ca-ES cs-CZ da-DK de-DE el-GR es-MX et-EE fa-IR fi-FI fil-PH fr-CA "
+    "fr-FR gu-IN he-IL hi-IN hr-HR hu-HU id-ID is-IS it-IT ja-JP kn-IN ko-KR lt-LT lv-LV ml-IN "
+    "mr-IN nl-NL no-NO pa-IN pl-PL pt-BR pt-PT ro-RO ru-RU sk-SK sl-SI sr-RS sv-SE sw-KE sw-TZ "
+    "ta-IN te-IN th-TH tr-TR uk-UA ur-PK vi-VN zh-CN zh-TW zu-ZA"
+)
+"""The other sides of WMT24++'s 55 pairs with English."""
+
+NOT_LANGUAGES = {"sh"}
+"""Two-letter codes that CLDR still names but ISO 639-1 has withdrawn."""
+OTHER_NAMES = {"bn": "Bengali"}
+"""CLDR has "Bangla"; ISO 639 and nearly every English text have this."""
+
+TEMPLATE_CODE = re.compile(r"""["']([a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*)["']\s*:\s*["']""")
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language as a prompt names it.
+
+    Attributes:
+        code: `de`, `pt-BR`, `zh-Hant`.
+        name: Its English name, without script or region: `German`, `Portuguese`, `Chinese`.
+    """
+
+    code: str
+    name: str
+
+
+def find_language(code: str) -> Language:
+    """The language that a user's code means; case and `_` for `-` do not matter.
+
+    Raises:
+        UserError: There is no such code; in one line, with the nearest one.
+    """
+    languages = _languages()
+    wanted = code.strip().replace("_", "-").lower()
+    if wanted in languages:
+        return languages[wanted]
+    raise UserError(
+        f"'{code}' is not the code of a language. {_suggestion(wanted)}"
+        "Codes are like de, pt-BR, zh-Hant"
+    )
+
+
+def is_language(code: str) -> bool:
+    """Whether `find_language` knows this code."""
+    return code.replace("_", "-").lower() in _languages()
+
+
+def template_codes(template: str) -> frozenset[str]:
+    """The codes that a chat template (Jinja text) with a dictionary of languages names."""
+    return frozenset(code.replace("_", "-") for code in TEMPLATE_CODE.findall(template))
+
+
+def template_knows(template: str, code: str) -> bool:
+    """Whether the dictionary of languages in a TranslateGemma chat template names this code."""
+    return code.replace("_", "-") in template_codes(template)
+
+
+def column_suffix(code: str) -> str:
+    """A code as part of a column's name: `zh-Hant` gives `zh_Hant`."""
+    return code.replace("-", "_")
+
+
+def script_of(code: str) -> str:
+    """The script that a language is written in (ISO 15924): `Hans` for `zh`, `Hant` for `zh-TW`."""
+    from babel.core import get_global
+
+    base, *rest = code.split("-")
+    likely = get_global("likely_subtags")
+    for subtag in rest:
+        if len(subtag) == 4:  # noqa: PLR2004  BCP 47: four letters are a script
+            return subtag.title()
+    for tag in ("_".join([base, *rest]), base):
+        if tag in likely:
+            return str(likely[tag].split("_")[1])
+    return "Latn"
+
+
+@functools.cache
+def _languages() -> Mapping[str, Language]:
+    """All of them by code in small letters; babel takes its time to load."""
+    from babel import Locale
+    from babel.localedata import locale_identifiers
+
+    english = Locale("en").languages
+    names = {code: str(name) for code, name in english.items() if len(code) == 2}  # noqa: PLR2004
+    names = {code: name for code, name in names.items() if code not in NOT_LANGUAGES}
+    names |= {"fil": str(english["fil"])} | OTHER_NAMES
+    regional = [*WMT24PP.split(), *(tag.replace("_", "-") for tag in locale_identifiers())]
+    codes = [*names, *(code for code in regional if code.split("-")[0] in names)]
+    return {code.lower(): Language(code, names[code.split("-")[0]]) for code in codes}
+
+
+def _suggestion(wanted: str) -> str:
+    from babel.core import get_global
+
+    languages = _languages()
+    by_name = {
+        language.name.lower(): code for code, language in languages.items() if "-" not in code
+    }
+    base, _, rest = wanted.partition("-")
+    other = get_global("language_aliases").get(base, "").replace("_", "-").lower()  # deu, iw
+    candidates = [by_name.get(wanted), f"{other}-{rest}", other, base if rest else None]
+    for candidate in candidates:
+        if candidate in languages:
+            return f"Did you mean '{languages[candidate].code}'? "
+    near = suggestion(wanted, by_name)
+    for name, code in by_name.items():
+        near = near.replace(f"'{name}'", f"'{languages[code].code}'")
+    codes = [language.code for code, language in languages.items() if rest or "-" not in code]
+    near = near or suggestion(wanted, codes)
+    return near[:1].upper() + near[1:]

@@ -1,0 +1,68 @@
+"""What a model is asked for a translation: TranslateGemma's words (arXiv 2601.09012).
+
+TranslateGemma's own template says them itself; other Gemma 3 models are given them as a user's
+turn. The report has no words for context and for glossaries, and the template no place for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobs.options.languages import Language
+
+TEXT = (
+    "You are a professional {source} ({source_code}) to {target} ({target_code}) translator. "
+    "Your goal is to accurately convey the meaning and nuances of the original {source} text "
+    "while adhering to {target} grammar, vocabulary, and cultural sensitivities.\n"
+    "Produce only the {target} translation, without any additional explanations or commentary. "
+    "Please translate the following {source} text into {target}:\n\n\n{text}"
+)
+"""For a text."""
+
+IMAGE = (
+    "You are a professional {source} ({source_code}) to {target} ({target_code}) translator. "
+    "Your goal is to accurately convey the meaning and nuances of the original {source} text "
+    "while adhering to {target} grammar, vocabulary, and cultural sensitivities.\n"
+    "Please translate the {source} text in the provided image into {target}. Produce only the "
+    "{target} translation, without any additional explanations, alternatives or commentary. Focus "
+    "only on the text, do not output where the text is located, surrounding objects or any other "
+    "explanation about the picture. Ignore symbols, pictogram, and arrows!"
+)
+"""For the text in a picture."""
+
+CONTEXT = (
+    "This text comes right before, for your understanding. Do not translate it:\n{context}\n\n"
+)
+TERMS = "Translate these terms as given:\n{terms}\n\n"
+
+
+def text_prompt(
+    text: str,
+    source: Language,
+    target: Language,
+    *,
+    context: str = "",
+    terms: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The prompt for a text; without context and terms, exactly TranslateGemma's words."""
+    before = CONTEXT.format(context=context) if context else ""
+    if terms:
+        before += TERMS.format(terms="\n".join(f"{term}: {other}" for term, other in terms))
+    return before + TEXT.format(**_names(source, target), text=text)
+
+
+def image_prompt(source: Language, target: Language) -> str:
+    """The prompt for the text in a picture."""
+    return IMAGE.format(**_names(source, target))
+
+
+def _names(source: Language, target: Language) -> dict[str, str]:
+    return {
+        "source": source.name,
+        "source_code": source.code,
+        "target": target.name,
+        "target_code": target.code,
+    }

@@ -1,0 +1,65 @@
+"""The two kinds of failure: what concerns the whole run, and what concerns one row.
+
+Whoever finds a fault decides here which of the two it is. No text of either holds credentials. How
+a run's fault is printed is left to the command line, how a row's fault is stored to the journal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.contract.redaction import redact
+
+if TYPE_CHECKING:
+    from pipeline.contract.record import Outcome
+
+
+class UserError(ValueError):
+    """A configuration or input that cannot be run: one line that names the thing and the mend."""
+
+    def __str__(self) -> str:
+        """The message, without credentials."""
+        return redact(super().__str__())
+
+
+class RunError(RuntimeError):
+    """A run that began and could not be finished: one or two lines that say where it stopped."""
+
+    def __str__(self) -> str:
+        """The message, without credentials."""
+        return redact(super().__str__())
+
+
+class RowError(Exception):
+    """One row that cannot be computed; the others go on.
+
+    Args:
+        outcome: What the row's `outcome` becomes.
+        stage: The step that found it (`fetch`, `decode`, `render`, `generate`, `parse`).
+        message: What is wrong, without the stage.
+    """
+
+    def __init__(self, outcome: Outcome, stage: str, message: str) -> None:
+        super().__init__(outcome, stage, message)
+        self.outcome = outcome
+        self.stage = stage
+        self.message = message
+
+    def __str__(self) -> str:
+        """The text of the row's `error` column, without credentials."""
+        return redact(f"{self.stage}: {self.message}")
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """An exception's class and message on one line, without credentials, cut at `limit`."""
+    message = redact(" ".join(_message(error).split()))
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _message(error: BaseException) -> str:
+    """Its text; the store's error code where s3fs (2026.2) found no text, as with Ceph RGW's."""
+    response = getattr(error.__cause__, "response", None)
+    if str(error) == "None" and isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code"))
+    return str(error)

@@ -1,0 +1,193 @@
+"""The stages on Ray Data, put together: work in, receipts out.
+
+Decides what runs as a task and what in an actor, how many rows travel together, and what becomes of
+a block whose process died: Ray starts the actor anew and tries the block once more, then leaves it
+out (its default is to go on for ever, even with a row that ends every process it meets; 2.60). What
+was left out the receipts do not name, and the driver does it again: in a careful flow, in which
+every row travels and is worked on alone, so that one that ends its process takes no other with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.images.decode import ImageLimits
+from pipeline.stages.generate import Generate
+from pipeline.stages.parse import parse_block
+from pipeline.stages.read import pack_work, read_units
+from pipeline.stages.render import Render
+from pipeline.stages.poison_rows import MOST_DEATHS, Suspects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ray.data import Dataset
+
+    from pipeline.contract.config import RunConfig
+    from pipeline.engine.interface import Backend
+    from pipeline.output.journal import Journal
+    from pipeline.execution.ledger import Work
+    from pipeline.execution.placement import Placement
+    from pipeline.sources import Source
+    from pipeline.contract.task import Task
+
+END_BY_ITSELF = {"RAY_kill_child_processes_on_worker_exit": "0"}
+"""Ray would kill an engine's processes before the actor can end them, and what they share in memory
+would stay behind (2.60)."""
+READ_BLOCKS = 1000
+"""Most read tasks; with more units than that, a task reads several, one after the other."""
+UNENDING = ("max_errored_blocks", "execution_no_progress_timeout_s")
+"""Ray Data's reasons to give a run up. What stands still ends itself, see `stall`."""
+RETRIES = 1
+"""How often Ray tries a block again whose process died, where rows travel together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """The stages of one run over one wave of units.
+
+    Attributes:
+        work: What to do.
+        source: Where rows are read.
+        config: Limits and sizes.
+        task: What is done with a row.
+        journal: Where finished rows go.
+        backend: What renders and generates.
+        placement: How many actors, and what each claims.
+        is_careful: Whether every row is worked on alone.
+    """
+
+    work: Sequence[Work]
+    source: Source
+    config: RunConfig
+    task: Task
+    journal: Journal
+    backend: Backend
+    placement: Placement
+    is_careful: bool = False
+
+    def receipts(self) -> Iterator[dict[str, Any]]:
+        """Run the stages; yields rows of `parse.RECEIPT` as blocks of rows are journalled."""
+        from ray.data import TaskPoolStrategy
+
+        with _going_on():
+            written = self._generated(self._rendered(self._read())).map_batches(
+                parse_block,
+                batch_size=None,
+                batch_format="pyarrow",
+                fn_kwargs={"task": self.task, "journal": self.journal},
+                compute=TaskPoolStrategy(size=self.placement.parsers),
+                num_cpus=0,  # see `placement`
+            )
+        yield from written.iter_rows()
+
+    @property
+    def _block_rows(self) -> int:
+        return 1 if self.is_careful else self.config.block_rows
+
+    @property
+    def _suspects(self) -> Suspects | None:
+        return Suspects(self.journal.output) if self.is_careful else None
+
+    @property
+    def _restarts(self) -> dict[str, int]:
+        """How often an actor is started anew, and a block it died with tried again."""
+        retries = MOST_DEATHS - 1 if self.is_careful else RETRIES
+        return {"max_restarts": -1, "max_task_retries": retries}
+
+    def _read(self) -> Dataset:
+        import ray.data
+
+        items = [{"work": pack_work(work)} for work in self.work]
+        blocks = min(len(items), READ_BLOCKS)
+        rows = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+            read_units,
+            batch_size=1,
+            batch_format="pyarrow",
+            fn_kwargs={
+                "source": self.source,
+                "columns": list(self.task.columns),
+                "dedup": self.config.dedup,
+            },
+            compute=ray.data.TaskPoolStrategy(size=self.placement.readers),
+            num_cpus=0,
+        )
+        # Ray gathers a task's output into blocks of 128 MB; without this, small pictures would go
+        # to the next stage thousands at a time.
+        blocks_of_rows = rows.repartition(target_num_rows_per_block=self._block_rows)
+        # It claims a CPU, and no argument changes that (Ray 2.60); see `placement`.
+        blocks_of_rows._logical_plan.dag.ray_remote_args["num_cpus"] = 0
+        return blocks_of_rows
+
+    def _rendered(self, rows: Dataset) -> Dataset:
+        from ray.data import ActorPoolStrategy
+
+        return rows.map_batches(
+            Render,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=self.placement.renderers),
+            fn_constructor_args=(
+                self.task,
+                self.config.engine,
+                self.backend.renderer,
+                self.source.root,
+                self._limits,
+                self._suspects,
+            ),
+            num_cpus=self.placement.cpu_share,
+            **self._restarts,
+        )
+
+    @property
+    def _limits(self) -> ImageLimits:
+        config = self.config
+        return ImageLimits(
+            config.max_image_bytes,
+            config.max_image_pixels,
+            fetch_seconds=config.fetch_seconds,
+            allow_private=config.allow_private_addresses,
+            storage_options=config.storage_options,
+        )
+
+    def _generated(self, requests: Dataset) -> Dataset:
+        from ray.data import ActorPoolStrategy
+
+        # Twice what the engine works on at once, so that it never waits for the next block.
+        calls = max(2, -(-2 * self.placement.requests // self._block_rows))
+        if self.is_careful:
+            calls = 1
+        return requests.map_batches(
+            Generate,
+            # A stage on GPUs must name a batch size; this one keeps the blocks as they are.
+            batch_size=self._block_rows,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(
+                size=self.placement.engines,
+                max_tasks_in_flight_per_actor=calls,
+                max_concurrent_calls_per_actor=calls,
+            ),
+            fn_constructor_args=(self.config.engine, self.backend.engine, self._suspects),
+            num_cpus=self.placement.cpu_share,
+            num_gpus=self.placement.engine_gpus or None,
+            runtime_env={"env_vars": END_BY_ITSELF},
+            **self._restarts,
+        )
+
+
+@contextlib.contextmanager
+def _going_on() -> Iterator[None]:
+    """Datasets that are made within end neither for blocks that fail nor for slow ones."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    before = {name: getattr(context, name) for name in UNENDING}
+    for name in UNENDING:
+        setattr(context, name, -1)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)

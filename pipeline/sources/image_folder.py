@@ -1,0 +1,69 @@
+"""A folder of pictures, as if it were a table with the columns `path` and `image`.
+
+`path` is relative to the folder; `image` is the file's bytes. A unit is a slice of the sorted
+listing. No picture is opened to cut or read one: the render stage fetches where it runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.sources.listing import Kind
+from pipeline.sources.source import COPY_ROWS, READ_ROWS
+from pipeline.storage.parallel import in_order
+from pipeline.sources.units import Cut, cut_evenly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pipeline.storage.location import FileInfo, Location
+
+SCHEMA = pa.schema([pa.field("path", pa.string()), pa.field("image", pa.binary())])
+
+
+@dataclass(frozen=True)
+class PictureFolder:
+    """See the module's docstring; the members are `Source`'s."""
+
+    root: Location
+    unit_rows: int
+    keep_images: bool
+    kind = Kind.PICTURES
+    schema = SCHEMA
+
+    @property
+    def passthrough_schema(self) -> pa.Schema:
+        """`path`; `image` too where images are kept."""
+        return SCHEMA if self.keep_images else pa.schema([SCHEMA.field("path")])
+
+    def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
+        """Even slices."""
+        for start, stop in cut_evenly(0, len(files), self.unit_rows):
+            paths = tuple(file.path for file in files[start:stop])
+            yield Cut(files=paths, start=0, stop=len(paths))
+
+    def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The `image` column holds paths here."""
+        paths = pa.array(unit.files, pa.string())
+        table = pa.table({"path": paths, "image": paths}).select(list(columns))
+        for start in range(0, len(unit.files), COPY_ROWS):
+            yield table.slice(start, COPY_ROWS)
+
+    def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
+        """A picture that is gone by now has a null `image`."""
+        rows = READ_ROWS if self.keep_images else COPY_ROWS
+        for start in range(0, len(unit.files), rows):
+            paths = unit.files[start : start + rows]
+            columns = [pa.array(paths, pa.string())]
+            if self.keep_images:
+                columns.append(pa.array([*in_order(self._bytes, paths)], pa.binary()))
+            yield pa.table(columns, schema=self.passthrough_schema)
+
+    def _bytes(self, path: str) -> bytes | None:
+        try:
+            return (self.root / path).read()
+        except OSError:
+            return None

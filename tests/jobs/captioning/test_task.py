@@ -1,0 +1,141 @@
+"""The caption task: what it asks, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from jobs.assembly import assemble
+from jobs.captioning.styles import STYLES
+from jobs.captioning.task import CaptionTask
+from jobs.options.check import check_options
+from jobs.options.model import find_model
+from jobs.options.job_options import CaptionOptions
+from pipeline import ColumnKind, Generation, Outcome, RowError, UserError
+
+
+def generation(text: str, finish_reason: str = "stop", others: tuple[str, ...] = ()) -> Generation:
+    return Generation(
+        text, prompt_tokens=30, output_tokens=5, finish_reason=finish_reason, others=others
+    )
+
+
+def task_of(**options: object) -> CaptionTask:
+    checked = check_options(CaptionOptions, {"model": "/models/gemma", **options})
+    task = assemble(checked, "in", "out").task
+    assert isinstance(task, CaptionTask)
+    return task
+
+
+def test_a_caption_is_one_request_with_the_pictures_before_the_prompt() -> None:
+    task = CaptionTask(prompt="Say it.", image_column="photo", max_tokens=9)
+    assert task.columns == {"photo": ColumnKind.IMAGES}
+    (request,) = task.prepare({"photo": b"bytes"}).requests
+    assert (request.prompt, request.sampling.max_tokens, request.system) == ("Say it.", 9, None)
+    assert [image.value for image in request.images] == [b"bytes"]
+    (request,) = task.prepare({"photo": [b"1", None, "3.png"]}).requests
+    assert [image.value for image in request.images] == [b"1", None, "3.png"]
+    with pytest.raises(RowError, match="list of images is empty") as fault:
+        task.prepare({"photo": []})
+    assert fault.value.outcome is Outcome.MISSING_INPUT
+
+
+def test_columns_in_the_prompt_are_filled_in_as_text() -> None:
+    task = task_of(prompt="Describe {title} ({year}) as {{json}}")
+    assert [*task.columns] == ["image", "title", "year"]
+    row = {"title": "{year} <start_of_image>", "year": None, "image": b""}
+    (request,) = task.prepare(row).requests
+    assert request.prompt == "Describe {year} <start_of_image> () as {json}"
+
+
+@pytest.mark.parametrize("prompt", ["{", "a } b", "{}", "{0!r}", "{title:>3}", '{"a": 1}'])
+def test_braces_that_name_no_column_are_refused(prompt: str) -> None:
+    with pytest.raises(UserError, match=r"^prompt: .*write \{\{ and \}\} for braces$"):
+        task_of(prompt=prompt)
+
+
+def test_a_column_of_pictures_cannot_be_in_the_prompt() -> None:
+    with pytest.raises(UserError, match="'image' holds pictures"):
+        task_of(prompt="Describe {image}")
+
+
+def test_an_answer_that_was_cut_is_truncated_and_kept() -> None:
+    task = CaptionTask(prompt="Say it.")
+    whole = task.result(None, [generation(" a dog \n")])
+    assert (whole.columns, whole.outcome) == ({"caption": "a dog"}, Outcome.OK)
+    cut = task.result(None, [generation("a dog on", "length")])
+    assert (cut.columns, cut.outcome) == ({"caption": "a dog on"}, Outcome.TRUNCATED)
+
+
+def test_tags_are_a_list() -> None:
+    task = task_of(style="tags")
+    assert task.result_schema == pa.schema([("caption", pa.list_(pa.string()))])
+    result = task.result(None, [generation('["a dog", "grass"]')])
+    assert result.columns == {"caption": ["a dog", "grass"]}
+
+
+def test_a_json_that_was_cut_is_no_result() -> None:
+    with pytest.raises(RowError, match="raise --max-tokens") as fault:
+        task_of(style="tags").result(None, [generation('["a dog", "gr', "length")])
+    assert fault.value.outcome is Outcome.TOO_LONG
+
+
+def test_several_captions_are_a_list_beside_the_first() -> None:
+    task = task_of(n=3, temperature=0.8, top_p=0.9, top_k=40, seed=2)
+    assert task.sampling.n == 3
+    assert (task.sampling.temperature, task.sampling.top_p) == (0.8, 0.9)
+    assert (task.sampling.top_k, task.sampling.seed) == (40, 2)
+    result = task.result(None, [generation(" a", others=("b ", "c"))])
+    assert result.columns == {"caption": "a", "captions": ["a", "b", "c"]}
+    assert task.result_schema.names == ["caption", "captions"]
+    tags = task_of(n=2, temperature=1, style="tags")
+    assert tags.result(None, [generation('["a"]', others=('["b',))]).columns == {
+        "caption": ["a"],
+        "captions": [["a"], None],
+    }
+
+
+def test_a_language_is_asked_for_by_its_name() -> None:
+    assert task_of(language="fr").prompt.endswith(" Answer in French.")
+    assert task_of(language="fr", prompt="Say it.").prompt == "Say it. Answer in French."
+
+
+def test_every_style_can_be_asked_for() -> None:
+    for name, style in STYLES.items():
+        task = task_of(style=name)
+        assert (task.prompt, task.max_tokens) == (style.prompt, style.max_tokens)
+    assert task_of(style="ocr", max_tokens=7).max_tokens == 7
+    assert task_of().prompt == STYLES["sentence"].prompt
+    with pytest.raises(UserError, match="did you mean 'dense'"):
+        task_of(style="dens")
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"style": "alt", "prompt": "x"}, "takes the place of a style"),
+        ({"style": "alt", "json_schema": "{}"}, "one of the two"),
+        ({"n": 2}, "need a temperature"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(
+    options: dict[str, object], fault: str
+) -> None:
+    with pytest.raises(UserError, match=fault):
+        task_of(**options)
+
+
+def test_settings_make_the_same_task_again() -> None:
+    task = task_of(style="tags", n=2, temperature=1, system="Be terse.")
+    assert CaptionTask(**json.loads(json.dumps(task.settings))) == task
+
+
+def test_the_bundled_model_runs_in_the_precision_it_was_made_for() -> None:
+    from jobs.demo.phrases import CAPTION_PROMPT
+
+    demo = find_model("demo")
+    assert (demo.dtype, demo.caption_prompt) == ("float32", CAPTION_PROMPT)
+    assert find_model("/some/folder").path == "/some/folder"
+    assert find_model("/some/folder").dtype == "auto"

@@ -1,0 +1,153 @@
+"""The command line: exit codes, and errors of one line that write nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from jobs.cli import app as cli
+from jobs.cli.tables import export_errors, show_errors
+from pipeline import ErrorRateError, RunError, UserError
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(pa.table({"image": [b"x"], "title": ["t"], "n": [1]}), folder / "a.parquet")
+    return folder
+
+
+def other_model(tmp_path: Path) -> Path:
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    return folder
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path) for path in folder.rglob("*")}
+
+
+def refused(*arguments: object) -> str:
+    """Run a command that must end with 2; gives back the one line it wrote to stderr."""
+    done = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    assert done.exit_code == 2, done.output
+    assert done.stdout == ""
+    assert done.stderr.startswith("gemma3-batch: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr.strip().removeprefix("gemma3-batch: ")
+
+
+def test_what_the_user_must_mend_is_said_in_one_line(dataset: Path, tmp_path: Path) -> None:
+    out, demo = tmp_path / "out", ("--model", "demo")
+    llama = other_model(tmp_path)
+    before = files(tmp_path)
+    caption = ("caption", dataset, out)
+    message = refused("caption", tmp_path / "absent", out, *demo)
+    assert message == f"INPUT {tmp_path}/absent does not exist"
+    message = refused(*caption, *demo, "--image-column", "imgae")
+    assert message == (
+        "INPUT has no column 'imgae'; did you mean 'image'? its columns are image, title, n"
+    )
+    assert "column 'n' is int64" in refused(*caption, *demo, "--image-column", "n")
+    assert "holds other files" in refused("caption", dataset, tmp_path, *demo)
+    assert "lies in INPUT" in refused("caption", dataset, dataset / "out", *demo)
+    assert "is not a folder here" in refused(*caption, "--model", tmp_path / "nowhere")
+    assert "is LlamaForCausalLM, not a Gemma 3" in refused(*caption, "--model", llama)
+    assert refused(*caption, *demo, "--max-tokens", 0).startswith("max_tokens: ")
+    message = refused(*caption, *demo, "--max-num-seqs", 0)
+    assert message == "max_num_seqs: input should be greater than 0 (got 0)"
+    assert "'ftp:'" in refused("caption", "ftp://bucket/in", out, *demo)
+    assert "cannot be written to" in refused("caption", dataset, "hf://datasets/a/b", *demo)
+    assert refused(*caption, *demo, "--max-error-rate", 2).startswith("max_error_rate: ")
+    assert "is not the OUTPUT of a run" in refused("status", tmp_path)
+    assert "is not the OUTPUT of a run" in refused("errors", out)
+    assert "is not the OUTPUT of a run" in refused("retry", out, "--outcome", "decode_error")
+    assert files(tmp_path) == before
+
+
+def test_a_wrong_option_is_named_with_the_nearest(dataset: Path, tmp_path: Path) -> None:
+    arguments = ["caption", str(dataset), str(tmp_path / "out"), "--model", "demo", "--promt", "x"]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 2
+    assert "--prompt" in done.stderr
+
+
+def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    assert refused("demo", tmp_path) == (
+        f"OUTPUT {tmp_path} is in use; name a new folder, or none for a fresh one"
+    )
+    assert files(tmp_path) == {str(tmp_path / "mine")}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (UserError("mend this"), 2, "gemma3-batch: mend this"),
+        (
+            RunError("it stopped"),
+            1,
+            "gemma3-batch: it stopped\nRun again with --debug to see more.",
+        ),
+        (KeyError("bug"), 1, "gemma3-batch: KeyError: 'bug'\nRun again with --debug to see more."),
+        (ErrorRateError("too many"), 3, "gemma3-batch: too many"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "gemma3-batch: interrupted; the same command goes on where it stopped",
+        ),
+    ],
+)
+def test_exit_codes(
+    error: BaseException, code: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "run_job", fail)
+    done = CliRunner().invoke(cli.app, ["caption", "a", "b", "--model", "demo"])
+    assert (done.exit_code, done.stderr.strip()) == (code, told)
+    done = CliRunner().invoke(cli.app, ["caption", "a", "b", "--model", "demo", "--debug"])
+    assert done.exit_code == code
+    assert "Traceback" in done.stderr
+
+
+def test_the_demonstrations_default_folder_is_a_fresh_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.cli import demonstration
+
+    monkeypatch.chdir(tmp_path)
+    assert demonstration._fresh_folder() == tmp_path / "gemma3-batch-demo"
+    (tmp_path / "gemma3-batch-demo").mkdir()
+    (tmp_path / "gemma3-batch-demo-2").touch()
+    assert demonstration._fresh_folder() == tmp_path / "gemma3-batch-demo-3"
+
+
+def test_hostile_rows_are_shown_as_they_are() -> None:
+    console = Console(width=200, file=io.StringIO())
+    rows = pa.table(
+        {"[b]": ["[/b] \x1b[2J"], "row_key": ["k"], "outcome": ["too_long"], "error": ["[red]x"]}
+    )
+    show_errors([rows], 20, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[/b]" in shown
+    assert "[red]x" in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_errors_that_cannot_be_exported_leave_nothing(tmp_path: Path) -> None:
+    assert "is not the OUTPUT" in refused("errors", tmp_path, "--export", tmp_path / "x.parquet")
+    assert "outcome 'okk'" in refused("errors", tmp_path, "--outcome", "okk")
+    assert files(tmp_path) == set()
+    with pytest.raises(UserError, match="cannot be written"):
+        export_errors([], str(tmp_path / "no" / "x.parquet"))

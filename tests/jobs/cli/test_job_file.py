@@ -1,0 +1,134 @@
+"""Job files: whatever is wrong is told in one line, with the file's line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3fs
+from typer.testing import CliRunner
+
+from jobs.cli import app as cli
+from jobs.cli.job_file import JobFile, check_reachable, read_job_file
+from jobs.options.job_options import CaptionOptions, TranslateOptions
+from pipeline import UserError
+
+GOOD = """\
+# captions for the shop
+job: caption
+input: ${FOLDER}/in
+output: /out
+model: demo
+engine_args:
+  block_size: 32
+"""
+
+
+def read(folder: Path, text: str) -> JobFile:
+    path = folder / "job.yaml"
+    path.write_text(text)
+    return read_job_file(str(path))
+
+
+def test_a_job_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLDER", "/data")
+    job = read(tmp_path, GOOD)
+    assert (job.input, job.output) == ("/data/in", "/out")
+    assert job.options == CaptionOptions(model="demo", engine_args={"block_size": 32})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("model: demo", "modle: demo", ":5: modle: there is no such option; did you mean 'model'?"),
+        ("model: demo", "", ":1: model: is missing"),
+        ("job: caption", "job: captions", ":2: job: there is no 'captions'; did you mean 'captio"),
+        ("job: caption", "", ":1: job: is missing"),
+        ("output: /out", "output: 3", ":4: output: should be text"),
+        ("output: /out", "output:", ":4: output: is missing"),
+        ("model: demo", "model: demo\nmodel: x", ":6: model: is there twice"),
+        ("model: demo", "model: demo\nn: many", ":6: n: input should be a valid integer"),
+        ("${FOLDER}", "${NO_SUCH_NAME}", ":3: input: the environment has no NO_SUCH_NAME"),
+        ("model: demo", "model: [", ":7: expected ',' or ']'"),
+        ("model: demo", "<<: {model: demo}", ":5: <<: there is no such option"),
+        ("model: demo", "~: demo", ":5: ~: there is no such option"),
+        ("model: demo", "? [a]\n: b", ":5: a field should have a name"),
+        ("model: demo", "model: demo\nn: !!int x", ":6: cannot be read: ValueError"),
+        ("model: demo", "model: demo\nsystem: ''", ":6: system: is empty; give it a value"),
+        ("model: demo", "\tmodel: demo", ":5: found character '\\t' that cannot start any token"),
+    ],
+)
+def test_a_fault_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, fault: str
+) -> None:
+    monkeypatch.setenv("FOLDER", "/data")
+    with pytest.raises(UserError) as told:
+        read(tmp_path, GOOD.replace(old, new))
+    assert str(told.value).startswith(f"{tmp_path}/job.yaml{fault}")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
+def test_a_file_without_fields_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match="should hold fields"):
+        read(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no\.yaml does not exist"):
+        read_job_file(str(tmp_path / "no.yaml"))
+
+
+def test_a_submitted_job_names_places_that_all_machines_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = CaptionOptions(model="demo")
+    here = JobFile(input="pictures", output="/out", options=options)
+    check_reachable(here)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(UserError, match="input: 'pictures' is relative"):
+        check_reachable(here)
+    check_reachable(JobFile(input="s3://bucket/in", output="/out", options=options))
+
+
+def test_no_is_norwegian_or_false_and_a_date_is_text(tmp_path: Path) -> None:
+    text = "job: translate\ninput: /in\noutput: /2024-13-45\nmodel: 2024-01-02\nto: [de, no]\n"
+    options = read(tmp_path, text + "source: no\ndedup: no\nengine_args: {a: no}\n").options
+    assert isinstance(options, TranslateOptions)
+    assert (options.to, options.source, options.dedup) == (("de", "no"), "no", False)
+    assert (options.model, options.engine_args) == ("2024-01-02", {"a": False})
+    assert read(tmp_path, text.replace("[de, no]", "no")).options.model_dump()["to"] == ("no",)
+
+
+def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    text = "job: translate\ninput: /in\noutput: /out\nmodel: demo\nto: [fr, dee]\n"
+    path.write_text(text)
+    done = CliRunner().invoke(cli.app, ["run", str(path)])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"gemma3-batch: {path}:5: to: 'dee' is not the code of a lang")
+    path.write_text(text.replace("dee", "de"))
+    done = CliRunner().invoke(cli.app, ["run", str(path)])
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"gemma3-batch: {path}:2: INPUT /in does not exist\n",
+    )
+
+
+@pytest.fixture
+def _no_store_known() -> Iterator[None]:
+    """fsspec keeps its filesystems: without this, an earlier test's server would answer."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.usefixtures("_no_store_known")
+def test_a_file_in_a_store_that_cannot_be_asked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(UserError, match=r"^s3://bucket/job\.yaml cannot be read: "):
+        read_job_file("s3://bucket/job.yaml")

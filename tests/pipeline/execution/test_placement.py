@@ -1,0 +1,72 @@
+"""How a run's actors share a cluster. Ray's totals are enough; no cluster is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline import EngineConfig, RunConfig, UserError
+from pipeline.execution.placement import place
+
+H200 = {"CPU": 16.0, "GPU": 1.0}
+EIGHT = {"CPU": 192.0, "GPU": 8.0}
+LAPTOP = {"CPU": 2.0}
+
+
+def run(**settings: Any) -> RunConfig:
+    engine = {name: settings.pop(name) for name in ENGINE & settings.keys()}
+    return RunConfig(
+        input="-", output="-", engine=EngineConfig(model="model", **engine), **settings
+    )
+
+
+ENGINE = {"max_num_seqs", "tensor_parallel_size"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "settings", "engines", "gpus", "requests", "renderers"),
+    [
+        (H200, {}, 1, 1, 256, 14),
+        (EIGHT, {}, 8, 1, 256, 128),
+        (EIGHT, {"tensor_parallel_size": 4}, 2, 4, 256, 32),
+        (EIGHT, {"engine_replicas": 3, "max_num_seqs": 7}, 3, 1, 7, 48),
+        (LAPTOP, {}, 1, 0, 64, 1),
+        (LAPTOP, {"max_num_seqs": 500, "render_workers": 3}, 1, 0, 500, 3),
+    ],
+)
+def test_engines_take_the_gpus_and_renderers_the_rest(
+    resources: dict[str, float],
+    settings: dict[str, Any],
+    engines: int,
+    gpus: int,
+    requests: int,
+    renderers: int,
+) -> None:
+    placement = place(run(**settings), resources)
+    seen = (placement.engines, placement.engine_gpus, placement.requests, placement.renderers)
+    assert seen == (engines, gpus, requests, renderers)
+
+
+@pytest.mark.parametrize("resources", [H200, EIGHT, LAPTOP, {"CPU": 1.0}])
+def test_no_more_is_claimed_than_there_is(resources: dict[str, float]) -> None:
+    """Ray would wait for the rest for ever."""
+    placement = place(run(), resources)
+    actors = placement.engines + placement.renderers
+    assert 0 < placement.cpu_share * actors <= resources["CPU"]
+    assert placement.engines * placement.engine_gpus <= resources.get("GPU", 0)
+
+
+@pytest.mark.parametrize(
+    ("resources", "settings", "message"),
+    [
+        (LAPTOP, {"tensor_parallel_size": 2}, "there is no GPU; leave it at 1"),
+        (H200, {"tensor_parallel_size": 2}, r"1 engine\(s\) of 2 GPU\(s\) asked for.* has 1"),
+        (EIGHT, {"engine_replicas": 9}, r"9 engine\(s\) of 1 GPU\(s\) asked for.* has 8"),
+    ],
+)
+def test_too_few_gpus_are_told(
+    resources: dict[str, float], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        place(run(**settings), resources)

@@ -1,0 +1,193 @@
+"""Units keep their place whatever happens to the input, and a plan of any length costs little."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.output import plan as plan_module
+from pipeline.output.plan import Plan, dropped_parts, extended, is_same_input, open_plan
+from pipeline.sources import Kind, Listing, list_input, open_source
+from pipeline.storage.location import FileInfo, Location, locate
+from pipeline.sources.units import Cut, Unit
+
+
+def write(path: Path, first: int, rows: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"n": [*range(first, first + rows)]}), path)
+
+
+def planned(folder: Path, output: Path, unit_rows: int = 10) -> Plan:
+    """What a run does before it starts."""
+    listing = list_input(str(folder))
+    where = locate(str(output))
+    plan = open_plan(where)
+    source = open_source(
+        listing, unit_rows=unit_rows, keep_images=False, schema=plan.schema if plan else None
+    )
+    return extended(plan, where, listing, source)
+
+
+def units(plan: Plan) -> list[Unit]:
+    return [plan.unit(i) for i in range(len(plan)) if plan.is_live[i] and plan.rows[i]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "in/a.parquet", 0, 25)
+    write(tmp_path / "in/c.parquet", 25, 7)
+    return tmp_path / "in"
+
+
+def test_the_same_input_gives_the_same_plan_and_no_new_generation(
+    folder: Path, tmp_path: Path
+) -> None:
+    first = planned(folder, tmp_path / "out")
+    again = planned(folder, tmp_path / "out", unit_rows=3)
+    assert units(first) == units(again)
+    assert [unit.rows for unit in units(first)] == [8, 8, 9, 7]
+    assert len(again.generations) == 1
+    assert first.total_rows == 32
+
+
+def test_units_are_known_by_content_wherever_the_input_lies(folder: Path, tmp_path: Path) -> None:
+    before = planned(folder, tmp_path / "out")
+    shutil.copytree(folder, tmp_path / "moved", copy_function=shutil.copyfile)
+    for path in (tmp_path / "moved").iterdir():
+        os.utime(path, ns=(1, 1))
+    after = planned(tmp_path / "moved", tmp_path / "out")
+    assert len(after.generations) == 1
+    elsewhere = planned(tmp_path / "moved", tmp_path / "other")
+    assert [unit.id for unit in units(elsewhere)] == [unit.id for unit in units(before)]
+
+
+def test_an_added_file_moves_nothing(folder: Path, tmp_path: Path) -> None:
+    before = units(planned(folder, tmp_path / "out"))
+    write(folder / "b.parquet", 32, 4)
+    plan = planned(folder, tmp_path / "out")
+    assert units(plan)[: len(before)] == before
+    (added,) = units(plan)[len(before) :]
+    assert (added.files, added.rows, added.index) == (("b.parquet",), 4, len(before))
+
+
+def test_a_changed_file_takes_over_its_own_parts(folder: Path, tmp_path: Path) -> None:
+    before = units(planned(folder, tmp_path / "out"))
+    write(folder / "a.parquet", 100, 14)
+    plan = planned(folder, tmp_path / "out")
+    after = units(plan)
+    assert [unit.files for unit in after] == [("c.parquet",), ("a.parquet",), ("a.parquet",)]
+    assert [unit.part for unit in after[1:]] == [before[0].part, before[1].part]
+    assert [unit.replaces for unit in after] == [None, 0, 1]
+    assert not {unit.id for unit in before[:3]} & {unit.id for unit in after}
+    assert dropped_parts(plan) == [before[2].part]
+    assert plan.total_rows == 7 + 14
+    write(folder / "a.parquet", 200, 35)  # and again, longer than ever
+    plan = planned(folder, tmp_path / "out")
+    assert [unit.part for unit in units(plan)[1:3]] == [before[0].part, before[1].part]
+    assert len({unit.part for unit in units(plan)}) == 1 + 4
+    assert plan.total_rows == 7 + 35
+
+
+def test_a_changed_picture_recomputes_its_own_unit(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.png").write_bytes(b"picture %d" % number)
+    before = units(planned(folder, tmp_path / "out", unit_rows=3))
+    (folder / "0.png").write_bytes(b"another picture")
+    (folder / "1.png").unlink()
+    plan = planned(folder, tmp_path / "out", unit_rows=3)
+    unchanged, changed = units(plan)
+    assert unchanged == before[1]
+    assert changed.files == ("0.png",)
+    assert changed.part == before[0].part
+
+
+def test_a_file_without_rows_is_looked_at_once(folder: Path, tmp_path: Path) -> None:
+    write(folder / "empty.parquet", 0, 0)
+    for _ in range(3):
+        plan = planned(folder, tmp_path / "out")
+    assert len(plan.generations) == 1
+    assert len(units(plan)) == 4
+    assert len(plan.pending(np.zeros(len(plan), dtype=bool))) == 4
+
+
+def test_another_input_is_told_apart(folder: Path, tmp_path: Path) -> None:
+    plan = planned(folder, tmp_path / "out")
+    assert is_same_input(plan, list_input(str(folder)))
+    write(tmp_path / "other/a.parquet", 7, 3)
+    assert not is_same_input(plan, list_input(str(tmp_path / "other")))
+
+
+def test_drivers_that_start_at_once_agree(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = plan_module.publish
+    rival: list[Plan] = []
+
+    def late(draft: str, where: Location) -> bool:
+        monkeypatch.setattr(plan_module, "publish", publish)
+        rival.append(planned(folder, tmp_path / "out", unit_rows=4))  # somebody is quicker
+        return publish(draft, where)
+
+    monkeypatch.setattr(plan_module, "publish", late)
+    plan = planned(folder, tmp_path / "out", unit_rows=10)
+    assert units(plan) == units(rival[0])
+    assert len(plan.generations) == 1
+
+
+class Endless:
+    """A source of as many rows as anybody likes, in one file."""
+
+    kind = Kind.PARQUET
+    schema = pa.schema([("n", pa.int64())])
+
+    def __init__(self, rows: int, unit_rows: int) -> None:
+        self.rows, self.unit_rows = rows, unit_rows
+
+    def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
+        for start in range(0, self.rows, self.unit_rows):
+            yield Cut(files=(files[0].path,), start=start, stop=start + self.unit_rows)
+
+
+def peak_of_a_start(output: Path, rows: int, unit_rows: int = 10_000) -> int:
+    """Most bytes that Python takes while a driver makes a plan and finds its work.
+
+    For a process of its own, which ends with it: `tracemalloc.stop` crashes where a thread of Arrow
+    gives a buffer back (Python 3.11, github.com/python/cpython/issues/128679).
+    """
+    (output.parent / "in").mkdir(exist_ok=True)
+    (output.parent / "in/x.parquet").write_bytes(b"x")
+    listing = Listing(
+        locate(str(output.parent / "in")), Kind.PARQUET, (FileInfo("x.parquet", 1, "1"),)
+    )
+    tracemalloc.start()
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    source = Endless(rows, unit_rows)
+    plan = extended(None, locate(str(output)), listing, source)  # type: ignore[arg-type]
+    assert plan.total_rows == rows
+    pending = plan.pending(np.zeros(len(plan), dtype=bool))
+    assert len(pending) == rows // unit_rows
+    assert plan.unit(int(pending[-1])).stop == rows
+    return tracemalloc.get_traced_memory()[1] - before
+
+
+def test_a_plan_of_a_billion_rows_costs_a_driver_some_bytes_a_unit(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        # Imports and caches are not the plan's.
+        process.submit(peak_of_a_start, tmp_path / "warm", 10**5).result()
+        million = process.submit(peak_of_a_start, tmp_path / "million", 10**6).result()
+        billion = process.submit(peak_of_a_start, tmp_path / "billion", 10**9).result()
+    assert len(open_plan(locate(str(tmp_path / "billion"))).generations) == 1  # type: ignore[union-attr]
+    assert billion - million < 8 * 2**20, "100,000 units, some dozen bytes each and a buffer"

@@ -1,0 +1,120 @@
+"""Whose OUTPUT it is, and what of a run is written down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import EngineConfig, RunConfig, UserError
+from pipeline.engine.checkpoint import open_checkpoint
+from pipeline.storage.atomic import write_whole
+from pipeline.output.run_record import (
+    Record,
+    choose_output,
+    claim,
+    describe_run,
+    differences,
+    finish,
+    read_record,
+    withdraw,
+)
+from pipeline.storage.location import locate
+from tests.pipeline.fakes import ColourTask
+
+
+def record_of(model: Path, prompt: str = "Which colour?", **fields: Any) -> Record:
+    base = {"input": "/in", "output": "/out", "engine": EngineConfig(model=str(model))}
+    config = RunConfig.model_validate({**base, **fields})
+    return describe_run(config, ColourTask(prompt=prompt), open_checkpoint(str(model)))
+
+
+def test_of_long_settings_the_difference_is_shown(gemma_folder: Path) -> None:
+    long = "Describe this picture. " * 20
+    one, other = (
+        record_of(gemma_folder, prompt=f"{long}{end}") for end in ("Briefly.", "At length.")
+    )
+    (line,) = differences(one, other)
+    assert "Briefly." in line
+    assert "At length." in line
+    assert len(line) < 200
+
+
+def config_for(output: Path, **fields: Any) -> RunConfig:
+    engine = EngineConfig(model="m")
+    return RunConfig.model_validate(
+        {"input": "/in", "output": str(output), "engine": engine, **fields}
+    )
+
+
+def test_no_credentials_are_written_down(gemma_folder: Path, tmp_path: Path) -> None:
+    record = record_of(
+        gemma_folder,
+        input="https://user:hunter22@example.org/x.parquet?X-Amz-Signature=abcdef",
+        storage_options={"s3": {"key": "AKIASECRET", "secret": "topsecret"}},
+    )
+    output = locate(str(tmp_path / "out"))
+    claim(output, record)
+    finish(output, record, {"rows": 1})
+    text = (tmp_path / "out/_gemma3_batch/run.json").read_text()
+    for secret in ("hunter22", "abcdef", "AKIASECRET", "topsecret"):
+        assert secret not in text
+    assert "example.org/x.parquet" in text
+
+
+def test_how_work_is_spread_may_change_and_what_is_asked_may_not(gemma_folder: Path) -> None:
+    record = record_of(gemma_folder)
+    spread = {"render_workers": 3, "unit_rows": 7, "block_rows": 9, "dedup": False}
+    assert differences(record, record_of(gemma_folder, **spread, max_error_rate=0.5)) == []
+    assert differences(record, record_of(gemma_folder, prompt="Other")) == [
+        "settings.prompt: 'Which colour?', now 'Other'"
+    ]
+    assert differences(record, record_of(gemma_folder, keep_images=True)) == [
+        "keep_images: False, now True"
+    ]
+    (gemma_folder / "model.safetensors").write_bytes(b"other weights")
+    (model,) = differences(record, record_of(gemma_folder))
+    assert model.startswith("model: 'sha256:")
+    # A record is compared as it was read back.
+    assert differences(json.loads(json.dumps(record)), record) == []
+
+
+def test_of_two_that_claim_at_once_the_second_must_be_the_same(
+    gemma_folder: Path, tmp_path: Path
+) -> None:
+    output = locate(str(tmp_path / "out"))
+    assert claim(output, record_of(gemma_folder))
+    assert not claim(output, record_of(gemma_folder))
+    with pytest.raises(UserError, match="another configuration"):
+        claim(output, record_of(gemma_folder, prompt="Other"))
+
+
+def test_a_folder_with_anything_else_in_it_is_left_alone(
+    gemma_folder: Path, tmp_path: Path
+) -> None:
+    record = record_of(gemma_folder)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").touch()
+    with pytest.raises(UserError, match=r"holds other files; name a new folder$"):
+        choose_output(config_for(tmp_path / "mine"), record)
+    with pytest.raises(UserError, match="holds other files"):
+        choose_output(config_for(tmp_path / "mine", new_version=True), record)
+    assert choose_output(config_for(tmp_path / "new"), record).path == str(tmp_path / "new")
+
+
+def test_an_output_of_an_older_format_is_refused(gemma_folder: Path, tmp_path: Path) -> None:
+    record = record_of(gemma_folder)
+    where = locate(str(tmp_path / "out"))
+    write_whole(where / "_gemma3_batch/run.json", json.dumps({**record, "format": 1}).encode())
+    with pytest.raises(UserError, match="of another version of gemma3-batch"):
+        choose_output(config_for(tmp_path / "out"), record)
+
+
+def test_a_claim_is_taken_back_without_a_trace(gemma_folder: Path, tmp_path: Path) -> None:
+    output = locate(str(tmp_path / "out"))
+    claim(output, record_of(gemma_folder))
+    withdraw(output)
+    assert not (tmp_path / "out").exists()
+    assert read_record(output) is None

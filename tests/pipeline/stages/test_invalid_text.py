@@ -1,0 +1,88 @@
+"""Text that is not UTF-8: parquet files hold it, and Arrow does not look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import EngineConfig, RunConfig, run
+from pipeline.execution.ledger import Work
+from pipeline.contract.record import Outcome
+from pipeline.sources import list_input, open_source
+from pipeline.stages.blocks import Item, unpack
+from pipeline.stages.read import pack_work, read_units
+from pipeline.contract.task import ColumnKind, Generation, Prepared, Request, Result, Row, Sampling
+from tests.pipeline.fakes import FAKE
+from tests.pipeline.output.test_journal import unit
+
+BODIES = [b"good", b"caf\xe9 \xff", None, b"fine", b"cut \xe2\x82", b"caf\xc3\xa9", b"\xed\xa0\x80"]
+INVALID = [1, 4, 6]
+"""Latin-1, a character cut off, and half of a surrogate pair."""
+
+WORDS = pa.dictionary(pa.int32(), pa.string())
+
+SAID = pa.schema([pa.field("said", pa.string())])
+
+
+def written(folder: Path, type_: pa.DataType) -> Path:
+    folder.mkdir()
+    binary = pa.large_binary() if pa.types.is_large_string(type_) else pa.binary()
+    if pa.types.is_dictionary(type_):
+        texts = pa.array(BODIES, binary).view(type_.value_type).dictionary_encode()
+    else:
+        texts = pa.array(BODIES, binary).view(type_)
+    pq.write_table(pa.table({"text": texts, "n": [*range(len(BODIES))]}), folder / "a.parquet")
+    return folder
+
+
+@dataclass(frozen=True)
+class EchoTask:
+    """Says the row's text."""
+
+    name: str = "echo"
+    columns: Mapping[str, ColumnKind] = field(default_factory=lambda: {"text": ColumnKind.TEXT})
+    result_schema: pa.Schema = SAID
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        return {}
+
+    def prepare(self, row: Row) -> Prepared:
+        return Prepared((Request(str(row["text"]), Sampling(4)),))
+
+    def result(self, state: object, generations: Sequence[Generation]) -> Result:
+        return Result({"said": generations[0].text})
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), WORDS])
+@pytest.mark.parametrize("dedup", [False, True])
+def test_such_a_row_is_a_fault_of_its_own(tmp_path: Path, type_: pa.DataType, dedup: bool) -> None:
+    source = open_source(
+        list_input(str(written(tmp_path / "in", type_))), unit_rows=60, keep_images=False
+    )
+    work = pa.table({"work": [pack_work(Work(unit(files=("a.parquet",), stop=len(BODIES))))]})
+    blocks = read_units(work, source, ["n", "text"], dedup)
+    items: list[Item] = [item for block in blocks for item in unpack(block)]
+    assert [item.position for item in items] == [*range(len(BODIES))]
+    assert [item.position for item in items if item.outcome is not None] == INVALID
+    assert {item.outcome for item in items if item.outcome} == {Outcome.DECODE_ERROR}
+    assert items[4].error == "read: the column 'text' is not UTF-8 (at byte 4)"
+    assert items[5].payload == {"n": 5, "text": "café"}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_run_goes_on_and_the_bytes_pass_through(tmp_path: Path, gemma_folder: Path) -> None:
+    source = written(tmp_path / "in", pa.string())
+    engine = EngineConfig(model=str(gemma_folder), max_model_len=64)
+    config = RunConfig(input=str(source), output=str(tmp_path / "out"), engine=engine)
+    table = run(config, EchoTask(), backend=FAKE).table()
+    assert table["text"].combine_chunks().view(pa.binary()).to_pylist() == BODIES
+    outcomes = table["outcome"].to_pylist()
+    assert [at for at, one in enumerate(outcomes) if one == "decode_error"] == INVALID
+    assert table["said"].to_pylist() == ["good", None, "None", "fine", None, "café", None]
+    assert table["error"][1].as_py() == "read: the column 'text' is not UTF-8 (at byte 3)"

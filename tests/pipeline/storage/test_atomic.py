@@ -1,0 +1,190 @@
+"""Files come to be once and whole, on a disk, on S3, on Ceph RGW and on GCS."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.storage import atomic as exclusive
+from pipeline.output.fencing import take_turn
+from pipeline.contract.errors import UserError
+from pipeline.storage.atomic import (
+    create,
+    draft_for,
+    probe,
+    remove,
+    remove_folder,
+    republish,
+    write_whole,
+)
+from pipeline.storage.location import Location, locate
+from tests.chaos.proxy import FaultyProxy
+from tests.stores import S3, STORES, new_folder, through
+
+
+@pytest.fixture(params=STORES)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty OUTPUT on each kind of store."""
+    return new_folder(request, tmp_path / "out")
+
+
+def replaced(where: Location, body: bytes, stamp: str) -> bool:
+    with draft_for(where) as draft:
+        Path(draft).write_bytes(body)
+        return republish(draft, where, stamp)
+
+
+def test_who_creates_second_is_told_and_changes_nothing(folder: Location) -> None:
+    assert create(folder / "a", b"first")
+    assert not create(folder / "a", b"second")
+    assert (folder / "a").read() == b"first"
+
+
+def test_of_many_at_once_one_creates(folder: Location) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        won = [*pool.map(lambda i: create(folder / "a", b"%d" % i), range(16))]
+    assert won.count(True) == 1
+    assert (folder / "a").read() == b"%d" % won.index(True)
+
+
+def test_a_file_that_changed_meanwhile_is_not_replaced(folder: Location) -> None:
+    create(folder / "a", b"old")
+    stamp = (folder / "a").info().stamp
+    assert replaced(folder / "a", b"new", stamp)
+    assert not replaced(folder / "a", b"late", stamp)
+    assert (folder / "a").read() == b"new"
+    assert not replaced(folder / "gone", b"late", stamp)
+    assert not (folder / "gone").exists()
+
+
+def test_of_many_at_once_one_replaces(folder: Location) -> None:
+    create(folder / "a", b"old")
+    stamp = (folder / "a").info().stamp
+    with ThreadPoolExecutor(16) as pool:
+        won = [*pool.map(lambda i: replaced(folder / "a", b"%d" % i, stamp), range(16))]
+    assert won.count(True) == 1
+
+
+def test_nothing_is_left_lying_about(folder: Location) -> None:
+    create(folder / "a", b"1")
+    create(folder / "a", b"2")
+    write_whole(folder / "b", b"3")
+    write_whole(folder / "b", b"4")
+    assert [info.path for info in folder.tree()] == ["a", "b"]
+    assert (folder / "b").read() == b"4"
+    remove(folder / "a")
+    remove(folder / "a")
+    remove_folder(folder)
+    remove_folder(folder)
+    assert folder.tree() == []
+
+
+def test_a_body_that_ends_early_is_never_there(
+    folder: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exclusive, "publish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        create(folder / "a", b"1")
+    assert folder.tree() == []
+
+
+def test_drivers_get_numbers_of_their_own(folder: Location) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        turns = [*pool.map(lambda _: take_turn(folder), range(8))]
+    assert sorted(turn.number for turn in turns) == [*range(1, 9)]
+    assert [turn.is_newest for turn in sorted(turns, key=lambda turn: turn.number)] == [
+        *[False] * 7,
+        True,
+    ]
+
+
+def test_a_store_that_keeps_conditions_passes_the_probe(folder: Location) -> None:
+    probe(folder)
+    assert folder.tree() == []
+
+
+def test_a_store_that_ignores_conditions_is_refused(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = locate(f"{s3.url}/out")
+
+    def unconditional(where: Location, body: bytes, _: object) -> None:
+        where.fs.pipe_file(where.path, body)
+
+    monkeypatch.setattr(exclusive, "_conditional_put", unconditional)
+    with pytest.raises(UserError, match=r"ignores conditional writes.*--single-driver"):
+        probe(output)
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_store_that_is_not_there_is_said_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"^OUTPUT s3://no-such-bucket/out cannot be written to"):
+        probe(locate("s3://no-such-bucket/out"))
+
+
+def test_a_wrong_secret_is_said_in_one_line(rgw: S3) -> None:
+    wrong = replace(rgw, secret="not-this-one")
+    with pytest.raises(UserError) as error:
+        probe(locate(f"{rgw.url}/out", wrong.options))
+    due = r"OUTPUT s3://b-\w+/out cannot be written to: PermissionError: SignatureDoesNotMatch"
+    assert re.fullmatch(due, str(error.value))
+
+
+def test_a_large_body_is_one_conditional_put(rgw: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = locate(f"{rgw.url}/out", rgw.options) / "large"
+    calls: list[tuple[str, Mapping[str, Any]]] = []
+    call_s3 = where.fs._call_s3
+
+    async def noted(method: str, *arguments: Any, **fields: Any) -> Any:
+        calls.append((method, fields))
+        return await call_s3(method, *arguments, **fields)
+
+    monkeypatch.setattr(where.fs, "_call_s3", noted)
+    body = os.urandom(2**20) * 120
+    assert create(where, body)
+    assert not create(where, bytes(len(body)))
+    assert [method for method, _ in calls] == ["put_object"] * 2
+    assert [fields["IfNoneMatch"] for _, fields in calls] == ["*"] * 2
+    assert where.read() == body
+    assert "-" not in where.info().stamp  # the ETag of a multipart upload has its number of parts
+
+
+@pytest.fixture
+def proxy(s3: S3) -> Iterator[FaultyProxy]:
+    proxy = FaultyProxy(s3.address)
+    yield proxy
+    proxy.close()
+
+
+@pytest.mark.parametrize("mode", ["reset", "503", "stall"])
+def test_a_store_that_fails_for_a_moment_is_tried_again(
+    s3: S3, proxy: FaultyProxy, mode: str
+) -> None:
+    output = locate(f"{s3.url}/out", through(proxy))
+    (output / "nothing").exists()  # the client is connected now
+    started = threading.Event()
+
+    def fail() -> None:
+        with proxy.failing(mode):
+            started.set()
+            time.sleep(1.5)
+
+    threading.Thread(target=fail).start()
+    started.wait()
+    name = uuid.uuid4().hex
+    # A retry after a lost reply is told that the name is taken: then the content is ours.
+    assert create(output / name, b"body") or (output / name).read() == b"body"
+    assert (output / name).read() == b"body"
