@@ -1,12 +1,12 @@
 """Decides what a token of the decoder looks at, and with which kernels.
 
-The mask, with W the window of a local layer and "block" the soft tokens of one picture or crop
+The mask, with W the window of a local layer and "block" the soft tokens of one image or crop
 (transformers, ``create_masks_for_vision_model``, as of 5.19):
 
     global layers:   kv <= q  or  same block
     local layers:   (kv <= q  or  same block)  and  kv > q - W
 
-    Drawn for the tokens  a  I I I  b  (one picture of three), W = 3:
+    Drawn for the tokens  a  I I I  b  (one image of three), W = 3:
 
            a I I I b              a I I I b
         a  x . . . .           a  x . . . .
@@ -16,7 +16,7 @@ The mask, with W the window of a local layer and "block" the soft tokens of one 
         b  x x x x x           b  . . x x x
           global                 local
 
-Only the past is cut off by the window; ahead, a picture's tokens see their block to its end.
+Only the past is cut off by the window; ahead, an image's tokens see their block to its end.
 
 Shape letters: T tokens, D hidden, H query heads, K key heads, E head_dim.
 """
@@ -33,7 +33,7 @@ from vllm.model_executor.layers.linear import QKVParallelLinear, RowParallelLine
 from vllm.model_executor.models.utils import extract_layer_index
 from vllm.platforms import current_platform
 
-from gemma3_model.backend_choice import require_picture_mask
+from gemma3_model.backend_choice import require_image_mask
 from gemma3_model.config import layer_window
 from gemma3_model.rope import rotary_embedding
 
@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 def attention_backend() -> type[AttentionBackend] | None:
     """The kernels that keep the mask: ours on a CPU; None lets vLLM choose on other devices.
 
-    On a CPU vLLM 0.32 gives pictures a causal mask without a word. Elsewhere it selects among
+    On a CPU vLLM 0.32 gives images a causal mask without a word. Elsewhere it selects among
     the backends that say they keep ``mm_prefix`` masks, and refuses where there is none.
     """
     if not current_platform.is_cpu():
         return None
-    from gemma3_model.attention_cpu import PictureAwareCPUBackend
+    from gemma3_model.attention_cpu import ImageAwareCPUBackend
 
-    return PictureAwareCPUBackend
+    return ImageAwareCPUBackend
 
 
 class Gemma3Attention(nn.Module):
@@ -107,7 +107,7 @@ class Gemma3Attention(nn.Module):
             prefix=f"{prefix}.attn",
         )
         if self.attn.use_mm_prefix:
-            require_picture_mask(self.attn.attn_backend)
+            require_image_mask(self.attn.attn_backend)
 
     def forward(self, positions_T: Tensor, hidden_TD: Tensor) -> Tensor:
         """[tokens] positions and [tokens, hidden] to [tokens, hidden]."""

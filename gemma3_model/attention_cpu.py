@@ -1,15 +1,15 @@
 """Decides how the mask of :mod:`gemma3_model.attention` is kept on a CPU.
 
 vLLM 0.32's CPU kernel knows causal attention, full attention and a window, one of them per
-sequence, and no pictures. So a step's requests are cut into *segments* at the borders of their
-pictures, and each segment is given to the kernel as a sequence of its own over the same cache
-blocks: text looks back causally; a picture is not causal and ends where the picture ends, so
+sequence, and no images. So a step's requests are cut into *segments* at the borders of their
+images, and each segment is given to the kernel as a sequence of its own over the same cache
+blocks: text looks back causally; an image is not causal and ends where the image ends, so
 that its last token is the last that it sees.
 
-The kernel's window cuts both ways around a query where it is not causal. As long as a picture
+The kernel's window cuts both ways around a query where it is not causal. As long as an image
 is no longer than the window its own tokens are all within it, and that is the mask. Longer
-pictures (no released model has them: 256 tokens against windows of 512 and 1024) take one call
-more per distance to the picture's end, with the window widened by that distance.
+images (no released model has them: 256 tokens against windows of 512 and 1024) take one call
+more per distance to the image's end, with the window widened by that distance.
 
 It can go when vLLM's CPU backend keeps ``mm_req_doc_ranges`` itself and says so through
 ``supports_mm_prefix``.
@@ -43,20 +43,20 @@ class Segment:
     request: int
     start: int
     end: int
-    is_picture: bool
+    is_image: bool
 
 
 def cut_segments(
     query_lens: Sequence[int],
     seq_lens: Sequence[int],
-    pictures: Mapping[int, Sequence[tuple[int, int]]],
+    images: Mapping[int, Sequence[tuple[int, int]]],
 ) -> list[Segment]:
-    """Cut the queries of a step at the borders of the pictures they reach into.
+    """Cut the queries of a step at the borders of the images they reach into.
 
     Args:
         query_lens: tokens that each request computes in this step.
         seq_lens: tokens of each request up to and with this step.
-        pictures: request index -> first and last position of each picture, inclusive.
+        images: request index -> first and last position of each image, inclusive.
 
     Returns:
         Segments in the order of the query tokens, covering each exactly once.
@@ -64,36 +64,34 @@ def cut_segments(
     return [
         segment
         for request, (query_len, seq_len) in enumerate(zip(query_lens, seq_lens, strict=True))
-        for segment in _cut_request(
-            request, seq_len - query_len, seq_len, pictures.get(request, ())
-        )
+        for segment in _cut_request(request, seq_len - query_len, seq_len, images.get(request, ()))
     ]
 
 
 def _cut_request(
-    request: int, start: int, end: int, pictures: Sequence[tuple[int, int]]
+    request: int, start: int, end: int, images: Sequence[tuple[int, int]]
 ) -> Iterator[Segment]:
-    for first, last in sorted(pictures):
+    for first, last in sorted(images):
         if last < start or first >= end:
             continue
-        assert last < end, "the scheduler cut a picture; see gemma3_model.scheduling"
+        assert last < end, "the scheduler cut an image; see gemma3_model.scheduling"
         if start < first:
-            yield Segment(request=request, start=start, end=first, is_picture=False)
-        yield Segment(request=request, start=max(start, first), end=last + 1, is_picture=True)
+            yield Segment(request=request, start=start, end=first, is_image=False)
+        yield Segment(request=request, start=max(start, first), end=last + 1, is_image=True)
         start = last + 1
     if start < end:
-        yield Segment(request=request, start=start, end=end, is_picture=False)
+        yield Segment(request=request, start=start, end=end, is_image=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WidePictureQueries:
-    """The queries of a step that have the same distance to the end of a too wide picture.
+class WideImageQueries:
+    """The queries of a step that have the same distance to the end of a too wide image.
 
     Attributes:
         rows: [n] int64, their rows among the step's queries.
-        window: the window that, counted from the picture's last token, begins where the
+        window: the window that, counted from the image's last token, begins where the
             query's own does.
-        seq_lens: [n] int32, where each one's picture ends.
+        seq_lens: [n] int32, where each one's image ends.
         query_start_loc: [n + 1] int32, 0..n: each is a sequence of one query.
         block_table: [n, blocks] int32.
         scheduler_metadata: how the kernel divides the work.
@@ -108,10 +106,10 @@ class WidePictureQueries:
 
 
 @dataclass
-class PictureAwareMetadata(CPUAttentionMetadata):
+class ImageAwareMetadata(CPUAttentionMetadata):
     """vLLM's metadata over segments in place of requests, and the queries it cannot serve."""
 
-    wide: list[WidePictureQueries] = field(default_factory=list)
+    wide: list[WideImageQueries] = field(default_factory=list)
 
 
 def _segment_batch(
@@ -123,7 +121,7 @@ def _segment_batch(
     torch.cumsum(lengths, 0, out=starts[1:])
     ends = torch.tensor([segment.end for segment in segments], dtype=torch.int32)
     requests = torch.tensor([segment.request for segment in segments])
-    is_causal = [int(not segment.is_picture) for segment in segments]
+    is_causal = [int(not segment.is_image) for segment in segments]
     return replace(
         common,
         query_start_loc=starts,
@@ -138,12 +136,12 @@ def _segment_batch(
 
 
 def _rows_by_distance(segments: Sequence[Segment], window: int) -> dict[int, list[tuple[int, int]]]:
-    """Queries of pictures wider than the window: distance to the end -> (row, segment)."""
+    """Queries of images wider than the window: distance to the end -> (row, segment)."""
     by_distance: dict[int, list[tuple[int, int]]] = {}
     row = 0
     for index, segment in enumerate(segments):
         length = segment.end - segment.start
-        if segment.is_picture and length > window:
+        if segment.is_image and length > window:
             for offset in range(length):
                 distance = length - 1 - offset
                 by_distance.setdefault(distance, []).append((row + offset, index))
@@ -151,7 +149,7 @@ def _rows_by_distance(segments: Sequence[Segment], window: int) -> dict[int, lis
     return by_distance
 
 
-class PictureAwareMetadataBuilder(CPUAttentionMetadataBuilder):
+class ImageAwareMetadataBuilder(CPUAttentionMetadataBuilder):
     """Builds a step's metadata for the layers of one cache group."""
 
     def build(
@@ -160,33 +158,33 @@ class PictureAwareMetadataBuilder(CPUAttentionMetadataBuilder):
         common_attn_metadata: CommonAttentionMetadata,
         fast_build: bool = False,
     ) -> CPUAttentionMetadata:
-        """vLLM's own metadata for a step without pictures, ours over segments for one with."""
+        """vLLM's own metadata for a step without images, ours over segments for one with."""
         segments = self._segments(common_attn_metadata)
-        if not any(segment.is_picture for segment in segments):
+        if not any(segment.is_image for segment in segments):
             return super().build(common_prefix_len, common_attn_metadata, fast_build)
         batch = _segment_batch(common_attn_metadata, segments)
         plain = super().build(common_prefix_len, batch, fast_build)
         wide = list(self._wide_queries(batch, segments)) if self.window_size > 0 else []
-        return PictureAwareMetadata(**vars(plain), wide=wide)
+        return ImageAwareMetadata(**vars(plain), wide=wide)
 
     @staticmethod
     def _segments(common: CommonAttentionMetadata) -> list[Segment]:
-        pictures = common.mm_req_doc_ranges
-        if not pictures or common.max_query_len == 1:
+        images = common.mm_req_doc_ranges
+        if not images or common.max_query_len == 1:
             return []
         starts = common.query_start_loc[: common.num_reqs + 1]
         query_lens = (starts[1:] - starts[:-1]).tolist()
-        return cut_segments(query_lens, common.seq_lens[: common.num_reqs].tolist(), pictures)
+        return cut_segments(query_lens, common.seq_lens[: common.num_reqs].tolist(), images)
 
     def _wide_queries(
         self, batch: CommonAttentionMetadata, segments: Sequence[Segment]
-    ) -> Iterator[WidePictureQueries]:
+    ) -> Iterator[WideImageQueries]:
         for distance, places in _rows_by_distance(segments, self.window_size).items():
             rows, indices = (torch.tensor(part) for part in zip(*places, strict=True))
             window = self.window_size + distance
             seq_lens = batch.seq_lens[indices]
             query_start_loc = torch.arange(len(places) + 1, dtype=torch.int32)
-            yield WidePictureQueries(
+            yield WideImageQueries(
                 rows=rows,
                 window=window,
                 seq_lens=seq_lens,
@@ -209,8 +207,8 @@ class PictureAwareMetadataBuilder(CPUAttentionMetadataBuilder):
             )
 
 
-class PictureAwareCPUImpl(CPUAttentionBackendImpl):
-    """vLLM's CPU attention, then the queries of too wide pictures once more and rightly."""
+class ImageAwareCPUImpl(CPUAttentionBackendImpl):
+    """vLLM's CPU attention, then the queries of too wide images once more and rightly."""
 
     def forward(
         self,
@@ -236,7 +234,7 @@ class PictureAwareCPUImpl(CPUAttentionBackendImpl):
             output_scale,
             output_block_scale,
         )
-        if isinstance(attn_metadata, PictureAwareMetadata) and self.sliding_window > 0:
+        if isinstance(attn_metadata, ImageAwareMetadata) and self.sliding_window > 0:
             for wide in attn_metadata.wide:
                 self._attend_wide(layer, query, kv_cache, wide, output)
         return output
@@ -246,7 +244,7 @@ class PictureAwareCPUImpl(CPUAttentionBackendImpl):
         layer: AttentionLayer,
         query: Tensor,
         kv_cache: Tensor,
-        wide: WidePictureQueries,
+        wide: WideImageQueries,
         output: Tensor,
     ) -> None:
         num_blocks, num_kv_heads, block_size, _ = kv_cache.size()
@@ -275,20 +273,20 @@ class PictureAwareCPUImpl(CPUAttentionBackendImpl):
         output[wide.rows] = attended
 
 
-class PictureAwareCPUBackend(CPUAttentionBackend):
-    """vLLM's CPU backend, under its own name, with pictures seen in both directions."""
+class ImageAwareCPUBackend(CPUAttentionBackend):
+    """vLLM's CPU backend, under its own name, with images seen in both directions."""
 
     @classmethod
     def supports_mm_prefix(cls) -> bool:
-        """Whether tokens of pictures see each other in both directions: here they do."""
+        """Whether tokens of images see each other in both directions: here they do."""
         return True
 
     @staticmethod
     def get_impl_cls() -> type[CPUAttentionBackendImpl]:
         """The class that computes."""
-        return PictureAwareCPUImpl
+        return ImageAwareCPUImpl
 
     @staticmethod
     def get_builder_cls() -> type[CPUAttentionMetadataBuilder]:
         """The class that prepares a step."""
-        return PictureAwareMetadataBuilder
+        return ImageAwareMetadataBuilder

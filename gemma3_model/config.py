@@ -39,10 +39,10 @@ def layer_window(config: Gemma3TextConfig, layer: int) -> int | None:
 
 
 def patches_per_side(config: SiglipVisionConfig) -> int:
-    """Patches along one side of the square picture (64 for 896 pixels in patches of 14).
+    """Patches along one side of the square image (64 for 896 pixels in patches of 14).
 
     Raises:
-        ValueError: the picture is not a whole number of patches.
+        ValueError: the image is not a whole number of patches.
     """
     if config.image_size % config.patch_size:
         raise ValueError(
@@ -53,7 +53,7 @@ def patches_per_side(config: SiglipVisionConfig) -> int:
 
 
 def soft_tokens_per_side(config: Gemma3Config) -> int:
-    """Soft tokens along one side of a picture (16 for the 256 of the released models).
+    """Soft tokens along one side of an image (16 for the 256 of the released models).
 
     Raises:
         ValueError: ``mm_tokens_per_image`` is no square, or does not divide the patches.

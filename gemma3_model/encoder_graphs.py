@@ -1,7 +1,7 @@
 """Decides how the tower runs as CUDA graphs, where the engine's ``cudagraph_mm_encoder`` asks it.
 
 vLLM captures the tower once for each of several sizes of batch and replays the smallest that a
-step's pictures fit into; this says what its batches are made of. A view is a picture or one of its
+step's images fit into; this says what its batches are made of. A view is an image or one of its
 crops, and all views are of one size, so a batch is known by how many it has. What fits into no
 graph runs as it would without any. Off in vLLM by default.
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class EncoderGraphs(SupportsEncoderCudaGraph):
     """vLLM's interface to a tower that can be captured, for a model that has :meth:`soft_tokens`.
 
-    vLLM counts a graph's size in soft tokens, its "budget", and calls a picture with its crops an
+    vLLM counts a graph's size in soft tokens, its "budget", and calls an image with its crops an
     item. Its dictionaries of inputs are what the model's ``embed_multimodal`` takes.
     """
 
@@ -56,7 +56,7 @@ class EncoderGraphs(SupportsEncoderCudaGraph):
         return one, max(one, step // one * one)
 
     def get_encoder_cudagraph_item_specs(self, mm_kwargs: dict[str, Any]) -> list[EncoderItemSpec]:
-        """Of each picture, how many views it has and soft tokens it becomes."""
+        """Of each image, how many views it has and soft tokens it becomes."""
         return [
             EncoderItemSpec(input_size=views, output_tokens=views * self.config.mm_tokens_per_image)
             for views in mm_kwargs["num_views"].tolist()
@@ -65,7 +65,7 @@ class EncoderGraphs(SupportsEncoderCudaGraph):
     def select_encoder_cudagraph_items(
         self, mm_kwargs: dict[str, Any], indices: list[int]
     ) -> dict[str, Any]:
-        """The pictures of ``indices``, in that order."""
+        """The images of ``indices``, in that order."""
         num_views = mm_kwargs["num_views"]
         pixels = mm_kwargs["pixel_values"].split(num_views.tolist())
         chosen = [pixels[index] for index in indices]
@@ -85,7 +85,7 @@ class EncoderGraphs(SupportsEncoderCudaGraph):
         path: str = "default",
         axis_keys: tuple[Any, ...] | None = None,
     ) -> EncoderCudaGraphCaptureInputs:
-        """As many black views as a budget holds; a picture may have several, so items say less."""
+        """As many black views as a budget holds; an image may have several, so items say less."""
         views = token_budget // self.config.mm_tokens_per_image
         side = self.config.vision_config.image_size
         pixels = torch.zeros(views, 3, side, side, dtype=torch.uint8, device=device)
@@ -106,5 +106,5 @@ class EncoderGraphs(SupportsEncoderCudaGraph):
         return self.soft_tokens(inputs["pixel_values"]).flatten(0, 1)
 
     def encoder_eager_forward(self, mm_kwargs: dict[str, Any], path: str = "default") -> Tensor:
-        """The same for pictures that fit into no graph."""
+        """The same for images that fit into no graph."""
         return self.soft_tokens(mm_kwargs["pixel_values"]).flatten(0, 1)

@@ -20,7 +20,7 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
     def verify_and_update_model_config(model_config: ModelConfig) -> None:
         """Treat ShieldGemma 2 as the Gemma 3 that it is.
 
-        vLLM 0.32 knows by ``model_type`` which models see pictures in both directions, which
+        vLLM 0.32 knows by ``model_type`` which models see images in both directions, which
         overflow in float16 and whose length is scaled already; ``shieldgemma2`` is in none of its
         lists.
 
@@ -39,13 +39,13 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
 
     @staticmethod
     def verify_and_update_config(vllm_config: VllmConfig) -> None:
-        """Keep the mask of pictures, and the tokens of each in one step.
+        """Keep the mask of images, and the tokens of each in one step.
 
         See :mod:`gemma3_model.backend_choice` and :mod:`gemma3_model.scheduling`. vLLM sets
         ``disable_chunked_mm_input`` by itself on GPUs but not on CPUs (0.32).
 
         Raises:
-            ValueError: a setting would cut pictures or give them a causal mask.
+            ValueError: a setting would cut images or give them a causal mask.
         """
         refuse_chosen_backends(vllm_config)
         if not vllm_config.model_config.is_multimodal_model:
@@ -53,11 +53,11 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
         scheduler = vllm_config.scheduler_config
         scheduler.disable_chunked_mm_input = True
         if scheduler.scheduler_cls is None:
-            scheduler.scheduler_cls = "gemma3_model.scheduling.whole_picture_scheduler"
+            scheduler.scheduler_cls = "gemma3_model.scheduling.whole_image_scheduler"
         soft_tokens = vllm_config.model_config.hf_config.mm_tokens_per_image
         if 0 < scheduler.long_prefill_token_threshold < soft_tokens:
             raise ValueError(
                 f"long_prefill_token_threshold {scheduler.long_prefill_token_threshold} is less "
-                f"than the {soft_tokens} tokens of a picture, which must be computed in one "
+                f"than the {soft_tokens} tokens of an image, which must be computed in one "
                 "step; set it to 0 or to more."
             )

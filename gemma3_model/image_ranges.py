@@ -1,9 +1,9 @@
-"""Decides which tokens of a step attention is told are a picture's, under Model Runner V2.
+"""Decides which tokens of a step attention is told are an image's, under Model Runner V2.
 
-V2, vLLM's default on GPUs, tells it in two cases that a picture is text, which gives the picture a
+V2, vLLM's default on GPUs, tells it in two cases that an image is text, which gives the image a
 causal mask without a word (0.32, ``DefaultModelState.prepare_attn``): where it is longer than the
 sliding window, and in every stage of a pipeline but the first, as only that one keeps what it knows
-of pictures. vLLM asks a model for a state of its own, so ours knows them all, in every stage.
+of images. vLLM asks a model for a state of its own, so ours knows them all, in every stage.
 
 It can go when ``compute_mm_prefix_ranges`` asks the model's ``mm_prefix_clamp_sliding_window``
 (vLLM's pull request 50539) and later stages call it.
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from vllm.v1.worker.utils import AttentionGroup
 
 Ranges = list[tuple[int, int]]
-"""First and last position of each picture of a prompt, both inclusive."""
+"""First and last position of each image of a prompt, both inclusive."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ToldOfPictures:
+class _ToldOfImages:
     """A group of layers whose metadata is built with the ranges of a step's requests."""
 
     group: AttentionGroup
@@ -44,8 +44,8 @@ class _ToldOfPictures:
         return self.group.build_metadata(common, *args, **settings)
 
 
-class PictureRanges(DefaultModelState):
-    """vLLM's state of a decoder, which further keeps where each request's pictures are."""
+class ImageRanges(DefaultModelState):
+    """vLLM's state of a decoder, which further keeps where each request's images are."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -89,6 +89,6 @@ class PictureRanges(DefaultModelState):
     ) -> Sequence[Sequence[Any]]:
         ranges = {row: self._ranges.get(name, []) for row, name in enumerate(requests)}
         return [
-            [_ToldOfPictures(group=group, ranges=ranges) for group in groups]
+            [_ToldOfImages(group=group, ranges=ranges) for group in groups]
             for groups in attn_groups
         ]

@@ -1,6 +1,6 @@
 """Decides how tower, projector and decoder make one model behind vLLM's interfaces.
 
-Shape letters: C pictures and crops, S pixels a side, K soft tokens, T tokens, D hidden.
+Shape letters: C images and crops, S pixels a side, K soft tokens, T tokens, D hidden.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class Gemma3ForConditionalGeneration(
     nn.Module, SupportsMultiModal, SupportsPP, SupportsLoRA, EncoderGraphs
 ):
-    """Gemma 3 with pictures (4B, 12B, 27B, and the bundled demonstration model)."""
+    """Gemma 3 with images (4B, 12B, 27B, and the bundled demonstration model)."""
 
     packed_modules_mapping: ClassVar = PACKED_MODULES
     hf_to_vllm_mapper: ClassVar = MULTIMODAL_WEIGHTS
@@ -53,22 +53,22 @@ class Gemma3ForConditionalGeneration(
     """Pixels come as bytes and are normalised by the tower, always."""
 
     mm_prefix_clamp_sliding_window: ClassVar = True
-    """Asks the runner to keep pictures wider than the window: our mask clamps each query."""
+    """Asks the runner to keep images wider than the window: our mask clamps each query."""
 
     @staticmethod
     def get_model_state_cls() -> type[Any]:
         """What Model Runner V2 keeps of a step; see :mod:`gemma3_model.image_ranges`."""
         # Imported here: Model Runner V1, the one for CPUs, needs nothing of it.
-        from gemma3_model.image_ranges import PictureRanges
+        from gemma3_model.image_ranges import ImageRanges
 
-        return PictureRanges
+        return ImageRanges
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str | None:
-        """What stands for a picture in a prompt's text.
+        """What stands for an image in a prompt's text.
 
         Raises:
-            ValueError: for anything but a picture.
+            ValueError: for anything but an image.
         """
         if modality.startswith("image"):
             return "<start_of_image>"
@@ -106,14 +106,14 @@ class Gemma3ForConditionalGeneration(
     def embed_multimodal(
         self, *, pixel_values: Tensor | None = None, num_views: Tensor | None = None, **_: Any
     ) -> MultiModalEmbeddings:
-        """Soft tokens of every picture, those of its crops behind its own.
+        """Soft tokens of every image, those of its crops behind its own.
 
         Args:
-            pixel_values: [C, 3, S, S] uint8, every picture followed by its crops.
-            num_views: [pictures] how many of the C are each picture's.
+            pixel_values: [C, 3, S, S] uint8, every image followed by its crops.
+            num_views: [images] how many of the C are each image's.
 
         Returns:
-            For each picture [views * K, D].
+            For each image [views * K, D].
         """
         if pixel_values is None:
             return []
@@ -164,8 +164,8 @@ class Gemma3ForConditionalGeneration(
 
         Args:
             modality: "image".
-            mm_kwargs: the picture's pixels; what is needed follows from its soft tokens.
-            num_mm_embeds: soft tokens of a picture and its crops.
+            mm_kwargs: the image's pixels; what is needed follows from its soft tokens.
+            num_mm_embeds: soft tokens of an image and its crops.
 
         Returns:
             Patches (16 for each soft token of the released models), and soft tokens.
@@ -180,6 +180,6 @@ class Gemma3ForConditionalGeneration(
 class ShieldGemma2ForImageClassification(Gemma3ForConditionalGeneration):
     """ShieldGemma 2 (arXiv 2504.01081): a Gemma 3 4B under a wrapper's names.
 
-    Its probability that a picture violates a policy is the softmax of the logits of "Yes" and "No"
+    Its probability that an image violates a policy is the softmax of the logits of "Yes" and "No"
     at the first position of the answer, so it runs as a generator of one token.
     """

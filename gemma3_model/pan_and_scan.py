@@ -1,4 +1,4 @@
-"""Decides which crops of a long picture are shown beside it, and in which words.
+"""Decides which crops of a long image are shown beside it, and in which words.
 
 Pan and scan helps with small text and detail (DocVQA +8.2 for 4B; technical report, arXiv
 2503.19786, table 7) at the price of 260 tokens and one pass of the tower a crop. Off by default, as
@@ -33,12 +33,12 @@ OPTION_NAMES: Final = frozenset(_OPTIONS)
 
 @dataclass(frozen=True, kw_only=True)
 class PanAndScan:
-    """When a picture is cut, and into how many crops.
+    """When an image is cut, and into how many crops.
 
     Attributes:
-        enabled: Whether any picture is.
+        enabled: Whether any image is.
         min_crop_size: Least side of a crop in pixels; smaller ones are not made.
-        max_num_crops: Most crops of a picture.
+        max_num_crops: Most crops of an image.
         min_ratio: Least ratio of the long side to the short one.
     """
 
@@ -57,9 +57,9 @@ class PanAndScan:
         return PanAndScan(**{**vars(self), **given})
 
     def crop_boxes(self, width: int, height: int) -> list[Box]:
-        """The crops of a picture of ``width`` times ``height`` pixels, along its long side.
+        """The crops of an image of ``width`` times ``height`` pixels, along its long side.
 
-        Empty where pan and scan is off, the picture is not long enough, or the crops would be too
+        Empty where pan and scan is off, the image is not long enough, or the crops would be too
         small. The last crop is a little narrower where the side does not divide evenly.
         """
         long, short = max(width, height), min(width, height)

@@ -1,6 +1,6 @@
-r"""Decides what stands in a prompt for a picture, and where its soft tokens are.
+r"""Decides what stands in a prompt for an image, and where its soft tokens are.
 
-A picture is one ``<start_of_image>`` in a prompt and is expanded to
+An image is one ``<start_of_image>`` in a prompt and is expanded to
 
     \n\n <start_of_image> <image_soft_token> * K <end_of_image> \n\n
 
@@ -27,7 +27,7 @@ Piece = int | str
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a picture and its crops stand in an expanded prompt.
+    """Where an image and its crops stand in an expanded prompt.
 
     Attributes:
         start: Position of the first soft token.
@@ -40,13 +40,13 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Placeholders:
-    """The ids around a picture, read from the checkpoint, and how they are put into a prompt.
+    """The ids around an image, read from the checkpoint, and how they are put into a prompt.
 
     Attributes:
         begin: ``<start_of_image>``.
         soft: ``<image_soft_token>``.
         end: ``<end_of_image>``.
-        soft_per_image: Soft tokens of one picture or crop.
+        soft_per_image: Soft tokens of one image or crop.
         control: Ids of all control tokens; text is never joined across one.
         newlines: id -> how many newlines that token stands for.
         tokenizer: A transformers tokenizer.
@@ -87,13 +87,13 @@ class Placeholders:
 
         Args:
             prompt: Ids.
-            num_crops: For each picture of the prompt, how many crops follow it.
+            num_crops: For each image of the prompt, how many crops follow it.
 
         Returns:
-            The new ids, and each picture's place in them.
+            The new ids, and each image's place in them.
 
         Raises:
-            ValueError: The prompt has more or fewer ``<start_of_image>`` than pictures.
+            ValueError: The prompt has more or fewer ``<start_of_image>`` than images.
         """
         found = sum(token == self.begin for token in prompt)
         if found != len(num_crops):
@@ -112,15 +112,15 @@ class Placeholders:
         return ids, list(self._places(ids, num_crops))
 
     def _pieces(self, prompt: Sequence[int], num_crops: Sequence[int]) -> Iterator[Piece]:
-        """The prompt's ids, and in the place of each picture ids and words."""
+        """The prompt's ids, and in the place of each image ids and words."""
         crops = iter(num_crops)
         for token in prompt:
             if token == self.begin:
-                yield from self._picture(next(crops))
+                yield from self._image(next(crops))
             else:
                 yield token
 
-    def _picture(self, num_crops: int) -> Iterator[Piece]:
+    def _image(self, num_crops: int) -> Iterator[Piece]:
         soft = [self.soft] * self.soft_per_image
         view: list[Piece] = [BREAK, self.begin, *soft, self.end, BREAK]
         if not num_crops:

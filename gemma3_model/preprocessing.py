@@ -1,4 +1,4 @@
-"""Decides how a picture becomes pixels: size, crops, and the constants of normalisation.
+"""Decides how an image becomes pixels: size, crops, and the constants of normalisation.
 
 Pixels stay bytes here; the tower normalises them on the device.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePreprocessing:
-    """How a checkpoint wants its pictures; defaults are those of every released Gemma 3."""
+    """How a checkpoint wants its images; defaults are those of every released Gemma 3."""
 
     resample: int = Image.Resampling.BILINEAR
     rescale_factor: float = 1 / 255
@@ -48,7 +48,7 @@ class ImagePreprocessing:
         }
 
     def pixels(self, image: Image.Image, size: int, boxes: Sequence[Box] = ()) -> torch.Tensor:
-        """A picture and its crops to [1 + crops, 3, size, size] uint8.
+        """An image and its crops to [1 + crops, 3, size, size] uint8.
 
         The sides are not kept in proportion, as in the released preprocessors.
         """

@@ -1,4 +1,4 @@
-"""Decides how vLLM is handed a prompt with pictures: pixels, ids, and the places of soft tokens.
+"""Decides how vLLM is handed a prompt with images: pixels, ids, and the places of soft tokens.
 
 Written for vLLM's processor interface, so that it runs in any process, with or without an engine.
 Needs Pillow and the checkpoint's tokenizer only; torchvision and transformers' own processor are
@@ -46,7 +46,7 @@ class Gemma3ProcessingInfo(BaseProcessingInfo):
         return config
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
-        """Any number of pictures in a prompt."""
+        """Any number of images in a prompt."""
         return {MODALITY: None}
 
     def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
@@ -55,16 +55,16 @@ class Gemma3ProcessingInfo(BaseProcessingInfo):
 
     @cached_property
     def tokens(self) -> Placeholders:
-        """The ids around a picture."""
+        """The ids around an image."""
         return Placeholders.from_checkpoint(self.get_hf_config(), self.get_tokenizer())
 
     @cached_property
     def preprocessing(self) -> ImagePreprocessing:
-        """How pictures are made ready."""
+        """How images are made ready."""
         return ImagePreprocessing.from_model_config(self.ctx.model_config)
 
     def crop_boxes(self, image: Image.Image, options: Mapping[str, object]) -> list[Box]:
-        """The crops of one picture under the engine's and the request's options."""
+        """The crops of one image under the engine's and the request's options."""
         merged = self.ctx.get_merged_mm_kwargs(options)
         nested = merged.get("images_kwargs") or {}
         pan_and_scan = self.preprocessing.pan_and_scan.updated({**merged, **nested})
@@ -75,7 +75,7 @@ class Gemma3DummyInputs(BaseDummyInputsBuilder[Gemma3ProcessingInfo]):
     """The largest input there can be, for vLLM to measure memory with."""
 
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
-        """One ``<start_of_image>`` per picture."""
+        """One ``<start_of_image>`` per image."""
         tokenizer = self.info.get_tokenizer()
         begin: str = tokenizer.convert_ids_to_tokens(self.info.tokens.begin)
         return begin * mm_counts.get(MODALITY, 0)
@@ -83,7 +83,7 @@ class Gemma3DummyInputs(BaseDummyInputsBuilder[Gemma3ProcessingInfo]):
     def get_dummy_mm_data(
         self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """White pictures, so long that pan and scan makes as many crops of them as it ever does."""
+        """White images, so long that pan and scan makes as many crops of them as it ever does."""
         pan_and_scan = self.info.preprocessing.pan_and_scan
         side = max(self.info.get_hf_config().vision_config.image_size, pan_and_scan.min_crop_size)
         return {
@@ -97,14 +97,14 @@ class Gemma3DummyInputs(BaseDummyInputsBuilder[Gemma3ProcessingInfo]):
 
 
 class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
-    """Pictures to uint8 pixels, prompts to expanded ids."""
+    """Images to uint8 pixels, prompts to expanded ids."""
 
     def _call_hf_processor(
         self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]
     ) -> BatchFeature:
-        """``pixel_values`` [views, 3, S, S] uint8 and ``num_views`` [pictures].
+        """``pixel_values`` [views, 3, S, S] uint8 and ``num_views`` [images].
 
-        A view is a picture or one of its crops. No Hugging Face processor is asked.
+        A view is an image or one of its crops. No Hugging Face processor is asked.
         """
         images = hf_data["images"]
         assert isinstance(images, Sequence)
@@ -146,10 +146,10 @@ class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
     def _apply_prompt_updates(
         self, token_ids: list[int], mm_prompt_updates: Mapping[str, Sequence[Any]]
     ) -> tuple[list[int], Mapping[str, list[PlaceholderFeaturesInfo]]]:
-        """Expand the prompt; a picture's range reaches from its first soft token to its last.
+        """Expand the prompt; an image's range reaches from its first soft token to its last.
 
         Raises:
-            ValueError: the prompt has more or fewer ``<start_of_image>`` than pictures.
+            ValueError: the prompt has more or fewer ``<start_of_image>`` than images.
         """
         tokens: Placeholders = self.info.tokens
         num_crops = [

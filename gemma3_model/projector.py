@@ -1,6 +1,6 @@
 """Decides how patch features become the decoder's soft tokens.
 
-Shape letters: N pictures, P patches, V vision hidden, K soft tokens, D decoder hidden.
+Shape letters: N images, P patches, V vision hidden, K soft tokens, D decoder hidden.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Decides where a step may cut a prompt: never inside a picture.
+"""Decides where a step may cut a prompt: never inside an image.
 
-A picture's tokens look at each other in both directions, so they must be computed in one step.
-vLLM 0.32's ``disable_chunked_mm_input`` keeps a picture whole only where the step begins before
-it: a step that begins at the picture's first token (as the one after a cut does) or inside it
+An image's tokens look at each other in both directions, so they must be computed in one step.
+vLLM 0.32's ``disable_chunked_mm_input`` keeps an image whole only where the step begins before
+it: a step that begins at the image's first token (as the one after a cut does) or inside it
 (as one after a prefix-cache hit does) may still cut it. These schedulers close that gap: one for
 steps that are scheduled after the last one's tokens are known, one for steps scheduled ahead of
 them, which is vLLM's default on GPUs.
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 
-def whole_pictures(pictures: Sequence[tuple[int, int]], num_computed: int, num_new: int) -> int:
-    """How many of the next ``num_new`` prompt tokens to compute so that no picture is cut.
+def whole_images(images: Sequence[tuple[int, int]], num_computed: int, num_new: int) -> int:
+    """How many of the next ``num_new`` prompt tokens to compute so that no image is cut.
 
     Args:
-        pictures: first and last position of each picture's soft tokens, both inclusive.
+        images: first and last position of each image's soft tokens, both inclusive.
         num_computed: tokens already computed; the step begins at this position.
         num_new: tokens that the step could take.
 
     Returns:
-        ``num_new``, or as many as come before the picture that would be cut; 0 where the step
-        begins inside that picture.
+        ``num_new``, or as many as come before the image that would be cut; 0 where the step
+        begins inside that image.
     """
     end = num_computed + num_new
-    for first, last in pictures:
+    for first, last in images:
         if first < end <= last:
             return max(0, first - num_computed)
     return num_new
 
 
-class WholePictures(Scheduler):
-    """:func:`whole_pictures` applied to every step, before vLLM plans the step's encoder inputs.
+class WholeImages(Scheduler):
+    """:func:`whole_images` applied to every step, before vLLM plans the step's encoder inputs.
 
-    vLLM may take fewer tokens after it, where a picture's embeddings have no room; it then ends
-    the step before that picture.
+    vLLM may take fewer tokens after it, where an image's embeddings have no room; it then ends
+    the step before that image.
     """
 
     def _try_schedule_encoder_inputs(
@@ -61,8 +61,8 @@ class WholePictures(Scheduler):
             for feature in request.mm_features
             if feature.mm_position.offset + feature.mm_position.length > num_computed_tokens
         ]
-        pictures = [span for place in ahead for span in place.extract_embeds_range()]
-        num_new_tokens = whole_pictures(pictures, num_computed_tokens, num_new_tokens)
+        images = [span for place in ahead for span in place.extract_embeds_range()]
+        num_new_tokens = whole_images(images, num_computed_tokens, num_new_tokens)
         if num_new_tokens == 0:
             return [], 0, encoder_compute_budget, [], []
         scheduled: tuple[list[int], int, int, list[int], list[int]]
@@ -76,21 +76,21 @@ class WholePictures(Scheduler):
         return scheduled
 
 
-class WholePictureScheduler(WholePictures):
+class WholeImageScheduler(WholeImages):
     """vLLM's scheduler that knows every token before it plans the next step."""
 
 
-class WholePictureAsyncScheduler(WholePictures, AsyncScheduler):
+class WholeImageAsyncScheduler(WholeImages, AsyncScheduler):
     """vLLM's scheduler that plans a step while the last one is computed."""
 
 
-def whole_picture_scheduler(vllm_config: VllmConfig, **settings: Any) -> Scheduler:
-    """Build the scheduler that vLLM would take, with pictures kept whole.
+def whole_image_scheduler(vllm_config: VllmConfig, **settings: Any) -> Scheduler:
+    """Build the scheduler that vLLM would take, with images kept whole.
 
     vLLM 0.32 decides on ``async_scheduling`` after the hooks of
     :mod:`gemma3_model.engine_rules` and before it calls what ``scheduler_cls`` names, so this is
     named there in the place of a class and decides then.
     """
     runs_ahead = vllm_config.scheduler_config.async_scheduling
-    scheduler = WholePictureAsyncScheduler if runs_ahead else WholePictureScheduler
+    scheduler = WholeImageAsyncScheduler if runs_ahead else WholeImageScheduler
     return scheduler(vllm_config=vllm_config, **settings)

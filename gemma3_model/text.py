@@ -111,7 +111,7 @@ class Gemma3Model(nn.Module):
         )
 
     def embed_input_ids(self, input_ids: Tensor) -> Tensor:
-        """[T] ids to [T, D] scaled embeddings. Soft tokens of pictures are never scaled."""
+        """[T] ids to [T, D] scaled embeddings. Soft tokens of images are never scaled."""
         embedded_TD: Tensor = self.embed_tokens(input_ids) * self.embed_scale
         return embedded_TD
 

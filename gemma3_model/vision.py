@@ -1,6 +1,6 @@
 """Decides the vision tower: SigLIP without its pooling head, from pixels to patch features.
 
-Shape letters: N pictures, S pixels a side, P patches, D hidden, F feed-forward.
+Shape letters: N images, S pixels a side, P patches, D hidden, F feed-forward.
 Source: SigLIP (arXiv 2303.15343), as ``SiglipVisionModel`` of transformers computes it.
 """
 
@@ -77,7 +77,7 @@ class SiglipEmbeddings(nn.Module):
 
 
 class SiglipAttention(nn.Module):
-    """Full attention among the patches of one picture; q, k and v are one product."""
+    """Full attention among the patches of one image; q, k and v are one product."""
 
     def __init__(
         self, config: SiglipVisionConfig, quant_config: QuantizationConfig | None, prefix: str

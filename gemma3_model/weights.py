@@ -69,7 +69,7 @@ _TEXT_RENAMINGS: Final = {
 }
 
 TEXT_WEIGHTS: Final = WeightsMapper(orig_to_new_regex=_TEXT_RENAMINGS, orig_to_new_stacked=_STACKED)
-"""For ``Gemma3ForCausalLM``, which may have been cut out of a checkpoint with pictures."""
+"""For ``Gemma3ForCausalLM``, which may have been cut out of a checkpoint with images."""
 
 MULTIMODAL_WEIGHTS: Final = WeightsMapper(
     orig_to_new_regex=_RENAMINGS, orig_to_new_stacked=_STACKED

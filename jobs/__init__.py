@@ -4,7 +4,7 @@ Importing this package imports neither torch, vllm nor ray.
 """
 
 from jobs.moderation.calibration import calibrate
-from jobs.sdk.functions import caption, moderate, translate
 from jobs.sdk.engine import Engine
+from jobs.sdk.functions import caption, moderate, translate
 
 __all__ = ["Engine", "calibrate", "caption", "moderate", "translate"]

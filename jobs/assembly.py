@@ -9,25 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from jobs.captioning.json_schema import read_schema
+from jobs.captioning.prompt import columns_in
 from jobs.captioning.styles import find_style, schema_text
 from jobs.captioning.task import CaptionTask
-from jobs.translation.glossary import read_glossary
-from jobs.captioning.json_schema import read_schema
-from jobs.options.languages import find_language, template_knows
-from jobs.options.model import find_model
-from jobs.moderation.task import ModerationTask, moderation_task
-from jobs.options.job_options import CaptionOptions, ModerateOptions, TranslateOptions
 from jobs.moderation.policies import set_thresholds
 from jobs.moderation.policy_files import read_policies
-from jobs.captioning.prompt import columns_in
+from jobs.moderation.task import ModerationTask, moderation_task
+from jobs.options.job_options import CaptionOptions, ModerateOptions, TranslateOptions
+from jobs.options.languages import find_language, template_knows
+from jobs.options.model import find_model
+from jobs.translation.glossary import read_glossary
 from jobs.translation.task import AUTO, TranslationTask
 from pipeline import EngineConfig, RunConfig, UserError
 from pipeline.engine.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
+    from jobs.options.job_options import JobOptions
     from jobs.options.languages import Language
     from jobs.options.model import Model
-    from jobs.options.job_options import JobOptions
     from pipeline import Task
 
 DEFAULT_STYLE = "sentence"
@@ -147,7 +147,7 @@ def _translation_task(options: TranslateOptions, model: Model) -> TranslationTas
     if options.source_column is not None and options.source != AUTO:
         raise UserError("source_column: says each row's language; leave source out")
     if options.image_column is not None and "text_columns" in options.model_fields_set:
-        raise UserError("text_columns: a job translates texts or pictures; leave image_column out")
+        raise UserError("text_columns: a job translates texts or images; leave image_column out")
     template = open_checkpoint(model.path).template
     asks_languages = TEMPLATE_MARK in template
     known = template if asks_languages else None
@@ -184,7 +184,7 @@ def _language(option: str, code: str) -> Language:
 
 def _moderation_task(options: ModerateOptions, model: Model) -> ModerationTask:
     if options.image_column is not None and options.text_column is not None:
-        raise UserError("text_column: a job judges pictures or texts; leave image_column out")
+        raise UserError("text_column: a job judges images or texts; leave image_column out")
     image_column = None if options.text_column else options.image_column or DEFAULT_IMAGE_COLUMN
     task = moderation_task(
         open_checkpoint(model.path),
@@ -211,7 +211,7 @@ def _caption_prompt(options: CaptionOptions, model: Model) -> str:
 def _check_caption(options: CaptionOptions, task: CaptionTask) -> None:
     if options.image_column in columns_in(task.prompt):
         raise UserError(
-            f"prompt: '{options.image_column}' holds pictures; they stand before the prompt anyway"
+            f"prompt: '{options.image_column}' holds images; they stand before the prompt anyway"
         )
     if options.n > 1 and options.temperature == 0:
         raise UserError(

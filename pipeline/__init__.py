@@ -6,12 +6,8 @@ generate and parse it; `journal` keeps and commits it; `run` and its `driver` se
 """
 
 from pipeline.contract.config import EngineConfig, RunConfig
-from pipeline.execution.error_rate import ErrorRateError
 from pipeline.contract.errors import RowError, RunError, UserError
 from pipeline.contract.record import Outcome
-from pipeline.retry import retry
-from pipeline.run import RunResult, run
-from pipeline.output.status import Status, failed_rows, status
 from pipeline.contract.task import (
     ColumnKind,
     Generation,
@@ -22,6 +18,10 @@ from pipeline.contract.task import (
     Sampling,
     Task,
 )
+from pipeline.execution.error_rate import ErrorRateError
+from pipeline.output.status import Status, failed_rows, status
+from pipeline.retry import retry
+from pipeline.run import RunResult, run
 
 __all__ = [
     "ColumnKind",

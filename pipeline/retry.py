@@ -15,18 +15,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.contract.errors import RunError, UserError
+from pipeline.contract.record import Outcome
+from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster
 from pipeline.execution.driver import Driver
-from pipeline.output.fencing import take_turn
-from pipeline.contract.errors import RunError, UserError
-from pipeline.storage.atomic import draft_for, republish
-from pipeline.output.journal import METADATA_KEY, Committed, Journal, count_outcomes, metadata, write_part
 from pipeline.execution.ledger import Work
-from pipeline.output.counts import committed_units, forget_counts
 from pipeline.execution.progress import RunProgress
-from pipeline.contract.record import Outcome
+from pipeline.output.counts import committed_units, forget_counts
+from pipeline.output.fencing import begin_epoch
+from pipeline.output.journal import (
+    METADATA_KEY,
+    Committed,
+    Journal,
+    count_outcomes,
+    metadata,
+    write_part,
+)
 from pipeline.run import placed, prepare, summary
-from pipeline.engine.vllm_engine import VLLM
+from pipeline.storage.atomic import draft_for, republish
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -34,11 +41,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.contract.config import RunConfig
+    from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
     from pipeline.output.plan import Plan
     from pipeline.run import RunResult
     from pipeline.sources import Source
-    from pipeline.contract.task import Task
 
 ROOM = "retry"
 """Where the journal of a retry is, apart from that of runs."""
@@ -71,12 +78,12 @@ def retry(
     wanted = parse_outcomes(outcomes)
     prepared = prepare(config, task)
     if prepared.plan is None:
-        raise UserError(f"OUTPUT {prepared.output} has no results to mend; run the job first")
+        raise UserError(f"OUTPUT {prepared.output} has no results to fix; run the job first")
     parts = Journal(prepared.output, task.result_schema, prepared.record)
     work = list(failed_work(prepared.plan, parts, wanted))
     if not work:
         return summary(prepared, None, time.monotonic() - began)
-    take_turn(prepared.output)
+    begin_epoch(prepared.output)
     forget_counts(prepared.output)
     total = sum(piece.rows for piece in work)
     with cluster(debug=debug), RunProgress(task.name, total, console) as progress:

@@ -1,4 +1,4 @@
-"""One run from INPUT to OUTPUT: checks everything a user can mend, then lets a driver do the work.
+"""One run from INPUT to OUTPUT: checks everything a user can fix, then lets a driver do the work.
 
 Composes only. All user errors are found before Ray starts and before anything is written; after
 that a run either accounts for every row or fails; in both cases OUTPUT holds whole parts, and the
@@ -12,23 +12,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.engine.checkpoint import Checkpoint, fitted, open_checkpoint
-from pipeline.execution.cluster import cluster
-from pipeline.execution.shutdown import draining
-from pipeline.execution.driver import Driver
-from pipeline.output.fencing import take_turn
 from pipeline.contract.errors import UserError
-from pipeline.storage.atomic import probe
-from pipeline.execution.root_cause import root_fault
-from pipeline.output.cleanup import tidy
-from pipeline.output.journal import Committed, Journal
-from pipeline.execution.ledger import Work
-from pipeline.output.counts import committed_units, totals
-from pipeline.execution.placement import Placement, place
-from pipeline.output.plan import Plan, extended, is_same_input, open_plan
-from pipeline.execution.progress import RunProgress
 from pipeline.contract.record import clashes
+from pipeline.contract.task import ColumnKind, Task
+from pipeline.engine.checkpoint import Checkpoint, fitted, open_checkpoint
+from pipeline.engine.vllm_engine import VLLM
+from pipeline.execution.cluster import cluster
+from pipeline.execution.driver import Driver
+from pipeline.execution.ledger import Work
+from pipeline.execution.placement import Placement, place
+from pipeline.execution.progress import RunProgress
+from pipeline.execution.root_cause import root_fault
+from pipeline.execution.shutdown import graceful_shutdown
+from pipeline.output.cleanup import clean_up
+from pipeline.output.counts import committed_units, totals
+from pipeline.output.fencing import begin_epoch
+from pipeline.output.journal import Committed, Journal
 from pipeline.output.parts import open_parts
+from pipeline.output.plan import Plan, extended, is_same_input, open_plan
 from pipeline.output.run_record import (
     Record,
     choose_output,
@@ -39,9 +40,8 @@ from pipeline.output.run_record import (
     withdraw,
 )
 from pipeline.sources import Listing, Source, check_columns, list_input, open_source
+from pipeline.storage.atomic import probe
 from pipeline.storage.location import Location, locate
-from pipeline.contract.task import ColumnKind, Task
-from pipeline.engine.vllm_engine import VLLM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,7 +122,7 @@ def run(
         debug: Show what Ray and the workers print.
 
     Raises:
-        UserError: Something in the configuration or the input must be mended; nothing was written.
+        UserError: Something in the configuration or the input must be fixed; nothing was written.
         ErrorRateError: More rows failed than `max_error_rate` allows; resumable.
         RunError: The run could not be finished; resumable.
     """
@@ -190,10 +190,10 @@ def _check_names(source: Source, task: Task) -> None:
 
 
 def _check_vision(config: RunConfig, task: Task, checkpoint: Checkpoint) -> None:
-    has_pictures = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
-    if has_pictures and not checkpoint.has_vision:
+    has_images = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
+    if has_images and not checkpoint.has_vision:
         raise UserError(
-            f"model {config.engine.model} is {checkpoint.architecture}, which takes no pictures; "
+            f"model {config.engine.model} is {checkpoint.architecture}, which takes no images; "
             f"'{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
 
@@ -228,7 +228,7 @@ def _drive(
     if not config.single_driver:
         probe(output)
     is_first = claim(output, prepared.record)
-    turn = take_turn(output)
+    turn = begin_epoch(output)
     driver: Driver | None = None
     try:
         plan = extended(open_plan(output), output, prepared.listing, prepared.source)
@@ -236,7 +236,7 @@ def _drive(
         is_committed = committed_units(plan, journal)
         with (
             RunProgress(prepared.task.name, plan.total_rows, console) as progress,
-            draining(config.drain_seconds, progress),
+            graceful_shutdown(config.drain_seconds, progress),
         ):
             progress.skip(int(plan.rows[is_committed & plan.is_live].sum()))
             driver = Driver(
@@ -258,7 +258,7 @@ def _drive(
         if told is error:
             raise
         raise told from error
-    tidy(plan, turn)
+    clean_up(plan, turn)
     return driver
 
 

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests import web
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
-REPO = "us/pictures"
+REPO = "us/images"
 CALL = re.compile(rf"/api/datasets/{REPO}(?:/(?P<what>[a-z-]+)/main(?:/(?P<path>.*))?)?")
 FILE = re.compile(rf"/datasets/{REPO}/resolve/main/(?P<path>.*)")
 

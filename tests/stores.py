@@ -187,7 +187,7 @@ def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
 
 
 def through(proxy: FaultyProxy) -> dict[str, dict[str, Any]]:
-    """Storage options that reach the server through a proxy, with little patience."""
+    """Storage options that reach the server through a proxy, with little backoff."""
     return {
         "s3": {
             "key": ENVIRONMENT["AWS_ACCESS_KEY_ID"],

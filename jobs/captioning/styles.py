@@ -20,7 +20,7 @@ class Style:
     """One kind of caption.
 
     Attributes:
-        prompt: What is asked about the picture.
+        prompt: What is asked about the image.
         max_tokens: Longest answer, unless the user says otherwise.
         schema: The JSON schema of the answer; None for text.
     """
@@ -68,7 +68,7 @@ STYLES: Mapping[str, Style] = {
         max_tokens=1024,
     ),
 }
-"""Alt text, one sentence, a dense description, tags as a list, and the text in the picture."""
+"""Alt text, one sentence, a dense description, tags as a list, and the text in the image."""
 
 
 def find_style(name: str) -> Style:

@@ -1,4 +1,4 @@
-"""The caption job: what is asked about a row's pictures, and the columns that come of it.
+"""The caption job: what is asked about a row's images, and the columns that come of it.
 
 (The module is not called `caption`, because `from jobs import caption` would then give the module.)
 """
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTask:
-    """A caption for each row's picture or pictures.
+    """A caption for each row's image or images.
 
     Attributes:
         prompt: What is asked; columns in braces (`Describe {title}`) are filled in.
-        image_column: Where the picture is, or the list of them.
+        image_column: Where the image is, or the list of them.
         max_tokens: Longest caption, in tokens. A longer text is cut and its outcome `truncated`; of
             a longer JSON nothing is left, and its outcome is `too_long`.
         system: Text before the user's turn.
@@ -65,7 +65,7 @@ class CaptionTask:
 
     @property
     def columns(self) -> Mapping[str, ColumnKind]:
-        """The pictures', and those in the prompt."""
+        """The images', and those in the prompt."""
         named = dict.fromkeys(columns_in(self.prompt), ColumnKind.VALUE)
         return {self.image_column: ColumnKind.IMAGES, **named}
 
@@ -98,13 +98,13 @@ class CaptionTask:
         return pa.string() if self.json_schema is None else _type_of(self.json_schema)
 
     def prepare(self, row: Row) -> Prepared:
-        """One request: the pictures, then the prompt."""
-        pictures = row[self.image_column]
-        if not isinstance(pictures, list):
-            pictures = [pictures]
-        if not pictures:
+        """One request: the images, then the prompt."""
+        values = row[self.image_column]
+        if not isinstance(values, list):
+            values = [values]
+        if not values:
             raise RowError(Outcome.MISSING_INPUT, "render", "the list of images is empty")
-        images = tuple(ImageRef(picture) for picture in pictures)
+        images = tuple(ImageRef(value) for value in values)
         prompt = filled(self.prompt, row)
         return Prepared((Request(prompt, self.sampling, images=images, system=self.system),))
 

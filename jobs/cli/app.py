@@ -2,7 +2,7 @@
 
 0  every row is accounted for, even if some failed
 1  the run failed; the same command goes on with it
-2  the configuration or the input must be mended
+2  the configuration or the input must be fixed
 3  more rows failed than `--max-error-rate` allows
 
 Errors are one or two lines on stderr; a traceback only with `--debug`.
@@ -19,15 +19,15 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from jobs.cli.demonstration import ROWS, demonstrate
+from jobs.cli.flags import command_of
+from jobs.cli.job_file import check_reachable, read_job_file
+from jobs.cli.tables import calibration_table, export_errors, show_errors, status_text
 from jobs.moderation.calibration import calibrate
 from jobs.options.check import check_options
-from jobs.cli.flags import command_of
-from jobs.cli.demonstration import ROWS, demonstrate
-from jobs.sdk.functions import run_job
-from jobs.cli.job_file import check_reachable, read_job_file
 from jobs.options.job_options import OPTIONS
+from jobs.sdk.functions import run_job
 from jobs.sdk.retry import retry_rows
-from jobs.cli.tables import calibration_table, export_errors, show_errors, status_text
 from pipeline import ErrorRateError, Outcome, RunError, RunResult, UserError, failed_rows, status
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from jobs.options.job_options import Job, JobOptions
 
 RUN_FAILED = 1
-MUST_BE_MENDED = 2
+USER_ERROR = 2
 TOO_MANY_FAILED = 3
 INTERRUPTED = 130
 
 SUMMARIES: Mapping[Job, str] = {
-    "caption": "Caption every picture of a dataset.",
-    "translate": "Translate every text of a dataset, or the text in its pictures.",
-    "moderate": "Judge every picture or text of a dataset by policies.",
+    "caption": "Caption every image of a dataset.",
+    "translate": "Translate every text of a dataset, or the text in its images.",
+    "moderate": "Judge every image or text of a dataset by policies.",
 }
 
 app = typer.Typer(
@@ -219,9 +219,9 @@ def _faults_in_one_line(*, debug: bool) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        code, text = MUST_BE_MENDED, describe_fault(error)
+        code, text = USER_ERROR, describe_fault(error)
     except UserError as error:
-        code, text = MUST_BE_MENDED, str(error)
+        code, text = USER_ERROR, str(error)
     except ErrorRateError as error:
         code, text = TOO_MANY_FAILED, str(error)
     except RunError as error:

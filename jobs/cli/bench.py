@@ -20,16 +20,16 @@ from rich.table import Table
 from jobs.assembly import DEFAULT_STYLE
 from jobs.captioning.styles import STYLES
 from jobs.captioning.task import CaptionTask
-from jobs.sdk.functions import run_job
-from jobs.options.model import Model, find_model
 from jobs.options.job_options import CaptionOptions
-from pipeline.engine.checkpoint import fitted, open_checkpoint
+from jobs.options.model import Model, find_model
+from jobs.sdk.functions import run_job
 from pipeline.contract.config import EngineConfig, RunConfig
+from pipeline.engine.checkpoint import fitted, open_checkpoint
 from pipeline.engine.interface import Rendered
-from pipeline.images.decode import ImageLimits, load_image
-from pipeline.storage.location import Location, locate
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.engine.vllm_renderer import VllmRenderer
+from pipeline.images.decode import ImageLimits, load_image
+from pipeline.storage.location import Location, locate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,14 +58,14 @@ def bench(*, model: str, rows: int, console: Console) -> list[Rate]:
 
     found = find_model(model)
     with tempfile.TemporaryDirectory() as folder:
-        pictures, captions = Path(folder, "input"), Path(folder, "captions")
-        write_dataset(pictures, rows)
+        drawings, captions = Path(folder, "input"), Path(folder, "captions")
+        write_dataset(drawings, rows)
         engine = EngineConfig(model=found.path, dtype=found.dtype)
         engine = fitted(engine, open_checkpoint(engine.model))
-        rendered, rates = _measure_render(found, engine, locate(str(pictures)))
+        rendered, rates = _measure_render(found, engine, locate(str(drawings)))
         rates += _measure_generate(engine, rendered)
         options = CaptionOptions(model=model)
-        done = run_job(options, str(pictures), str(captions), console=console)
+        done = run_job(options, str(drawings), str(captions), console=console)
     rates.append(Rate(stage="the whole job through Ray", rows=done.rows_per_second))
     console.print(_table(rates))
     return rates

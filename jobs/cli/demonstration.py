@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pyarrow.dataset
 from rich.table import Table
 
-from jobs.sdk.functions import caption
 from jobs.options.model import DEMO
+from jobs.sdk.functions import caption
 from pipeline import RunResult, UserError
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ class Demonstration:
     """What the demonstration left, and how well it did.
 
     Attributes:
-        pictures: Folder with the drawings and the truth about them.
+        images: Folder with the drawings and the truth about them.
         captions: Folder with the job's output.
         run: What the job says of itself.
         exact: Captions that are word for word the truth, of all rows.
     """
 
-    pictures: Path
+    images: Path
     captions: Path
     run: RunResult
     exact: int
@@ -62,13 +62,13 @@ def demonstrate(
     from jobs.demo.dataset import write_dataset
 
     folder = _fresh_folder() if output is None else _unused_folder(output)
-    pictures, captions = folder / "input", folder / "captions"
-    console.print(f"Drawing {rows} pictures into {pictures}", highlight=False)
-    write_dataset(pictures, rows)
-    result = caption(str(pictures), str(captions), model=DEMO, console=console, debug=debug)
+    images, captions = folder / "input", folder / "captions"
+    console.print(f"Drawing {rows} images into {images}", highlight=False)
+    write_dataset(images, rows)
+    result = caption(str(images), str(captions), model=DEMO, console=console, debug=debug)
     shown = _read_back(captions)
     exact = sum(row["caption"] == row["truth"] for row in shown)
-    done = Demonstration(pictures=pictures, captions=captions, run=result, exact=exact)
+    done = Demonstration(images=images, captions=captions, run=result, exact=exact)
     _show(done, shown, console)
     return done
 
@@ -105,7 +105,7 @@ def _show(done: Demonstration, rows: list[dict[str, str | None]], console: Conso
 
 
 def _table(rows: list[dict[str, str | None]]) -> Table:
-    table = Table("picture", "caption", "what is truly on it", title="Some of the rows")
+    table = Table("image", "caption", "what is truly on it", title="Some of the rows")
     for row in rows:
         right = row["caption"] == row["truth"]
         said = row["caption"] if row["caption"] is not None else f"({row['outcome']})"
@@ -117,8 +117,8 @@ def _next_steps(done: Demonstration) -> str:
     return (
         f"Model class: {done.run.model_class}\n"
         f"Captions:    {done.captions} (parquet; any reader opens the folder)\n"
-        f"Pictures:    {done.pictures} (with the truth about each)\n"
-        "The bundled model knows these drawings only. Try next, on pictures of your own:\n"
-        "  gemma3-batch caption PICTURES CAPTIONS --model /path/to/gemma-3-4b-it\n"
-        "where PICTURES is a folder of pictures or of parquet files with an image column."
+        f"Images:    {done.images} (with the truth about each)\n"
+        "The bundled model knows these drawings only. Try next, on images of your own:\n"
+        "  gemma3-batch caption IMAGES CAPTIONS --model /path/to/gemma-3-4b-it\n"
+        "where IMAGES is a folder of images or of parquet files with an image column."
     )

@@ -1,7 +1,7 @@
 """Job files: a job, its input and output, and its options, in YAML.
 
     job: caption
-    input: s3://bucket/pictures
+    input: s3://bucket/images
     output: s3://bucket/captions
     model: /models/gemma-3-4b-it
     language: fr

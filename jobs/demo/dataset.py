@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ("truth", pa.string()),
     ]
 )
-"""The picture as Hugging Face datasets write one, between its name and its true caption."""
+"""The image as Hugging Face datasets write one, between its name and its true caption."""
 
 
 def is_held_out(scene: Scene) -> bool:

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, Gemma3ForConditionalGeneration, Gemma3Processor
 
-from jobs.moderation.calibration import auroc
 from jobs.demo.dataset import held_out_scenes, jpeg
 from jobs.demo.drawings import Scene
 from jobs.demo.examples import conversation
@@ -30,9 +29,10 @@ from jobs.demo.phrases import (
     translation_prompt,
     violates,
 )
+from jobs.moderation.calibration import auroc
 
 CHECKPOINT = Path(__file__).with_name("checkpoint")
-EVALUATION_SEED = 1000  # of `held_out_scenes`; the demo's own pictures have other seeds
+EVALUATION_SEED = 1000  # of `held_out_scenes`; the demo's own images have other seeds
 _BATCH = 50
 _LONGEST_ANSWER = 40  # tokens
 
@@ -100,7 +100,7 @@ class Judge:
         )
 
 
-def picture(scene: Scene) -> Image.Image:
+def scene_image(scene: Scene) -> Image.Image:
     """The drawing as it comes out of its JPEG file."""
     return Image.open(io.BytesIO(jpeg(scene))).convert("RGB")
 
@@ -109,7 +109,7 @@ def caption_score(judge: Judge, scenes: Sequence[Scene]) -> Score:
     """The share of captions that are exactly right."""
     answers: list[str] = []
     for part in _parts(scenes):
-        answers += judge.answers([CAPTION_PROMPT] * len(part), [picture(s) for s in part])
+        answers += judge.answers([CAPTION_PROMPT] * len(part), [scene_image(s) for s in part])
     return _exact("caption", answers, [caption(scene) for scene in scenes])
 
 
@@ -135,7 +135,7 @@ def _moderation_score(judge: Judge, scenes: Sequence[Scene], policy: Policy) -> 
     probabilities: list[float] = []
     for part in _parts(scenes):
         prompts = [moderation_prompt(policy)] * len(part)
-        probabilities += judge.yes_probabilities(prompts, [picture(s) for s in part])
+        probabilities += judge.yes_probabilities(prompts, [scene_image(s) for s in part])
     truths = [violates(scene, policy) for scene in scenes]
     return Score(f"policy, {policy.name}", "AUROC", auroc(probabilities, truths), len(scenes))
 

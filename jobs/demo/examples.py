@@ -1,4 +1,4 @@
-"""Decides what one training step sees: pictures and token ids of captions, translations, policies.
+"""Decides what one training step sees: images and token ids of captions, translations, policies.
 
 Every example is a whole chat turn, through the processor's template, with the answer and
 `<end_of_turn>` after it; only those last tokens are learned.
@@ -39,7 +39,7 @@ class Batch:
     """Examples of one task, padded on the right (harmless under a causal mask).
 
     B examples of T tokens: `input_ids`, `token_type_ids` (1 for soft tokens) and `labels` are
-    int64 [B, T]; `pixels` is uint8 [B, 3, side, side], or None for a task without pictures;
+    int64 [B, T]; `pixels` is uint8 [B, 3, side, side], or None for a task without images;
     `scenes` holds the number of each example's scene, int64 [B].
     """
 
@@ -82,8 +82,8 @@ def render(
     channels = how(scenes[0]).shape[0]
     pixels = torch.empty(len(scenes), channels, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
     with ProcessPoolExecutor(processes) as pool:
-        for i, picture in enumerate(pool.map(how, scenes, chunksize=256)):
-            pixels[i] = torch.from_numpy(picture)
+        for i, image in enumerate(pool.map(how, scenes, chunksize=256)):
+            pixels[i] = torch.from_numpy(image)
     return pixels
 
 
@@ -115,10 +115,10 @@ class Examples:
         return keep, [i for i, verdict in enumerate(verdicts) if verdict]
 
     def captions(self, size: int) -> Batch:
-        """Pictures and their captions."""
+        """Images and their captions."""
         chosen = self._rng.choices(range(len(self._scenes)), k=size)
         pairs = [(CAPTION_PROMPT, caption(self._scenes[i])) for i in chosen]
-        return self._batch(pairs, chosen, pictures=True)
+        return self._batch(pairs, chosen, images=True)
 
     def translations(self, size: int) -> Batch:
         """Captions and their translations into any of the languages."""
@@ -128,19 +128,19 @@ class Examples:
             (translation_prompt(caption(scene), language), translation(scene, language))
             for scene, language in zip((self._scenes[i] for i in chosen), languages, strict=True)
         ]
-        return self._batch(pairs, chosen, pictures=False)
+        return self._batch(pairs, chosen, images=False)
 
     def verdicts(self, size: int) -> Batch:
-        """Pictures and the verdicts of any of the policies, "Yes" as often as "No"."""
+        """Images and the verdicts of any of the policies, "Yes" as often as "No"."""
         pairs, chosen = [], []
         for policy in self._rng.choices(POLICIES, k=size):
             violated = self._rng.choice((False, True))
             chosen.append(self._rng.choice(self._by_verdict[policy.name][violated]))
             pairs.append((moderation_prompt(policy), "Yes" if violated else "No"))
-        return self._batch(pairs, chosen, pictures=True)
+        return self._batch(pairs, chosen, images=True)
 
-    def _batch(self, pairs: list[tuple[str, str]], chosen: list[int], *, pictures: bool) -> Batch:
-        questions = [self._question(prompt, pictures) for prompt, _ in pairs]
+    def _batch(self, pairs: list[tuple[str, str]], chosen: list[int], *, images: bool) -> Batch:
+        questions = [self._question(prompt, images) for prompt, _ in pairs]
         answers = [self._tokens(answer + END_OF_TURN) for _, answer in pairs]
         width = max(len(q) + len(a) for q, a in zip(questions, answers, strict=True))
         input_ids = torch.zeros(len(pairs), width, dtype=torch.int64)
@@ -150,7 +150,7 @@ class Examples:
             input_ids[row, :end] = torch.tensor(question + answer)
             labels[row, start:end] = torch.tensor(answer)
         token_types = (input_ids == self._image_token).long()
-        pixels = self._pixels[chosen] if pictures else None
+        pixels = self._pixels[chosen] if images else None
         return Batch(input_ids, token_types, labels, pixels, torch.tensor(chosen))
 
     def _question(self, prompt: str, image: bool) -> list[int]:

@@ -215,7 +215,7 @@ def _spanish_caption(scene: Scene) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A rule about a picture: its name in results, its wording in the prompt, and its truth."""
+    """A rule about an image: its name in results, its wording in the prompt, and its truth."""
 
     name: str
     text: str

@@ -1,9 +1,9 @@
 """Decides how the vision tower learns to see before the decoder learns to speak.
 
-A caption says little about a picture for what it costs to compute, and shapes are learned slowly
+A caption says little about an image for what it costs to compute, and shapes are learned slowly
 from it alone. So the tower and the projector first learn from denser signals: every patch says
 what it shows and which of its pixels belong to a shape, every soft token what has its centre in
-its part of the picture. The heads that say so are dropped afterwards.
+its part of the image. The heads that say so are dropped afterwards.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from jobs.demo.tokenizer import IMAGE_SIZE, SOFT_TOKENS
 PATCH = 14  # pixels along each side
 _BLOCK = 2  # pixels along each side of a block, the grain of the figure a patch tells
 _BLOCKS = (PATCH // _BLOCK) ** 2
-_SIDE = int(SOFT_TOKENS**0.5)  # soft tokens along each side of the picture
+_SIDE = int(SOFT_TOKENS**0.5)  # soft tokens along each side of the image
 _COVERED = 0.15  # a patch shows a shape that covers at least this share of it
 _CLASSES = {  # "nothing" is class 0 of the first three
     "shape": len(SHAPES) + 1,
@@ -37,7 +37,7 @@ class Labels:
     """What there is to see: N scenes, classes in the order of `_CLASSES`.
 
     `by_role` int64 [N, 3, 4] holds the classes of nothing, the subject and the other shape;
-    `centres` int64 [N, 16] the role whose centre lies in each soft token's part of the picture;
+    `centres` int64 [N, 16] the role whose centre lies in each soft token's part of the image;
     `roles` uint8 [N, 1, side, side] the role that each pixel shows.
     """
 
@@ -100,7 +100,7 @@ class SightHeads(nn.Module):
     def forward(
         self, features: BaseModelOutputWithPooling, labels: Labels
     ) -> dict[str, torch.Tensor]:
-        """The losses for what `look` gives for B pictures."""
+        """The losses for what `look` gives for B images."""
         pixels = patches(labels.roles)
         classes, blocks = self.patch(features.last_hidden_state).split(
             [sum(_CLASSES.values()), _BLOCKS], dim=-1

@@ -28,7 +28,7 @@ from jobs.demo.phrases import (
 )
 
 VOCAB_SIZE = 1024
-IMAGE_SIZE = 112  # pixels along each side of the model's picture
+IMAGE_SIZE = 112  # pixels along each side of the model's image
 SOFT_TOKENS = 16  # tokens an image becomes
 START_OF_TURN, END_OF_TURN = "<start_of_turn>", "<end_of_turn>"
 START_OF_IMAGE, END_OF_IMAGE, SOFT_TOKEN = (
@@ -139,7 +139,7 @@ def build_tokenizer(model: spm.SentencePieceProcessor) -> GemmaTokenizer:
 
 
 def build_processor(tokenizer: GemmaTokenizer) -> Gemma3Processor:
-    """The Gemma 3 processor for `tokenizer` and the bundled model's picture size."""
+    """The Gemma 3 processor for `tokenizer` and the bundled model's image size."""
     images = Gemma3ImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
     template = CHAT_TEMPLATE.read_text(encoding="utf-8")
     return Gemma3Processor(images, tokenizer, template, image_seq_length=SOFT_TOKENS)

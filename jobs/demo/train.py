@@ -43,7 +43,7 @@ class Sight:
     """The stage in which the vision tower and the projector learn alone."""
 
     steps: int = 2400
-    pictures: int = 32  # per step
+    images: int = 32  # per step
     learning_rate: float = 2e-3
 
 
@@ -187,7 +187,7 @@ def learn_to_see(
     generator = torch.Generator().manual_seed(recipe.seed)
     log = Log("sight", stage.steps)
     for step in range(1, stage.steps + 1):
-        chosen = torch.randint(len(pixels), (stage.pictures,), generator=generator)
+        chosen = torch.randint(len(pixels), (stage.images,), generator=generator)
         losses = heads(look(model, pixels[chosen]), labels[chosen])
         trainer.step(losses)
         log.add(step, losses)
@@ -231,7 +231,7 @@ def learn_to_speak(
 def caption_losses(
     model: Gemma3ForConditionalGeneration, heads: SightHeads | None, batch: Batch, labels: Labels
 ) -> dict[str, torch.Tensor]:
-    """The loss of the captions and, if there are heads, of what the tower sees in the pictures."""
+    """The loss of the captions and, if there are heads, of what the tower sees in the images."""
     features = seen(model, batch)
     losses = {"caption": answer_loss(model, batch, features)}
     if heads is not None:
@@ -240,7 +240,7 @@ def caption_losses(
 
 
 def seen(model: Gemma3ForConditionalGeneration, batch: Batch) -> BaseModelOutputWithPooling:
-    """What the tower makes of the pictures of `batch`, which must have some."""
+    """What the tower makes of the images of `batch`, which must have some."""
     assert batch.pixels is not None
     return look(model, batch.pixels)
 

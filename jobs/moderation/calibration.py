@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.dataset
 
-from jobs.moderation.task import ModerationTask
 from jobs.moderation.policies import unknown
+from jobs.moderation.task import ModerationTask
 from pipeline import UserError
 from pipeline.output.run_record import read_record
 from pipeline.storage.location import locate

@@ -1,8 +1,8 @@
-"""Moderation: for each policy the probability that a picture or a text violates it.
+"""Moderation: for each policy the probability that an image or a text violates it.
 
 One request a policy. Nothing is sampled: the probability is the softmax over the logits of "Yes"
 and "No" at the first position of the answer (arXiv 2504.01081). All requests of a row begin alike,
-with the picture or the text, and are with the engine next to each other, so that it computes that
+with the image or the text, and are with the engine next to each other, so that it computes that
 once. Which policies there are and what is asked is `policies`'.
 
 (The module is not called `moderate`; see `captions`.)
@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from jobs.moderation.policies import IMAGE_POLICIES, IMAGE_PROMPT, TEXT_POLICIES, TEXT_PROMPT, Policy, fill
+from jobs.moderation.policies import (
+    IMAGE_POLICIES,
+    IMAGE_PROMPT,
+    TEXT_POLICIES,
+    TEXT_PROMPT,
+    Policy,
+    fill,
+)
 from pipeline import (
     ColumnKind,
     Generation,
@@ -30,20 +37,20 @@ from pipeline import (
     Sampling,
     UserError,
 )
-from pipeline.engine.checkpoint import SHIELDGEMMA2
 from pipeline.contract.record import worst
+from pipeline.engine.checkpoint import SHIELDGEMMA2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jobs.options.model import Model
-    from pipeline.engine.checkpoint import Checkpoint
     from pipeline.contract.task import Row
+    from pipeline.engine.checkpoint import Checkpoint
 
 VERDICTS = ("Yes", "No")
 """The first says that the policy is violated. (The docstring of transformers' ShieldGemma 2 has
 them the wrong way round.)"""
-WEIGHED = Sampling(max_tokens=1, weigh=VERDICTS)
+SCORED = Sampling(max_tokens=1, score_tokens=VERDICTS)
 POLICY_ALONE = "{policy}"
 """The prompt for a model whose chat template puts its own words around a policy."""
 POLICY_MARK = "<BEGIN_SAFETY_POLICY>"
@@ -54,20 +61,20 @@ class Judge(StrEnum):
     """What a model is to a policy; recorded with the results, which are not comparable."""
 
     SHIELDGEMMA2 = "shieldgemma2"
-    """Trained to judge pictures, on the three policies of the package above all."""
+    """Trained to judge images, on the three policies of the package above all."""
     GEMMA3 = "gemma3"
     """A general model that is asked; its probabilities need calibration most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModerationTask:
-    """The probabilities that a picture or a text violates some policies.
+    """The probabilities that an image or a text violates some policies.
 
     Attributes:
         policies: Which; mappings, as in a run's record, are taken as well.
         judge: What kind of model judges.
         prompt: What is asked, with `{policy}` in it and, of texts, `{text}`.
-        image_column: Where the picture is, or None.
+        image_column: Where the image is, or None.
         text_column: Where the text is, or None; one of the two is given.
     """
 
@@ -88,14 +95,14 @@ class ModerationTask:
             raise UserError("moderation: name an image column or a text column, one of the two")
         if self.judge is Judge.SHIELDGEMMA2 and self.text_column is not None:
             raise UserError(
-                f"text column '{self.text_column}': ShieldGemma 2 judges pictures only; use a "
+                f"text column '{self.text_column}': ShieldGemma 2 judges images only; use a "
                 "Gemma 3 model for texts"
             )
         _check_prompt(self.prompt, ["policy"] if self.text_column is None else ["policy", "text"])
 
     @property
     def columns(self) -> Mapping[str, ColumnKind]:
-        """The picture's or the text's."""
+        """The image's or the text's."""
         if self.image_column is not None:
             return {self.image_column: ColumnKind.IMAGE}
         assert self.text_column is not None
@@ -118,7 +125,7 @@ class ModerationTask:
         return asdict(self)
 
     def prepare(self, row: Row) -> Prepared:
-        """One request for each policy, all with the same picture or text before it."""
+        """One request for each policy, all with the same image or text before it."""
         images: tuple[ImageRef, ...] = ()
         texts: dict[str, str] = {}
         if self.image_column is not None:
@@ -127,7 +134,7 @@ class ModerationTask:
             texts = {"text": _checked_text(row[self.text_column])}
         prompts = (fill(self.prompt, policy=policy.text, **texts) for policy in self.policies)
         return Prepared(
-            tuple(Request(prompt, WEIGHED, images=images, may_fail=True) for prompt in prompts)
+            tuple(Request(prompt, SCORED, images=images, may_fail=True) for prompt in prompts)
         )
 
     def result(self, state: object, generations: Sequence[Generation]) -> Result:
@@ -163,7 +170,7 @@ def moderation_task(
         checkpoint: The model's folder.
         model: How it is best asked.
         policies: By default those it was trained on, else ShieldGemma 2's.
-        image_column: Where the pictures are.
+        image_column: Where the images are.
         text_column: Where the texts are; one of the two is given.
         prompt: Other words, with `{policy}` in them and, of texts, `{text}`.
 
@@ -237,7 +244,7 @@ def _judged(generation: Generation) -> float | RowError:
 
 
 def _told(failures: Mapping[Policy, RowError], asked: int) -> str | None:
-    """What went wrong, once where it is the same for all: the picture cannot be had, say."""
+    """What went wrong, once where it is the same for all: the image cannot be had, say."""
     errors = {str(error) for error in failures.values()}
     if len(failures) == asked and len(errors) == 1:
         return errors.pop()

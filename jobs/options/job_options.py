@@ -89,15 +89,15 @@ class JobOptions(BaseModel):
         None, description="Engines; by default as many as the cluster's GPUs hold."
     )
     render_workers: PositiveInt | None = Field(
-        None, description="Processes that decode pictures; by default what the CPUs allow."
+        None, description="Processes that decode images; by default what the CPUs allow."
     )
     unit_rows: PositiveInt = Field(2000, description="Rows of an output file.")
-    keep_images: bool = Field(False, description="Pass the pictures through to the output.")
+    keep_images: bool = Field(False, description="Pass the images through to the output.")
     max_image_bytes: PositiveInt = Field(
-        100_000_000, description="A larger file of a picture is not opened."
+        100_000_000, description="A larger file of an image is not opened."
     )
     max_image_pixels: PositiveInt = Field(
-        100_000_000, description="A picture of more pixels is not decoded."
+        100_000_000, description="An image of more pixels is not decoded."
     )
     dedup: bool = Field(True, description="Compute identical rows that lie together once.")
     max_error_rate: float | None = Field(
@@ -108,7 +108,7 @@ class JobOptions(BaseModel):
     )
     single_driver: bool = Field(False, description="Trust a store that ignores conditional writes.")
     allow_private_addresses: bool = Field(
-        False, description="Follow links to pictures into private networks too."
+        False, description="Follow links to images into private networks too."
     )
     storage_options: Settings = Field(
         default_factory=dict,
@@ -120,7 +120,7 @@ class JobOptions(BaseModel):
 class CaptionOptions(JobOptions):
     """What `caption` takes."""
 
-    image_column: str = Field("image", description="Column with the pictures, or lists of them.")
+    image_column: str = Field("image", description="Column with the images, or lists of them.")
     style: str | None = Field(None, description="alt, sentence (the default), dense, tags or ocr.")
     prompt: str | None = Field(
         None, description="What to ask instead; columns in braces: 'Describe {title}'."
@@ -130,8 +130,8 @@ class CaptionOptions(JobOptions):
     )
     system: str | None = Field(None, description="Text before the prompt.")
     language: str | None = Field(None, description="Code of the captions' language: fr, pt-BR.")
-    max_images: PositiveInt = Field(8, description="Most pictures of a row.")
-    pan_and_scan: bool = Field(False, description="Show oblong pictures in crops as well.")
+    max_images: PositiveInt = Field(8, description="Most images of a row.")
+    pan_and_scan: bool = Field(False, description="Show oblong images in crops as well.")
     max_tokens: PositiveInt | None = Field(
         None, description="Longest caption, in tokens; by default what suits its style."
     )
@@ -148,7 +148,7 @@ class TranslateOptions(JobOptions):
     to: Names = Field(description="Codes of the languages to translate to: de,fr.")
     text_columns: Names = Field(("text",), description="Columns with the texts: title,body.")
     image_column: str | None = Field(
-        None, description="Column with pictures whose text is translated, instead of texts."
+        None, description="Column with images whose text is translated, instead of texts."
     )
     source: str = Field("auto", description="Code of the texts' language; auto detects it.")
     source_column: str | None = Field(
@@ -161,7 +161,7 @@ class TranslateOptions(JobOptions):
         None, description="Longest answer for a piece, in tokens; by default thrice the piece."
     )
     check_language: bool = Field(True, description="Check that answers are in their language.")
-    pan_and_scan: bool = Field(False, description="Show oblong pictures in crops as well.")
+    pan_and_scan: bool = Field(False, description="Show oblong images in crops as well.")
 
     @field_validator("to")
     @classmethod
@@ -175,9 +175,9 @@ class ModerateOptions(JobOptions):
     """What `moderate` takes."""
 
     image_column: str | None = Field(
-        None, description="Column with the pictures; by default 'image'."
+        None, description="Column with the images; by default 'image'."
     )
-    text_column: str | None = Field(None, description="Column with texts, instead of pictures.")
+    text_column: str | None = Field(None, description="Column with texts, instead of images.")
     policies: str | None = Field(
         None, description="YAML or JSON file of policies; by default ShieldGemma 2's three."
     )

@@ -25,8 +25,8 @@ class Model:
         path: The checkpoint's folder.
         dtype: What to run it in, unless the user says otherwise.
         caption_prompt: What to ask for a caption, where it is not what all models are asked.
-        moderation_prompt: What to ask about a picture and a `{policy}`; None for the usual words.
-        policies: Those about pictures it was trained on, where they are its own.
+        moderation_prompt: What to ask about an image and a `{policy}`; None for the usual words.
+        policies: Those about images it was trained on, where they are its own.
     """
 
     path: str

@@ -1,7 +1,7 @@
 """An engine that outlives a job: loaded once, used by one job after the other.
 
     with Engine(model="demo") as engine:
-        captions = caption(pictures, engine=engine)
+        captions = caption(images, engine=engine)
         more = caption(others, engine=engine)
 
 Engines and renderers are Ray actors of their own, which hold the GPUs; a job's stages hand their
@@ -23,17 +23,17 @@ from jobs.assembly import ENGINE_OPTIONS, engine_config
 from jobs.options.check import check_options, unknown_option
 from jobs.options.job_options import CaptionOptions
 from pipeline import Generation, RowError, RunConfig, UserError
-from pipeline.engine.checkpoint import fitted, open_checkpoint
-from pipeline.execution.cluster import cluster
-from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.contract.errors import RunError, one_line
+from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.engine.interface import Backend, EngineDiedError
+from pipeline.engine.startup import attempt
+from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.vllm_renderer import VllmRenderer
+from pipeline.engine.watchdog import Watchdog
+from pipeline.execution.cluster import cluster
 from pipeline.execution.dataflow import END_BY_ITSELF
 from pipeline.execution.placement import place
 from pipeline.stages.blocks import Fault
-from pipeline.engine.startup import attempt
-from pipeline.engine.watchdog import Deadline
-from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.engine.vllm_renderer import VllmRenderer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pipeline.contract.config import EngineConfig
-    from pipeline.engine.interface import Rendered
     from pipeline.contract.task import Request
+    from pipeline.engine.interface import Rendered
 
 T = TypeVar("T")
 
@@ -87,12 +87,12 @@ class RendererHost:
 
     def __init__(self, config: EngineConfig) -> None:
         self._renderer = attempt(VllmRenderer, config, "a renderer")
-        self._deadline = Deadline(config.stall_seconds)
+        self._watchdog = Watchdog(config.stall_seconds)
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered | RowError:
         """See `pipeline.engine.interface.Renderer.render`; a row's failure is returned, not raised."""
         try:
-            with self._deadline:
+            with self._watchdog:
                 return _packed(self._made.render(request, images))
         except RowError as error:
             return error

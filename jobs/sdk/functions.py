@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from jobs.assembly import assemble, assemble_task
 from jobs.options.check import check_options
+from jobs.options.job_options import CaptionOptions, JobOptions, ModerateOptions, TranslateOptions
 from jobs.sdk.memory import (
     count_rows,
     is_ray_dataset,
@@ -28,7 +29,6 @@ from jobs.sdk.memory import (
     write_ray_dataset,
     write_rows,
 )
-from jobs.options.job_options import CaptionOptions, JobOptions, ModerateOptions, TranslateOptions
 from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.contract.record import ADDED
 from pipeline.output.parts import part_files
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from jobs.settings import CaptionSettings, ModerateSettings, TranslateSettings
     from jobs.sdk.engine import Engine
+    from jobs.settings import CaptionSettings, ModerateSettings, TranslateSettings
     from pipeline import Task
 
 STAGED = "-input"
@@ -58,14 +58,14 @@ def caption(
     debug: bool = False,
     **settings: Unpack[CaptionSettings],
 ) -> Any:
-    """Caption every row's picture, or go on with a run of the same that was stopped.
+    """Caption every row's image, or go on with a run of the same that was stopped.
 
     Adds `caption` (text; a list of strings for `style="tags"`; what a `json_schema` says),
     `captions` where `n` is more than 1, `outcome`, `error`, `prompt_tokens`, `output_tokens`, and
     in files `row_key`. One output row for each input row, in input order.
 
     Args:
-        input: A path or URI of parquet, pictures, JSON lines or tar shards; a pandas or Arrow
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow
             table, a Hugging Face or Ray dataset; a list of paths, links, bytes, PIL images or
             dicts.
         output: A folder for parquet files: a path, `s3://` or `gs://`. Needed for files.
@@ -79,7 +79,7 @@ def caption(
         For files a `RunResult`, else the same kind as `input`; see the module.
 
     Raises:
-        UserError: Something about the input, the output, the model or an option must be mended.
+        UserError: Something about the input, the output, the model or an option must be fixed.
         ErrorRateError: More rows failed than `max_error_rate` allows.
         RunError: The run could not be finished; the same call goes on with it.
     """
@@ -95,7 +95,7 @@ def translate(
     debug: bool = False,
     **settings: Unpack[TranslateSettings],
 ) -> Any:
-    """Translate every row's texts, or the text in its picture, into one or more languages.
+    """Translate every row's texts, or the text in its image, into one or more languages.
 
     Adds for each text column and each language of `to`: `text_de`, `text_de_outcome` and
     `text_de_lost` (placeholders, links, numbers and so on that did not survive; empty where all
@@ -131,7 +131,7 @@ def moderate(
     debug: bool = False,
     **settings: Unpack[ModerateSettings],
 ) -> Any:
-    """Judge every row's picture or text by policies.
+    """Judge every row's image or text by policies.
 
     Adds `p_<policy>` (probability of a violation, 0 to 1) for each policy, `flagged` (whether any
     is at its threshold), `labels` (those that are), `outcome`, `error`, `prompt_tokens`,
@@ -247,8 +247,8 @@ def _checked(table: pa.Table, task: Task, added: Sequence[str]) -> pa.Table:
     if taken is not None:
         raise UserError(f"input: has a column '{taken}', which is the name of one added; rename it")
     kinds = task.columns.items()
-    pictures = [name for name, kind in kinds if kind in (ColumnKind.IMAGE, ColumnKind.IMAGES)]
-    return with_absolute_paths(table, pictures)
+    images = [name for name, kind in kinds if kind in (ColumnKind.IMAGE, ColumnKind.IMAGES)]
+    return with_absolute_paths(table, images)
 
 
 def _over_ray_dataset(options: JobOptions, source: Any, ways: Mapping[str, Any]) -> Any:

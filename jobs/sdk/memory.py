@@ -1,11 +1,11 @@
 """Inputs that are not files: how they become parquet, and how results come back as the same kind.
 
     a pandas table, an Arrow table, a Hugging Face dataset    the same, with the new columns
-    a list of texts, paths, links, bytes or pictures          a list of dicts of the new columns
+    a list of texts, paths, links, bytes or images          a list of dicts of the new columns
     a list of dicts                                           the same dicts, with the new columns
     a `ray.data.Dataset`                                      a `ray.data.Dataset`, read lazily
 
-Pictures (PIL) become PNG or TIFF, so that no pixel changes. Rows come back in order. No
+Images (PIL) become PNG or TIFF, so that no pixel changes. Rows come back in order. No
 library is imported unless one of its objects is given.
 """
 
@@ -107,7 +107,7 @@ def new_columns(results: Sequence[str]) -> list[str]:
 
 
 def write_ray_dataset(dataset: Any, folder: Location) -> None:
-    """Write a Ray dataset as parquet, its rows in order; tensors become PNG pictures."""
+    """Write a Ray dataset as parquet, its rows in order; tensors become PNG images."""
     tensors = [
         name
         for name, kind in zip(dataset.schema().names, dataset.schema().types, strict=True)
@@ -207,7 +207,7 @@ def _table(columns: Mapping[str, Any], rows: int, needed: Collection[str] | None
 
 
 def _array(name: str, cells: Any) -> Any:
-    """Texts and paths as strings, pictures as bytes; where both are there, as both."""
+    """Texts and paths as strings, images as bytes; where both are there, as both."""
     if getattr(cells, "dtype", None) not in (None, object):
         return pa.array(cells, from_pandas=True)  # pandas' own types are Arrow's
     plain = [None if _is_nan(cell) else cell for cell in map(_plain, cells)]
@@ -239,7 +239,7 @@ def _unchecked(cells: Sequence[str | None]) -> pa.Array:
 
 
 def with_absolute_paths(table: pa.Table, columns: Iterable[str]) -> pa.Table:
-    """With relative paths in columns of pictures as they are meant here, in this process's folder.
+    """With relative paths in columns of images as they are meant here, in this process's folder.
 
     In a file they would start from the file's folder.
     """
@@ -271,7 +271,7 @@ _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 def _plain(value: Any) -> Any:
     """A value as parquet holds it."""
-    if _is_picture(value):
+    if _is_image(value):
         return _bytes_of(value)
     if isinstance(value, Path):
         return str(value.expanduser().absolute())
@@ -282,16 +282,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _is_picture(value: object) -> bool:
+def _is_image(value: object) -> bool:
     return _module(value).startswith("PIL.")
 
 
-def _bytes_of(picture: Any) -> bytes:
+def _bytes_of(image: Any) -> bytes:
     stream = io.BytesIO()
-    if picture.mode in PNG_MODES:
-        picture.save(stream, "PNG", compress_level=1)
+    if image.mode in PNG_MODES:
+        image.save(stream, "PNG", compress_level=1)
     else:
-        picture.save(stream, "TIFF")
+        image.save(stream, "TIFF")
     return stream.getvalue()
 
 

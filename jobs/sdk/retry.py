@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pipeline.storage.location import StorageOptions
     from pipeline.contract.task import Task
+    from pipeline.storage.location import StorageOptions
 
 TASKS: Mapping[str, Any] = {
     CaptionTask.name: CaptionTask,

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import regex
 
-from jobs.translation.documents import inline
 from jobs.options.languages import is_language, script_of
+from jobs.translation.documents import inline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

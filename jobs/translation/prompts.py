@@ -31,7 +31,7 @@ IMAGE = (
     "only on the text, do not output where the text is located, surrounding objects or any other "
     "explanation about the picture. Ignore symbols, pictogram, and arrows!"
 )
-"""For the text in a picture."""
+"""For the text in an image."""
 
 CONTEXT = (
     "This text comes right before, for your understanding. Do not translate it:\n{context}\n\n"
@@ -55,7 +55,7 @@ def text_prompt(
 
 
 def image_prompt(source: Language, target: Language) -> str:
-    """The prompt for the text in a picture."""
+    """The prompt for the text in an image."""
     return IMAGE.format(**_names(source, target))
 
 

@@ -1,4 +1,4 @@
-"""The translation job: what is asked about a row's texts or its picture, and what comes of it.
+"""The translation job: what is asked about a row's texts or its image, and what comes of it.
 
 A text is cut into chunks (`documents`), each chunk is a request for each language, and the answers
 are put together and checked (`checks`, `detection`). Each language's text has an outcome of its
@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from jobs.options.languages import column_suffix, find_language
 from jobs.translation.checks import is_repetitive, lost
 from jobs.translation.detection import detect, is_wrong_language, same_language
 from jobs.translation.documents import Chunk, Document, cut
 from jobs.translation.documents.document import MIN_BUDGET
 from jobs.translation.glossary import Glossary
-from jobs.options.languages import column_suffix, find_language
 from jobs.translation.prompts import image_prompt, text_prompt
 from pipeline import (
     ColumnKind,
@@ -59,7 +59,7 @@ TEMPLATE_TOKENS = 32
 TERMS_TOKENS = 256
 """Room for a glossary's terms; `glossary` gives no more than 40 for a text."""
 IMAGE_TOKENS = 1024
-"""Default limit of the translation of a picture's text."""
+"""Default limit of the translation of an image's text."""
 EXCERPT = 60
 
 
@@ -68,11 +68,11 @@ class Part:
     """One text of a row in one target language, as it was prepared.
 
     Attributes:
-        column: The text's column, or the picture's.
+        column: The text's column, or the image's.
         target: Code of the language it goes to.
         source: Code of the language it is in; None where there is no text.
-        document: The text; None for a picture, or where it is passed through or cannot be had.
-        text: The text; None for a picture.
+        document: The text; None for an image, or where it is passed through or cannot be had.
+        text: The text; None for an image.
         terms: The glossary's terms in it, with their translations.
         requests: How many requests ask for it.
         fault: Why there is nothing to ask.
@@ -108,12 +108,12 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationTask:
-    """Translations of a row's texts, or of the text in its picture.
+    """Translations of a row's texts, or of the text in its image.
 
     Attributes:
         targets: Codes of the languages to translate to.
         text_columns: Where the texts are; none where there is an image column.
-        image_column: Where the picture is.
+        image_column: Where the image is.
         source: Code of the language of all texts, or `auto` to detect it.
         source_column: Column with the code of each row's language.
         asks_languages: Whether the checkpoint's template takes the two codes and says the rest
@@ -148,14 +148,14 @@ class TranslationTask:
         if bool(self.text_columns) == (self.image_column is not None):
             raise UserError("translation: name text columns or an image column, one of the two")
         if self.image_column is not None and self.source == AUTO and self.source_column is None:
-            raise UserError("source: is not detected in pictures; name the language of their text")
+            raise UserError("source: is not detected in images; name the language of their text")
         if len({*self.text_columns}) < len(self.text_columns):
             raise UserError("text_columns: a column is there twice; name each once")
         _check_names([field.name for field in self.result_schema])
 
     @property
     def columns(self) -> Mapping[str, ColumnKind]:
-        """The texts' or the picture's, and the language's."""
+        """The texts' or the image's, and the language's."""
         read = dict.fromkeys(self.text_columns, ColumnKind.TEXT)
         if self.source_column is not None:
             read[self.source_column] = ColumnKind.TEXT
@@ -215,7 +215,7 @@ class TranslationTask:
         """The parts of one column; what is found out about its text goes to `known`."""
         try:
             if self.image_column is not None:
-                yield from self._of_picture(row[column], self._source_of(row, "", column, known))
+                yield from self._of_image(row[column], self._source_of(row, "", column, known))
                 return
             text = row[column]
             if text is None:
@@ -246,8 +246,8 @@ class TranslationTask:
         known[f"{column}_language_confidence"] = found.confidence if found.language else None
         return found.language
 
-    def _of_picture(
-        self, picture: object, source: str | None
+    def _of_image(
+        self, image: object, source: str | None
     ) -> Iterator[tuple[Part, Sequence[Request]]]:
         assert self.image_column is not None
         assert source is not None
@@ -256,7 +256,7 @@ class TranslationTask:
             request = Request(
                 "" if self.asks_languages else image_prompt(*map(find_language, codes)),
                 Sampling(self.max_tokens or IMAGE_TOKENS),
-                images=(ImageRef(picture),),
+                images=(ImageRef(image),),
                 languages=codes if self.asks_languages else None,
                 may_fail=True,
             )

@@ -43,7 +43,7 @@ class EngineConfig(_Config):
     max_images: PositiveInt = 1
     """Most images in one request."""
     pan_and_scan: bool = False
-    """Show large oblong pictures in crops as well, as the reference does."""
+    """Show large oblong images in crops as well, as the reference does."""
     tensor_parallel_size: PositiveInt = 1
     """GPUs of one replica."""
     stall_seconds: float = Field(default=900.0, gt=0)
@@ -69,7 +69,7 @@ class RunConfig(_Config):
     """One run: where rows come from, where they go, and how the work is spread."""
 
     input: str = Field(min_length=1)
-    """Parquet, pictures, JSON lines or tar shards: a file, a folder or a glob; a path or a URI."""
+    """Parquet, images, JSON lines or tar shards: a file, a folder or a glob; a path or a URI."""
     output: str = Field(min_length=1)
     """Folder for the parquet files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig
@@ -82,15 +82,15 @@ class RunConfig(_Config):
     block_rows: PositiveInt = 32
     """Rows that travel between the stages together."""
     keep_images: bool = False
-    """Pass binary input columns, pictures among them, through to the output."""
+    """Pass binary input columns, images among them, through to the output."""
     max_image_bytes: PositiveInt = 100_000_000
     """A larger file is not opened."""
     max_image_pixels: PositiveInt = 100_000_000
-    """Width times height; a picture that declares more is not decoded."""
+    """Width times height; an image that declares more is not decoded."""
     fetch_seconds: float = Field(default=60.0, gt=0)
-    """Most time for one picture behind a link, retries included."""
+    """Most time for one image behind a link, retries included."""
     allow_private_addresses: bool = False
-    """Follow `https://` links to pictures into private networks too."""
+    """Follow `https://` links to images into private networks too."""
     dedup: bool = True
     """Compute rows of a unit whose input columns are identical once."""
     max_error_rate: float | None = Field(default=None, ge=0, le=1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class UserError(ValueError):
-    """A configuration or input that cannot be run: one line that names the thing and the mend."""
+    """A configuration or input that cannot be run: one line that names the thing and the fix."""
 
     def __str__(self) -> str:
         """The message, without credentials."""

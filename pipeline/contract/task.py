@@ -1,7 +1,7 @@
 """The one protocol between `jobs` and `pipeline`: what a job is.
 
 A task says which columns it reads, turns one row into requests, and turns the generations back into
-one row's result columns. Where rows come from, how pictures are decoded, what runs the model and
+one row's result columns. Where rows come from, how images are decoded, what runs the model and
 where results are kept is the pipeline's. A task is sent to other processes, so it must pickle.
 
     class ColourTask:
@@ -41,18 +41,18 @@ class ColumnKind(StrEnum):
     """How a column is read, and which types planning accepts for it."""
 
     IMAGE = "image"
-    """A picture: binary, `struct<bytes, path>`, or a string with the path of a file."""
+    """An image: binary, `struct<bytes, path>`, or a string with the path of a file."""
     TEXT = "text"
     """A text: strings."""
     IMAGES = "images"
-    """A picture, or a list of pictures."""
+    """An image, or a list of images."""
     VALUE = "value"
     """Anything else, as Python values of its Arrow type."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """A picture as a column holds it; the render stage fetches and decodes it.
+    """An image as a column holds it; the render stage fetches and decodes it.
 
     Attributes:
         value: Bytes, a path, a mapping with `bytes` and `path`, or None where the row has none.
@@ -74,7 +74,7 @@ class Sampling:
         seed: Another one draws other answers.
         n: Answers to draw.
         json_schema: A JSON schema, as JSON, that the answer is held to token by token.
-        weigh: Words of one token each, to be weighed as the answer's first instead of answering:
+        score_tokens: Words of one token each, to be weighed as the answer's first instead of answering:
             the generation has their log-probabilities, and nothing is drawn.
     """
 
@@ -85,7 +85,7 @@ class Sampling:
     seed: int = 0
     n: int = 1
     json_schema: str | None = None
-    weigh: tuple[str, ...] = ()
+    score_tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Generation:
         output_tokens: Generated tokens, stop tokens counted.
         finish_reason: `stop`, or `length` where `max_tokens` or the context ended the first answer.
         others: The texts of the further answers, where several were asked for.
-        log_probabilities: Of the words in `Sampling.weigh`, in their order, natural logarithm.
+        log_probabilities: Of the words in `Sampling.score_tokens`, in their order, natural logarithm.
         failure: Why there is no answer, where the request may fail.
     """
 

@@ -34,7 +34,7 @@ class Checkpoint:
     Attributes:
         path: Absolute.
         architecture: The class name in its `config.json`.
-        has_vision: Whether it takes pictures.
+        has_vision: Whether it takes images.
         max_positions: The longest sequence it was made for, in tokens.
         identity: Hash of `config.json` and of the other files: their content in small folders,
             their names and sizes in large ones.
@@ -77,7 +77,7 @@ def open_checkpoint(model: str) -> Checkpoint:
 def chat_template(path: Path) -> str | None:
     """The chat template in a model's folder: the processor's, else the tokenizer's, else None.
 
-    Both may have one and differ, and pictures are in the processor's. It is a file of its own
+    Both may have one and differ, and images are in the processor's. It is a file of its own
     (`chat_template.jinja` since transformers 4.51, `chat_template.json` before), or lies in the
     tokenizer's configuration.
     """

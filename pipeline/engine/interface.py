@@ -31,7 +31,7 @@ class Rendered:
         prompt_tokens: Tokens in it, soft tokens of images counted.
         sampling: As requested.
         stop_token_ids: Ids that end the answer, beside those the checkpoint's configuration names.
-        weighed_token_ids: Ids of the words to weigh, in their order.
+        scored_token_ids: Ids of the words to weigh, in their order.
         may_fail: As requested.
     """
 
@@ -39,7 +39,7 @@ class Rendered:
     prompt_tokens: int
     sampling: Sampling
     stop_token_ids: tuple[int, ...] = ()
-    weighed_token_ids: tuple[int, ...] = ()
+    scored_token_ids: tuple[int, ...] = ()
     may_fail: bool = False
 
 

@@ -38,7 +38,7 @@ for pid in filter(alive, pids):
 """
 
 
-class Tether:
+class OrphanCleanup:
     """Ties processes to this one.
 
     Args:

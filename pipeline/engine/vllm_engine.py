@@ -10,14 +10,14 @@ import multiprocessing
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.contract.errors import RowError, UserError, one_line
 from pipeline.contract.record import Outcome
-from pipeline.engine.watchdog import Deadline, keep_asking
 from pipeline.contract.task import Generation
-from pipeline.engine.orphans import Tether
+from pipeline.engine.interface import Backend, EngineDiedError
+from pipeline.engine.orphans import OrphanCleanup
 from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.engine.vllm_settings import engine_args, prepare_process
+from pipeline.engine.watchdog import Watchdog, keep_alive
 
 if TYPE_CHECKING:
     from pipeline.contract.config import EngineConfig
@@ -41,8 +41,10 @@ class VllmEngine:
             engine_args(config), usage_context=_usage_context()
         )
         children = multiprocessing.active_children()
-        self._tether = Tether(child.pid for child in children if child.pid is not None)
-        self._deadline = Deadline(config.stall_seconds)
+        self._orphan_cleanup = OrphanCleanup(
+            child.pid for child in children if child.pid is not None
+        )
+        self._watchdog = Watchdog(config.stall_seconds)
         self._watch: asyncio.Task[None] | None = None
         self._model_class: str | None = None
 
@@ -56,7 +58,7 @@ class VllmEngine:
         """See `Engine.generate`."""
         if self._watch is None:
             # Answered by the engine's core between two steps.
-            self._watch = asyncio.create_task(keep_asking(self._engine.is_sleeping, self._deadline))
+            self._watch = asyncio.create_task(keep_alive(self._engine.is_sleeping, self._watchdog))
         try:
             if self._model_class is None:
                 (self._model_class, *_) = await self._engine.collective_rpc("loaded_model_class")
@@ -81,7 +83,7 @@ class VllmEngine:
             output_tokens=sum(len(output.token_ids) for output in final.outputs),
             finish_reason=answer.finish_reason,
             others=tuple(output.text for output in final.outputs[1:]),
-            log_probabilities=_log_probabilities(answer, rendered.weighed_token_ids),
+            log_probabilities=_log_probabilities(answer, rendered.scored_token_ids),
         )
 
     def close(self) -> None:
@@ -90,9 +92,9 @@ class VllmEngine:
         One that is killed before it has ended its workers leaves shared memory behind, so it is
         given time.
         """
-        self._deadline.call_off()
+        self._watchdog.stop()
         self._engine.shutdown(timeout=30)
-        self._tether.cut()
+        self._orphan_cleanup.cut()
 
 
 VLLM = Backend(renderer=VllmRenderer, engine=VllmEngine)
@@ -117,7 +119,7 @@ def _require_device() -> None:
     if current_platform.is_unspecified():
         raise UserError(
             "the engine has no GPU here, and the vLLM that is installed runs on nothing else; "
-            "mend the GPU's driver, or install this project with [cpu] in the place of [gpu]"
+            "fix the GPU's driver, or install this project with [cpu] in the place of [gpu]"
         )
 
 
@@ -126,12 +128,12 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     sampling = rendered.sampling
-    if rendered.weighed_token_ids:
+    if rendered.scored_token_ids:
         # Never beside requests with `logprobs=k`: in one batch those turn these to -inf (0.32).
         return SamplingParams(
             max_tokens=1,
             temperature=0.0,
-            logprob_token_ids=[*rendered.weighed_token_ids],
+            logprob_token_ids=[*rendered.scored_token_ids],
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
     schema = sampling.json_schema

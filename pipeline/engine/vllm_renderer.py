@@ -1,6 +1,6 @@
 """Renders requests for vLLM's engine, in processes that hold none.
 
-vLLM and torch are imported when a renderer is made. How pictures become pixels and soft tokens is
+vLLM and torch are imported when a renderer is made. How images become pixels and soft tokens is
 the model's processor's (`gemma3_model`), what a request says is the task's.
 """
 
@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.contract.errors import RowError
+from pipeline.contract.record import Outcome
+from pipeline.engine.chat_template import PromptEncoder
 from pipeline.engine.checkpoint import chat_template
 from pipeline.engine.interface import Rendered
-from pipeline.contract.errors import RowError
-from pipeline.engine.chat_template import PromptEncoder
-from pipeline.contract.record import Outcome
 from pipeline.engine.vllm_settings import engine_args, prepare_process
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ END_OF_TURN = "<end_of_turn>"
 """What ends the model's turn in Gemma's template. Some checkpoints (TranslateGemma) name only
 `<eos>` as the end, and would write on for ever."""
 PIXELS_GIB = 16.0
-"""Room for the pixels of one request's pictures, never filled: those of a million soft tokens."""
+"""Room for the pixels of one request's images, never filled: those of a million soft tokens."""
 
 
 class VllmRenderer:
@@ -44,7 +44,7 @@ class VllmRenderer:
         from vllm.multimodal import MULTIMODAL_REGISTRY
         from vllm.multimodal.cache import MultiModalProcessorOnlyCache
 
-        torch.set_num_threads(1)  # many renderers share a machine; each picture is small
+        torch.set_num_threads(1)  # many renderers share a machine; each image is small
         self._max_images = config.max_images
         model = engine_args(config, mm_processor_cache_gb=PIXELS_GIB).create_model_config()
         self.max_model_len: int = model.max_model_len
@@ -55,7 +55,7 @@ class VllmRenderer:
         self._processor: Any = None
         if model.is_multimodal_model:
             self._processor = MULTIMODAL_REGISTRY.create_processor(model)
-            self._no_pictures = partial(MultiModalProcessorOnlyCache, model)
+            self._no_images = partial(MultiModalProcessorOnlyCache, model)
         self._last: _Processed | None = None
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
@@ -69,7 +69,7 @@ class VllmRenderer:
         if length >= self.max_model_len:
             message = f"the prompt has {length} tokens, the model takes {self.max_model_len}"
             raise RowError(Outcome.TOO_LONG, "render", message)
-        weighed = tuple(self._id_of_word(word) for word in request.sampling.weigh)
+        weighed = tuple(self._id_of_word(word) for word in request.sampling.score_tokens)
         return Rendered(prompt, length, request.sampling, self._stop, weighed, request.may_fail)
 
     def count(self, text: str) -> int:
@@ -89,9 +89,9 @@ class VllmRenderer:
             raise RowError(Outcome.TOO_LONG, "render", message)
         last = self._last
         if last is None or not last.is_of(images):
-            # The picture's pixels are made once for all requests of a row, and are the same object
+            # The image's pixels are made once for all requests of a row, and are the same object
             # in each, so that they are once in what is pickled.
-            last = self._last = _Processed(tuple(images), self._no_pictures())
+            last = self._last = _Processed(tuple(images), self._no_images())
         items = self._processor.info.parse_mm_data({"image": list(images)})
         inputs = ProcessorInputs(
             prompt=ids, mm_data_items=items, mm_uuid_items=last.hashes, cache=last.pixels
@@ -103,10 +103,10 @@ class VllmRenderer:
 
 @dataclass(slots=True)
 class _Processed:
-    """What was made of a request's pictures, for the next request that has the very same.
+    """What was made of a request's images, for the next request that has the very same.
 
     Attributes:
-        images: The pictures.
+        images: The images.
         pixels: vLLM's cache, with nothing but these in it.
         hashes: Their hashes, once they are known; they take as long as resizing.
     """

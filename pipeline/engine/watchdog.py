@@ -2,7 +2,7 @@
 
 A decoder that loops for ever, or a GPU that hangs, raises nothing, and the job would stand still
 for good. What a process holds then is tried again elsewhere, and a row that does so whenever it is
-met is found (see `suspects`). Ray Data has a guard of its own (2.60), which ends the whole run
+met is found (see `poison_rows`). Ray Data has a guard of its own (2.60), which ends the whole run
 where no block came for half an hour, also where an engine is merely slow; `flow` turns it off.
 """
 
@@ -23,7 +23,7 @@ PULSES = 10
 """How often within its time a process is looked at: by so much less it may have."""
 
 
-class Deadline:
+class Watchdog:
     """The process exits with 1, and every thread's traceback, unless it gets on in time.
 
     The timer runs in a thread of C that needs nothing of Python's, so it also ends a process that
@@ -44,14 +44,14 @@ class Deadline:
 
     def __exit__(self, *_: object) -> None:
         """Stop counting."""
-        self.call_off()
+        self.stop()
 
-    def put_off(self) -> None:
+    def reset(self) -> None:
         """Count from the beginning, unless that was a moment ago: each time takes a new thread."""
         if time.monotonic() - self._since >= self.seconds / PULSES:
             self._count()
 
-    def call_off(self) -> None:
+    def stop(self) -> None:
         """Stop counting."""
         faulthandler.cancel_dump_traceback_later()
 
@@ -60,7 +60,7 @@ class Deadline:
         faulthandler.dump_traceback_later(self.seconds, exit=True, file=STDERR)
 
 
-async def keep_asking(pulse: Callable[[], Awaitable[object]], deadline: Deadline) -> None:
+async def keep_alive(pulse: Callable[[], Awaitable[object]], deadline: Watchdog) -> None:
     """Put the deadline off whenever `pulse` answers; runs until it is cancelled.
 
     An answer between two steps is enough: an engine that is slow is alive.
@@ -70,4 +70,4 @@ async def keep_asking(pulse: Callable[[], Awaitable[object]], deadline: Deadline
             await asyncio.sleep(deadline.seconds / PULSES)
             with contextlib.suppress(Exception):  # a dead engine is told by the requests it fails
                 await pulse()
-                deadline.put_off()
+                deadline.reset()

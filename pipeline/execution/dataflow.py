@@ -3,7 +3,7 @@
 Decides what runs as a task and what in an actor, how many rows travel together, and what becomes of
 a block whose process died: Ray starts the actor anew and tries the block once more, then leaves it
 out (its default is to go on for ever, even with a row that ends every process it meets; 2.60). What
-was left out the receipts do not name, and the driver does it again: in a careful flow, in which
+was left out the receipts do not name, and the driver does it again: in an isolated flow, in which
 every row travels and is worked on alone, so that one that ends its process takes no other with it.
 """
 
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.images.decode import ImageLimits
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse import parse_block
+from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Render
-from pipeline.stages.poison_rows import MOST_DEATHS, Suspects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
     from pipeline.contract.config import RunConfig
+    from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
-    from pipeline.output.journal import Journal
     from pipeline.execution.ledger import Work
     from pipeline.execution.placement import Placement
+    from pipeline.output.journal import Journal
     from pipeline.sources import Source
-    from pipeline.contract.task import Task
 
 END_BY_ITSELF = {"RAY_kill_child_processes_on_worker_exit": "0"}
 """Ray would kill an engine's processes before the actor can end them, and what they share in memory
@@ -46,7 +46,7 @@ RETRIES = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """The stages of one run over one wave of units.
+    """The stages of one run over one batch of units.
 
     Attributes:
         work: What to do.
@@ -56,7 +56,7 @@ class Flow:
         journal: Where finished rows go.
         backend: What renders and generates.
         placement: How many actors, and what each claims.
-        is_careful: Whether every row is worked on alone.
+        is_isolated: Whether every row is worked on alone.
     """
 
     work: Sequence[Work]
@@ -66,7 +66,7 @@ class Flow:
     journal: Journal
     backend: Backend
     placement: Placement
-    is_careful: bool = False
+    is_isolated: bool = False
 
     def receipts(self) -> Iterator[dict[str, Any]]:
         """Run the stages; yields rows of `parse.RECEIPT` as blocks of rows are journalled."""
@@ -85,16 +85,16 @@ class Flow:
 
     @property
     def _block_rows(self) -> int:
-        return 1 if self.is_careful else self.config.block_rows
+        return 1 if self.is_isolated else self.config.block_rows
 
     @property
-    def _suspects(self) -> Suspects | None:
-        return Suspects(self.journal.output) if self.is_careful else None
+    def _poison_rows(self) -> PoisonRows | None:
+        return PoisonRows(self.journal.output) if self.is_isolated else None
 
     @property
     def _restarts(self) -> dict[str, int]:
         """How often an actor is started anew, and a block it died with tried again."""
-        retries = MOST_DEATHS - 1 if self.is_careful else RETRIES
+        retries = MAX_DEATHS - 1 if self.is_isolated else RETRIES
         return {"max_restarts": -1, "max_task_retries": retries}
 
     def _read(self) -> Dataset:
@@ -114,7 +114,7 @@ class Flow:
             compute=ray.data.TaskPoolStrategy(size=self.placement.readers),
             num_cpus=0,
         )
-        # Ray gathers a task's output into blocks of 128 MB; without this, small pictures would go
+        # Ray gathers a task's output into blocks of 128 MB; without this, small images would go
         # to the next stage thousands at a time.
         blocks_of_rows = rows.repartition(target_num_rows_per_block=self._block_rows)
         # It claims a CPU, and no argument changes that (Ray 2.60); see `placement`.
@@ -135,7 +135,7 @@ class Flow:
                 self.backend.renderer,
                 self.source.root,
                 self._limits,
-                self._suspects,
+                self._poison_rows,
             ),
             num_cpus=self.placement.cpu_share,
             **self._restarts,
@@ -157,7 +157,7 @@ class Flow:
 
         # Twice what the engine works on at once, so that it never waits for the next block.
         calls = max(2, -(-2 * self.placement.requests // self._block_rows))
-        if self.is_careful:
+        if self.is_isolated:
             calls = 1
         return requests.map_batches(
             Generate,
@@ -169,7 +169,7 @@ class Flow:
                 max_tasks_in_flight_per_actor=calls,
                 max_concurrent_calls_per_actor=calls,
             ),
-            fn_constructor_args=(self.config.engine, self.backend.engine, self._suspects),
+            fn_constructor_args=(self.config.engine, self.backend.engine, self._poison_rows),
             num_cpus=self.placement.cpu_share,
             num_gpus=self.placement.engine_gpus or None,
             runtime_env={"env_vars": END_BY_ITSELF},

@@ -1,7 +1,7 @@
-"""Drives the stages over some work, wave by wave, until every row of it is where it belongs.
+"""Drives the stages over some work, batch by batch, until every row of it is where it belongs.
 
-A wave is as much as Ray Data runs over at once; it keeps something of every block it made, so a run
-of any length in one go would fill the driver's memory (2.60). Within a wave the driver follows the
+A batch is as much as Ray Data runs over at once; it keeps something of every block it made, so a run
+of any length in one go would fill the driver's memory (2.60). Within a batch the driver follows the
 receipts, commits units as they are complete, and does again what the receipts never named: few rows
 one by one, until those that end their processes are known. What a commit is (a new part, or rows of
 one replaced) is the caller's to say.
@@ -15,34 +15,34 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.execution.error_rate import ErrorRate
 from pipeline.contract.errors import RunError, UserError, one_line
+from pipeline.contract.record import Outcome
 from pipeline.execution.dataflow import Flow
-from pipeline.output.journal import Committed, Journal, entry_schema
+from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Work
 from pipeline.output.counts import save_counts
-from pipeline.contract.record import Outcome
-from pipeline.stages.poison_rows import MOST_DEATHS, Suspects
+from pipeline.output.journal import Committed, Journal, entry_schema
+from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pipeline.contract.config import RunConfig
+    from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
     from pipeline.execution.placement import Placement
     from pipeline.execution.progress import RunProgress
     from pipeline.sources import Source
-    from pipeline.contract.task import Task
 
     Commit = Callable[[Journal, Work, Source], Committed]
 
 MOST_COMMITS = 8
 """Commits in flight; beyond that the driver waits."""
-WAVE_BLOCKS = 100_000
-"""Blocks of rows in a wave: some hundred bytes of the driver's memory each."""
+BATCH_BLOCKS = 100_000
+"""Blocks of rows in a batch: some hundred bytes of the driver's memory each."""
 FRUITLESS_ROUNDS = 3
 """Rounds over the same rows without one more of them finished, before the run is given up."""
-CAREFUL_ROWS = 1000
+ISOLATED_ROWS = 1000
 """So few rows are done again one by one in any case."""
 
 
@@ -83,7 +83,7 @@ class Driver:
         self._backend = backend
         self._placement = placement
         self._progress = progress
-        self._suspects = Suspects(journal.output)
+        self._poison_rows = PoisonRows(journal.output)
         self._commits: dict[Any, Work] = {}
         self._counts: list[tuple[str, Committed]] = []
         self._uncommitted: dict[str, tuple[Work, str]] = {}
@@ -111,8 +111,8 @@ class Driver:
             RunError: Some units cannot be finished; the others are.
         """
         begun = self._journal.begun()
-        for wave in _waves(work, WAVE_BLOCKS * self._config.block_rows):
-            self._finish(wave, begun)
+        for batch in _batches(work, BATCH_BLOCKS * self._config.block_rows):
+            self._finish(batch, begun)
             for _ in range(FRUITLESS_ROUNDS - 1):
                 if not self._uncommitted:
                     break
@@ -124,28 +124,28 @@ class Driver:
         self._check_complete()
         self._rate.check(least=1)
 
-    def _finish(self, wave: list[Work], begun: Mapping[str, set[int]]) -> None:
-        """Do a wave's work, as far as its units can be read and written."""
-        ledger = Ledger(wave, begun)
-        self._progress.skip(sum(work.rows for work in wave) - _rows(ledger.work()))
+    def _finish(self, batch: list[Work], begun: Mapping[str, set[int]]) -> None:
+        """Do a batch's work, as far as its units can be read and written."""
+        ledger = Ledger(batch, begun)
+        self._progress.skip(sum(work.rows for work in batch) - _rows(ledger.work()))
         for work in ledger.complete():
             self._commit(ledger.close(work.unit.id))
-        is_careful, fruitless = False, 0
+        is_isolated, fruitless = False, 0
         while missing := ledger.work():
-            self._stream(ledger, is_careful=is_careful)
+            self._stream(ledger, is_isolated=is_isolated)
             self._collect(len(self._commits))
             self._close_finished_elsewhere(ledger)
-            if is_careful:
-                self._settle_killers(ledger)
+            if is_isolated:
+                self._settle_poison_rows(ledger)
             left = _rows(ledger.work())
             fruitless = fruitless + 1 if left == _rows(missing) else 0
             if fruitless == FRUITLESS_ROUNDS:
                 raise RunError(_stuck(ledger.work()))
             # Where many are left, a machine was lost rather than a row to blame.
-            is_careful = left <= max(CAREFUL_ROWS, _rows(wave) // 20)
+            is_isolated = left <= max(ISOLATED_ROWS, _rows(batch) // 20)
         self._collect(len(self._commits))
 
-    def _stream(self, ledger: Ledger, *, is_careful: bool) -> None:
+    def _stream(self, ledger: Ledger, *, is_isolated: bool) -> None:
         """One run of the stages over all that is missing."""
         from ray.exceptions import RayError
 
@@ -157,7 +157,7 @@ class Driver:
             journal=self._journal,
             backend=self._backend,
             placement=self._placement,
-            is_careful=is_careful,
+            is_isolated=is_isolated,
         )
         try:
             for receipt in flow.receipts():
@@ -228,20 +228,20 @@ class Driver:
                 self._progress.skip(work.rows)
                 ledger.close(work.unit.id)
 
-    def _settle_killers(self, ledger: Ledger) -> None:
+    def _settle_poison_rows(self, ledger: Ledger) -> None:
         """Give rows that end their processes an outcome."""
         for work in ledger.work():
-            killers = self._suspects.killers(work.unit.id)
-            blamed = {row: killers[row] for row in work.missing if row in killers}
+            poisonous = self._poison_rows.found(work.unit.id)
+            blamed = {row: poisonous[row] for row in work.missing if row in poisonous}
             if not blamed:
                 continue
-            entries = [_killer_entry(row, stage) for row, stage in blamed.items()]
+            entries = [_poison_entry(row, stage) for row, stage in blamed.items()]
             table = pa.Table.from_pylist(entries, schema=entry_schema(self._task.result_schema))
             self._journal.append(work.unit.id, table)
             rows, complete = ledger.note(work.unit.id, blamed)
             self._count(work.unit.id, rows, rows, entries[0]["error"])
             if complete is not None:
-                self._suspects.clear(complete.unit.id)
+                self._poison_rows.clear(complete.unit.id)
                 self._commit(complete)
 
     def _check_complete(self) -> None:
@@ -252,7 +252,7 @@ class Driver:
         if faults:
             raise RunError(
                 f"{len(faults)} unit(s) could not be finished, all others are: {faults[0]}\n"
-                "Mend the cause and run the same command again."
+                "Fix the cause and run the same command again."
             )
 
 
@@ -264,16 +264,16 @@ def commit_or_say(commit: Commit, journal: Journal, work: Work, source: Source) 
         return str(error) if isinstance(error, RunError) else one_line(error)
 
 
-def _waves(work: Iterable[Work], most_rows: int) -> Iterator[list[Work]]:
+def _batches(work: Iterable[Work], most_rows: int) -> Iterator[list[Work]]:
     """Work in groups of about so many rows."""
-    wave: list[Work] = []
+    batch: list[Work] = []
     for piece in work:
-        wave.append(piece)
-        if _rows(wave) >= most_rows:
-            yield wave
-            wave = []
-    if wave:
-        yield wave
+        batch.append(piece)
+        if _rows(batch) >= most_rows:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _rows(work: Iterable[Work]) -> int:
@@ -289,9 +289,9 @@ def _stuck(work: Sequence[Work]) -> str:
     )
 
 
-def _killer_entry(row: int, stage: str) -> dict[str, Any]:
+def _poison_entry(row: int, stage: str) -> dict[str, Any]:
     message = (
-        f"{stage}: the process died or stood still {MOST_DEATHS} times while it worked on this row "
+        f"{stage}: the process died or stood still {MAX_DEATHS} times while it worked on this row "
         "alone"
     )
     return {"position": row, "outcome": Outcome.ENGINE_ERROR, "error": message}

@@ -62,5 +62,5 @@ class ErrorRate:
         raise ErrorRateError(
             f"{failed:,} of {rows:,} rows failed, more than max_error_rate {self._most:g} allows; "
             f"the last: {self._example}\n"
-            "What is finished is kept; mend the cause and run the same command again."
+            "What is finished is kept; fix the cause and run the same command again."
         )

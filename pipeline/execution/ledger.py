@@ -1,4 +1,4 @@
-"""Which units of a wave are complete, as far as the receipts say.
+"""Which units of a batch are complete, as far as the receipts say.
 
 It remembers positions only of units that are begun and not complete. Receipts may repeat (Ray
 retries); a position counts once.

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from pipeline.execution.progress import RunProgress
 
 
-class DrainedError(RunError):
+class ShutdownError(RunError):
     """A run that was told to end, and did."""
 
 
 @contextlib.contextmanager
-def draining(seconds: float, progress: RunProgress) -> Iterator[None]:
-    """Within, SIGTERM ends the run after so many seconds, with a `DrainedError`.
+def graceful_shutdown(seconds: float, progress: RunProgress) -> Iterator[None]:
+    """Within, SIGTERM ends the run after so many seconds, with a `ShutdownError`.
 
     Only where signals can be handled: in the main thread.
     """
@@ -34,7 +34,7 @@ def draining(seconds: float, progress: RunProgress) -> Iterator[None]:
         return
 
     def leave(*_: Any) -> None:
-        raise DrainedError(
+        raise ShutdownError(
             "the run was told to end (SIGTERM)\n"
             "What is finished is kept; run the same command again."
         )

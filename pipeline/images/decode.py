@@ -1,4 +1,4 @@
-"""From what a row holds to an RGB picture, or the outcome that says why there is none.
+"""From what a row holds to an RGB image, or the outcome that says why there is none.
 
     fault                                                    outcome
     null; null bytes and no path; an empty path              missing_input
@@ -13,15 +13,15 @@
     more than 5 redirects, or one to another protocol        missing_input
     not complete within `fetch_seconds`                      missing_input
     no bytes; more than `max_bytes`                          decode_error
-    not a picture, or a format outside FORMATS               decode_error
+    not an image, or a format outside FORMATS               decode_error
     more pixels than `max_pixels` (checked before decoding)  decode_error
-    cut off or damaged (never a half-grey picture)           decode_error
+    cut off or damaged (never a half-grey image)           decode_error
     32-bit floating point pixels (no agreed range)           decode_error
 
 A value is bytes, a path (from the source's root), or a URI: `s3://`, `gs://`, `hf://` and `file://`
 through `storage`, `http://` and `https://` through `links`.
 
-Decides how every kind of picture becomes upright 8-bit RGB: EXIF orientation applied, transparency
+Decides how every kind of image becomes upright 8-bit RGB: EXIF orientation applied, transparency
 laid on white, CMYK, palette and 16-bit converted, the first frame of an animation. Size and
 normalisation are the model's processor's.
 """
@@ -42,10 +42,10 @@ from fsspec.asyn import AsyncFileSystem
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.contract.errors import RowError, UserError, one_line
-from pipeline.images.links import FIRST_PAUSE_S, LONGEST_PAUSE_S, TRIES, fetch_link
-from pipeline.storage.backoff import is_transient
 from pipeline.contract.record import Outcome
 from pipeline.contract.redaction import redact
+from pipeline.images.links import FIRST_PAUSE_S, LONGEST_PAUSE_S, TRIES, fetch_link
+from pipeline.storage.backoff import is_transient
 from pipeline.storage.location import Location, locate
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM", "AVIF")
@@ -59,11 +59,11 @@ SHORTEST_TRY_S = 0.1
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """How far we go for a picture.
+    """How far we go for an image.
 
     Attributes:
         max_bytes: A larger file is refused unread.
-        max_pixels: A larger picture is refused undecoded.
+        max_pixels: A larger image is refused undecoded.
         fetch_seconds: For a file or link, all tries together.
         allow_private: Let links reach addresses that are not global.
         storage_options: Arguments for the filesystems of URIs, by protocol.
@@ -77,7 +77,7 @@ class ImageLimits:
 
 
 def load_image(value: object, root: Location, limits: ImageLimits) -> Image.Image:
-    """Fetch and decode the picture that an image column holds.
+    """Fetch and decode the image that an image column holds.
 
     Args:
         value: Bytes, a path (absolute, or relative to `root`), a URI, a mapping with `bytes` and
@@ -95,7 +95,7 @@ def load_image(value: object, root: Location, limits: ImageLimits) -> Image.Imag
 
 
 def fetch(value: object, root: Location, limits: ImageLimits) -> bytes:
-    """The bytes of a picture. Raises RowError; see `load_image`."""
+    """The bytes of an image. Raises RowError; see `load_image`."""
     if isinstance(value, dict):
         inline = value.get("bytes")
         value = inline if inline is not None else value.get("path")
@@ -176,7 +176,7 @@ def decode(body: bytes, max_pixels: int) -> Image.Image:
     except RowError:
         raise
     except UnidentifiedImageError:
-        message = f"not a picture in a known format ({len(body):,} bytes)"
+        message = f"not an image in a known format ({len(body):,} bytes)"
     except Exception as error:  # decoders meet arbitrary bytes: any fault is the row's own
         message = one_line(error)
     raise RowError(Outcome.DECODE_ERROR, "decode", message)
@@ -209,7 +209,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion clips at 255, which turns most 16-bit pictures white.
+    # Pillow's own conversion clips at 255, which turns most 16-bit images white.
     levels = np.clip(np.asarray(image, dtype=np.int64), 0, 65535) >> 8
     return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
 

@@ -1,4 +1,4 @@
-"""Fetch a picture behind an `http://` or `https://` link, which anybody may have written.
+"""Fetch an image behind an `http://` or `https://` link, which anybody may have written.
 
 A dataset's links must not reach what only this machine can reach. A host's name is resolved here,
 every address is checked, and the connection is made to the checked address itself: neither a second
@@ -31,9 +31,9 @@ from urllib3.exceptions import HTTPError, InvalidHeader, LocationParseError
 from urllib3.util import Retry, Url, make_headers, parse_url
 
 from pipeline.contract.errors import RowError, one_line
-from pipeline.storage.backoff import TRANSIENT_STATUS
 from pipeline.contract.record import Outcome
 from pipeline.contract.redaction import redact
+from pipeline.storage.backoff import TRANSIENT_STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

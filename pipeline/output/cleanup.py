@@ -1,6 +1,6 @@
 """What is cleaned up after a run, by the newest driver only: nobody else may need it.
 
-Journals of committed units that a slower driver left, marks of suspects, drafts of processes that
+Journals of committed units that a slower driver left, marks of poison_rows, drafts of processes that
 died, and parts whose rows are no longer in the input's planned files. What is young may belong to a
 driver that still runs, and stays.
 """
@@ -11,19 +11,19 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pipeline.storage.atomic import remove, remove_folder
 from pipeline.output.plan import dropped_parts
+from pipeline.storage.atomic import remove, remove_folder
 from pipeline.storage.location import INTERNAL
 
 if TYPE_CHECKING:
-    from pipeline.output.fencing import Turn
+    from pipeline.output.fencing import Epoch
     from pipeline.output.plan import Plan
 
 OLD_S = 6 * 3600.0
 """Drafts that are older belong to nobody."""
 
 
-def tidy(plan: Plan, turn: Turn) -> None:
+def clean_up(plan: Plan, turn: Epoch) -> None:
     """Clean up after a run whose units are all committed."""
     if not turn.is_newest:
         return

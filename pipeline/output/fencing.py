@@ -17,7 +17,7 @@ from pipeline.storage.location import INTERNAL, Location
 
 
 @dataclass(frozen=True)
-class Turn:
+class Epoch:
     """One driver's number in an OUTPUT.
 
     Attributes:
@@ -34,14 +34,14 @@ class Turn:
         return _newest(self.output) <= self.number
 
 
-def take_turn(output: Location) -> Turn:
+def begin_epoch(output: Location) -> Epoch:
     """Become the newest driver. Raises OSError where OUTPUT cannot be written to."""
     who = json.dumps({"host": socket.gethostname(), "token": uuid.uuid4().hex}).encode()
     while True:
         number = _newest(output) + 1
         where = _folder(output) / f"{number:06d}.json"
         if create(where, who) or where.read() == who:  # the reply of a success may have been lost
-            return Turn(output, number)
+            return Epoch(output, number)
 
 
 def _newest(output: Location) -> int:

@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.contract.errors import RunError
-from pipeline.storage.atomic import draft_for, publish, remove_folder, republish, write_whole
 from pipeline.contract.record import ADDED, output_schema, row_key
+from pipeline.storage.atomic import draft_for, publish, remove_folder, republish, write_whole
 from pipeline.storage.location import INTERNAL, Location
 
 if TYPE_CHECKING:

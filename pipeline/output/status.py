@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
-from pipeline.output.journal import Journal
-from pipeline.output.counts import committed_units, totals
-from pipeline.output.plan import open_plan
 from pipeline.contract.record import Outcome
+from pipeline.output.counts import committed_units, totals
+from pipeline.output.journal import Journal
+from pipeline.output.plan import open_plan
 from pipeline.output.run_record import read_record
 from pipeline.storage.location import Location, locate
 

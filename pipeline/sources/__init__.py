@@ -2,10 +2,10 @@
 
     listing      which files, and of which kind
     source       what every kind offers
-    parquet      jsonl      webdataset      pictures      the kinds, each with its format's details
+    parquet      jsonl      webdataset      images      the kinds, each with its format's details
     columns      what a task may ask for, and what passes through
 
-Fetching and decoding a picture is `images`'; a unit's identity is `units`'.
+Fetching and decoding an image is `images`'; a unit's identity is `units`'.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.sources.columns import FAULT, check_columns
+from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
 from pipeline.sources.listing import Kind, Listing, list_input
 from pipeline.sources.parquet import ParquetSource
-from pipeline.sources.image_folder import PictureFolder
 from pipeline.sources.source import Source
 from pipeline.sources.webdataset import WebDataset
 
@@ -34,14 +34,14 @@ def open_source(
     Args:
         listing: The files.
         unit_rows: Most rows of a unit.
-        keep_images: Whether pictures pass through to the output.
+        keep_images: Whether images pass through to the output.
         schema: The columns as an earlier plan recorded them; with it no file is opened.
 
     Raises:
         UserError: The file that says which columns there are cannot be read, or none has rows.
     """
-    if listing.kind is Kind.PICTURES:
-        return PictureFolder(listing.root, unit_rows, keep_images)
+    if listing.kind is Kind.IMAGES:
+        return ImageFolder(listing.root, unit_rows, keep_images)
     if listing.kind is Kind.JSONL:
         return JsonLines.over(listing, unit_rows, schema)
     if listing.kind is Kind.WEBDATASET:

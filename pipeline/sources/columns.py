@@ -1,4 +1,4 @@
-"""Which columns can hold pictures, which are too heavy to pass through, what a task may ask for.
+"""Which columns can hold images, which are too heavy to pass through, what a task may ask for.
 
 Decides by Arrow type alone; where the columns come from is each source's.
 """
@@ -76,7 +76,7 @@ def is_image_struct(type_: pa.DataType) -> bool:
 
 
 def is_image_type(type_: pa.DataType) -> bool:
-    """Whether a column of this type can hold pictures, their paths or their URLs."""
+    """Whether a column of this type can hold images, their paths or their URLs."""
     return is_binary(type_) or is_string(type_) or is_image_struct(type_)
 
 
@@ -100,13 +100,13 @@ def is_heavy(type_: pa.DataType) -> bool:
 
 
 def without_heavy(schema: pa.Schema) -> pa.Schema:
-    """The columns that pass through where pictures are not kept.
+    """The columns that pass through where images are not kept.
 
-    Metadata goes too: Hugging Face's would promise pictures that are no longer there.
+    Metadata goes too: Hugging Face's would promise images that are no longer there.
     """
     return pa.schema([field for field in schema if not is_heavy(field.type)])
 
 
 def bare(rows: int) -> pa.Table:
-    """A table of rows without columns: an input may have nothing but pictures."""
+    """A table of rows without columns: an input may have nothing but images."""
     return pa.table({"_": pa.nulls(rows)}).select([])

@@ -1,7 +1,7 @@
-"""A folder of pictures, as if it were a table with the columns `path` and `image`.
+"""A folder of images, as if it were a table with the columns `path` and `image`.
 
 `path` is relative to the folder; `image` is the file's bytes. A unit is a slice of the sorted
-listing. No picture is opened to cut or read one: the render stage fetches where it runs.
+listing. No image is opened to cut or read one: the render stage fetches where it runs.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from pipeline.sources.listing import Kind
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
-from pipeline.storage.parallel import in_order
 from pipeline.sources.units import Cut, cut_evenly
+from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,13 +25,13 @@ SCHEMA = pa.schema([pa.field("path", pa.string()), pa.field("image", pa.binary()
 
 
 @dataclass(frozen=True)
-class PictureFolder:
+class ImageFolder:
     """See the module's docstring; the members are `Source`'s."""
 
     root: Location
     unit_rows: int
     keep_images: bool
-    kind = Kind.PICTURES
+    kind = Kind.IMAGES
     schema = SCHEMA
 
     @property
@@ -53,7 +53,7 @@ class PictureFolder:
             yield table.slice(start, COPY_ROWS)
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """A picture that is gone by now has a null `image`."""
+        """An image that is gone by now has a null `image`."""
         rows = READ_ROWS if self.keep_images else COPY_ROWS
         for start in range(0, len(unit.files), rows):
             paths = unit.files[start : start + rows]

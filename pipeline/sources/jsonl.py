@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.sources.listing import Listing
-    from pipeline.storage.location import FileInfo, Location
     from pipeline.sources.units import Cut
+    from pipeline.storage.location import FileInfo, Location
 
 SAMPLE = 1000
 """Lines that decide the columns."""

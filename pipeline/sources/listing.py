@@ -6,9 +6,9 @@ files and folders), on any store. Of a folder the first kind counts that it has 
     parquet      .parquet
     jsonl        .jsonl  .ndjson  .jsonl.gz  .ndjson.gz
     webdataset   .tar
-    pictures     .jpg  .jpeg  .png  .webp  .bmp  .gif  .tif  .tiff
+    images     .jpg  .jpeg  .png  .webp  .bmp  .gif  .tif  .tiff
 
-Names that begin with `_` or `.` are skipped, and so are empty files; an empty picture stays, for it
+Names that begin with `_` or `.` are skipped, and so are empty files; an empty image stays, for it
 is a row whose outcome says so. A single file may have any name and is then taken for parquet.
 
 Nothing is asked of a single file: an object store answers a thousand names a request, a disk is
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from fsspec.utils import get_protocol, glob_translate
 
 from pipeline.contract.errors import UserError, one_line
-from pipeline.storage.backoff import patiently
+from pipeline.storage.backoff import with_backoff
 from pipeline.storage.location import FileInfo, Location, locate
 
 if TYPE_CHECKING:
@@ -41,15 +41,15 @@ class Kind(StrEnum):
     PARQUET = "parquet"
     JSONL = "jsonl"
     WEBDATASET = "webdataset"
-    PICTURES = "pictures"
+    IMAGES = "images"
 
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SUFFIXES = {
     Kind.PARQUET: (".parquet",),
     Kind.JSONL: (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
     Kind.WEBDATASET: (".tar",),
-    Kind.PICTURES: PICTURE_SUFFIXES,
+    Kind.IMAGES: IMAGE_SUFFIXES,
 }
 """In the order in which a folder is searched for them."""
 _MAGIC = re.compile(r"[*?\[]")
@@ -125,7 +125,7 @@ def _find_remote(location: Location) -> tuple[Location, list[FileInfo]]:
     if "https" in location.fs.protocol:
         return location.parent, [location.info()]
     # An object named like the folder itself, or ending in "/", stands for a folder.
-    found = patiently(location.files)
+    found = with_backoff(location.files)
     files = [file for file in found if file.path and not file.path.endswith("/")]
     if files and files[0].path != location.path:
         return location, files
@@ -189,7 +189,7 @@ def _of_one_kind(root: Location, files: Sequence[FileInfo]) -> Listing:
     by_kind: dict[Kind | None, list[FileInfo]] = {}
     for file in files:
         kind = _kind_of(file)
-        if file.size > 0 or kind is Kind.PICTURES:
+        if file.size > 0 or kind is Kind.IMAGES:
             by_kind.setdefault(kind, []).append(file)
     for kind in SUFFIXES:
         if kind in by_kind:
@@ -198,11 +198,11 @@ def _of_one_kind(root: Location, files: Sequence[FileInfo]) -> Listing:
 
 
 def _nothing_usable(root: Location, files: Sequence[FileInfo]) -> str:
-    usable = "parquet, .jsonl or .tar files, or pictures"
+    usable = "parquet, .jsonl or .tar files, or images"
     if not files:
         return f"INPUT {root} is empty; it should hold {usable}"
     if all(file.size == 0 for file in files):
         return f"INPUT {root} has nothing but empty files; it should hold {usable}"
-    suffixes = ", ".join(suffix.lstrip(".") for suffix in PICTURE_SUFFIXES)
+    suffixes = ", ".join(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES)
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return f"INPUT {root} has no {usable} ({suffixes}); it has {files[0].path}{more}"

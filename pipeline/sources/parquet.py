@@ -4,9 +4,9 @@ A unit is a range of row groups, or a slice of a row group that is larger than a
 groups and columns asked for are read. Keys in the path (`hive`) are columns at the end of the
 schema; a column of the same name inside the file wins.
 
-Pass-through: all columns keep their types. Binary ones are dropped (they are the pictures, and
+Pass-through: all columns keep their types. Binary ones are dropped (they are the images, and
 large) unless `keep_images` is set. The `struct<bytes, path>` that Hugging Face datasets write stays
-a column of that type with its `bytes` null, so that the path still says which picture it was.
+a column of that type with its `bytes` null, so that the path still says which image it was.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
-from pipeline.storage.backoff import patiently
 from pipeline.sources.broken import told_as_user_error
 from pipeline.sources.columns import bare, is_image_struct, without_heavy
 from pipeline.sources.hive import partition_fields, partition_value, partition_values
 from pipeline.sources.listing import Kind
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
-from pipeline.storage.parallel import in_order
 from pipeline.sources.units import Cut, cut_row_groups
+from pipeline.storage.backoff import with_backoff
+from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -86,7 +86,7 @@ class ParquetSource:
             yield table.select(list(columns))
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """Pictures that are dropped are not read either."""
+        """Images that are dropped are not read either."""
         schema = self.passthrough_schema
         leaves = {field.name: field.name for field in schema}
         if not self.keep_images:
@@ -178,7 +178,7 @@ def _read_tail(where: Location, size: int) -> bytes:
 
 def _read_end(where: Location, size: int, length: int) -> bytes:
     start = max(0, size - length)
-    return bytes(patiently(lambda: where.fs.cat_file(where.path, start=start, end=size)))
+    return bytes(with_backoff(lambda: where.fs.cat_file(where.path, start=start, end=size)))
 
 
 def _open(where: Location) -> BinaryIO:

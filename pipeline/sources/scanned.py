@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from pipeline.storage.backoff import patiently
 from pipeline.sources.units import Cut
+from pipeline.storage.backoff import with_backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ BUFFER = 2**20
 
 def open_from(where: Location, offset: int = 0) -> io.BufferedReader:
     """A file from this byte on. Raises OSError."""
-    raw = patiently(lambda: where.fs.open(where.path, "rb", block_size=BLOCK))
+    raw = with_backoff(lambda: where.fs.open(where.path, "rb", block_size=BLOCK))
     # fsspec's own files read a line, or a few bytes, slowly.
     file = io.BufferedReader(raw, BUFFER)
     if offset:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.sources.listing import Kind
-    from pipeline.storage.location import FileInfo, Location
     from pipeline.sources.units import Cut
+    from pipeline.storage.location import FileInfo, Location
 
 READ_ROWS = 32
-"""Rows read at a time where pictures are among the columns, so that they never pile up."""
+"""Rows read at a time where images are among the columns, so that they never pile up."""
 COPY_ROWS = 4096
 """Rows read at a time where they are not."""
 

@@ -21,8 +21,8 @@ class Cut:
     """A piece of the input, before it has a place in a plan.
 
     Attributes:
-        files: Input-relative paths: one file, or the pictures of a slice of the listing.
-        start: First row in the file (0 for pictures).
+        files: Input-relative paths: one file, or the images of a slice of the listing.
+        start: First row in the file (0 for images).
         stop: One past the last row.
         offset: Byte at which the first row begins, where the format has such (JSON lines, tar).
     """

@@ -3,7 +3,7 @@
 Members in a row whose paths are the same up to the first dot of the name are one sample, a row of:
 
     __key__   string   that part of the path
-    image     binary   the first member with a picture's suffix (`listing`)
+    image     binary   the first member with an image's suffix (`listing`)
     txt  caption  cls  json      string, as UTF-8
     any other suffix             binary
 
@@ -30,7 +30,7 @@ import pyarrow as pa
 from pipeline.contract.errors import UserError
 from pipeline.sources.broken import told_as_user_error
 from pipeline.sources.columns import FAULT, bare, is_string, without_heavy
-from pipeline.sources.listing import PICTURE_SUFFIXES, Kind
+from pipeline.sources.listing import IMAGE_SUFFIXES, Kind
 from pipeline.sources.scanned import cut_by_offsets, open_from
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
 from pipeline.storage.parallel import in_order
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pipeline.sources.listing import Listing
-    from pipeline.storage.location import FileInfo, Location
     from pipeline.sources.units import Cut
+    from pipeline.storage.location import FileInfo, Location
 
 SAMPLED = 100
 """Samples that decide the columns."""
@@ -60,8 +60,8 @@ class _Sample:
     def member(self, column: str) -> tarfile.TarInfo | None:
         """What a column is read from."""
         if column == IMAGE:
-            pictures = (m for suffix, m in self.members.items() if _is_picture(suffix))
-            return next(pictures, None)
+            images = (m for suffix, m in self.members.items() if _is_image(suffix))
+            return next(images, None)
         return self.members.get(column)
 
 
@@ -108,7 +108,7 @@ class WebDataset:
             yield table.append_column(FAULT, added) if has_faults else table
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """Pictures that are dropped are not read either."""
+        """Images that are dropped are not read either."""
         rows = READ_ROWS if self.keep_images else COPY_ROWS
         for table, _ in self._tables(unit, self.passthrough_schema.names, rows):
             yield table
@@ -216,12 +216,12 @@ def _split(name: str) -> tuple[str, str]:
     return (f"{folder}{slash}{stem}", suffix.lower()) if stem and dot else ("", "")
 
 
-def _is_picture(suffix: str) -> bool:
-    return suffix == IMAGE or f".{suffix}" in PICTURE_SUFFIXES
+def _is_image(suffix: str) -> bool:
+    return suffix == IMAGE or f".{suffix}" in IMAGE_SUFFIXES
 
 
 def _schema(samples: Sequence[_Sample]) -> pa.Schema:
     suffixes = dict.fromkeys(suffix for sample in samples for suffix in sample.members)
-    others = [suffix for suffix in suffixes if not _is_picture(suffix) and suffix != KEY]
+    others = [suffix for suffix in suffixes if not _is_image(suffix) and suffix != KEY]
     types = {suffix: pa.string() if suffix in TEXTS else pa.binary() for suffix in others}
     return pa.schema([(KEY, pa.string()), (IMAGE, pa.binary()), *types.items()])

@@ -41,7 +41,7 @@ class Fault:
     Attributes:
         ends_run: Whether nothing can go on; otherwise only the unit cannot.
         message: What is wrong, in a line.
-        is_users: Whether it is the configuration that must be mended.
+        is_users: Whether it is the configuration that must be fixed.
     """
 
     ends_run: bool

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline.engine.interface import EngineDiedError
 from pipeline.contract.errors import RowError
 from pipeline.contract.record import row_key
-from pipeline.stages.blocks import Fault, Item, pack, unpack
-from pipeline.engine.startup import attempt
 from pipeline.contract.task import Generation
+from pipeline.engine.interface import EngineDiedError
+from pipeline.engine.startup import attempt
+from pipeline.stages.blocks import Fault, Item, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import Engine, Rendered
+    from pipeline.stages.poison_rows import PoisonRows
     from pipeline.stages.render import Job
-    from pipeline.stages.poison_rows import Suspects
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,17 @@ class Generate:
     Args:
         config: The engine to start.
         make_engine: Starts it, here in the actor.
-        suspects: Where rows are marked while they are worked on alone; None for no marks.
+        poison_rows: Where rows are marked while they are worked on alone; None for no marks.
     """
 
     def __init__(
         self,
         config: EngineConfig,
         make_engine: Callable[[EngineConfig], Engine],
-        suspects: Suspects | None = None,
+        poison_rows: PoisonRows | None = None,
     ) -> None:
         self._engine = attempt(make_engine, config, "the engine")
-        self._suspects = suspects
+        self._poison_rows = poison_rows
         self._ready = time.time()
         # Ray Data tells a stage nothing of its end; the actor's process just exits. What is
         # registered last runs first, so the engine is still whole then.
@@ -95,9 +95,9 @@ class Generate:
             return item
         if isinstance(self._engine, Fault):
             return item.faulty(self._engine)
-        if self._suspects is None:
+        if self._poison_rows is None:
             return await self._answer_row(item, self._engine)
-        with self._suspects.alone("generate", item.unit, item.position):
+        with self._poison_rows.isolated("generate", item.unit, item.position):
             try:
                 return await self._answer_row(item, self._engine)
             except EngineDiedError:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.contract.errors import RowError, one_line
-from pipeline.output.journal import Journal, entry_schema
 from pipeline.contract.record import Outcome
-from pipeline.stages.blocks import Item, unpack
 from pipeline.contract.task import Result, Task
+from pipeline.output.journal import Journal, entry_schema
+from pipeline.stages.blocks import Item, unpack
 
 if TYPE_CHECKING:
     from pipeline.stages.generate import Answered

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import RowError, one_line
-from pipeline.images.decode import ImageLimits, load_image
 from pipeline.contract.record import Outcome
-from pipeline.stages.blocks import Fault, Item, pack, unpack
-from pipeline.engine.startup import attempt
-from pipeline.engine.watchdog import Deadline
 from pipeline.contract.task import Measured
+from pipeline.engine.startup import attempt
+from pipeline.engine.watchdog import Watchdog
+from pipeline.images.decode import ImageLimits, load_image
+from pipeline.stages.blocks import Fault, Item, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pipeline.contract.config import EngineConfig
-    from pipeline.engine.interface import Rendered, Renderer
-    from pipeline.storage.location import Location
-    from pipeline.stages.poison_rows import Suspects
     from pipeline.contract.task import ImageRef, Request, Task
+    from pipeline.engine.interface import Rendered, Renderer
+    from pipeline.stages.poison_rows import PoisonRows
+    from pipeline.storage.location import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Render:
         config: The engine the requests are for.
         make_renderer: Makes the renderer, here in the actor.
         root: The folder that relative image paths start from.
-        limits: Pictures that are refused.
-        suspects: Where rows are marked while they are worked on alone; None for no marks.
+        limits: Images that are refused.
+        poison_rows: Where rows are marked while they are worked on alone; None for no marks.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Render:
         make_renderer: Callable[[EngineConfig], Renderer],
         root: Location,
         limits: ImageLimits,
-        suspects: Suspects | None = None,
+        poison_rows: PoisonRows | None = None,
     ) -> None:
         self._renderer = attempt(make_renderer, config, "a renderer")
         self._task = task
@@ -64,12 +64,12 @@ class Render:
             self._task = task.measured(self._renderer)
         self._root = root
         self._limits = limits
-        self._suspects = suspects
-        self._deadline = Deadline(config.stall_seconds)
+        self._poison_rows = poison_rows
+        self._watchdog = Watchdog(config.stall_seconds)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Blocks whose payload is a row become blocks whose payload is a `Job`."""
-        with self._deadline:
+        with self._watchdog:
             rendered = [self._take(item) for item in unpack(block)]
         yield pack(rendered)
 
@@ -78,13 +78,13 @@ class Render:
             return item
         if isinstance(self._renderer, Fault):
             return item.faulty(self._renderer)
-        if self._suspects is None:
+        if self._poison_rows is None:
             return self._render_row(item, self._renderer)
-        with self._suspects.alone("render", item.unit, item.position):
+        with self._poison_rows.isolated("render", item.unit, item.position):
             return self._render_row(item, self._renderer)
 
     def _render_row(self, item: Item, renderer: Renderer) -> Item:
-        self._deadline.put_off()
+        self._watchdog.reset()
         try:
             prepared = self._task.prepare(item.payload)
             images: dict[int, Image | RowError] = {}
@@ -94,7 +94,7 @@ class Render:
             return item.carrying(Job(requests, prepared.state))
         except RowError as error:
             return item.failed(error)
-        except Exception as error:  # a picture or a text the processor chokes on is one row's fault
+        except Exception as error:  # an image or a text the processor chokes on is one row's fault
             fault = RowError(Outcome.DECODE_ERROR, "render", one_line(error))
             return item.failed(fault)
 
@@ -113,7 +113,7 @@ class Render:
             raise
 
     def _load(self, image: ImageRef, images: dict[int, Image | RowError]) -> Image:
-        """A row's requests may share a picture; it is fetched and decoded, or fails, once."""
+        """A row's requests may share an image; it is fetched and decoded, or fails, once."""
         found = images.get(id(image.value))
         if found is None:
             found = images[id(image.value)] = self._try_to_load(image)
@@ -122,7 +122,7 @@ class Render:
         return found
 
     def _try_to_load(self, image: ImageRef) -> Image | RowError:
-        self._deadline.put_off()  # each may come from a slow server
+        self._watchdog.reset()  # each may come from a slow server
         try:
             return load_image(image.value, self._root, self._limits)
         except RowError as error:

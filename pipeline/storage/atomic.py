@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin
 
 from pipeline.contract.errors import UserError, one_line
-from pipeline.storage.backoff import patiently
+from pipeline.storage.backoff import with_backoff
 from pipeline.storage.location import INTERNAL, Location
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def write_whole(where: Location, body: bytes, *, sync: bool = True) -> None:
         sync: Wait until it would outlive a power loss (on a disk).
     """
     if not where.is_local:
-        patiently(lambda: where.fs.pipe_file(where.path, body, chunksize=ONE_PUT))
+        with_backoff(lambda: where.fs.pipe_file(where.path, body, chunksize=ONE_PUT))
         return
     os.makedirs(where.parent.path, exist_ok=True)
     draft = f"{where.path}.{uuid.uuid4().hex}.tmp"
@@ -120,13 +120,13 @@ def write_whole(where: Location, body: bytes, *, sync: bool = True) -> None:
 def remove(where: Location) -> None:
     """Delete a file; one that is gone already is fine."""
     with contextlib.suppress(FileNotFoundError):
-        patiently(lambda: where.fs.rm_file(where.path))
+        with_backoff(lambda: where.fs.rm_file(where.path))
 
 
 def remove_folder(where: Location) -> None:
     """Delete a folder with all that is in it; one that is gone already is fine."""
     with contextlib.suppress(FileNotFoundError):
-        patiently(lambda: where.fs.rm(where.path, recursive=True))
+        with_backoff(lambda: where.fs.rm(where.path, recursive=True))
 
 
 def probe(output: Location) -> None:
@@ -156,7 +156,7 @@ def _put(where: Location, body: bytes, **condition: str) -> bool:
             f"{where} would have {size:,} bytes, more than one PUT takes; lower unit_rows"
         )
     try:
-        patiently(lambda: _conditional_put(where, body, condition))
+        with_backoff(lambda: _conditional_put(where, body, condition))
     except Exception as error:
         is_gone = "IfMatch" in condition and isinstance(error, FileNotFoundError)
         if is_gone or _is_precondition(error):

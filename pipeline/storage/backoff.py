@@ -85,7 +85,7 @@ def is_transient(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in TRANSIENT_ERRNO
 
 
-def patiently(call: Callable[[], T]) -> T:
+def with_backoff(call: Callable[[], T]) -> T:
     """Call, again while the fault is transient. Raises the last fault."""
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_transient),

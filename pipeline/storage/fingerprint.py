@@ -24,7 +24,7 @@ UNREADABLE = "unreadable"
 """The tag of a file that is gone or may not be read; whoever reads it will say so."""
 
 
-def content_tag(location: Location, info: FileInfo) -> str:
+def fingerprint(location: Location, info: FileInfo) -> str:
     """The tag of one file.
 
     Args:
@@ -34,11 +34,11 @@ def content_tag(location: Location, info: FileInfo) -> str:
     return _hash_of_ends(location.path, info.size) if location.is_local else info.stamp
 
 
-def content_tags(root: Location, files: Sequence[FileInfo]) -> list[str]:
+def fingerprints(root: Location, files: Sequence[FileInfo]) -> list[str]:
     """The tags of files below `root`, in their order."""
     if not root.is_local:
         return [file.stamp for file in files]
-    return list(in_order(lambda file: content_tag(root / file.path, file), files))
+    return list(in_order(lambda file: fingerprint(root / file.path, file), files))
 
 
 def _hash_of_ends(path: str, size: int) -> str:

@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from pipeline.contract.errors import UserError
-from pipeline.storage.backoff import patiently
+from pipeline.storage.backoff import with_backoff
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -101,7 +101,7 @@ class Location:
     def exists(self) -> bool:
         """Whether a file or folder is there."""
         try:
-            patiently(lambda: self.fs.info(self.path))
+            with_backoff(lambda: self.fs.info(self.path))
         except FileNotFoundError:
             return False
         return True
@@ -109,7 +109,7 @@ class Location:
     def is_folder(self) -> bool:
         """Whether a folder is there."""
         try:
-            return bool(patiently(lambda: self.fs.info(self.path))["type"] == "directory")
+            return bool(with_backoff(lambda: self.fs.info(self.path))["type"] == "directory")
         except FileNotFoundError:
             return False
 
@@ -126,11 +126,11 @@ class Location:
 
     def read(self) -> bytes:
         """The whole file. Raises OSError."""
-        return bytes(patiently(lambda: self.fs.cat_file(self.path)))
+        return bytes(with_backoff(lambda: self.fs.cat_file(self.path)))
 
     def info(self) -> FileInfo:
         """Size and stamp of the file itself; its `path` is its name. Raises OSError."""
-        return _file_info(self.name, patiently(lambda: self.fs.info(self.path)))
+        return _file_info(self.name, with_backoff(lambda: self.fs.info(self.path)))
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of the files directly in this folder that begin so, unsorted; none if it is gone.
@@ -140,12 +140,12 @@ class Location:
         if self.is_local:
             return _local_names(self.path, prefix)
         base = self.path.rstrip("/") + "/"
-        found = patiently(lambda: self.fs.find(self.path, maxdepth=1, prefix=prefix))
+        found = with_backoff(lambda: self.fs.find(self.path, maxdepth=1, prefix=prefix))
         return [path.removeprefix(base) for path in found if path.startswith(base)]
 
     def tree(self) -> list[FileInfo]:
         """All files below, hidden ones too, sorted by path; none if it is gone."""
-        found = patiently(lambda: self.fs.find(self.path, detail=True))
+        found = with_backoff(lambda: self.fs.find(self.path, detail=True))
         base = self.path.rstrip("/") + "/"
         infos = (_file_info_or_none(path.removeprefix(base), info) for path, info in found.items())
         return sorted((info for info in infos if info is not None), key=lambda info: info.path)

@@ -43,7 +43,7 @@ SEED = 20261121
 
 
 def write_input(folder: Path, rows: int) -> list[list[int] | None]:
-    """Pictures of one colour each, every 50th of them broken; gives the answers that are due."""
+    """Images of one colour each, every 50th of them broken; gives the answers that are due."""
     draw = random.Random(3)
     folder.mkdir()
     images, colours = [], []

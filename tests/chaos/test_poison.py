@@ -28,14 +28,14 @@ POISONED = 1_000
 MAX_BYTES = 20_000
 STALL_S = 5.0
 
-Picture = dict[str, bytes | str | None]
+ImageCell = dict[str, bytes | str | None]
 
 
-def inline(body: bytes | None) -> Picture:
+def inline(body: bytes | None) -> ImageCell:
     return {"bytes": body, "path": None}
 
 
-def behind(path: str) -> Picture:
+def behind(path: str) -> ImageCell:
     return {"bytes": None, "path": path}
 
 
@@ -74,7 +74,7 @@ def postscript() -> bytes:
     return buffer.getvalue()
 
 
-KINDS: dict[str, tuple[Picture | None, str]] = {
+KINDS: dict[str, tuple[ImageCell | None, str]] = {
     "null": (None, "missing_input"),
     "null bytes, no path": (inline(None), "missing_input"),
     "empty path": (behind(""), "missing_input"),
@@ -86,7 +86,7 @@ KINDS: dict[str, tuple[Picture | None, str]] = {
     "not a link": (behind("http://[::bad/x.png"), "missing_input"),
     "no bytes": (inline(b""), "decode_error"),
     "an empty file": (behind("empty.png"), "decode_error"),
-    "no picture": (inline(b"\0\1\2 not a picture"), "decode_error"),
+    "no image": (inline(b"\0\1\2 not an image"), "decode_error"),
     "a web page": (inline(b"<html><body>404</body></html>"), "decode_error"),
     "a drawing that is a program": (inline(postscript()), "decode_error"),
     "half a JPEG": (inline(truncated_jpeg()), "decode_error"),
@@ -98,7 +98,7 @@ KINDS: dict[str, tuple[Picture | None, str]] = {
     "too many bytes": (inline(too_many_bytes()), "decode_error"),
     "the engine refuses it": (inline(encoded(plain(POISON), "PNG")), "engine_error"),
 }
-ONCE: dict[str, tuple[Picture, str]] = {
+ONCE: dict[str, tuple[ImageCell, str]] = {
     "it ends the renderer": (inline(encoded(plain(CRASHING), "PNG")), "engine_error"),
     "the renderer never comes back": (inline(encoded(plain(ENDLESS), "PNG")), "engine_error"),
     "it ends the engine": (inline(encoded(plain(DEADLY), "PNG")), "engine_error"),
@@ -114,7 +114,7 @@ def write_input(folder: Path) -> tuple[list[str], list[str], list[list[int] | No
     kinds = ["fine"] * (ROWS - POISONED) + [*ONCE]
     kinds += [[*KINDS][i % len(KINDS)] for i in range(POISONED - len(ONCE))]
     draw.shuffle(kinds)
-    images: list[Picture | None] = []
+    images: list[ImageCell | None] = []
     outcomes, colours = [], []
     for kind in kinds:
         image, outcome = {**KINDS, **ONCE}.get(kind, (None, "ok"))

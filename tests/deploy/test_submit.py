@@ -83,7 +83,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder / "pictures", ROWS, seed=SEED)
+    write_dataset(folder / "images", ROWS, seed=SEED)
     (folder / "texts").mkdir()
     texts = [caption(scene) for scene in islice(held_out_scenes(SEED), ROWS)]
     pq.write_table(pa.table({"text": texts}), folder / "texts" / "texts.parquet")

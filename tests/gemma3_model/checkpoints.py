@@ -102,7 +102,7 @@ def _with_tokenizer(folder: Path) -> Path:
 
 
 def multimodal(folder: Path, **changes: Any) -> Path:
-    """A checkpoint with pictures, its tensors named as transformers 5 names them."""
+    """A checkpoint with images, its tensors named as transformers 5 names them."""
     model = Gemma3ForConditionalGeneration(full_config(**changes)).float()
     _randomise(model)
     model.save_pretrained(folder)
@@ -110,7 +110,7 @@ def multimodal(folder: Path, **changes: Any) -> Path:
 
 
 def text_only(folder: Path, **changes: Any) -> Path:
-    """A checkpoint without pictures, as the 270M and 1B models are."""
+    """A checkpoint without images, as the 270M and 1B models are."""
     demo = Gemma3Config.from_pretrained(DEMO)
     config = text_config(demo, architectures=["Gemma3ForCausalLM"], **changes)
     model = Gemma3ForCausalLM(config).float()

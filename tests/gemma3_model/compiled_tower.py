@@ -26,7 +26,7 @@ from tests.gemma3_model.test_family import single_process
 
 
 def features(model: Path, *, is_compiled: bool) -> list[torch.Tensor]:
-    """Of batches of two, three and one picture, in that order."""
+    """Of batches of two, three and one image, in that order."""
     config = EngineArgs(
         model=str(model),
         dtype="float32",
@@ -49,7 +49,7 @@ def features(model: Path, *, is_compiled: bool) -> list[torch.Tensor]:
             if getattr(module, "quant_method", None) is not None:
                 module.quant_method.process_weights_after_loading(module)
         side = vision.image_size
-        found = [tower(torch.rand(pictures, 3, side, side)) for pictures in (2, 3, 1)]
+        found = [tower(torch.rand(images, 3, side, side)) for images in (2, 3, 1)]
         if getattr(tower.encoder, "compiled", False) is not is_compiled:
             sys.exit(f"compile_mm_encoder={is_compiled} was not heeded")
     return found

@@ -12,12 +12,12 @@ class Drawing:
     """A prompt's mask.
 
     Attributes:
-        pictures: First and last position of each, inclusive.
+        images: First and last position of each, inclusive.
         window: Of a local layer; None in a global one.
         mask: [queries, keys] bool.
     """
 
-    pictures: list[tuple[int, int]]
+    images: list[tuple[int, int]]
     window: int | None
     mask: torch.Tensor
 
@@ -29,7 +29,7 @@ def _matrix(drawing: str) -> torch.Tensor:
 
 DRAWINGS = {
     "global layer": Drawing(
-        pictures=[(1, 3), (4, 5)],
+        images=[(1, 3), (4, 5)],
         window=None,
         mask=_matrix(
             """
@@ -43,8 +43,8 @@ DRAWINGS = {
             """
         ),
     ),
-    "a picture as long as the window": Drawing(
-        pictures=[(1, 3)],
+    "an image as long as the window": Drawing(
+        images=[(1, 3)],
         window=3,
         mask=_matrix(
             """
@@ -57,9 +57,9 @@ DRAWINGS = {
             """
         ),
     ),
-    # Cut off behind only: ahead, a picture's tokens see it to its end.
-    "a picture longer than the window": Drawing(
-        pictures=[(1, 4)],
+    # Cut off behind only: ahead, an image's tokens see it to its end.
+    "an image longer than the window": Drawing(
+        images=[(1, 4)],
         window=2,
         mask=_matrix(
             """
@@ -75,11 +75,11 @@ DRAWINGS = {
 }
 
 
-def defined(length: int, pictures: list[tuple[int, int]], window: int | None) -> torch.Tensor:
+def defined(length: int, images: list[tuple[int, int]], window: int | None) -> torch.Tensor:
     """[length, length] bool, by the two lines of :mod:`gemma3_model.attention`."""
     query, key = torch.meshgrid(torch.arange(length), torch.arange(length), indexing="ij")
     same_block = torch.zeros(length, length, dtype=torch.bool)
-    for first, last in pictures:
+    for first, last in images:
         same_block[first : last + 1, first : last + 1] = True
     mask = (key <= query) | same_block
     return mask if window is None else mask & (key > query - window)

@@ -1,4 +1,4 @@
-"""A backend that would give pictures a causal mask is refused, where pictures may come."""
+"""A backend that would give images a causal mask is refused, where images may come."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from vllm.v1.attention.backends.flex_attention import (
 from vllm.v1.attention.backends.triton_attn import TritonAttentionBackend
 
 from gemma3_model import attention, backend_choice
-from gemma3_model.attention_cpu import PictureAwareCPUBackend
-from gemma3_model.backend_choice import require_picture_mask
+from gemma3_model.attention_cpu import ImageAwareCPUBackend
+from gemma3_model.backend_choice import require_image_mask
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.parity import engine
 
 
 @pytest.fixture(scope="module")
-def with_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     load_general_plugins()
-    return checkpoints.multimodal(tmp_path_factory.mktemp("with-pictures"))
+    return checkpoints.multimodal(tmp_path_factory.mktemp("with-images"))
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def configure(model: Path, **settings: Any) -> VllmConfig:
 
 
 @pytest.mark.parametrize("backend", ["FLASH_ATTN", "FLEX_ATTENTION", "FLASHINFER"])
-def test_a_choice_that_a_cpu_would_ignore_is_refused(with_pictures: Path, backend: str) -> None:
+def test_a_choice_that_a_cpu_would_ignore_is_refused(with_images: Path, backend: str) -> None:
     with pytest.raises(ValueError, match=f"{backend} does not run on a CPU; leave the attention"):
-        configure(with_pictures, attention_backend=backend)
+        configure(with_images, attention_backend=backend)
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -70,46 +70,46 @@ def test_a_choice_that_a_cpu_would_ignore_is_refused(with_pictures: Path, backen
         {"attention_config": {"backend_per_kind": {"sliding_window": "FLASH_ATTN"}}},
     ],
 )
-def test_a_choice_without_picture_masks_is_refused(
-    with_pictures: Path, settings: dict[str, Any]
+def test_a_choice_without_image_masks_is_refused(
+    with_images: Path, settings: dict[str, Any]
 ) -> None:
     """vLLM's FlashAttention keeps them in its version 4 only, which this machine has not."""
     with pytest.raises(
         ValueError, match=r"FLASH_ATTN hides from each token .* leave the attention"
     ):
-        configure(with_pictures, **settings)
+        configure(with_images, **settings)
 
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("backend", ["TRITON_ATTN", "TRITON_FLASH_ATTN"])
-def test_a_choice_with_picture_masks_is_taken(with_pictures: Path, backend: str) -> None:
-    config = configure(with_pictures, attention_backend=backend)
+def test_a_choice_with_image_masks_is_taken(with_images: Path, backend: str) -> None:
+    config = configure(with_images, attention_backend=backend)
     assert config.attention_config.backend.name == backend
 
 
 @pytest.mark.parametrize("platform", ["cpu", "elsewhere"])
-def test_without_pictures_any_choice_is_taken(
-    with_pictures: Path, text_only: Path, platform: str, request: pytest.FixtureRequest
+def test_without_images_any_choice_is_taken(
+    with_images: Path, text_only: Path, platform: str, request: pytest.FixtureRequest
 ) -> None:
     if platform == "elsewhere":
         request.getfixturevalue("elsewhere")
-    for folder, settings in ((text_only, {}), (with_pictures, {"language_model_only": True})):
+    for folder, settings in ((text_only, {}), (with_images, {"language_model_only": True})):
         config = configure(folder, attention_backend="FLASH_ATTN", **settings)
         assert config.attention_config.backend.name == "FLASH_ATTN"
 
 
 def test_what_backends_say_of_themselves() -> None:
-    for keeps in (PictureAwareCPUBackend, TritonAttentionBackend):
-        require_picture_mask(keeps)
+    for keeps in (ImageAwareCPUBackend, TritonAttentionBackend):
+        require_image_mask(keeps)
     for hides in (CPUAttentionBackend, FlashAttentionBackend, FlexAttentionBackend):
-        with pytest.raises(ValueError, match="hides from each token of a picture"):
-            require_picture_mask(hides)
+        with pytest.raises(ValueError, match="hides from each token of an image"):
+            require_image_mask(hides)
 
 
-def test_flex_attention_cuts_pictures() -> None:
-    """Why it is refused though it says otherwise. Fails when vLLM has mended it.
+def test_flex_attention_cuts_images() -> None:
+    """Why it is refused though it says otherwise. Fails when vLLM has fixed it.
 
-    A picture of three blocks of 16 tokens: none of the blocks ahead is among those computed.
+    An image of three blocks of 16 tokens: none of the blocks ahead is among those computed.
     """
     tokens, blocks = 48, 3
     metadata = FlexAttentionMetadata(
@@ -142,13 +142,13 @@ def test_flex_attention_cuts_pictures() -> None:
     assert computed.tolist() == [[True, False, False], [True, True, False], [True, True, True]]
 
 
-def test_a_layer_that_ended_up_without_picture_masks_does_not_start(
-    with_pictures: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_layer_that_ended_up_without_image_masks_does_not_start(
+    with_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "attention_backend", lambda: CPUAttentionBackend)
     with (
-        pytest.raises(ValueError, match="CPU_ATTN hides from each token of a picture"),
-        engine(with_pictures),
+        pytest.raises(ValueError, match="CPU_ATTN hides from each token of an image"),
+        engine(with_images),
     ):
         pass
     cleanup_dist_env_and_memory()

@@ -57,7 +57,7 @@ def graph_mode(promised: AttentionCGSupport) -> CUDAGraphMode:
         (CUDAGraphMode.FULL, "1b", False),
     ],
 )
-def test_steps_with_pictures_are_not_captured_whole(
+def test_steps_with_images_are_not_captured_whole(
     tmp_path: Path, mode: CUDAGraphMode, size: str, is_refused: bool
 ) -> None:
     """Triton's backend would be, and replay the mask of a step without any."""
@@ -81,7 +81,7 @@ def test_decode_steps_are_captured_whole(
 def test_without_the_clamp_they_are_not(
     vllm_config: VllmConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One local layer whose pictures may look behind its window is enough."""
+    """One local layer whose images may look behind its window is enough."""
     layers = vllm_config.compilation_config.static_forward_context.values()
     local = next(layer for layer in layers if layer.sliding_window is not None)
     monkeypatch.setattr(local, "mm_prefix_clamp_sliding_window", False)

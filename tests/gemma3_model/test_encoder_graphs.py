@@ -65,7 +65,7 @@ def manager(vllm_config: VllmConfig, model: nn.Module) -> RecordedManager:
     return made
 
 
-def pictures(*views: int) -> dict[str, torch.Tensor]:
+def images(*views: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(sum(views))
     shape = (sum(views), 3, SIDE, SIDE)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
@@ -96,7 +96,7 @@ def _difference(model: Any, graphs: RecordedManager, batch: dict[str, torch.Tens
 
 def test_replayed_they_are_what_they_were(llm: LLM) -> None:
     """Of one size after another, so that what an earlier replay left would be seen."""
-    batches = [pictures(*views) for views in ((1,), (1, 1, 1), (3, 1, 2), (1, 5), (2,))]
+    batches = [images(*views) for views in ((1,), (1, 1, 1), (3, 1, 2), (1, 5), (2,))]
     differences, (*budgets, hits, misses) = replayed(llm, batches)
     assert max(differences) < 1e-5
     assert budgets == [SOFT, 2 * SOFT, 4 * SOFT, 6 * SOFT]
@@ -104,6 +104,6 @@ def test_replayed_they_are_what_they_were(llm: LLM) -> None:
 
 
 def test_what_fits_into_no_graph_runs_without(llm: LLM) -> None:
-    differences, (*_, hits, misses) = replayed(llm, [pictures(7), pictures(8, 1)])
+    differences, (*_, hits, misses) = replayed(llm, [images(7), images(8, 1)])
     assert max(differences) < 1e-5
     assert (hits, misses) == (1, 2)

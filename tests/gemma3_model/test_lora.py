@@ -15,7 +15,7 @@ from vllm.lora.request import LoRARequest
 
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.parity import Prompt, Reference, difference, engine, run
-from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE, TURN, picture
+from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE, TURN, sample_image
 from tests.gemma3_model.test_weights import NAMINGS, Naming
 
 RANK, ALPHA = 4, 6
@@ -25,10 +25,10 @@ SETTINGS = {"enable_lora": True, "max_lora_rank": 8, "max_loras": 6, "max_cpu_lo
 
 CROPPED = Prompt(
     text=TURN.format("see <start_of_image> what"),
-    images=(picture(1).resize((300, 100)),),
+    images=(sample_image(1).resize((300, 100)),),
     options={"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 64},
 )
-"""A picture and three crops of it: four passes of the tower."""
+"""An image and three crops of it: four passes of the tower."""
 
 
 def text_only(name: str) -> str:
@@ -100,7 +100,7 @@ def llm(checkpoint: Path) -> Iterator[LLM]:
 
 
 def test_adapters_in_one_batch(llm: LLM, checkpoint: Path, base: Reference, tmp_path: Path) -> None:
-    """None, the tower's alone, the decoder's alone and both, each with pictures and with crops."""
+    """None, the tower's alone, the decoder's alone and both, each with images and with crops."""
     changes = [random_change(base, *parts) for parts in ((TOWER,), (DECODER,), (TOWER, DECODER))]
     requests = [
         request(number, saved(tmp_path / str(number), change))
@@ -144,7 +144,7 @@ def test_an_adapter_of_the_decoder_alone(
 
 
 def test_text_only(tmp_path: Path) -> None:
-    """Adapters that name the decoder as one inside a model with pictures, too."""
+    """Adapters that name the decoder as one inside a model with images, too."""
     folder = checkpoints.text_only(tmp_path)
     change = random_change(Reference(folder, has_images=False), "model.layers.")
     requests = [

@@ -6,26 +6,26 @@ import pytest
 import torch
 
 from gemma3_model.attention_cpu import Segment, _rows_by_distance, cut_segments
-from gemma3_model.scheduling import whole_pictures
+from gemma3_model.scheduling import whole_images
 from tests.gemma3_model.drawings import DRAWINGS, defined
 
 
-def seen(length: int, pictures: list[tuple[int, int]], window: int | None) -> torch.Tensor:
+def seen(length: int, images: list[tuple[int, int]], window: int | None) -> torch.Tensor:
     """What the kernel lets each token see, by its own rules, for the segments we cut."""
-    segments = cut_segments([length], [length], {0: pictures})
+    segments = cut_segments([length], [length], {0: images})
     mask = torch.zeros(length, length, dtype=torch.bool)
     for segment in segments:
         for query in range(segment.start, segment.end):
             for key in range(segment.end):
                 ahead = key > query
                 near = window is None or abs(query - key) < window
-                mask[query, key] = near and (segment.is_picture or not ahead)
+                mask[query, key] = near and (segment.is_image or not ahead)
     if window is not None:
         for distance, places in _rows_by_distance(segments, window).items():
             for row, index in places:
                 end = segments[index].end
                 mask[row] = False
-                # A causal sequence of one query at the picture's end, its window widened.
+                # A causal sequence of one query at the image's end, its window widened.
                 mask[row, max(0, end - (window + distance)) : end] = True
     return mask
 
@@ -33,36 +33,36 @@ def seen(length: int, pictures: list[tuple[int, int]], window: int | None) -> to
 @pytest.mark.parametrize("name", list(DRAWINGS))
 def test_what_each_token_sees(name: str) -> None:
     drawn = DRAWINGS[name]
-    assert torch.equal(seen(len(drawn.mask), drawn.pictures, drawn.window), drawn.mask)
+    assert torch.equal(seen(len(drawn.mask), drawn.images, drawn.window), drawn.mask)
 
 
 @pytest.mark.parametrize("name", list(DRAWINGS))
 def test_the_drawings_are_what_the_definition_says(name: str) -> None:
     drawn = DRAWINGS[name]
-    assert torch.equal(defined(len(drawn.mask), drawn.pictures, drawn.window), drawn.mask)
+    assert torch.equal(defined(len(drawn.mask), drawn.images, drawn.window), drawn.mask)
 
 
 def test_segments_of_a_step_in_the_middle_of_a_prompt() -> None:
-    """Request 0 goes on after 10 tokens, inside its first picture; request 1 only decodes."""
+    """Request 0 goes on after 10 tokens, inside its first image; request 1 only decodes."""
     segments = cut_segments([8, 1], [18, 40], {0: [(8, 11), (14, 16)], 1: [(3, 7)]})
     assert segments == [
-        Segment(request=0, start=10, end=12, is_picture=True),
-        Segment(request=0, start=12, end=14, is_picture=False),
-        Segment(request=0, start=14, end=17, is_picture=True),
-        Segment(request=0, start=17, end=18, is_picture=False),
-        Segment(request=1, start=39, end=40, is_picture=False),
+        Segment(request=0, start=10, end=12, is_image=True),
+        Segment(request=0, start=12, end=14, is_image=False),
+        Segment(request=0, start=14, end=17, is_image=True),
+        Segment(request=0, start=17, end=18, is_image=False),
+        Segment(request=1, start=39, end=40, is_image=False),
     ]
 
 
-def test_a_cut_picture_is_an_error_and_never_a_wrong_mask() -> None:
-    with pytest.raises(AssertionError, match="scheduler cut a picture"):
+def test_a_cut_image_is_an_error_and_never_a_wrong_mask() -> None:
+    with pytest.raises(AssertionError, match="scheduler cut an image"):
         cut_segments([5], [5], {0: [(3, 8)]})
 
 
 @pytest.mark.parametrize(
     ("computed", "new", "taken"),
     [
-        (0, 5, 5),  # ends where the picture begins
+        (0, 5, 5),  # ends where the image begins
         (0, 6, 5),  # would take its first token alone
         (0, 8, 5),
         (0, 9, 9),  # takes it whole
@@ -73,5 +73,5 @@ def test_a_cut_picture_is_an_error_and_never_a_wrong_mask() -> None:
         (9, 30, 11),  # stops before the next
     ],
 )
-def test_steps_end_between_pictures(computed: int, new: int, taken: int) -> None:
-    assert whole_pictures([(5, 8), (20, 50)], computed, new) == taken
+def test_steps_end_between_images(computed: int, new: int, taken: int) -> None:
+    assert whole_images([(5, 8), (20, 50)], computed, new) == taken

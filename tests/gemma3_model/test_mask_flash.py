@@ -1,7 +1,7 @@
 """The mask that FlashAttention 4 is given with our layers' arguments, as literal matrices.
 
 It is a function of two positions, which a GPU's compiler takes; called with numbers it answers on
-any machine. vLLM uses it where it is chosen by hand; elsewhere FlashAttention sees no pictures.
+any machine. vLLM uses it where it is chosen by hand; elsewhere FlashAttention sees no images.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def numbers_for_a_compiler_s(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seen(
-    length: int, pictures: list[tuple[int, int]], window: int | None, *, computed: int = 0
+    length: int, images: list[tuple[int, int]], window: int | None, *, computed: int = 0
 ) -> torch.Tensor:
     """[length - computed, length] bool, for the queries of one step, as the layer asks for it."""
     queries = length - computed
     starts = torch.tensor([0, queries], dtype=torch.int32)
     ranges = np.full((queries, 2), -1, dtype=np.int32)
-    fill_mm_prefix_query_ranges(ranges, {0: pictures}, starts, torch.tensor([length]))
+    fill_mm_prefix_query_ranges(ranges, {0: images}, starts, torch.tensor([length]))
     mask: Any = flash_attn._make_mm_prefix_mask_mod.__wrapped__(
         sliding_window=window or 0, sliding_window_left=window
     )
@@ -61,12 +61,12 @@ def seen(
 @pytest.mark.parametrize("name", list(DRAWINGS))
 def test_what_each_token_sees(name: str) -> None:
     drawn = DRAWINGS[name]
-    assert torch.equal(seen(len(drawn.mask), drawn.pictures, drawn.window), drawn.mask)
+    assert torch.equal(seen(len(drawn.mask), drawn.images, drawn.window), drawn.mask)
 
 
 @pytest.mark.parametrize("window", [None, 5, 12, 30])
 @pytest.mark.parametrize("computed", [0, 3, 22, 39])
 def test_steps_of_a_long_prompt(window: int | None, computed: int) -> None:
-    pictures = [(3, 14), (15, 21), (28, 38)]
-    expected = defined(40, pictures, window)[computed:]
-    assert torch.equal(seen(40, pictures, window, computed=computed), expected)
+    images = [(3, 14), (15, 21), (28, 38)]
+    expected = defined(40, images, window)[computed:]
+    assert torch.equal(seen(40, images, window, computed=computed), expected)

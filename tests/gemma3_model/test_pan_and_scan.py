@@ -12,7 +12,7 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 from gemma3_model.pan_and_scan import PanAndScan
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.parity import Prompt, Reference, difference, engine, run
-from tests.gemma3_model.test_parity import TOLERANCE, TURN, picture
+from tests.gemma3_model.test_parity import TOLERANCE, TURN, sample_image
 
 SIZES = [(896, 896), (1000, 500), (500, 1000), (4000, 600), (610, 500), (255, 400), (1537, 512)]
 OPTIONS = {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 64}
@@ -34,11 +34,11 @@ def test_off_by_default() -> None:
 
 
 def wide(seed: int, width: int, height: int) -> Image.Image:
-    return picture(seed).resize((width, height))
+    return sample_image(seed).resize((width, height))
 
 
 PROMPTS = [
-    # Three crops; a word before the picture, so that tokens join across the inserted words.
+    # Three crops; a word before the image, so that tokens join across the inserted words.
     Prompt(
         text=TURN.format("see <start_of_image> what"), images=(wide(1, 300, 100),), options=OPTIONS
     ),

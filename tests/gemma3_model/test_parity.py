@@ -25,7 +25,7 @@ SHORT_TEXT = "a red circle left of a blue star on a white background. " * 3
 LONG_TEXT = SHORT_TEXT * 4
 
 
-def picture(seed: int) -> Image.Image:
+def sample_image(seed: int) -> Image.Image:
     """Noise in large blocks, so that every soft token differs and none is near grey."""
     blocks = np.random.default_rng(seed).integers(0, 256, (8, 11, 3), dtype=np.uint8)
     return Image.fromarray(blocks).resize((200 + 7 * seed, 150), Image.Resampling.NEAREST)
@@ -33,23 +33,24 @@ def picture(seed: int) -> Image.Image:
 
 PROMPTS = {
     "no image": Prompt(text=TURN.format("Describe nothing.")),
-    "one": Prompt(text=TURN.format("<start_of_image>Describe it."), images=(picture(1),)),
+    "one": Prompt(text=TURN.format("<start_of_image>Describe it."), images=(sample_image(1),)),
     "three": Prompt(
         text=TURN.format(
             "<start_of_image> and\n<start_of_image>\n\n\nthen <start_of_image>\n\nWhich?"
         ),
-        images=(picture(2), picture(3), picture(4)),
+        images=(sample_image(2), sample_image(3), sample_image(4)),
     ),
     "adjacent": Prompt(
-        text=TURN.format("<start_of_image><start_of_image>Same?"), images=(picture(5), picture(6))
+        text=TURN.format("<start_of_image><start_of_image>Same?"),
+        images=(sample_image(5), sample_image(6)),
     ),
     "four": Prompt(
         text=TURN.format("<start_of_image> " * 4 + "Which?"),
-        images=tuple(picture(seed) for seed in range(8, 12)),
+        images=tuple(sample_image(seed) for seed in range(8, 12)),
     ),
     "text longer than the window": Prompt(text=TURN.format(LONG_TEXT)),
     "image after long text": Prompt(
-        text=TURN.format(LONG_TEXT + "<start_of_image>" + LONG_TEXT), images=(picture(7),)
+        text=TURN.format(LONG_TEXT + "<start_of_image>" + LONG_TEXT), images=(sample_image(7),)
     ),
 }
 WITH_IMAGES = [name for name, prompt in PROMPTS.items() if prompt.images]
@@ -96,14 +97,14 @@ def test_it_is_our_model_that_runs(llm: LLM) -> None:
         "gemma3_model.model.Gemma3ForConditionalGeneration"
     ]
     assert llm.collective_rpc("attention_backends") == [
-        ["gemma3_model.attention_cpu.PictureAwareCPUBackend"]
+        ["gemma3_model.attention_cpu.ImageAwareCPUBackend"]
     ]
 
 
 # What the sizes differ in, with their own numbers of heads: heads, key heads, scale, window.
-# The windows are smaller than a picture's 16 soft tokens, equal to them, and larger.
+# The windows are smaller than an image's 16 soft tokens, equal to them, and larger.
 TEXT_SIZES = {"270m": (4, 1, 32, 24), "1b": (4, 1, 32, 48)}
-PICTURE_SIZES = {"4b": (8, 4, 32, 5), "12b": (16, 8, 32, 16), "27b": (32, 16, 20, 64)}
+IMAGE_SIZES = {"4b": (8, 4, 32, 5), "12b": (16, 8, 32, 16), "27b": (32, 16, 20, 64)}
 
 
 def shape(heads: int, kv_heads: int, scalar: int, window: int) -> dict[str, Any]:
@@ -115,9 +116,9 @@ def shape(heads: int, kv_heads: int, scalar: int, window: int) -> dict[str, Any]
     }
 
 
-@pytest.mark.parametrize("size", list(PICTURE_SIZES))
-def test_sizes_with_pictures(tmp_path: Path, size: str) -> None:
-    folder = checkpoints.multimodal(tmp_path, **shape(*PICTURE_SIZES[size]))
+@pytest.mark.parametrize("size", list(IMAGE_SIZES))
+def test_sizes_with_images(tmp_path: Path, size: str) -> None:
+    folder = checkpoints.multimodal(tmp_path, **shape(*IMAGE_SIZES[size]))
     with engine(folder) as llm:
         differences = worst(llm, Reference(folder), list(PROMPTS))
     assert max(differences.values()) < TOLERANCE, differences
@@ -163,17 +164,17 @@ def _parts(model: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("tokens", [40, 64])
-def test_pictures_are_never_cut_between_steps(
+def test_images_are_never_cut_between_steps(
     checkpoint: Path, reference: Reference, tokens: int
 ) -> None:
-    """Steps of so few tokens: pictures begin in the middle of one and would straddle two."""
+    """Steps of so few tokens: images begin in the middle of one and would straddle two."""
     with engine(checkpoint, max_num_batched_tokens=tokens, max_num_seqs=4) as llm:
         differences = worst(llm, reference, list(PROMPTS))
     assert max(differences.values()) < TOLERANCE, differences
 
 
 def test_prefix_cache(checkpoint: Path, reference: Reference) -> None:
-    """A prompt once more, and others that share a part of it; blocks of 32 end inside pictures.
+    """A prompt once more, and others that share a part of it; blocks of 32 end inside images.
 
     Only what is generated is compared: asked for the prompt's log-probabilities, vLLM reads
     nothing from the cache.
@@ -182,13 +183,15 @@ def test_prefix_cache(checkpoint: Path, reference: Reference) -> None:
         text=TURN.format(
             LONG_TEXT + "<start_of_image>" + SHORT_TEXT + "<start_of_image>" + SHORT_TEXT
         ),
-        images=(picture(2), picture(3)),
+        images=(sample_image(2), sample_image(3)),
     )
     prompts = [
         first,
-        Prompt(text=first.text, images=(picture(2), picture(12))),
-        Prompt(text=TURN.format(LONG_TEXT + "<start_of_image>" + SHORT_TEXT), images=(picture(2),)),
-        Prompt(text=first.text, images=(picture(12), picture(3))),
+        Prompt(text=first.text, images=(sample_image(2), sample_image(12))),
+        Prompt(
+            text=TURN.format(LONG_TEXT + "<start_of_image>" + SHORT_TEXT), images=(sample_image(2),)
+        ),
+        Prompt(text=first.text, images=(sample_image(12), sample_image(3))),
     ]
     settings = {
         "enable_prefix_caching": True,
@@ -205,15 +208,15 @@ def test_prefix_cache(checkpoint: Path, reference: Reference) -> None:
         assert difference(reference, prompt, output).worst < TOLERANCE
 
 
-def _causal_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def _causal_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        attention_cpu.PictureAwareMetadataBuilder, "_segments", staticmethod(lambda _: [])
+        attention_cpu.ImageAwareMetadataBuilder, "_segments", staticmethod(lambda _: [])
     )
 
 
 def _vllm_s_own_cpu_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "attention_backend", lambda: None)
-    monkeypatch.setattr(attention, "require_picture_mask", lambda _: None)
+    monkeypatch.setattr(attention, "require_image_mask", lambda _: None)
 
 
 def _one_rope_base_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +238,7 @@ def _window_one_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("fault", "name"),
     [
-        (_causal_pictures, "one"),
+        (_causal_images, "one"),
         (_vllm_s_own_cpu_attention, "one"),
         (_one_rope_base_wrong, "no image"),
         (_window_one_too_long, "text longer than the window"),

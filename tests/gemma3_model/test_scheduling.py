@@ -1,4 +1,4 @@
-"""No step of vLLM's real schedulers ends inside a picture, whether they run ahead or not."""
+"""No step of vLLM's real schedulers ends inside an image, whether they run ahead or not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
-from gemma3_model.scheduling import WholePictureAsyncScheduler, WholePictureScheduler
+from gemma3_model.scheduling import WholeImageAsyncScheduler, WholeImageScheduler
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.checkpoints import SOFT_TOKENS
 
@@ -78,14 +78,14 @@ def build(config: VllmConfig) -> Scheduler:
 
 
 def requests(count: int) -> Iterator[Request]:
-    """Pictures among text of random lengths; every third prompt comes a second time."""
+    """Images among text of random lengths; every third prompt comes a second time."""
     chance = random.Random(0)
     for number in range(count):
         ids: list[int] = []
         places = []
-        for picture in range(chance.randrange(1, 4)):
+        for image in range(chance.randrange(1, 4)):
             ids += [7 + number] * chance.randrange(1, 30)
-            places.append((len(ids), f"{number}-{picture}"))
+            places.append((len(ids), f"{number}-{image}"))
             ids += [5] * SOFT_TOKENS
         ids += [6] * chance.randrange(1, 30)
         for copy in range(2 if number % 3 == 0 else 1):
@@ -102,10 +102,10 @@ def request(name: str, ids: list[int], places: Sequence[tuple[int, str]]) -> Req
             MultiModalFeatureSpec(
                 data=None,
                 modality="image",
-                identifier=picture,
+                identifier=image,
                 mm_position=PlaceholderRange(offset=first, length=SOFT_TOKENS),
             )
-            for first, picture in places
+            for first, image in places
         ],
         block_hasher=get_request_block_hasher(BLOCK_SIZE, sha256),
     )
@@ -121,7 +121,7 @@ class Share:
 
     @property
     def cut(self) -> tuple[int, int] | None:
-        """First and last position of the picture that the step ends in, if it does."""
+        """First and last position of the image that the step ends in, if it does."""
         for feature in self.request.mm_features:
             ((first, last),) = feature.mm_position.extract_embeds_range()
             if first < self.end <= last:
@@ -177,8 +177,8 @@ def run(scheduler: Scheduler, *, runs_ahead: bool) -> list[Share]:
 @pytest.mark.parametrize(
     ("runs_ahead", "theirs", "ours"),
     [
-        (False, Scheduler, WholePictureScheduler),
-        (True, AsyncScheduler, WholePictureAsyncScheduler),
+        (False, Scheduler, WholeImageScheduler),
+        (True, AsyncScheduler, WholeImageAsyncScheduler),
     ],
 )
 def test_the_kind_vllm_would_take(
@@ -192,14 +192,14 @@ def test_the_kind_vllm_would_take(
 
 
 @pytest.mark.parametrize("runs_ahead", [False, True])
-def test_no_step_ends_inside_a_picture(checkpoint: Path, runs_ahead: bool) -> None:
+def test_no_step_ends_inside_a_image(checkpoint: Path, runs_ahead: bool) -> None:
     scheduler = build(configure(checkpoint, runs_ahead=runs_ahead))
     assert [share for share in run(scheduler, runs_ahead=runs_ahead) if share.cut] == []
 
 
 @pytest.mark.parametrize(("runs_ahead", "theirs"), [(False, Scheduler), (True, AsyncScheduler)])
 def test_vllm_s_own_steps_do(checkpoint: Path, runs_ahead: bool, theirs: type[Scheduler]) -> None:
-    """After a cut, when a step begins with a picture, and after a cache hit, when inside one."""
+    """After a cut, when a step begins with an image, and after a cache hit, when inside one."""
     scheduler = build(configure(checkpoint, runs_ahead=runs_ahead, scheduler=theirs))
     cuts = [share for share in run(scheduler, runs_ahead=runs_ahead) if share.cut]
     assert [share for share in cuts if share.begin == share.cut[0]]

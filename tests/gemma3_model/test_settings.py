@@ -37,17 +37,15 @@ def test_float32_checkpoints_run_in_bfloat16_unless_asked(checkpoint: Path) -> N
     assert asked.dtype == torch.float32
 
 
-def test_pictures_stay_whole_without_being_asked(checkpoint: Path) -> None:
+def test_images_stay_whole_without_being_asked(checkpoint: Path) -> None:
     config = EngineArgs(model=str(checkpoint), dtype="float32").create_engine_config()
     assert config.scheduler_config.disable_chunked_mm_input
-    assert (
-        config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.whole_picture_scheduler"
-    )
+    assert config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.whole_image_scheduler"
 
 
-def test_steps_too_short_for_a_picture_are_refused(checkpoint: Path) -> None:
-    """A picture would wait forever for a step that holds it."""
-    with pytest.raises(ValueError, match="threshold 15 is less than the 16 tokens of a picture"):
+def test_steps_too_short_for_a_image_are_refused(checkpoint: Path) -> None:
+    """An image would wait forever for a step that holds it."""
+    with pytest.raises(ValueError, match="threshold 15 is less than the 16 tokens of an image"):
         EngineArgs(
             model=str(checkpoint), dtype="float32", long_prefill_token_threshold=15
         ).create_engine_config()

@@ -10,7 +10,7 @@ from vllm import SamplingParams
 
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.parity import engine
-from tests.gemma3_model.test_parity import TURN, picture
+from tests.gemma3_model.test_parity import TURN, sample_image
 
 TOLERANCE = 1e-4
 """Of a probability."""
@@ -28,7 +28,7 @@ def transformers_probabilities(
     probabilities = []
     for text in texts:
         inputs = processor(
-            text=text, images=[picture(3)], add_special_tokens=False, return_tensors="pt"
+            text=text, images=[sample_image(3)], add_special_tokens=False, return_tensors="pt"
         )
         image_token = model.config.image_token_index
         inputs["token_type_ids"] = (inputs["input_ids"] == image_token).long()
@@ -51,7 +51,7 @@ def test_probabilities(tmp_path: Path) -> None:
         requests = [
             {
                 "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False),
-                "multi_modal_data": {"image": picture(3)},
+                "multi_modal_data": {"image": sample_image(3)},
             }
             for text in texts
         ]

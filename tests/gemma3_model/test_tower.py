@@ -1,4 +1,4 @@
-"""The vision tower takes the pictures of a step together, and is compiled where that is asked."""
+"""The vision tower takes the images of a step together, and is compiled where that is asked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.gemma3_model.parity import engine, run
 from tests.gemma3_model.test_parity import PROMPTS
 
 
-def test_pictures_of_several_requests_are_one_batch(tmp_path: Path) -> None:
+def test_images_of_several_requests_are_one_batch(tmp_path: Path) -> None:
     batches: list[int] = []
 
     def watch(model: nn.Module) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tests.gemma3_model.parity import Prompt, Reference
-from tests.speed.measures import picture
+from tests.speed.measures import image
 from tests.speed.worker import worker
 
 TURN = "<bos><start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n"
@@ -111,7 +111,7 @@ def _references(
     model = reference.model.to(device=device, dtype=dtype)
     found = []
     for prompt, answer in zip(PROMPTS, answers, strict=True):
-        images = tuple(picture(seed, 200, 150) for seed in prompt["seeds"])
+        images = tuple(image(seed, 200, 150) for seed in prompt["seeds"])
         inputs = reference.inputs(Prompt(text=prompt["text"], images=images))
         assert inputs["input_ids"][0].tolist() == answer["ids"], "the ids of the prompt differ"
         ids = torch.tensor([answer["ids"] + answer["generated"]])

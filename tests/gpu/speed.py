@@ -1,7 +1,7 @@
 """The speed table: ours and vLLM's own model, one after the other on the same machine.
 
-Weights are dummies and pictures are noise: the work is the same as with real ones. Rows are all
-given at once and end at the token limit. Pictures are rendered beforehand.
+Weights are dummies and images are noise: the work is the same as with real ones. Rows are all
+given at once and end at the token limit. Images are rendered beforehand.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Of one model: rows or pictures a second, and its CUDA graphs."""
+    """Of one model: rows or images a second, and its CUDA graphs."""
 
     name: str
     model_class: str
@@ -78,7 +78,7 @@ def _rates(engine: Worker, size: Size, name: str) -> Rates:
 
 
 HEAD = (
-    "| | translations/s | captions/s | one token/s | tower, pictures/s | CUDA graphs |\n"
+    "| | translations/s | captions/s | one token/s | tower, images/s | CUDA graphs |\n"
     "| --- | --- | --- | --- | --- | --- |"
 )
 

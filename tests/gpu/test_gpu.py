@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 
 needs_torchvision = pytest.mark.skipif(
     importlib.util.find_spec("torchvision") is None,
-    reason="vLLM's own Gemma 3 with pictures needs torchvision",
+    reason="vLLM's own Gemma 3 with images needs torchvision",
 )
 WIDE_HEADS = {"head_dim": 256, "query_pre_attn_scalar": 256, "num_key_value_heads": 2}
 """As 4B and 12B have them; 27B's are 128 wide. vLLM picks its kernels by that."""
@@ -47,7 +47,7 @@ def test_heads_as_narrow_as_27b_s(tmp_path: Path) -> None:
     assert ours.is_rounding(transformers)
 
 
-def test_a_window_smaller_than_a_picture(tmp_path: Path) -> None:
+def test_a_window_smaller_than_a_image(tmp_path: Path) -> None:
     """No released model is concerned: 256 tokens against windows of 512 and 1024."""
     checkpoint = checkpoints.multimodal(tmp_path, **WIDE_HEADS, sliding_window=5)
     ours, transformers = rounding.measure(checkpoint, device="cuda")

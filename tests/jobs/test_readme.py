@@ -30,7 +30,7 @@ def test_a_task_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         script.replace(named, f'model="{model.path}", dtype="{model.dtype}"')
     )
-    write_dataset(tmp_path / "pictures", 20, seed=9)
+    write_dataset(tmp_path / "images", 20, seed=9)
     done = subprocess.run(
         [sys.executable, "own.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -14,7 +14,7 @@ SEGMENTS = 16
 
 
 def seen(
-    length: int, pictures: list[tuple[int, int]], window: int | None, *, computed: int = 0
+    length: int, images: list[tuple[int, int]], window: int | None, *, computed: int = 0
 ) -> torch.Tensor:
     """[length - computed, length] bool: which keys have a weight, for the queries of one step.
 
@@ -52,7 +52,7 @@ def seen(
         softmax_segm_output=torch.empty(1, HEADS, SEGMENTS, width),
         softmax_segm_max=torch.empty(1, HEADS, SEGMENTS),
         softmax_segm_expsum=torch.empty(1, HEADS, SEGMENTS),
-        mm_prefix_range=torch.tensor([pictures], dtype=torch.int32) if pictures else None,
+        mm_prefix_range=torch.tensor([images], dtype=torch.int32) if images else None,
         mm_prefix_clamp_sliding_window=True,
     )
     masks = weights[..., :length] > 0
@@ -63,16 +63,16 @@ def seen(
 @pytest.mark.parametrize("name", list(DRAWINGS))
 def test_what_each_token_sees(name: str) -> None:
     drawn = DRAWINGS[name]
-    assert torch.equal(seen(len(drawn.mask), drawn.pictures, drawn.window), drawn.mask)
+    assert torch.equal(seen(len(drawn.mask), drawn.images, drawn.window), drawn.mask)
 
 
-PICTURES = [(3, 40), (41, 70), (88, 119)]
+IMAGES = [(3, 40), (41, 70), (88, 119)]
 """Of 38, 30 and 32 tokens; the first two touch, and all of them straddle blocks."""
 
 
 @pytest.mark.parametrize("window", [None, 8, 38, 50])
 @pytest.mark.parametrize("computed", [0, 3, 71, 80, 127])
 def test_steps_of_a_long_prompt(window: int | None, computed: int) -> None:
-    """Queries from any position on that is in no picture; the last step decodes."""
-    expected = defined(128, PICTURES, window)[computed:]
-    assert torch.equal(seen(128, PICTURES, window, computed=computed), expected)
+    """Queries from any position on that is in no image; the last step decodes."""
+    expected = defined(128, IMAGES, window)[computed:]
+    assert torch.equal(seen(128, IMAGES, window, computed=computed), expected)

@@ -1,8 +1,8 @@
 """The numbers are transformers' on what vLLM runs on CUDA: its Triton attention, Model Runner V2.
 
-On Hopper heads of 256, as 4B and 12B have them, get a composite: Triton where a step has a picture,
+On Hopper heads of 256, as 4B and 12B have them, get a composite: Triton where a step has an image,
 FlashAttention where it has none. That one has no interpreter: Triton takes its part here and is
-shown no picture, so that a step on the wrong way is seen.
+shown no image, so that a step on the wrong way is seen.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gemma3_model import attention, model
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.parity import Prompt, Reference, difference, engine, run
 from tests.gemma3_model.test_parallel import PipelineWorker
-from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE, TURN, picture, worst
+from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE, TURN, sample_image, worst
 
 
 class _CausalBuilder(TritonAttentionMetadataBuilder):
@@ -45,7 +45,7 @@ class _CausalBuilder(TritonAttentionMetadataBuilder):
 
 
 class CausalBackend(TritonAttentionBackend):
-    """Sees no pictures, as FlashAttention 3."""
+    """Sees no images, as FlashAttention 3."""
 
     @staticmethod
     def get_builder_cls() -> type[TritonAttentionMetadataBuilder]:
@@ -100,17 +100,17 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("backend", [hopper_composite, triton])
-def test_pictures_and_texts_in_one_batch(
+def test_images_and_texts_in_one_batch(
     checkpoint: Path, reference: Reference, runs: Any, backend: Any
 ) -> None:
-    """In steps of 64 tokens, so that some have pictures, some text alone, and some both."""
+    """In steps of 64 tokens, so that some have images, some text alone, and some both."""
     names = ["no image", "one", "adjacent"]
     with runs(checkpoint, backend, max_num_batched_tokens=64, max_num_seqs=4) as llm:
         differences = worst(llm, reference, names)
     assert max(differences.values()) < TOLERANCE, differences
 
 
-def test_a_picture_longer_than_the_window(tmp_path: Path, runs: Any) -> None:
+def test_a_image_longer_than_the_window(tmp_path: Path, runs: Any) -> None:
     folder = small(tmp_path, sliding_window=5)
     with runs(folder, triton) as llm:
         differences = worst(llm, Reference(folder), ["one", "adjacent"])
@@ -120,7 +120,7 @@ def test_a_picture_longer_than_the_window(tmp_path: Path, runs: Any) -> None:
 def test_pipeline_parallel(
     checkpoint: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second process has no tower and must know of pictures all the same."""
+    """The second process has no tower and must know of images all the same."""
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     worker = f"{PipelineWorker.__module__}.{PipelineWorker.__qualname__}"
     with engine(checkpoint, pipeline_parallel_size=2, worker_extension_cls=worker) as llm:
@@ -131,9 +131,9 @@ def test_pipeline_parallel(
 
 
 def test_prefix_cache(checkpoint: Path, reference: Reference, runs: Any) -> None:
-    """A prompt again, of which the cache holds a block that ends inside the picture."""
+    """A prompt again, of which the cache holds a block that ends inside the image."""
     text = TURN.format("a red circle. " * 4 + "<start_of_image>")
-    prompts = [Prompt(text=text, images=(picture(seed),)) for seed in (2, 2, 3)]
+    prompts = [Prompt(text=text, images=(sample_image(seed),)) for seed in (2, 2, 3)]
     settings = {"enable_prefix_caching": True, "prefix_cache_retention_interval": None}
     with runs(checkpoint, hopper_composite, **settings) as llm:
         outputs = [run(llm, [prompt], prompt_logprobs=False)[0] for prompt in prompts]

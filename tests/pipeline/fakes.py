@@ -1,6 +1,6 @@
 """A renderer and an engine without a model, for tests of load, order and faults.
 
-The fake engine's answer is the colour of the picture's middle, so that a test can tell whether each
+The fake engine's answer is the colour of the image's middle, so that a test can tell whether each
 row got its own answer.
 """
 
@@ -18,7 +18,6 @@ import pyarrow as pa
 from PIL.Image import Image
 
 from pipeline.contract.config import EngineConfig
-from pipeline.engine.interface import Backend, EngineDiedError, Rendered
 from pipeline.contract.errors import RowError
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import (
@@ -31,15 +30,16 @@ from pipeline.contract.task import (
     Row,
     Sampling,
 )
+from pipeline.engine.interface import Backend, EngineDiedError, Rendered
 
 POISON = (0, 0, 0)
-"""Colour of a picture that ends its request with an error."""
+"""Colour of an image that ends its request with an error."""
 DEADLY = (255, 255, 255)
-"""Colour of a picture that ends the engine."""
+"""Colour of an image that ends the engine."""
 CRASHING = (255, 0, 255)
-"""Colour of a picture that ends the renderer's process."""
+"""Colour of an image that ends the renderer's process."""
 ENDLESS = (0, 255, 255)
-"""Colour of a picture that the renderer never comes back from."""
+"""Colour of an image that the renderer never comes back from."""
 
 
 class FakeRenderer:
@@ -91,7 +91,7 @@ COLOUR = pa.schema([pa.field("colour", pa.list_(pa.int16()))])
 
 @dataclass(frozen=True)
 class ColourTask:
-    """The picture's colour, as the fake engine tells it."""
+    """The image's colour, as the fake engine tells it."""
 
     name: str = "colour"
     columns: Mapping[str, ColumnKind] = field(default_factory=lambda: {"image": ColumnKind.IMAGE})

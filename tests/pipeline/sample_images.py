@@ -1,4 +1,4 @@
-"""Pictures for the tests, good and broken, as bytes."""
+"""Images for the tests, good and broken, as bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def plain(colour: Colour = (200, 30, 40), size: tuple[int, int] = (32, 24)) -> Image.Image:
-    """A picture of one colour."""
+    """An image of one colour."""
     return Image.new("RGB", size, colour)
 
 

@@ -59,13 +59,13 @@ def text(
 def captions(
     llm: LLM, *, rows: int, tokens_out: int, width: int = 1024, height: int = 768
 ) -> float:
-    """Seconds for one picture a row, rendered beforehand: vLLM's processor cache has them.
+    """Seconds for one image a row, rendered beforehand: vLLM's processor cache has them.
 
     The engine must have room for all of them there, and prefix caching off.
     """
     ids = llm.get_tokenizer().encode(CAPTION, add_special_tokens=False)
     prompts = [
-        {"prompt_token_ids": ids, "multi_modal_data": {"image": picture(seed, width, height)}}
+        {"prompt_token_ids": ids, "multi_modal_data": {"image": image(seed, width, height)}}
         for seed in range(rows)
     ]
     _seconds(llm, prompts, tokens_out)
@@ -73,14 +73,14 @@ def captions(
     return _seconds(llm, prompts, tokens_out)
 
 
-def picture(seed: int, width: int, height: int) -> Image.Image:
+def image(seed: int, width: int, height: int) -> Image.Image:
     """Smooth noise, of which every part differs from every other."""
     blocks = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     return Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def tower(llm: LLM, *, batch: int, repetitions: int) -> float:
-    """Seconds for one picture in the vision tower alone."""
+    """Seconds for one image in the vision tower alone."""
     (seconds,) = llm.collective_rpc("tower_seconds", args=(batch, repetitions))
     return float(seconds) / batch
 
@@ -96,7 +96,7 @@ def logprobs(llm: LLM, *, prompts: list[dict[str, Any]], tokens_out: int) -> lis
 
     Args:
         llm: The engine.
-        prompts: Each with a ``text`` and the ``seeds`` of its pictures.
+        prompts: Each with a ``text`` and the ``seeds`` of its images.
         tokens_out: Tokens generated for each.
 
     Returns:
@@ -126,7 +126,7 @@ def _request(llm: LLM, prompt: dict[str, Any]) -> dict[str, Any]:
     request = {
         "prompt_token_ids": llm.get_tokenizer().encode(prompt["text"], add_special_tokens=False)
     }
-    images = [picture(seed, 200, 150) for seed in prompt["seeds"]]
+    images = [image(seed, 200, 150) for seed in prompt["seeds"]]
     return {**request, "multi_modal_data": {"image": images}} if images else request
 
 

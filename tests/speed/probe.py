@@ -34,7 +34,7 @@ class Probe(LoadedModel):
         return {"mode": mode.name, "full": full}
 
     def tower_seconds(self, batch: int, repetitions: int) -> float:
-        """Seconds for one batch of pictures through the vision tower alone, warm."""
+        """Seconds for one batch of images through the vision tower alone, warm."""
         tower = self.model_runner.get_model().vision_tower
         weight = next(tower.parameters())
         size = self.vllm_config.model_config.hf_config.vision_config.image_size

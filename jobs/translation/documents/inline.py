@@ -55,7 +55,7 @@ WHOLE = regex.compile(
     r"|\\[^\w\s]"
 )
 """Links, text between two marks, and a mark after a backslash: not to be cut either."""
-PICTURE = regex.compile(r"!\[[^\[\]\n]*\]\(\Z")
+IMAGE = regex.compile(r"!\[[^\[\]\n]*\]\(\Z")
 LETTER = regex.compile(r"\p{L}")
 BEGINS_INLINE = regex.compile(r"[`$\\<\[\](){}&%]")
 PLAIN_WORD = regex.compile(r"(?<!\S)\p{L}[\p{L}\p{M}]*+(?=[.,;!?]?(?:\s|\Z))")
@@ -81,9 +81,9 @@ def solid(text: str) -> list[tuple[int, int]]:
 
 
 def long_parts(text: str) -> list[tuple[int, int]]:
-    """Things too long to be read by a model (a picture as a data URL, say), in order.
+    """Things too long to be read by a model (an image as a data URL, say), in order.
 
-    Of a long link, its target with the brackets; of a long picture in Markdown, all of it.
+    Of a long link, its target with the brackets; of a long image in Markdown, all of it.
     """
     if len(text) <= LONGEST:
         return []
@@ -95,8 +95,8 @@ def long_parts(text: str) -> list[tuple[int, int]]:
 def _with_brackets(text: str, start: int, end: int) -> tuple[int, int]:
     if text[start - 2 : start] != "](" or text[end : end + 1] != ")":
         return start, end
-    picture = PICTURE.search(text, max(0, start - LONGEST), start)
-    return (picture.start() if picture else start - 2), end + 1
+    image = IMAGE.search(text, max(0, start - LONGEST), start)
+    return (image.start() if image else start - 2), end + 1
 
 
 def words(text: str) -> str:

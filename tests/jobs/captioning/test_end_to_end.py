@@ -26,7 +26,7 @@ from tests.pipeline.sample_images import bomb_png, truncated_jpeg
 
 ROWS = 420
 BAD: dict[str, tuple[dict[str, Any] | None, str]] = {
-    "broken bytes": ({"bytes": b"\xff\xd8 these are not a picture", "path": "b"}, "decode_error"),
+    "broken bytes": ({"bytes": b"\xff\xd8 these are not an image", "path": "b"}, "decode_error"),
     "no bytes": ({"bytes": b"", "path": "e"}, "decode_error"),
     "truncated": ({"bytes": truncated_jpeg(), "path": "t"}, "decode_error"),
     "huge": ({"bytes": bomb_png(), "path": "h"}, "decode_error"),
@@ -37,7 +37,7 @@ BAD: dict[str, tuple[dict[str, Any] | None, str]] = {
 
 
 def spoil(clean: pa.Table) -> tuple[pa.Table, list[str]]:
-    """Replace every twentieth picture by a bad one, each kind in turn; gives the outcomes too."""
+    """Replace every twentieth image by a bad one, each kind in turn; gives the outcomes too."""
     images, outcomes = clean["image"].to_pylist(), ["ok"] * clean.num_rows
     for turn, position in enumerate(range(7, clean.num_rows, 20)):
         images[position], outcomes[position] = BAD[[*BAD][turn % len(BAD)]]
@@ -110,7 +110,7 @@ def test_bad_rows_say_what_was_wrong(finished: Any) -> None:
     assert Counter(row["outcome"] for row in rows) == {"decode_error": 12, "missing_input": 9}
 
 
-def test_pictures_are_dropped_and_their_column_stays(finished: Any) -> None:
+def test_images_are_dropped_and_their_column_stays(finished: Any) -> None:
     table, _, out, _ = finished
     written = ds.dataset(out).to_table()
     assert written.schema.field("image").type == table.schema.field("image").type

@@ -11,8 +11,8 @@ from jobs.assembly import assemble
 from jobs.captioning.styles import STYLES
 from jobs.captioning.task import CaptionTask
 from jobs.options.check import check_options
-from jobs.options.model import find_model
 from jobs.options.job_options import CaptionOptions
+from jobs.options.model import find_model
 from pipeline import ColumnKind, Generation, Outcome, RowError, UserError
 
 
@@ -29,7 +29,7 @@ def task_of(**options: object) -> CaptionTask:
     return task
 
 
-def test_a_caption_is_one_request_with_the_pictures_before_the_prompt() -> None:
+def test_a_caption_is_one_request_with_the_images_before_the_prompt() -> None:
     task = CaptionTask(prompt="Say it.", image_column="photo", max_tokens=9)
     assert task.columns == {"photo": ColumnKind.IMAGES}
     (request,) = task.prepare({"photo": b"bytes"}).requests
@@ -56,8 +56,8 @@ def test_braces_that_name_no_column_are_refused(prompt: str) -> None:
         task_of(prompt=prompt)
 
 
-def test_a_column_of_pictures_cannot_be_in_the_prompt() -> None:
-    with pytest.raises(UserError, match="'image' holds pictures"):
+def test_a_column_of_images_cannot_be_in_the_prompt() -> None:
+    with pytest.raises(UserError, match="'image' holds images"):
         task_of(prompt="Describe {image}")
 
 

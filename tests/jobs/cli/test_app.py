@@ -92,7 +92,7 @@ def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (UserError("mend this"), 2, "gemma3-batch: mend this"),
+        (UserError("fix this"), 2, "gemma3-batch: fix this"),
         (
             RunError("it stopped"),
             1,

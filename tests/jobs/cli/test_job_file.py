@@ -84,10 +84,10 @@ def test_a_submitted_job_names_places_that_all_machines_reach(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = CaptionOptions(model="demo")
-    here = JobFile(input="pictures", output="/out", options=options)
+    here = JobFile(input="images", output="/out", options=options)
     check_reachable(here)
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    with pytest.raises(UserError, match="input: 'pictures' is relative"):
+    with pytest.raises(UserError, match="input: 'images' is relative"):
         check_reachable(here)
     check_reachable(JobFile(input="s3://bucket/in", output="/out", options=options))
 

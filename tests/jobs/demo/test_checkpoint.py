@@ -1,4 +1,4 @@
-"""The committed checkpoint does what its README says, and only because it sees the picture."""
+"""The committed checkpoint does what its README says, and only because it sees the image."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from jobs.demo.evaluate import (
     EVALUATION_SEED,
     Judge,
     moderation_scores,
-    picture,
+    scene_image,
     translation_scores,
 )
 from jobs.demo.phrases import CAPTION_PROMPT, caption
@@ -30,9 +30,9 @@ def judge() -> Judge:
 
 
 def _exact(judge: Judge, see: Callable[[Image.Image], Image.Image]) -> float:
-    """The share of exact captions when every picture is changed by `see`."""
-    pictures = [see(picture(scene)) for scene in SCENES]
-    answers = judge.answers([CAPTION_PROMPT] * len(SCENES), pictures)
+    """The share of exact captions when every image is changed by `see`."""
+    images = [see(scene_image(scene)) for scene in SCENES]
+    answers = judge.answers([CAPTION_PROMPT] * len(SCENES), images)
     truths = [caption(scene) for scene in SCENES]
     return sum(a == t for a, t in zip(answers, truths, strict=True)) / len(SCENES)
 
@@ -41,7 +41,7 @@ def test_held_out_captions_are_exact(judge: Judge) -> None:
     assert _exact(judge, lambda image: image) >= 0.98
 
 
-def test_captions_come_from_the_picture(judge: Judge) -> None:
+def test_captions_come_from_the_image(judge: Judge) -> None:
     assert _exact(judge, lambda image: Image.new("RGB", image.size, "white")) <= 0.05
     mirrored = _exact(judge, lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
     assert 0.2 <= mirrored <= 0.8  # wrong where the relation is left or right, right elsewhere

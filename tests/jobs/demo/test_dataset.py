@@ -16,7 +16,7 @@ from jobs.demo.drawings import NATIVE_SIZE, sample_scene
 from jobs.demo.phrases import caption
 
 
-def test_rows_are_named_pictures_with_their_truth(tmp_path: Path) -> None:
+def test_rows_are_named_images_with_their_truth(tmp_path: Path) -> None:
     path = write_dataset(tmp_path / "new", 20, seed=3, row_group_size=8)
     file = pq.ParquetFile(path)
     assert file.num_row_groups == 3
@@ -28,9 +28,9 @@ def test_rows_are_named_pictures_with_their_truth(tmp_path: Path) -> None:
     for number, (row, scene) in enumerate(zip(table.to_pylist(), scenes, strict=True)):
         assert row["name"] == row["image"]["path"] == f"drawing-{number:05}.jpg"
         assert row["truth"] == caption(scene)
-        with Image.open(io.BytesIO(row["image"]["bytes"])) as picture:
-            picture.load()
-            assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", NATIVE_SIZE)
+        with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+            image.load()
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", NATIVE_SIZE)
 
 
 def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Drawings: the same seed gives the same picture, and the picture shows what the scene says."""
+"""Drawings: the same seed gives the same image, and the image shows what the scene says."""
 
 import math
 
@@ -33,8 +33,8 @@ def test_the_same_scene_looks_different_with_another_seed() -> None:
 
 
 def test_drawings_are_rgb_of_the_native_size() -> None:
-    picture = draw(SCENES[0])
-    assert (picture.mode, picture.size) == ("RGB", NATIVE_SIZE)
+    image = draw(SCENES[0])
+    assert (image.mode, image.size) == ("RGB", NATIVE_SIZE)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -48,7 +48,7 @@ def test_a_shape_is_drawn_at_its_place_in_its_colour(shape: str, colour: str) ->
     assert max(abs(a - b) for a, b in zip(pixel, COLOURS[colour], strict=True)) <= 10
 
 
-def test_shapes_lie_inside_the_picture_and_apart() -> None:
+def test_shapes_lie_inside_the_image_and_apart() -> None:
     width, height = NATIVE_SIZE
     for scene in SCENES:
         shown = places(scene)

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoProcessor, Gemma3Processor
 
 from jobs.demo.dataset import is_held_out
-from jobs.demo.evaluate import CHECKPOINT, picture
+from jobs.demo.evaluate import CHECKPOINT, scene_image
 from jobs.demo.examples import (
     IGNORED,
     Batch,
@@ -47,7 +47,7 @@ def test_a_training_prompt_is_the_processors(
     )
     scene = training_scenes(1)[0]
     inputs = processor(
-        text=text, images=[picture(scene)], add_special_tokens=False, return_tensors="pt"
+        text=text, images=[scene_image(scene)], add_special_tokens=False, return_tensors="pt"
     )
     assert _prompt(batch, 0) == inputs["input_ids"][0].tolist()
     width = inputs["token_type_ids"].shape[1]
@@ -84,10 +84,10 @@ def test_every_shape_is_seen_by_one_soft_token_and_some_patches() -> None:
 
 
 def test_patches_are_cut_row_by_row() -> None:
-    picture = torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
-    picture[:, :, 14:28, 28:42] = 1  # the second row's third patch, wholly
-    picture[:, :, 0:2, 0:2] = 2  # one block of the first
-    cut = patches(picture)
+    image = torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
+    image[:, :, 14:28, 28:42] = 1  # the second row's third patch, wholly
+    image[:, :, 0:2, 0:2] = 2  # one block of the first
+    cut = patches(image)
     assert patch_roles(cut)[0].nonzero().flatten().tolist() == [10]
     figure = figures(cut)
     assert figure[0, 10].min() == 1

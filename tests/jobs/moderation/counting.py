@@ -10,19 +10,19 @@ from typing import Any
 
 from vllm.v1.core.sched.output import SchedulerOutput
 
-from gemma3_model.scheduling import WholePictureScheduler
+from gemma3_model.scheduling import WholeImageScheduler
 
 COUNTS = "COUNTED_STEPS_FILE"
 """Environment variable with the file's path."""
 SCHEDULER = "tests.jobs.moderation.counting.CountingScheduler"
 
 
-class CountingScheduler(WholePictureScheduler):
+class CountingScheduler(WholeImageScheduler):
     def schedule(self, *arguments: Any, **options: Any) -> SchedulerOutput:
         output = super().schedule(*arguments, **options)
         step = {
             "tokens": output.num_scheduled_tokens,
-            "pictures": {name: len(all_) for name, all_ in output.scheduled_encoder_inputs.items()},
+            "images": {name: len(all_) for name, all_ in output.scheduled_encoder_inputs.items()},
             "begins": {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs},
         }
         with open(os.environ[COUNTS], "a") as file:
@@ -35,7 +35,7 @@ class Cost:
     """Of all requests whose name begins so."""
 
     tokens: int
-    pictures: int
+    images: int
     begins: tuple[int, ...]
     """How many tokens of each request were there before its first step."""
 
@@ -46,4 +46,4 @@ def cost(file: Path, prefix: str) -> Cost:
     def of(kind: str) -> list[int]:
         return [n for step in steps for name, n in step[kind].items() if name.startswith(prefix)]
 
-    return Cost(tokens=sum(of("tokens")), pictures=sum(of("pictures")), begins=tuple(of("begins")))
+    return Cost(tokens=sum(of("tokens")), images=sum(of("images")), begins=tuple(of("begins")))

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.moderation.calibration import AtThreshold, Calibration, auroc, calibrate
-from jobs.moderation.task import ModerationTask
-from jobs.moderation.policies import IMAGE_PROMPT, Policy
 from jobs.cli.tables import calibration_table
+from jobs.moderation.calibration import AtThreshold, Calibration, auroc, calibrate
+from jobs.moderation.policies import IMAGE_PROMPT, Policy
+from jobs.moderation.task import ModerationTask
 from pipeline import UserError
 from pipeline.storage.location import INTERNAL
 

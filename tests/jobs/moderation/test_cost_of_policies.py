@@ -1,6 +1,6 @@
-"""Three policies of a picture cost less than 1.6 times one, and the shared numbers are right.
+"""Three policies of an image cost less than 1.6 times one, and the shared numbers are right.
 
-Tokens and pictures that the engine really computes are counted, with 256 soft tokens and blocks of
+Tokens and images that the engine really computes are counted, with 256 soft tokens and blocks of
 32, through the stage that sends a row's requests together.
 """
 
@@ -15,19 +15,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from jobs.options.model import find_model
-from jobs.moderation.task import ModerationTask, moderation_task, probability
 from jobs.moderation.policies import TEXT_POLICIES
+from jobs.moderation.task import ModerationTask, moderation_task, probability
+from jobs.options.model import find_model
 from pipeline import EngineConfig
+from pipeline.contract.record import row_key
 from pipeline.engine.checkpoint import fitted, open_checkpoint
 from pipeline.engine.interface import Rendered
-from pipeline.contract.record import row_key
+from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.stages.blocks import Fault, Item, pack, unpack
 from pipeline.stages.generate import Generate
 from pipeline.stages.render import Job
-from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.engine.vllm_renderer import VllmRenderer
-from tests.gemma3_model.test_parity import picture
+from tests.gemma3_model.test_parity import sample_image
 from tests.jobs import counting, shield
 
 TOLERANCE = 1e-3
@@ -103,28 +103,28 @@ def test_three_policies_cost_less_than_1_6_times_one(
     folder: Path, counts: Path, engine: Engine
 ) -> None:
     task = task_of(folder, image_column="image")
-    one = engine.render(task, picture(1))[:1]
+    one = engine.render(task, sample_image(1))[:1]
     engine.answer("one", [one])
     alone = counting.cost(counts, row_key("one", 0))
-    assert (alone.tokens, alone.pictures) == (one[0].prompt_tokens, 1)
+    assert (alone.tokens, alone.images) == (one[0].prompt_tokens, 1)
 
-    pictures = [picture(seed) for seed in (2, 3, 4)]
-    found = engine.answer("three", [engine.render(task, image) for image in pictures])
+    images = [sample_image(seed) for seed in (2, 3, 4)]
+    found = engine.answer("three", [engine.render(task, image) for image in images])
     theirs = shield.Transformers(folder)
-    for row, image in enumerate(pictures):
+    for row, image in enumerate(images):
         cost = counting.cost(counts, row_key("three", row))
-        assert cost.pictures == 1
+        assert cost.images == 1
         assert cost.tokens < 1.6 * alone.tokens, f"{cost.tokens} for {alone.tokens}"
         due = [theirs.probability(image, policy.name) for policy in task.policies]
         assert found[row] == pytest.approx(due, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("engine", [256], indirect=True)
-def test_numbers_are_right_where_what_is_shared_ends_inside_the_picture(
+def test_numbers_are_right_where_what_is_shared_ends_inside_the_image(
     folder: Path, counts: Path, engine: Engine
 ) -> None:
     task = task_of(folder, image_column="image")
-    first, *others = engine.render(task, picture(5))
+    first, *others = engine.render(task, sample_image(5))
     engine.answer("first", [(first,)])
     (found,) = engine.answer("others", [tuple(others)])
     begins = counting.cost(counts, row_key("others", 0)).begins
@@ -134,7 +134,7 @@ def test_numbers_are_right_where_what_is_shared_ends_inside_the_picture(
     assert len(soft) == 256
     assert all(soft[0] < begin <= soft[-1] for begin in begins), begins
     theirs = shield.Transformers(folder)
-    due = [theirs.probability(picture(5), policy.name) for policy in task.policies[1:]]
+    due = [theirs.probability(sample_image(5), policy.name) for policy in task.policies[1:]]
     assert found == pytest.approx(due, abs=TOLERANCE)
 
 

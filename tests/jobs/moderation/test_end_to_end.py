@@ -19,13 +19,13 @@ import pytest
 import torch
 
 from jobs import Engine
-from jobs.moderation.calibration import auroc, calibrate
 from jobs.demo.dataset import held_out_scenes, jpeg
-from jobs.demo.evaluate import Judge, picture
+from jobs.demo.evaluate import Judge, scene_image
 from jobs.demo.phrases import POLICIES, moderation_prompt, violates
-from jobs.options.model import find_model
-from jobs.moderation.task import ModerationTask, moderation_task
+from jobs.moderation.calibration import auroc, calibrate
 from jobs.moderation.policies import IMAGE_POLICIES, Policy, set_thresholds
+from jobs.moderation.task import ModerationTask, moderation_task
+from jobs.options.model import find_model
 from jobs.sdk.retry import TASKS
 from pipeline import EngineConfig, RunConfig, RunResult, run
 from pipeline.engine.checkpoint import fitted, open_checkpoint
@@ -102,11 +102,11 @@ def drawn(tmp_path_factory: pytest.TempPathFactory, bundled: Engine) -> Moderate
 
 def test_the_bundled_models_policies_are_judged_as_by_transformers(drawn: Moderated) -> None:
     judge = Judge.load(Path(find_model("demo").path))
-    pictures = [picture(scene) for scene in itertools.islice(held_out_scenes(7), DRAWINGS)]
+    images = [scene_image(scene) for scene in itertools.islice(held_out_scenes(7), DRAWINGS)]
     for policy in POLICIES:
         due: list[float] = []
         for start in range(0, DRAWINGS, 63):
-            part = pictures[start : start + 63]
+            part = images[start : start + 63]
             due += judge.yes_probabilities([moderation_prompt(policy)] * len(part), part)
         assert drawn.probabilities(policy.name) == pytest.approx(due, abs=TOLERANCE)
 
@@ -155,9 +155,9 @@ def shielded(tmp_path_factory: pytest.TempPathFactory) -> Moderated:
 
 def test_shieldgemma2_judges_as_in_transformers(shielded: Moderated) -> None:
     theirs = shield.Transformers(shielded.output.parent / "model")
-    pictures = [picture(scene) for scene in itertools.islice(held_out_scenes(7), 12)]
+    images = [scene_image(scene) for scene in itertools.islice(held_out_scenes(7), 12)]
     for policy in IMAGE_POLICIES:
-        due = [theirs.probability(image, policy.name) for image in pictures]
+        due = [theirs.probability(image, policy.name) for image in images]
         assert shielded.probabilities(policy.name) == pytest.approx(due, abs=TOLERANCE)
         assert max(due) - min(due) > 10 * TOLERANCE, "they would agree on anything"
     ours = "gemma3_model.model.ShieldGemma2ForImageClassification"
@@ -180,7 +180,7 @@ def renderer(model: str) -> VllmRenderer:
 def test_shieldgemma2_is_asked_in_transformers_tokens(shielded: Moderated) -> None:
     """And control strings in a user's policy stay text."""
     folder = shielded.output.parent / "model"
-    theirs, image = shield.Transformers(folder), picture(next(held_out_scenes(7)))
+    theirs, image = shield.Transformers(folder), scene_image(next(held_out_scenes(7)))
     *requests, ours = shielded.task.prepare({"image": b""}).requests
     ids_of = renderer(str(folder)).render
     ids: list[int] = []
@@ -192,7 +192,7 @@ def test_shieldgemma2_is_asked_in_transformers_tokens(shielded: Moderated) -> No
     assert controls(with_control, tokenizer) == controls(ids, tokenizer)
     due = []
     for scene in itertools.islice(held_out_scenes(7), 12):
-        inputs = theirs.inputs(picture(scene), "violence")
+        inputs = theirs.inputs(scene_image(scene), "violence")
         inputs["input_ids"] = torch.tensor([with_control])
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         soft = theirs.model.config.image_token_index
@@ -233,6 +233,6 @@ def test_texts_are_judged_as_text(tmp_path: Path, bundled: Engine) -> None:
             seen.append(controls(ids, tokenizer))
             with torch.no_grad():
                 logits = judge.model(input_ids=torch.tensor([ids])).logits[0, -1]
-            due = float(logits[list(rendered.weighed_token_ids)].softmax(-1)[0])
+            due = float(logits[list(rendered.scored_token_ids)].softmax(-1)[0])
             assert done.probabilities(policy.name)[row] == pytest.approx(due, abs=TOLERANCE)
     assert all(found == seen[0] for found in seen)

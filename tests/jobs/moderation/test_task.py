@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from jobs.options.model import find_model
-from jobs.moderation.task import Judge, ModerationTask, moderation_task, probability
 from jobs.moderation.policies import IMAGE_POLICIES, IMAGE_PROMPT, TEXT_PROMPT, Policy
+from jobs.moderation.task import Judge, ModerationTask, moderation_task, probability
+from jobs.options.model import find_model
 from jobs.sdk.retry import TASKS
 from pipeline import ColumnKind, Generation, Outcome, RowError, UserError
 from pipeline.engine.checkpoint import SHIELDGEMMA2, Checkpoint
@@ -46,13 +46,13 @@ def failed(outcome: Outcome, message: str) -> Generation:
     return Generation("", 0, 0, "", failure=RowError(outcome, "render", message))
 
 
-def test_a_row_is_one_request_a_policy_with_the_same_picture_first() -> None:
+def test_a_row_is_one_request_a_policy_with_the_same_image_first() -> None:
     assert task().columns == {"image": ColumnKind.IMAGE}
     requests = task().prepare({"image": b"bytes"}).requests
     assert ["No stars" in requests[0].prompt, "No red" in requests[1].prompt] == [True, True]
     assert len({id(request.images[0].value) for request in requests}) == 1
     for request in requests:
-        assert request.sampling.weigh == ("Yes", "No")
+        assert request.sampling.score_tokens == ("Yes", "No")
         assert (request.sampling.max_tokens, request.may_fail) == (1, True)
 
 
@@ -104,7 +104,7 @@ def test_a_policy_that_failed_is_null_and_the_other_one_is_kept() -> None:
     assert task().result(None, [weighed(0.1), nowhere]).outcome is Outcome.ENGINE_ERROR
 
 
-def test_a_picture_that_is_missing_is_told_once() -> None:
+def test_a_image_that_is_missing_is_told_once() -> None:
     missing = failed(Outcome.MISSING_INPUT, "the image is null")
     result = task().result(None, [missing, missing])
     assert result.columns == {"flagged": None, "labels": None}
@@ -137,7 +137,7 @@ def test_the_model_decides_who_judges_and_in_which_words() -> None:
 
 def test_what_cannot_be_judged_is_refused() -> None:
     folder = find_model("/some/folder")
-    with pytest.raises(UserError, match="text column 'body': ShieldGemma 2 judges pictures only"):
+    with pytest.raises(UserError, match="text column 'body': ShieldGemma 2 judges images only"):
         moderation_task(SHIELD, folder, text_column="body")
     with pytest.raises(UserError, match="leave the prompt out"):
         moderation_task(SHIELD, folder, image_column="image", prompt="Is it {policy}?")

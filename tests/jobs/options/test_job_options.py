@@ -10,8 +10,8 @@ import typer.main
 import yaml
 
 from jobs import caption, cli, moderate, translate
-from jobs.options.check import OptionError, check_options
 from jobs.cli.job_file import read_job_file
+from jobs.options.check import OptionError, check_options
 from jobs.options.job_options import OPTIONS, CaptionOptions, Job, TranslateOptions
 from jobs.settings import CaptionSettings, ModerateSettings, TranslateSettings
 from pipeline import UserError

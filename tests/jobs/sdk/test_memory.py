@@ -21,7 +21,7 @@ from pipeline.storage.location import locate
 NEW = pa.table({"caption": ["a", None, "c"], "outcome": ["ok", "decode_error", "ok"]})
 
 
-def picture(colour: tuple[int, int, int]) -> Image.Image:
+def solid_image(colour: tuple[int, int, int]) -> Image.Image:
     return Image.new("RGB", (4, 3), colour)
 
 
@@ -38,16 +38,16 @@ def test_an_arrow_table() -> None:
     assert back["caption"].to_pylist() == ["a", None, "c"]
 
 
-def test_a_pandas_table_keeps_its_index_and_its_pictures() -> None:
-    pictures = [picture((1, 2, 3)), None, picture((4, 5, 6))]
-    frame = pd.DataFrame({"image": pictures, "n": [1.5, 2.5, 3.5]}, index=["x", "y", "z"])
+def test_a_pandas_table_keeps_its_index_and_its_images() -> None:
+    images = [solid_image((1, 2, 3)), None, solid_image((4, 5, 6))]
+    frame = pd.DataFrame({"image": images, "n": [1.5, 2.5, 3.5]}, index=["x", "y", "z"])
     rows = rows_of(frame, "image")
     bodies = rows.table["image"].to_pylist()
     assert opened(bodies[0]).getpixel((0, 0)) == (1, 2, 3)
     assert bodies[1] is None
     back = rows.give_back(NEW)
     assert list(back.index) == ["x", "y", "z"]
-    assert back["image"].iloc[2] is pictures[2]
+    assert back["image"].iloc[2] is images[2]
     assert list(back["outcome"]) == ["ok", "decode_error", "ok"]
 
 
@@ -99,7 +99,7 @@ def test_relative_paths_start_here(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_list_of_dicts() -> None:
-    given = [{"image": picture((1, 2, 3)), "title": "t"}, {"image": b"x"}, {"image": None}]
+    given = [{"image": solid_image((1, 2, 3)), "title": "t"}, {"image": b"x"}, {"image": None}]
     rows = rows_of(given, "image")
     assert rows.table["title"].to_pylist() == ["t", None, None]
     back = rows.give_back(NEW)
@@ -115,7 +115,7 @@ def test_a_list_of_what_the_job_reads() -> None:
     ]
     paths = rows_of([Path("a.png"), "https://x/b.png"], "image").table["image"].to_pylist()
     assert paths == [str(Path("a.png").absolute()), "https://x/b.png"]
-    mixed = rows_of(["a.png", picture((7, 8, 9)), bytearray(b"z")], "image")
+    mixed = rows_of(["a.png", solid_image((7, 8, 9)), bytearray(b"z")], "image")
     first, second, third = mixed.table["image"].to_pylist()
     assert first == {"bytes": None, "path": "a.png"}
     assert opened(second["bytes"]).getpixel((1, 1)) == (7, 8, 9)
@@ -124,7 +124,7 @@ def test_a_list_of_what_the_job_reads() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "YCbCr"])
-def test_a_picture_of_any_mode_is_kept(mode: str) -> None:
+def test_a_image_of_any_mode_is_kept(mode: str) -> None:
     given = Image.new(mode, (5, 2))
     (body,) = rows_of([given], "image").table["image"].to_pylist()
     assert opened(body).convert("RGB").tobytes() == given.convert("RGB").tobytes()
@@ -149,7 +149,9 @@ def test_only_what_a_job_reads_is_written(tmp_path: Path) -> None:
 
 
 def hugging_face() -> datasets.Dataset:
-    images = [{"bytes": rows_of([picture((n, 0, 0))], "i").table["i"][0].as_py()} for n in range(4)]
+    images = [
+        {"bytes": rows_of([solid_image((n, 0, 0))], "i").table["i"][0].as_py()} for n in range(4)
+    ]
     made = datasets.Dataset.from_dict({"image": images, "n": [0, 1, 2, 3]})
     return made.cast_column("image", datasets.Image())
 

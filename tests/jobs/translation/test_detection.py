@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from jobs.translation.detection import Detected, detect, is_wrong_language, same_language
 from jobs.options.languages import is_language
+from jobs.translation.detection import Detected, detect, is_wrong_language, same_language
 from tests.jobs.translation.prose import PROSE
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from jobs.assembly import assemble
 from jobs.options.check import check_options
-from jobs.translation.glossary import Glossary
-from jobs.options.languages import find_language
 from jobs.options.job_options import TranslateOptions
+from jobs.options.languages import find_language
+from jobs.translation.glossary import Glossary
 from jobs.translation.prompts import TEXT, image_prompt
 from jobs.translation.task import TranslationTask
 from pipeline import ColumnKind, Generation, Outcome, Result, RowError, UserError
@@ -75,9 +75,9 @@ def test_the_columns() -> None:
             *("pt_BR", "pt_BR_outcome", "pt_BR_lost"),
         )
     ]
-    picture = TranslationTask(targets=("de",), image_column="photo", source="en")
-    assert picture.result_schema.names == ["photo_de", "photo_de_outcome"]
-    assert picture.columns == {"photo": ColumnKind.IMAGE}
+    image = TranslationTask(targets=("de",), image_column="photo", source="en")
+    assert image.result_schema.names == ["photo_de", "photo_de_outcome"]
+    assert image.columns == {"photo": ColumnKind.IMAGE}
 
 
 def test_white_space_stays_and_the_answer_is_trimmed() -> None:
@@ -243,15 +243,13 @@ def test_a_template_that_asks_for_languages_is_given_the_text_alone() -> None:
     made = task(asks_languages=True, glossary=GLOSSARY, targets=("de", "fr"))
     for request, target in zip(made.prepare({"text": ENGLISH}).requests, ("de", "fr"), strict=True):
         assert (request.prompt, request.languages) == (ENGLISH, ("en", target))
-    picture = TranslationTask(
-        targets=("de",), image_column="photo", source="en", asks_languages=True
-    )
-    (request,) = picture.prepare({"photo": b"x"}).requests
+    image = TranslationTask(targets=("de",), image_column="photo", source="en", asks_languages=True)
+    (request,) = image.prepare({"photo": b"x"}).requests
     assert (request.prompt, request.languages) == ("", ("en", "de"))
     assert request.images[0].value == b"x"
 
 
-def test_the_text_in_a_picture() -> None:
+def test_the_text_in_a_image() -> None:
     made = TranslationTask(targets=("de",), image_column="photo", source="en")
     prepared = made.prepare({"photo": b"x"})
     expected = image_prompt(find_language("en"), find_language("de"))
@@ -292,7 +290,7 @@ def test_options_become_a_task(gemma_folder: Path, tmp_path: Path) -> None:
         ({"to": "german"}, "^to: 'german' is not .*Did you mean 'de'"),
         ({"to": "de,DE"}, "'text_de'; name each language once"),
         ({"to": "de", "source": "xx"}, "^source: 'xx'"),
-        ({"to": "de", "image_column": "photo"}, "source: is not detected in pictures"),
+        ({"to": "de", "image_column": "photo"}, "source: is not detected in images"),
         ({"to": "de", "source": "en", "source_column": "lang"}, "leave source out"),
         ({"to": "de", "glossary": "/no/terms.csv"}, "cannot be read"),
         ({"to": ""}, "to: "),

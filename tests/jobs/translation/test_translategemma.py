@@ -11,8 +11,8 @@ from PIL import Image
 
 from jobs.assembly import assemble
 from jobs.options.check import check_options
-from jobs.options.model import find_model
 from jobs.options.job_options import TranslateOptions
+from jobs.options.model import find_model
 from jobs.translation.task import TranslationTask
 from pipeline.contract.config import EngineConfig
 from pipeline.engine.vllm_renderer import VllmRenderer
@@ -79,17 +79,17 @@ def test_a_text(folder: Path, renderer: VllmRenderer, text: str) -> None:
         assert found == everyones(folder, item, text.strip())
 
 
-def test_a_picture(folder: Path, renderer: VllmRenderer) -> None:
+def test_a_image(folder: Path, renderer: VllmRenderer) -> None:
     made = task(folder, renderer, image_column="photo")
-    picture = Image.new("RGB", (60, 60))
+    image = Image.new("RGB", (60, 60))
     request = made.prepare({"photo": b"..."}).requests[0]
-    found = renderer.render(request, [picture]).prompt["prompt_token_ids"]
+    found = renderer.render(request, [image]).prompt["prompt_token_ids"]
     item = {"type": "image", "source_lang_code": "en", "target_lang_code": "de"}
     plain = everyones(folder, item)
     begin, soft = renderer._prompts.ids_of("<start_of_image>"), "<image_soft_token>"
     (token,) = renderer._prompts.ids_of(soft)
     assert found.count(token) == 16
-    # The picture is last: all words stand before it, and nothing but the turn's end after it.
+    # The image is last: all words stand before it, and nothing but the turn's end after it.
     place = plain.index(begin[0])
     assert found[: place - 2] == plain[: place - 2]
     assert found[-4:] == plain[-4:]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.checkpoint import open_checkpoint
 from pipeline.contract.errors import UserError
+from pipeline.engine.checkpoint import open_checkpoint
 
 
 def refused(folder: Path) -> str:

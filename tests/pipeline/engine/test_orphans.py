@@ -8,9 +8,9 @@ import psutil  # type: ignore[import-untyped]
 
 PARENT = """
 import os, signal, subprocess
-from pipeline.engine.orphans import Tether
+from pipeline.engine.orphans import OrphanCleanup
 child = subprocess.Popen(["sleep", "100"])
-tether = Tether([child.pid])
+orphan_cleanup = OrphanCleanup([child.pid])
 print(child.pid, flush=True)
 {then}
 """
@@ -33,7 +33,7 @@ def test_a_process_ends_with_a_parent_that_was_killed() -> None:
 
 
 def test_a_cut_tether_leaves_it_alone() -> None:
-    child = child_of("tether.cut()")
+    child = child_of("orphan_cleanup.cut()")
     try:
         time.sleep(1)
         assert child.status() == psutil.STATUS_SLEEPING

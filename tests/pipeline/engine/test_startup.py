@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import UserError
-from pipeline.stages.blocks import Fault
 from pipeline.engine.startup import attempt
+from pipeline.stages.blocks import Fault
 
 CONFIG = EngineConfig(model="m")
 

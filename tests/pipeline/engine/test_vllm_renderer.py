@@ -28,9 +28,9 @@ def renderer(**fields: Any) -> VllmRenderer:
 
 def wide() -> Image.Image:
     (scene,) = islice(held_out_scenes(3), 1)
-    picture = Image.new("RGB", (1200, 400), "white")
-    picture.paste(draw(scene).resize((400, 400)), (0, 0))
-    return picture
+    image = Image.new("RGB", (1200, 400), "white")
+    image.paste(draw(scene).resize((400, 400)), (0, 0))
+    return image
 
 
 def everyones(images: list[Image.Image], **options: Any) -> tuple[list[int], int]:
@@ -69,15 +69,15 @@ def test_pan_and_scan_is_the_references(pan_and_scan: bool) -> None:
 
 def test_words_are_weighed_by_their_tokens() -> None:
     made = renderer()
-    request = Request(PROMPT, Sampling(1, weigh=("Yes", "No")))
-    yes, no = made.render(request, []).weighed_token_ids
+    request = Request(PROMPT, Sampling(1, score_tokens=("Yes", "No")))
+    yes, no = made.render(request, []).scored_token_ids
     assert made._prompts.encode("Yes", None, 0).count(yes) == 1
     assert yes != no
     with pytest.raises(ValueError, match=r"'Yes, it does' is .* tokens, not one"):
-        made.render(Request(PROMPT, Sampling(1, weigh=("Yes, it does",))), [])
+        made.render(Request(PROMPT, Sampling(1, score_tokens=("Yes, it does",))), [])
 
 
-def test_a_prompt_may_be_a_picture_alone() -> None:
+def test_a_prompt_may_be_a_image_alone() -> None:
     made = renderer()
     with_words = made.render(Request("x", Sampling(1), images=(ImageRef(None),)), [wide()])
     alone = made.render(Request("", Sampling(1), images=(ImageRef(None),)), [wide()])

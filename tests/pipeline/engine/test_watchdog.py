@@ -12,7 +12,7 @@ STALL_S = 2.0
 PATIENCE_S = 120
 HEAD = """
 import asyncio, time
-from pipeline.engine.watchdog import Deadline, keep_asking
+from pipeline.engine.watchdog import Watchdog, keep_alive
 """
 
 
@@ -37,7 +37,7 @@ def run(script: str) -> tuple[subprocess.CompletedProcess[str], float]:
     ],
 )
 def test_what_stands_still_ends_and_says_where(stuck: str) -> None:
-    result, seconds = run(f"def render():\n    {stuck}\nwith Deadline({STALL_S}):\n    render()\n")
+    result, seconds = run(f"def render():\n    {stuck}\nwith Watchdog({STALL_S}):\n    render()\n")
     assert result.returncode == 1
     assert seconds >= STALL_S
     assert "in render" in result.stderr
@@ -45,10 +45,10 @@ def test_what_stands_still_ends_and_says_where(stuck: str) -> None:
 
 def test_what_gets_on_is_left_alone() -> None:
     script = (
-        f"with Deadline({STALL_S}) as deadline:\n"
+        f"with Watchdog({STALL_S}) as deadline:\n"
         "    for _ in range(10):\n"
         "        time.sleep(0.3)\n"
-        "        deadline.put_off()\n"
+        "        deadline.reset()\n"
         f"time.sleep({STALL_S} + 0.5)\n"  # and so is what no deadline holds for
         "print('done')\n"
     )
@@ -58,8 +58,8 @@ def test_what_gets_on_is_left_alone() -> None:
 
 ASKING = """
 async def main(pulse, seconds):
-    deadline = Deadline({stall})
-    task = asyncio.create_task(keep_asking(pulse, deadline))
+    deadline = Watchdog({stall})
+    task = asyncio.create_task(keep_alive(pulse, deadline))
     await asyncio.sleep(seconds)
     task.cancel()
     await asyncio.wait([task])
@@ -88,7 +88,7 @@ def test_an_engine_that_does_not_answer_is_ended(answer: str) -> None:
 
 def test_a_deadline_is_off_after_a_failure() -> None:
     script = (
-        f"try:\n    with Deadline({STALL_S}): raise ValueError\nexcept ValueError: pass\n"
+        f"try:\n    with Watchdog({STALL_S}): raise ValueError\nexcept ValueError: pass\n"
         f"time.sleep({STALL_S} + 0.5); print('done')\n"
     )
     assert run(script)[0].stdout == "done\n"

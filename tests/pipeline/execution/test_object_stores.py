@@ -1,4 +1,4 @@
-"""A whole run from a store to itself: stopped by errors, finished, mended, and read by others."""
+"""A whole run from a store to itself: stopped by errors, finished, fixed, and read by others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipeline import EngineConfig, ErrorRateError, RunConfig, failed_rows, retry, run, status
+from pipeline.contract.task import Generation
 from pipeline.engine.interface import Backend, Rendered
 from pipeline.storage.location import locate
-from pipeline.contract.task import Generation
-from tests.pipeline.fakes import FAKE, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.execution.test_run import colours_dataset
+from tests.pipeline.fakes import FAKE, ColourTask, FakeEngine, FakeRenderer
 from tests.stores import GCS, S3
 
 ROWS = 600
@@ -70,8 +70,8 @@ def test_a_run_on_an_object_store_is_finished_and_mended(
     listed = failed_rows(settings.output, ["engine_error"], store.options)
     assert {n for table in listed for n in table["n"].to_pylist()} == refused != set()
     backend = Backend(FakeRenderer, MendedEngine)
-    mended = retry(settings, ColourTask(), ["engine_error"], backend=backend)
-    assert mended.new_rows == len(refused)
+    fixed = retry(settings, ColourTask(), ["engine_error"], backend=backend)
+    assert fixed.new_rows == len(refused)
     for row, record in zip(rows(), records, strict=True):
         was_refused = record["n"] in refused
         assert row["n"] == record["n"]

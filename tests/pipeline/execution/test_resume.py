@@ -1,4 +1,4 @@
-"""The same command again: after a stop, over more input, with a change, and to mend rows."""
+"""The same command again: after a stop, over more input, with a change, and to fix rows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import ErrorRateError, RunError, UserError, failed_rows, retry, run, status
+from tests.pipeline.execution.test_run import colours_dataset, config, read_back
 from tests.pipeline.fakes import CRASHING, DEADLY, FAKE, ColourTask
 from tests.pipeline.sample_images import encoded, plain
-from tests.pipeline.execution.test_run import colours_dataset, config, read_back
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

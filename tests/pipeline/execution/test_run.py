@@ -18,8 +18,8 @@ from ray.data import DataContext
 from rich.console import Console
 
 from pipeline import EngineConfig, RunConfig, RunError, RunResult, UserError, run
-from pipeline.engine.interface import Backend, Rendered
 from pipeline.contract.task import Generation
+from pipeline.engine.interface import Backend, Rendered
 from tests.pipeline.fakes import DEADLY, FAKE, POISON, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.sample_images import bomb_png, encoded, plain, truncated_jpeg
 
@@ -39,7 +39,7 @@ def config(input_: Path, output: Path, model: Path, **fields: Any) -> RunConfig:
 
 
 def colours_dataset(folder: Path, rows: int, bad_share: float = 0.0) -> list[dict[str, Any]]:
-    """Parquet files of pictures of one colour each; gives back what should come out."""
+    """Parquet files of images of one colour each; gives back what should come out."""
     draw = random.Random(7)
     records = []
     for number in range(rows):
@@ -102,7 +102,7 @@ class TestRuns:
         assert result.model_class is None
         assert read_back(tmp_path / "out")["colour"].to_pylist() == [None] * 3
 
-    def test_a_folder_of_pictures(self, tmp_path: Path, gemma_folder: Path) -> None:
+    def test_a_folder_of_images(self, tmp_path: Path, gemma_folder: Path) -> None:
         (tmp_path / "in/sub").mkdir(parents=True)
         for name, colour in {"b.png": (1, 2, 3), "sub/a.png": (4, 5, 6)}.items():
             (tmp_path / "in" / name).write_bytes(encoded(plain(colour), "PNG"))
@@ -211,4 +211,4 @@ def test_faults_of_the_user_are_found_before_anything_starts(
     text = json.loads((gemma_folder / "config.json").read_text())
     text["architectures"] = ["Gemma3ForCausalLM"]
     (gemma_folder / "config.json").write_text(json.dumps(text))
-    assert "takes no pictures" in refused()
+    assert "takes no images" in refused()

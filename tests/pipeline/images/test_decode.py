@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import decode as images
 from pipeline.contract.errors import RowError
-from pipeline.images.decode import ImageLimits, load_image
 from pipeline.contract.record import Outcome
+from pipeline.images import decode as images
+from pipeline.images.decode import ImageLimits, load_image
 from pipeline.storage.location import Location, locate
 from tests.pipeline.sample_images import bomb_png, encoded, jpeg, noisy_jpeg, plain, truncated_jpeg
 from tests.pipeline.server import in_turn, respond, serving
@@ -49,7 +49,7 @@ MISSING = {
 BROKEN = {
     "no bytes": b"",
     "no bytes, in a struct": {"bytes": b"", "path": "good.jpg"},
-    "not a picture": b"these are not the bytes of a picture",
+    "not an image": b"these are not the bytes of an image",
     "truncated JPEG": truncated_jpeg(),
     "truncated PNG": encoded(Image.effect_noise((64, 64), 80), "PNG")[:-600],
     "truncated WebP": encoded(Image.effect_noise((64, 64), 80).convert("RGB"), "WEBP")[:-200],
@@ -65,14 +65,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", MISSING)
-def test_a_picture_that_is_not_there_is_missing_input(kind: str, root: Location) -> None:
+def test_a_image_that_is_not_there_is_missing_input(kind: str, root: Location) -> None:
     (Path(root.path) / "folder").mkdir()
     fault = fault_of(MISSING[kind], root)
     assert (fault.outcome, fault.stage) == (Outcome.MISSING_INPUT, "fetch")
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_picture_that_cannot_be_read_is_a_decode_error(kind: str, root: Location) -> None:
+def test_a_image_that_cannot_be_read_is_a_decode_error(kind: str, root: Location) -> None:
     assert fault_of(BROKEN[kind], root).outcome is Outcome.DECODE_ERROR
 
 
@@ -83,7 +83,7 @@ def test_the_same_in_a_file(kind: str, root: Location) -> None:
     assert fault_of("x.jpg", root).outcome is Outcome.DECODE_ERROR
 
 
-def test_a_jpeg_cut_anywhere_never_gives_a_picture(root: Location) -> None:
+def test_a_jpeg_cut_anywhere_never_gives_a_image(root: Location) -> None:
     whole = noisy_jpeg()
     for length in range(1, len(whole) - 2, 97):  # without its last two bytes it is still whole
         assert fault_of(whole[:length], root).outcome is Outcome.DECODE_ERROR
@@ -149,7 +149,7 @@ def test_an_animation_gives_its_first_frame(root: Location) -> None:
         assert np.abs(np.subtract(found, RED)).max() <= 4
 
 
-def test_exif_orientation_turns_the_picture_upright(root: Location) -> None:
+def test_exif_orientation_turns_the_image_upright(root: Location) -> None:
     lying = plain((0, 0, 255), size=(40, 20))
     lying.paste(RED, (0, 0, 20, 20))  # left half red; upright, that is the upper half
     exif = Image.Exif()
@@ -240,7 +240,7 @@ def test_a_link_is_fetched_and_decoded(root: Location) -> None:
     with serving() as server:
         server.routes |= {
             "/x.png": respond(200, encoded(plain(RED), "PNG")),
-            "/page": respond(200, b"<html>not a picture</html>"),
+            "/page": respond(200, b"<html>not an image</html>"),
             "/empty": respond(200),
         }
         for value in (

@@ -16,10 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pipeline.images import links
 from pipeline.contract.errors import RowError
-from pipeline.images.links import fetch_link
 from pipeline.contract.record import Outcome
+from pipeline.images import links
+from pipeline.images.links import fetch_link
 from tests.pipeline.server import Answer, Handler, Server, in_turn, respond, serving
 
 GOOD = respond(200, b"body")
@@ -267,7 +267,7 @@ def test_an_address_that_is_not_global_is_refused(
     assert "an address that links may not reach" in fault(f"http://{host}/x", private=False)
     resolving(monkeypatch, "93.184.215.14", address)  # one bad among good ones is enough
     assert f"is {ipaddress.ip_address(address)}," in fault(
-        "https://pictures.example/x", private=False
+        "https://images.example/x", private=False
     )
 
 
@@ -301,9 +301,9 @@ def test_the_connection_goes_to_the_address_that_was_checked(
 ) -> None:
     server.routes["/x"] = GOOD
     asked = resolving(monkeypatch, "127.0.0.1")
-    assert fetch(server.url("/x", "pictures.example")) == b"body"
-    assert asked.count("pictures.example") == 1  # a second look-up could have another answer
-    assert server.headers[0]["Host"] == f"pictures.example:{server.port}"
+    assert fetch(server.url("/x", "images.example")) == b"body"
+    assert asked.count("images.example") == 1  # a second look-up could have another answer
+    assert server.headers[0]["Host"] == f"images.example:{server.port}"
 
 
 def test_the_next_address_is_tried_where_one_does_not_answer(
@@ -311,7 +311,7 @@ def test_the_next_address_is_tried_where_one_does_not_answer(
 ) -> None:
     server.routes["/x"] = GOOD
     resolving(monkeypatch, "127.9.9.9", "127.0.0.1")
-    assert fetch(server.url("/x", "pictures.example")) == b"body"
+    assert fetch(server.url("/x", "images.example")) == b"body"
 
 
 def test_a_name_without_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,15 +359,15 @@ def test_a_password_goes_to_its_host_and_into_no_message(server: Server) -> None
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for `pictures.example`, signed by nobody but itself."""
+    """A certificate for `images.example`, signed by nobody but itself."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pictures.example")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "images.example")])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("pictures.example")]), False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("images.example")]), False)
         .sign(key, hashes.SHA256())
     )
     path = tmp_path_factory.mktemp("tls") / "both.pem"
@@ -387,7 +387,7 @@ def test_tls_is_verified_for_the_name_in_the_link(
     resolving(monkeypatch, "127.0.0.1")
     with serving(context) as server:
         server.routes["/x"] = GOOD
-        url = server.url("/x", "pictures.example", "https")
+        url = server.url("/x", "images.example", "https")
         assert "is not to be trusted" in fault(url)
         trusting = ssl.create_default_context(cafile=str(certificate))
         monkeypatch.setattr(links, "_tls", lambda: trusting)
@@ -395,5 +395,5 @@ def test_tls_is_verified_for_the_name_in_the_link(
         assert "is not to be trusted" in fault(server.url("/x", "other.example", "https"))
         assert server.seen == ["/x"]
         server.routes["/slow"] = endless_drip
-        slow = server.url("/slow", "pictures.example", "https")
+        slow = server.url("/slow", "images.example", "https")
         assert "not complete within the time limit" in fault(slow, seconds=0.5)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.output.journal import Committed, Journal
 from pipeline.output.counts import committed_units, forget_counts, save_counts, totals
+from pipeline.output.journal import Committed, Journal
 from pipeline.output.plan import Plan, extended, open_plan
 from pipeline.sources import Kind, Listing, list_input
 from pipeline.storage.location import FileInfo, Location, locate

@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output import journal as journal_module
 from pipeline.contract.errors import RunError
-from pipeline.storage.atomic import write_whole
+from pipeline.output import journal as journal_module
 from pipeline.output.journal import METADATA_KEY, Committed, Journal, entry_schema
 from pipeline.output.plan import extended
 from pipeline.sources import Source, list_input, open_source
-from pipeline.storage.location import Location, locate
 from pipeline.sources.units import Unit
+from pipeline.storage.atomic import write_whole
+from pipeline.storage.location import Location, locate
 from tests.stores import STORES, new_folder
 
 RESULTS = pa.schema([pa.field("text", pa.string())])

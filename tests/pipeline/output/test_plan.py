@@ -18,8 +18,8 @@ import pytest
 from pipeline.output import plan as plan_module
 from pipeline.output.plan import Plan, dropped_parts, extended, is_same_input, open_plan
 from pipeline.sources import Kind, Listing, list_input, open_source
-from pipeline.storage.location import FileInfo, Location, locate
 from pipeline.sources.units import Cut, Unit
+from pipeline.storage.location import FileInfo, Location, locate
 
 
 def write(path: Path, first: int, rows: int) -> None:
@@ -98,13 +98,13 @@ def test_a_changed_file_takes_over_its_own_parts(folder: Path, tmp_path: Path) -
     assert plan.total_rows == 7 + 35
 
 
-def test_a_changed_picture_recomputes_its_own_unit(tmp_path: Path) -> None:
+def test_a_changed_image_recomputes_its_own_unit(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(5):
-        (folder / f"{number}.png").write_bytes(b"picture %d" % number)
+        (folder / f"{number}.png").write_bytes(b"image %d" % number)
     before = units(planned(folder, tmp_path / "out", unit_rows=3))
-    (folder / "0.png").write_bytes(b"another picture")
+    (folder / "0.png").write_bytes(b"another image")
     (folder / "1.png").unlink()
     plan = planned(folder, tmp_path / "out", unit_rows=3)
     unchanged, changed = units(plan)

@@ -10,7 +10,6 @@ import pytest
 
 from pipeline import EngineConfig, RunConfig, UserError
 from pipeline.engine.checkpoint import open_checkpoint
-from pipeline.storage.atomic import write_whole
 from pipeline.output.run_record import (
     Record,
     choose_output,
@@ -21,6 +20,7 @@ from pipeline.output.run_record import (
     read_record,
     withdraw,
 )
+from pipeline.storage.atomic import write_whole
 from pipeline.storage.location import locate
 from tests.pipeline.fakes import ColourTask
 
@@ -32,7 +32,7 @@ def record_of(model: Path, prompt: str = "Which colour?", **fields: Any) -> Reco
 
 
 def test_of_long_settings_the_difference_is_shown(gemma_folder: Path) -> None:
-    long = "Describe this picture. " * 20
+    long = "Describe this image. " * 20
     one, other = (
         record_of(gemma_folder, prompt=f"{long}{end}") for end in ("Briefly.", "At length.")
     )

@@ -9,8 +9,8 @@ import fsspec
 import pyarrow as pa
 
 from pipeline.sources import Source, list_input, open_source
-from pipeline.storage.location import FileInfo
 from pipeline.sources.units import Cut
+from pipeline.storage.location import FileInfo
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A dataset on the Hugging Face Hub as INPUT: its parquet files, and its pictures."""
+"""A dataset on the Hugging Face Hub as INPUT: its parquet files, and its images."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ DATASET = f"hf://datasets/{hub.REPO}"
 
 @pytest.fixture
 def options(tmp_path: Path) -> Iterator[StorageOptions]:
-    """Pictures, and a table that names them and one that is not there."""
+    """Images, and a table that names them and one that is not there."""
     folder = tmp_path / "hub"
-    (folder / "pictures").mkdir(parents=True)
+    (folder / "images").mkdir(parents=True)
     for number, colour in enumerate(COLOURS):
-        (folder / f"pictures/{number}.png").write_bytes(encoded(plain(colour), "PNG"))
-    names = [f"../pictures/{number}.png" for number in range(4)]
+        (folder / f"images/{number}.png").write_bytes(encoded(plain(colour), "PNG"))
+    names = [f"../images/{number}.png" for number in range(4)]
     (folder / "data").mkdir()
     pq.write_table(pa.table({"image": names}), folder / "data/train.parquet")
     with hub.serving(folder) as url:
@@ -59,10 +59,10 @@ def rows_of(path: str, folder: Path, model: Path, options: StorageOptions) -> li
     return rows
 
 
-def test_its_pictures_are_an_input(
+def test_its_images_are_an_input(
     options: StorageOptions, tmp_path: Path, gemma_folder: Path
 ) -> None:
-    rows = rows_of("/pictures/*.png", tmp_path, gemma_folder, options)
+    rows = rows_of("/images/*.png", tmp_path, gemma_folder, options)
     assert [row["path"] for row in rows] == ["0.png", "1.png", "2.png"]
     assert [row["colour"] for row in rows] == [[*colour] for colour in COLOURS]
 

@@ -10,17 +10,17 @@ PATHS = ["a.PNG", "b.jpg", "empty.jpg", "sub/c.webp"]
 
 
 @pytest.fixture
-def pictures(place: Place) -> Place:
+def images(place: Place) -> Place:
     for name in ("b.jpg", "a.PNG", "sub/c.webp", "_skip/d.jpg", ".e.jpg"):
         place.write(name, jpeg())
-    place.write("notes.txt", b"not a picture")
-    place.write("empty.jpg", b"")  # a picture that fails, not one that is left out
+    place.write("notes.txt", b"not an image")
+    place.write("empty.jpg", b"")  # an image that fails, not one that is left out
     return place
 
 
-def test_a_folder_of_pictures_is_a_table_of_paths(pictures: Place) -> None:
-    source = pictures.source(unit_rows=2)
-    cuts = pictures.cuts(source)
+def test_a_folder_of_images_is_a_table_of_paths(images: Place) -> None:
+    source = images.source(unit_rows=2)
+    cuts = images.cuts(source)
     assert [cut.files for cut in cuts] == [("a.PNG", "b.jpg"), ("empty.jpg", "sub/c.webp")]
     rows = rows_of(source, cuts, ["image"])
     assert [row["image"] for row in rows] == PATHS
@@ -28,9 +28,9 @@ def test_a_folder_of_pictures_is_a_table_of_paths(pictures: Place) -> None:
     assert load_image(rows[3]["image"], source.root, ImageLimits(10**6, 10**6)).size == (32, 24)
 
 
-def test_pictures_that_are_kept_are_copied(pictures: Place) -> None:
-    source = pictures.source(keep_images=True)
-    cuts = pictures.cuts(source)
+def test_images_that_are_kept_are_copied(images: Place) -> None:
+    source = images.source(keep_images=True)
+    cuts = images.cuts(source)
     gone = [cut.__class__(files=(*cut.files, "gone.jpg"), start=0, stop=5) for cut in cuts]
     assert passed_through(source, gone).to_pydict() == {
         "path": [*PATHS, "gone.jpg"],

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline.contract.errors import UserError
+from pipeline.contract.task import ColumnKind
 from pipeline.images.decode import ImageLimits, load_image
 from pipeline.sources import FAULT, check_columns, list_input, open_source
 from pipeline.sources.json_types import schema_of
-from pipeline.contract.task import ColumnKind
 from tests.pipeline.sample_images import encoded, plain
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 from tests.stores import S3
@@ -159,14 +159,14 @@ def test_with_the_schema_recorded_no_file_is_opened(place: Place) -> None:
     assert source.schema == schema
 
 
-def test_paths_of_pictures_are_found_from_the_root(place: Place) -> None:
+def test_paths_of_images_are_found_from_the_root(place: Place) -> None:
     place.write("a.jsonl", lines({"image": "p/x.png"}))
     place.write("p/x.png", encoded(plain((1, 2, 3)), "PNG"))
     source = place.source()
     check_columns(source.schema, {"image": ColumnKind.IMAGE})
     (row,) = rows_of(source, place.cuts(source), ["image"])
-    picture = load_image(row["image"], source.root, ImageLimits(10**6, 10**6))
-    assert picture.getpixel((0, 0)) == (1, 2, 3)
+    image = load_image(row["image"], source.root, ImageLimits(10**6, 10**6))
+    assert image.getpixel((0, 0)) == (1, 2, 3)
 
 
 def test_files_that_cannot_be_used_are_refused_in_one_line(place: Place) -> None:

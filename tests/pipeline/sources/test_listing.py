@@ -26,7 +26,7 @@ def test_a_folder_has_the_files_of_its_first_kind(place: Place) -> None:
     for name in ("b.jpg", "a/z.PNG", "_no/x.jpg", ".no.jpg", "a/_no.jpg", "notes.txt"):
         place.write(name, b"x")
     place.write("empty.png", b"")
-    assert found() == (Kind.PICTURES, ["a/z.PNG", "b.jpg", "empty.png"])
+    assert found() == (Kind.IMAGES, ["a/z.PNG", "b.jpg", "empty.png"])
     place.write("s/shard.tar", b"x")
     place.write("s/empty.tar", b"")
     assert found() == (Kind.WEBDATASET, ["s/shard.tar"])
@@ -46,7 +46,7 @@ def test_a_folder_has_the_files_of_its_first_kind(place: Place) -> None:
         ("x.data", Kind.PARQUET),
         ("x.jsonl.gz", Kind.JSONL),
         ("_x.tar", Kind.WEBDATASET),
-        ("x.webp", Kind.PICTURES),
+        ("x.webp", Kind.IMAGES),
     ],
 )
 def test_a_single_file_is_an_input(place: Place, name: str, kind: Kind) -> None:
@@ -164,14 +164,14 @@ def refused(uri: str) -> str:
 
 
 def test_inputs_that_cannot_be_used_are_refused_in_one_line(place: Place) -> None:
-    usable = "it should hold parquet, .jsonl or .tar files, or pictures"
+    usable = "it should hold parquet, .jsonl or .tar files, or images"
     assert refused(place.uri) == f"INPUT {place.uri} does not exist"
     assert "does not exist" in refused(place.uri + "/*.parquet")
     place.write("empty.parquet", b"")
     assert refused(place.uri) == f"INPUT {place.uri} has nothing but empty files; {usable}"
     place.write("notes.txt", b"x")
     assert refused(place.uri) == (
-        f"INPUT {place.uri} has no parquet, .jsonl or .tar files, or pictures (jpg, jpeg, png, "
+        f"INPUT {place.uri} has no parquet, .jsonl or .tar files, or images (jpg, jpeg, png, "
         "webp, bmp, gif, tif, tiff); it has empty.parquet and 1 more"
     )
     assert refused(place.uri + "/x*") == f"INPUT {place.uri}/x* matches no file; check the pattern"

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.contract.errors import UserError
+from pipeline.contract.task import ColumnKind
 from pipeline.images.decode import ImageLimits, load_image
 from pipeline.sources import check_columns, list_input, open_source
-from pipeline.contract.task import ColumnKind
 from tests.pipeline.sample_images import encoded, plain
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 from tests.stores import S3
@@ -107,15 +107,13 @@ def test_a_source_travels_and_does_not_carry_the_listing(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("form", ["binary", "large_binary", "struct", "bytes-only", "string"])
 @pytest.mark.parametrize("keep", [False, True])
-def test_every_form_of_image_column_gives_its_picture(
-    tmp_path: Path, form: str, keep: bool
-) -> None:
+def test_every_form_of_image_column_gives_its_image(tmp_path: Path, form: str, keep: bool) -> None:
     colours = [(10, 200, 30), (40, 50, 220)]
     bodies = [encoded(plain(colour), "PNG") for colour in colours]
     place = Place(str(tmp_path))
     for number, body in enumerate(bodies):
-        place.write(f"pictures/{number}.png", body)
-    paths = ["pictures/0.png", str(tmp_path / "pictures/1.png")]  # relative, absolute
+        place.write(f"images/{number}.png", body)
+    paths = ["images/0.png", str(tmp_path / "images/1.png")]  # relative, absolute
     columns = {
         "binary": pa.array(bodies, pa.binary()),
         "large_binary": pa.array(bodies, pa.large_binary()),
@@ -129,8 +127,8 @@ def test_every_form_of_image_column_gives_its_picture(
     check_columns(source.schema, {"image": ColumnKind.IMAGE})
     limits = ImageLimits(10**6, 10**6)
     values = [row["image"] for row in rows_of(source, cuts, ["image"])]
-    pictures = [load_image(value, source.root, limits) for value in values]
-    assert [picture.getpixel((3, 3)) for picture in pictures] == colours
+    images = [load_image(value, source.root, limits) for value in values]
+    assert [image.getpixel((3, 3)) for image in images] == colours
     assert passed_through(source, cuts)["n"].to_pylist() == [1, 2]
     if keep:
         assert passed_through(source, cuts)["image"].combine_chunks() == columns[form]
@@ -167,7 +165,7 @@ def test_pass_through_keeps_types_and_drops_bytes(place: Place) -> None:
     ]
 
 
-def test_a_table_of_pictures_alone_still_has_its_rows(place: Place) -> None:
+def test_a_table_of_images_alone_still_has_its_rows(place: Place) -> None:
     place.write("t.parquet", parquet(pa.table({"image": [b"1", b"2", b"3"]})))
     source = place.source()
     (table,) = source.passthrough(place.cuts(source)[0])
@@ -248,11 +246,9 @@ def test_a_file_that_breaks_after_planning_raises_when_it_is_read(place: Place) 
 
 
 def test_wrong_columns_are_named_with_the_nearest() -> None:
-    schema = pa.schema([("picture", pa.binary()), ("count", pa.int64())])
-    with pytest.raises(
-        UserError, match=r"no column 'pictrue'; did you mean 'picture'\? its columns"
-    ):
-        check_columns(schema, {"pictrue": ColumnKind.IMAGE})
+    schema = pa.schema([("image", pa.binary()), ("count", pa.int64())])
+    with pytest.raises(UserError, match=r"no column 'imgae'; did you mean 'image'\? its columns"):
+        check_columns(schema, {"imgae": ColumnKind.IMAGE})
     with pytest.raises(UserError, match="column 'count' is int64; an image column is binary"):
         check_columns(schema, {"count": ColumnKind.IMAGE})
-    check_columns(schema, {"count": ColumnKind.VALUE, "picture": ColumnKind.IMAGE})
+    check_columns(schema, {"count": ColumnKind.VALUE, "image": ColumnKind.IMAGE})

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.contract.errors import UserError
+from pipeline.contract.task import ColumnKind
 from pipeline.images.decode import ImageLimits, load_image
 from pipeline.sources import FAULT, check_columns, list_input, open_source
-from pipeline.contract.task import ColumnKind
 from tests.pipeline.sample_images import jpeg
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 
@@ -33,7 +33,7 @@ def samples(start: int, stop: int) -> list[tuple[str, bytes]]:
         (f"{n:06d}.{suffix}", body)
         for n in range(start, stop)
         for suffix, body in (
-            ("jpg", b"picture %d" % n),
+            ("jpg", b"image %d" % n),
             ("txt", b"caption %d" % n),
             ("json", b'{"n": %d}' % n),
         )
@@ -54,7 +54,7 @@ def test_every_sample_is_read_once_in_input_order(place: Place, format_: int) ->
         (("00001.tar",), 0, 7),
     ]
     assert rows_of(source, cuts, ["image", "txt"]) == [
-        {"image": b"picture %d" % n, "txt": f"caption {n}"} for n in range(32)
+        {"image": b"image %d" % n, "txt": f"caption {n}"} for n in range(32)
     ]
     assert passed_through(source, cuts).to_pylist() == [
         {"__key__": f"{n:06d}", "txt": f"caption {n}", "json": f'{{"n": {n}}}'} for n in range(32)
@@ -90,10 +90,10 @@ def test_members_of_one_name_are_a_row(place: Place) -> None:
             ("./a.JPG", b"1"),
             ("./a.cls", b"7"),
             ("./a.seg.png", b"mask"),
-            ("a.png", b"second picture"),
+            ("a.png", b"second image"),
             ("README", b"no dot"),
             ("._a.jpg", b"hidden"),
-            ("b.txt", b"no picture"),
+            ("b.txt", b"no image"),
             ("dir/b.webp", b"2"),
             ("dir/b.npy", b"\x00"),
             ("a.webp", b"apart"),
@@ -117,7 +117,7 @@ def test_members_of_one_name_are_a_row(place: Place) -> None:
     empty = dict.fromkeys(source.schema.names)
     assert found == [
         empty | {"__key__": "a", "image": b"1", "cls": "7", "seg.png": b"mask"},
-        empty | {"__key__": "b", "txt": "no picture"},
+        empty | {"__key__": "b", "txt": "no image"},
         empty | {"__key__": "dir/b", "image": b"2", "npy": b"\x00"},
         empty | {"__key__": "a", "image": b"apart"},
         empty | {"__key__": "a", "image": b"again"},
@@ -161,7 +161,7 @@ def test_a_text_that_is_not_utf8_is_a_fault_where_it_is_asked_for(place: Place) 
     assert passed_through(source, cuts)["txt"].to_pylist() == [None, "fine"]
 
 
-def test_pictures_of_a_shard_are_decoded(place: Place) -> None:
+def test_images_of_a_shard_are_decoded(place: Place) -> None:
     place.write("a.tar", tar([("a.jpg", jpeg())]))
     source = place.source()
     check_columns(source.schema, {"image": ColumnKind.IMAGE, "__key__": ColumnKind.VALUE})

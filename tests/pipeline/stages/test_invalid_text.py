@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import EngineConfig, RunConfig, run
-from pipeline.execution.ledger import Work
 from pipeline.contract.record import Outcome
+from pipeline.contract.task import ColumnKind, Generation, Prepared, Request, Result, Row, Sampling
+from pipeline.execution.ledger import Work
 from pipeline.sources import list_input, open_source
 from pipeline.stages.blocks import Item, unpack
 from pipeline.stages.read import pack_work, read_units
-from pipeline.contract.task import ColumnKind, Generation, Prepared, Request, Result, Row, Sampling
 from tests.pipeline.fakes import FAKE
 from tests.pipeline.output.test_journal import unit
 

@@ -1,4 +1,4 @@
-"""A row's requests share their picture: it is made ready once, and is once in what travels."""
+"""A row's requests share their image: it is made ready once, and is once in what travels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ray import cloudpickle
 from gemma3_model.preprocessing import ImagePreprocessing
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import RowError
+from pipeline.contract.task import ImageRef, Prepared, Request, Row, Sampling
+from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.images.decode import ImageLimits
 from pipeline.stages import render
 from pipeline.stages.blocks import Item, pack, unpack
 from pipeline.stages.render import Job, Render
 from pipeline.storage.location import locate
-from pipeline.contract.task import ImageRef, Prepared, Request, Row, Sampling
-from pipeline.engine.vllm_renderer import VllmRenderer
-from tests.gemma3_model.test_parity import picture
+from tests.gemma3_model.test_parity import sample_image
 from tests.pipeline.fakes import ColourTask, FakeRenderer
 
 CONFIG = EngineConfig(
@@ -31,7 +31,7 @@ QUESTIONS = ("Which?", "How many are there?", "Where?")
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Image.Image]:
-    """The pictures that were resized."""
+    """The images that were resized."""
     seen: list[Image.Image] = []
     right = ImagePreprocessing.pixels
 
@@ -48,15 +48,15 @@ def row(renderer: VllmRenderer, *images: Image.Image) -> Job:
     return Job(tuple(renderer.render(request, [*images]) for request in requests), None)
 
 
-def test_a_rows_picture_is_made_ready_once(made: list[Image.Image]) -> None:
-    renderer, first, second = VllmRenderer(CONFIG), picture(1), picture(2)
+def test_a_rows_image_is_made_ready_once(made: list[Image.Image]) -> None:
+    renderer, first, second = VllmRenderer(CONFIG), sample_image(1), sample_image(2)
     jobs = [row(renderer, first), row(renderer, second), row(renderer, second, first)]
     assert len(made) == 4
     alone = VllmRenderer(CONFIG)
     for job, images in zip(jobs, [[first], [second], [second, first]], strict=True):
         for question, shared in zip(QUESTIONS, job.requests, strict=True):
-            # Another renderer, and another picture between, so that nothing is remembered.
-            alone.render(Request("x", Sampling(1)), [picture(9)])
+            # Another renderer, and another image between, so that nothing is remembered.
+            alone.render(Request("x", Sampling(1)), [sample_image(9)])
             single = alone.render(Request(question, Sampling(1)), images)
             for part in ("prompt_token_ids", "mm_hashes", "mm_placeholders"):
                 assert shared.prompt[part] == single.prompt[part]
@@ -70,7 +70,7 @@ def test_a_rows_picture_is_made_ready_once(made: list[Image.Image]) -> None:
 
 
 def test_it_is_once_in_what_travels() -> None:
-    job = row(VllmRenderer(CONFIG), picture(1))
+    job = row(VllmRenderer(CONFIG), sample_image(1))
     of_one, of_three = (
         len(cloudpickle.dumps(Job(requests, None))) for requests in (job.requests[:1], job.requests)
     )
@@ -85,7 +85,7 @@ class ThriceTask(ColourTask):
         )
 
 
-def test_a_picture_that_is_not_to_be_had_is_asked_for_once(
+def test_a_image_that_is_not_to_be_had_is_asked_for_once(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right, asked = render.load_image, []

@@ -19,24 +19,24 @@ import pytest
 from PIL.Image import Image
 
 from pipeline.contract.config import EngineConfig
-from pipeline.engine.interface import Rendered
 from pipeline.contract.errors import RowError
+from pipeline.contract.record import Outcome
+from pipeline.contract.task import Generation, Prepared, Request, Result, Row, Sampling
+from pipeline.engine.interface import Rendered
+from pipeline.execution.ledger import Work
 from pipeline.images.decode import ImageLimits
 from pipeline.output.journal import Journal
-from pipeline.execution.ledger import Work
-from pipeline.contract.record import Outcome
 from pipeline.sources import Source, list_input, open_source
 from pipeline.stages.blocks import BLOCK, Fault, Item, pack, unpack
 from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
+from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Job, Render
 from pipeline.storage.location import locate
-from pipeline.stages.poison_rows import MOST_DEATHS, Suspects
-from pipeline.contract.task import Generation, Prepared, Request, Result, Row, Sampling
 from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
-from tests.pipeline.sample_images import encoded, plain, truncated_jpeg
 from tests.pipeline.output.test_journal import unit
+from tests.pipeline.sample_images import encoded, plain, truncated_jpeg
 
 CONFIG = EngineConfig(model="m", max_model_len=5)
 FAILED = Item("u", 9, outcome=Outcome.DECODE_ERROR, error="decode: it was broken")
@@ -311,23 +311,23 @@ def test_an_actor_that_holds_nothing_says_so_of_every_row(tmp_path: Path) -> Non
     assert items[1] == FAILED
 
 
-def die(suspects: Suspects) -> None:
-    with suspects.alone("render", "u", 4):
+def die(poison_rows: PoisonRows) -> None:
+    with poison_rows.isolated("render", "u", 4):
         os._exit(1)
 
 
 def test_a_suspect_leaves_a_mark_while_it_is_worked_on(tmp_path: Path) -> None:
-    suspects = Suspects(locate(str(tmp_path)))
-    for _ in range(MOST_DEATHS):
-        assert suspects.killers("u") == {}
-        worker = multiprocessing.get_context("fork").Process(target=die, args=(suspects,))
+    poison_rows = PoisonRows(locate(str(tmp_path)))
+    for _ in range(MAX_DEATHS):
+        assert poison_rows.found("u") == {}
+        worker = multiprocessing.get_context("fork").Process(target=die, args=(poison_rows,))
         worker.start()
         worker.join()
-    with suspects.alone("render", "u", 5):
+    with poison_rows.isolated("render", "u", 5):
         pass
-    assert suspects.killers("u") == {4: "render"}
-    suspects.clear("u")
-    assert suspects.killers("u") == {}
+    assert poison_rows.found("u") == {4: "render"}
+    poison_rows.clear("u")
+    assert poison_rows.found("u") == {}
 
 
 def test_a_result_without_results_has_null_columns(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.storage import atomic as exclusive
-from pipeline.output.fencing import take_turn
 from pipeline.contract.errors import UserError
+from pipeline.output.fencing import begin_epoch
+from pipeline.storage import atomic
 from pipeline.storage.atomic import (
     create,
     draft_for,
@@ -95,7 +95,7 @@ def test_a_body_that_ends_early_is_never_there(
     def stop(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exclusive, "publish", stop)
+    monkeypatch.setattr(atomic, "publish", stop)
     with pytest.raises(KeyboardInterrupt):
         create(folder / "a", b"1")
     assert folder.tree() == []
@@ -103,7 +103,7 @@ def test_a_body_that_ends_early_is_never_there(
 
 def test_drivers_get_numbers_of_their_own(folder: Location) -> None:
     with ThreadPoolExecutor(8) as pool:
-        turns = [*pool.map(lambda _: take_turn(folder), range(8))]
+        turns = [*pool.map(lambda _: begin_epoch(folder), range(8))]
     assert sorted(turn.number for turn in turns) == [*range(1, 9)]
     assert [turn.is_newest for turn in sorted(turns, key=lambda turn: turn.number)] == [
         *[False] * 7,
@@ -124,7 +124,7 @@ def test_a_store_that_ignores_conditions_is_refused(
     def unconditional(where: Location, body: bytes, _: object) -> None:
         where.fs.pipe_file(where.path, body)
 
-    monkeypatch.setattr(exclusive, "_conditional_put", unconditional)
+    monkeypatch.setattr(atomic, "_conditional_put", unconditional)
     with pytest.raises(UserError, match=r"ignores conditional writes.*--single-driver"):
         probe(output)
 

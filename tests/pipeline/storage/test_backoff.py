@@ -9,8 +9,8 @@ from aiohttp import ClientPayloadError, ServerDisconnectedError
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from fsspec.exceptions import FSTimeoutError
 
-from pipeline.storage import backoff as patience
-from pipeline.storage.backoff import TRIES, is_transient, patiently
+from pipeline.storage import backoff
+from pipeline.storage.backoff import TRIES, is_transient, with_backoff
 
 
 def answer(status: int, code: str) -> ClientError:
@@ -65,8 +65,8 @@ def test_what_does_not_pass(error: Exception) -> None:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.0)
-    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE_S", 0.0)
 
 
 def failing(times: int, error: Exception) -> tuple[list[int], object]:
@@ -83,19 +83,19 @@ def failing(times: int, error: Exception) -> tuple[list[int], object]:
 
 def test_a_call_is_tried_again_until_it_succeeds() -> None:
     calls, call = failing(TRIES - 1, ConnectionResetError())
-    assert patiently(call) == "done"  # type: ignore[arg-type]
+    assert with_backoff(call) == "done"  # type: ignore[arg-type]
     assert len(calls) == TRIES
 
 
 def test_patience_ends() -> None:
     calls, call = failing(TRIES, ConnectionResetError())
     with pytest.raises(ConnectionResetError):
-        patiently(call)  # type: ignore[arg-type]
+        with_backoff(call)  # type: ignore[arg-type]
     assert len(calls) == TRIES
 
 
 def test_what_lasts_is_told_at_once() -> None:
     calls, call = failing(1, PermissionError())
     with pytest.raises(PermissionError):
-        patiently(call)  # type: ignore[arg-type]
+        with_backoff(call)  # type: ignore[arg-type]
     assert len(calls) == 1

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.fingerprint import END, content_tag, content_tags
 from pipeline.sources import list_input
+from pipeline.storage.fingerprint import END, fingerprint, fingerprints
 from pipeline.storage.location import locate
 from tests.stores import S3
 
 
 def tag_of(path: Path) -> str:
     location = locate(str(path))
-    return content_tag(location, location.info())
+    return fingerprint(location, location.info())
 
 
 @pytest.mark.parametrize("size", [0, 1, END - 1, END, END + 1, 2 * END, 2 * END + 1, 5 * END])
@@ -49,8 +49,8 @@ def test_tags_are_in_the_order_of_the_files(tmp_path: Path) -> None:
         (tmp_path / f"{number:03d}.jpg").write_bytes(b"%d" % number)
     (tmp_path / "nowhere.jpg").symlink_to(tmp_path / "absent")
     listing = list_input(str(tmp_path))
-    tags = content_tags(listing.root, listing.files)
-    assert tags == [content_tag(listing.root / file.path, file) for file in listing.files]
+    tags = fingerprints(listing.root, listing.files)
+    assert tags == [fingerprint(listing.root / file.path, file) for file in listing.files]
     assert (len(set(tags)), tags[-1]) == (201, "unreadable")
 
 
@@ -59,7 +59,7 @@ def test_on_s3_the_tag_is_the_etag_and_costs_nothing(s3: S3) -> None:
     place.fs.pipe({f"{place.path}/{name}": b"x" for name in ("a.jpg", "b.jpg")})
     listing = list_input(str(place))
     before = len(s3.requests())
-    tags = content_tags(listing.root, listing.files)
-    assert tags == [content_tag(place / file.path, file) for file in listing.files]
+    tags = fingerprints(listing.root, listing.files)
+    assert tags == [fingerprint(place / file.path, file) for file in listing.files]
     assert tags == ["9dd4e461268c8034f5c8564e155c67a6"] * 2  # the MD5 of "x"
     assert len(s3.requests()) == before
