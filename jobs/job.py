@@ -87,12 +87,23 @@ def _job_of_class(task: type[Any], name: str | None) -> Job[Any]:
     own = _own_options(task)
     given_name = name or getattr(task, "name", None)
     options = create_model(f"{task.__name__}Options", __base__=JobOptions, **own)
+
+    def made(chosen: JobOptions) -> Task:
+        instance: Task = task(**{option: getattr(chosen, option) for option in own})
+        return instance
+
+    def restored(**settings: object) -> Task:
+        # Through the options, which make of JSON what the constructor expects. What a task records
+        # beyond its parameters is compared by the run.
+        known = {name: value for name, value in settings.items() if name in own}
+        return made(options(model="-", **known))
+
     return Job(
         name=given_name if isinstance(given_name, str) else task.__name__.lower(),
         help=_first_line(task),
         options=options,
-        build=lambda chosen, _: task(**{option: getattr(chosen, option) for option in own}),
-        restore=task,
+        build=lambda chosen, _: made(chosen),
+        restore=restored,
     )
 
 
