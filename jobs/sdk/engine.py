@@ -23,7 +23,7 @@ from jobs.assembly import ENGINE_OPTIONS, engine_config
 from jobs.options.check import check_options, unknown_option
 from jobs.options.job_options import CaptionOptions
 from pipeline import Generation, RowError, RunConfig, UserError
-from pipeline.contract.errors import RunError, one_line
+from pipeline.contract.errors import Fault, RunError, one_line
 from pipeline.engine.checkpoint import fitted, open_checkpoint
 from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.engine.startup import attempt
@@ -33,7 +33,6 @@ from pipeline.engine.watchdog import Watchdog
 from pipeline.execution.cluster import cluster
 from pipeline.execution.dataflow import END_BY_ITSELF
 from pipeline.execution.placement import place
-from pipeline.stages.blocks import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from pipeline.contract.errors import UserError, one_line
-from pipeline.stages.blocks import Fault
+from pipeline.contract.errors import Fault, UserError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline.contract.errors import RowError
+from pipeline.contract.errors import Fault, RowError
 from pipeline.contract.record import row_key
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import EngineDiedError
 from pipeline.engine.startup import attempt
-from pipeline.stages.blocks import Fault, Item, pack, unpack
+from pipeline.stages.blocks import Item, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -19,12 +19,13 @@ from jobs.moderation.policies import TEXT_POLICIES
 from jobs.moderation.task import ModerationTask, moderation_task, probability
 from jobs.options.model import find_model
 from pipeline import EngineConfig
+from pipeline.contract.errors import Fault
 from pipeline.contract.record import row_key
 from pipeline.engine.checkpoint import fitted, open_checkpoint
 from pipeline.engine.interface import Rendered
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.engine.vllm_renderer import VllmRenderer
-from pipeline.stages.blocks import Fault, Item, pack, unpack
+from pipeline.stages.blocks import Item, pack, unpack
 from pipeline.stages.generate import Generate
 from pipeline.stages.render import Job
 from tests.gemma3_model.test_parity import sample_image
