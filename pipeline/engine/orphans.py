@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+ENGINE_ACTOR_ENV = {"RAY_kill_child_processes_on_worker_exit": "0"}
+"""Environment of an actor that holds an engine. By default Ray (2.60) kills the engine's processes
+as soon as the actor exits, so that they leave their shared memory behind."""
 END_S = 30
 """How long the processes are given to end by themselves, before they are killed."""
 

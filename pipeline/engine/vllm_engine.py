@@ -55,7 +55,7 @@ class VllmEngine:
         return self._model_class
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
-        """See `Engine.generate`."""
+        """See `InferenceEngine.generate`."""
         if self._watch is None:
             # Answered by the engine's core between two steps.
             self._watch = asyncio.create_task(keep_alive(self._engine.is_sleeping, self._watchdog))
