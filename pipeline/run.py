@@ -191,10 +191,10 @@ def _check_names(source: Source, task: Task) -> None:
 
 def _check_vision(config: RunConfig, task: Task, checkpoint: Checkpoint) -> None:
     has_images = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
-    if has_images and not checkpoint.has_vision:
+    if has_images and not checkpoint.profile.has_vision:
         raise UserError(
-            f"model {config.engine.model} is {checkpoint.architecture}, which takes no images; "
-            f"'{task.name}' needs a Gemma 3 with vision (4B or larger)"
+            f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
+            f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
 
 

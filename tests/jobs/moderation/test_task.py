@@ -15,18 +15,23 @@ from jobs.moderation.task import Judge, ModerationTask, moderation_task, probabi
 from jobs.options.model import find_model
 from jobs.sdk.retry import TASKS
 from pipeline import ColumnKind, Generation, Outcome, RowError, UserError
-from pipeline.engine.checkpoint import SHIELDGEMMA2, Checkpoint
+from pipeline.engine.checkpoint import Checkpoint
+from pipeline.engine.profile import SHIELDGEMMA2, ModelProfile
 from tests.jobs.moderation.shield import TEMPLATE
 
 GEMMA3 = Checkpoint(
     path=Path("/m"),
-    architecture="Gemma3ForConditionalGeneration",
-    has_vision=True,
-    max_positions=1024,
     identity="x",
-    template="<start_of_turn>",
+    profile=ModelProfile(
+        architecture="Gemma3ForConditionalGeneration",
+        max_positions=1024,
+        chat_template="<start_of_turn>",
+    ),
 )
-SHIELD = replace(GEMMA3, architecture=SHIELDGEMMA2, template=TEMPLATE.read_text())
+SHIELD = replace(
+    GEMMA3,
+    profile=replace(GEMMA3.profile, architecture=SHIELDGEMMA2, chat_template=TEMPLATE.read_text()),
+)
 POLICIES = (
     Policy(name="stars", text="No stars"),
     Policy(name="red", text="No red", threshold=0.9),
