@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.contract.errors import UserError
 from pipeline.contract.record import clashes
 from pipeline.contract.task import ColumnKind, Task
-from pipeline.engine.checkpoint import Checkpoint, fitted, open_checkpoint
+from pipeline.engine.checkpoint import Checkpoint, open_checkpoint, resolve_engine
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster
 from pipeline.execution.driver import Driver
@@ -140,7 +140,7 @@ def prepare(config: RunConfig, task: Task) -> Prepared:
     """Check all that can be checked without starting or writing anything. Raises UserError."""
     checkpoint = open_checkpoint(config.engine.model)
     _check_vision(config, task, checkpoint)
-    config = config.model_copy(update={"engine": fitted(config.engine, checkpoint)})
+    config = config.model_copy(update={"engine": resolve_engine(config.engine, checkpoint)})
     _check_apart(config)
     listing = list_input(config.input, config.storage_options)
     record = describe_run(config, task, checkpoint)

@@ -16,7 +16,7 @@ from jobs.assembly import ENGINE_OPTIONS, engine_config
 from jobs.options.check import check_options, unknown_option
 from jobs.options.job_options import CaptionOptions
 from pipeline import RunConfig, UserError
-from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.warm_hosts import WarmHosts
 from pipeline.execution.cluster import cluster
 from pipeline.execution.placement import place
@@ -46,7 +46,7 @@ class Engine:
                 raise UserError(unknown_option(name, [*ENGINE_OPTIONS]))
         self._options = check_options(CaptionOptions, {"model": model, **settings})
         config = engine_config(self._options)
-        self._config = fitted(config, open_checkpoint(config.model))
+        self._config = resolve_engine(config, open_checkpoint(config.model))
         self._hosts: WarmHosts | None = None
         self._requests: int | None = None
         self._stack = contextlib.ExitStack()

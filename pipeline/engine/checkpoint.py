@@ -76,10 +76,10 @@ def open_checkpoint(model: str) -> Checkpoint:
     return Checkpoint(path=path, identity=_identity(path), profile=profile)
 
 
-def fitted(engine: EngineConfig, checkpoint: Checkpoint) -> EngineConfig:
-    """The configuration with the model's folder made absolute and the model's own limit kept."""
-    longest = min(engine.max_model_len, checkpoint.profile.max_positions)
-    return engine.model_copy(update={"model": str(checkpoint.path), "max_model_len": longest})
+def resolve_engine(config: EngineConfig, checkpoint: Checkpoint) -> EngineConfig:
+    """The configuration with the model's absolute path, and `max_model_len` within its limit."""
+    longest = min(config.max_model_len, checkpoint.profile.max_positions)
+    return config.model_copy(update={"model": str(checkpoint.path), "max_model_len": longest})
 
 
 def _identity(path: Path) -> str:

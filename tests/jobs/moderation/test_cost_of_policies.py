@@ -21,7 +21,7 @@ from jobs.options.model import find_model
 from pipeline import EngineConfig
 from pipeline.contract.errors import Fault
 from pipeline.contract.record import row_key
-from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.interface import Rendered
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.engine.vllm_renderer import VllmRenderer
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(folder: Path, block_size: int) -> EngineConfig:
     arguments = {"block_size": block_size, "scheduler_cls": counting.SCHEDULER}
     wanted = EngineConfig(model=str(folder), dtype="float32", engine_args=arguments)
-    return fitted(wanted, open_checkpoint(str(folder)))
+    return resolve_engine(wanted, open_checkpoint(str(folder)))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from jobs.moderation.task import ModerationTask, moderation_task
 from jobs.options.model import find_model
 from jobs.sdk.retry import TASKS
 from pipeline import EngineConfig, RunConfig, RunResult, run
-from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.vllm_renderer import VllmRenderer
 from tests.jobs import shield
 
@@ -174,7 +174,7 @@ def test_thresholds_are_the_policies_own(shielded: Moderated) -> None:
 
 def renderer(model: str) -> VllmRenderer:
     config = EngineConfig(model=model, dtype="float32")
-    return VllmRenderer(fitted(config, open_checkpoint(model)))
+    return VllmRenderer(resolve_engine(config, open_checkpoint(model)))
 
 
 def test_shieldgemma2_is_asked_in_transformers_tokens(shielded: Moderated) -> None:
