@@ -68,7 +68,8 @@ class Renderer(Protocol):
             images: Its images, decoded, in the order of `request.images`.
 
         Raises:
-            RowError: This request cannot be rendered, for example because it is too long.
+            RowError: This request cannot be rendered, for example because it is too long. Any
+                other exception is taken for the row's failure as well.
         """
         ...
 

@@ -88,18 +88,16 @@ class VllmRenderer:
             length,
             request.sampling,
             stop_token_ids=self._stop,
-            scored_token_ids=tuple(self._token_id(word) for word in request.sampling.score_tokens),
+            scored_token_ids=tuple(
+                self._verdicts[word] if word in self._verdicts else self._prompts.token_id(word)
+                for word in request.sampling.score_tokens
+            ),
             may_fail=request.may_fail,
         )
 
     def count(self, text: str) -> int:
         """See `Renderer.count`."""
         return self._prompts.count(text)
-
-    def _token_id(self, word: str) -> int:
-        if word in self._verdicts:
-            return self._verdicts[word]
-        return self._prompts.token_id(word)
 
     def _with_images(self, ids: list[int], images: Sequence[Image]) -> Any:
         from vllm.multimodal.processing import ProcessorInputs, TimingContext

@@ -202,7 +202,12 @@ class EngineConnection:
     _in_flight: Counter[int] = field(default_factory=Counter)
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
-        """See `InferenceEngine.generate`."""
+        """See `InferenceEngine.generate`.
+
+        Raises:
+            RowError: This request failed.
+            EngineDiedError: The host died; Ray starts it again.
+        """
         from ray.exceptions import RayError
 
         number = min(range(len(self.hosts)), key=lambda host: self._in_flight[host])
@@ -237,7 +242,11 @@ class RendererConnection:
         self._turns = itertools.cycle(self.hosts)
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
-        """See `Renderer.render`."""
+        """See `Renderer.render`.
+
+        Raises:
+            RowError: This request cannot be rendered.
+        """
         import ray
 
         answer: Rendered | RowError
