@@ -50,7 +50,10 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint) -> Recor
         "settings": _json(task.settings),
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
-        "model": {"architecture": checkpoint.architecture, "identity": checkpoint.identity},
+        "model": {
+            "architecture": checkpoint.profile.architecture,
+            "identity": checkpoint.identity,
+        },
         "versions": _versions(),
         "started": _now(),
     }

@@ -1,8 +1,8 @@
 """Runs that the version before (d99554e) began are read, retried and finished by this one.
 
-`earlier/` holds what that version left, with its bundled model: `finished`, a run in which one image
-was broken and one missing, and `killed`, a run whose processes were killed, with one part committed
-and some rows of another in the journal.
+`earlier/` holds what that version left, with its bundled model: `finished`, a run in which one
+image was broken and one missing, and `killed`, a run whose processes were killed, with one part
+committed and some rows of another in the journal.
 """
 
 from __future__ import annotations
