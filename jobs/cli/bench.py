@@ -28,7 +28,7 @@ from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.interface import Rendered
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.engine.vllm_renderer import VllmRenderer
-from pipeline.images.decode import ImageLimits, load_image
+from pipeline.images import ImageLimits, load_image
 from pipeline.storage.location import Location, locate
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV
-from pipeline.images.decode import ImageLimits
+from pipeline.images import ImageLimits
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse import parse_block
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows

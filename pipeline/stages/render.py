@@ -13,7 +13,7 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import Measured
 from pipeline.engine.startup import attempt
 from pipeline.engine.watchdog import Watchdog
-from pipeline.images.decode import ImageLimits, load_image
+from pipeline.images import ImageLimits, load_image
 from pipeline.stages.blocks import Item, pack, unpack
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation, Prepared, Request, Result, Row, Sampling
 from pipeline.engine.interface import Rendered
 from pipeline.execution.ledger import Work
-from pipeline.images.decode import ImageLimits
+from pipeline.images import ImageLimits
 from pipeline.output.journal import Journal
 from pipeline.sources import Source, list_input, open_source
 from pipeline.stages.blocks import BLOCK, Item, pack, unpack
