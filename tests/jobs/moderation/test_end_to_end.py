@@ -25,10 +25,10 @@ from jobs.demo.phrases import POLICIES, moderation_prompt, violates
 from jobs.moderation.calibration import auroc, calibrate
 from jobs.moderation.policies import IMAGE_POLICIES, Policy, set_thresholds
 from jobs.moderation.task import ModerationTask, moderation_task
-from jobs.options.model import find_model
-from jobs.sdk.retry import TASKS
+from jobs.registry import find_model
+from jobs.sdk.retry import restore_task
 from pipeline import EngineConfig, RunConfig, RunResult, run
-from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.vllm_renderer import VllmRenderer
 from tests.jobs import shield
 
@@ -77,7 +77,7 @@ def moderate(
 
 def task_for(name: str, **options: object) -> ModerationTask:
     model = find_model(name)
-    return moderation_task(open_checkpoint(model.path), model, **options)  # type: ignore[arg-type]
+    return moderation_task(open_checkpoint(model.path).profile, model, **options)  # type: ignore[arg-type]
 
 
 def drawings(count: int) -> pa.Table:
@@ -130,7 +130,7 @@ def test_the_record_says_who_judged(drawn: Moderated) -> None:
     record = json.loads((drawn.output / "_gemma3_batch/run.json").read_text())
     assert record["settings"]["judge"] == "gemma3"
     assert record["model_class"] == "gemma3_model.model.Gemma3ForConditionalGeneration"
-    assert TASKS[record["task"]](**record["settings"]) == drawn.task
+    assert restore_task(record) == drawn.task
 
 
 def test_the_output_is_calibrated_against_its_labels(drawn: Moderated) -> None:
@@ -174,7 +174,7 @@ def test_thresholds_are_the_policies_own(shielded: Moderated) -> None:
 
 def renderer(model: str) -> VllmRenderer:
     config = EngineConfig(model=model, dtype="float32")
-    return VllmRenderer(fitted(config, open_checkpoint(model)))
+    return VllmRenderer(resolve_engine(config, open_checkpoint(model)))
 
 
 def test_shieldgemma2_is_asked_in_transformers_tokens(shielded: Moderated) -> None:

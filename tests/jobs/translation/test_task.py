@@ -10,10 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs.assembly import assemble
-from jobs.options.check import check_options
-from jobs.options.job_options import TranslateOptions
 from jobs.options.languages import find_language
+from jobs.registry import JOBS
+from jobs.sdk.assembly import configure
 from jobs.translation.glossary import Glossary
 from jobs.translation.prompts import TEXT, image_prompt
 from jobs.translation.task import TranslationTask
@@ -249,7 +248,7 @@ def test_a_template_that_asks_for_languages_is_given_the_text_alone() -> None:
     assert request.images[0].value == b"x"
 
 
-def test_the_text_in_a_image() -> None:
+def test_the_text_in_an_image() -> None:
     made = TranslationTask(targets=("de",), image_column="photo", source="en")
     prepared = made.prepare({"photo": b"x"})
     expected = image_prompt(find_language("en"), find_language("de"))
@@ -266,8 +265,7 @@ def test_settings_make_the_same_task_again() -> None:
 
 
 def task_of(model: Path, **options: object) -> TranslationTask:
-    checked = check_options(TranslateOptions, {"model": str(model), **options})
-    made = assemble(checked, "in", "out").task
+    made = configure(JOBS["translate"], {"model": str(model), **options}).task()
     assert isinstance(made, TranslationTask)
     return made
 
