@@ -3,7 +3,7 @@
     task        what a job is: its requests, the model's generations, a row's results
     record      what an output row is: its outcome, its key, the columns every job has
     config      what a user may set, checked
-    errors      which failures end a run and which only a row
+    errors      the kinds of failure: of the run, of a unit, of a row
     redaction   credentials are kept out of messages
     suggest     the nearest of several names, for messages
 

@@ -186,7 +186,7 @@ class Task(Protocol):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What determines the results (prompt, limits), as JSON values; a resumed run must have the same."""
+        """What determines the results (prompt, limits), as JSON values, for the run record."""
         ...
 
     def prepare(self, row: Row) -> Prepared:
