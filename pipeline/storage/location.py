@@ -42,9 +42,9 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 """Arguments of each store's filesystem; the user's are merged into them. A cached listing would
 hide what another driver wrote."""
 ENVIRONMENT = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
-"""Environment variables of the stores' clients, unless the user sets them: gcsfs (2026.10) would ask
-for a bucket's kind over gRPC, and wait a minute for it where only HTTPS gets through. Who uses zonal
-buckets sets it to `true`."""
+"""Environment of the stores' clients, for what the user has not set. gcsfs (2026.10) would ask
+for a bucket's kind over gRPC, and wait a minute for it where only HTTPS gets through; zonal buckets
+need `true`."""
 STAMPS = ("ETag", "generation", "blob_id", "etag")
 """Names of what identifies a version of a file, in the info of S3, GCS, Hugging Face and others."""
 _SAME_AS = {"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"}
