@@ -20,7 +20,6 @@ from pipeline.contract.record import Outcome
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster
 from pipeline.execution.driver import Driver
-from pipeline.execution.ledger import Work
 from pipeline.execution.progress import RunProgress
 from pipeline.output.counts import committed_units, forget_counts
 from pipeline.output.fencing import begin_epoch
@@ -33,6 +32,7 @@ from pipeline.output.journal import (
     write_part,
 )
 from pipeline.run import placed, prepare, summary
+from pipeline.sources.units import Work
 from pipeline.storage.atomic import draft_for, republish
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from pipeline.engine.checkpoint import Checkpoint, fitted, open_checkpoint
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster
 from pipeline.execution.driver import Driver
-from pipeline.execution.ledger import Work
 from pipeline.execution.placement import Placement, place
 from pipeline.execution.progress import RunProgress
 from pipeline.execution.root_cause import root_fault
@@ -40,6 +39,7 @@ from pipeline.output.run_record import (
     withdraw,
 )
 from pipeline.sources import Listing, Source, check_columns, list_input, open_source
+from pipeline.sources.units import Work
 from pipeline.storage.atomic import probe
 from pipeline.storage.location import Location, locate
 

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
-    from pipeline.execution.ledger import Work
     from pipeline.execution.placement import Placement
     from pipeline.output.journal import Journal
     from pipeline.sources import Source
+    from pipeline.sources.units import Work
 
 END_BY_ITSELF = {"RAY_kill_child_processes_on_worker_exit": "0"}
 """Ray would kill an engine's processes before the actor can end them, and what they share in memory

@@ -19,9 +19,10 @@ from pipeline.contract.errors import RunError, UserError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.execution.dataflow import Flow
 from pipeline.execution.error_rate import ErrorRate
-from pipeline.execution.ledger import Ledger, Work
+from pipeline.execution.ledger import Ledger
 from pipeline.output.counts import save_counts
 from pipeline.output.journal import Committed, Journal, entry_schema
+from pipeline.sources.units import Work
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 
 if TYPE_CHECKING:

@@ -6,36 +6,12 @@ retries); a position counts once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pipeline.sources.units import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from pipeline.sources.units import Unit
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is to be done of a unit.
-
-    Attributes:
-        unit: The unit.
-        positions: The rows that are missing, in order; None stands for all.
-    """
-
-    unit: Unit
-    positions: tuple[int, ...] | None = None
-
-    @property
-    def missing(self) -> Sequence[int]:
-        """The rows that are missing, in order."""
-        return range(self.unit.rows) if self.positions is None else self.positions
-
-    @property
-    def rows(self) -> int:
-        """How many rows are missing."""
-        return len(self.missing)
 
 
 class Ledger:

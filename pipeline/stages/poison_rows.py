@@ -41,7 +41,7 @@ class PoisonRows:
         finally:
             remove(mark)
 
-    def poisonous(self, unit_id: str) -> dict[int, str]:
+    def found(self, unit_id: str) -> dict[int, str]:
         """Rows that ended their processes too often, with the stage they did it in."""
         marks = (name.split("-") for name in self._folder(unit_id).names())
         deaths = Counter((int(mark[0]), mark[1]) for mark in marks)

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from pipeline.contract.errors import RowError, one_line
 from pipeline.contract.record import Outcome
-from pipeline.execution.ledger import Work
 from pipeline.sources import FAULT
+from pipeline.sources.units import Work
 from pipeline.stages.blocks import Fault, Item, pack
 from pipeline.storage.backoff import is_transient
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from pipeline.execution.ledger import Ledger, Work
+from pipeline.execution.ledger import Ledger
+from pipeline.sources.units import Work
 from tests.pipeline.output.test_journal import unit
 
 UNITS = [unit(index=i, id=f"u{i}", stop=3) for i in range(3)]

@@ -13,8 +13,8 @@ import pytest
 from pipeline import EngineConfig, RunConfig, run
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import ColumnKind, Generation, Prepared, Request, Result, Row, Sampling
-from pipeline.execution.ledger import Work
 from pipeline.sources import list_input, open_source
+from pipeline.sources.units import Work
 from pipeline.stages.blocks import Item, unpack
 from pipeline.stages.read import pack_work, read_units
 from tests.pipeline.fakes import FAKE

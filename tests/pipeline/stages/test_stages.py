@@ -23,10 +23,10 @@ from pipeline.contract.errors import RowError
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation, Prepared, Request, Result, Row, Sampling
 from pipeline.engine.interface import Rendered
-from pipeline.execution.ledger import Work
 from pipeline.images.decode import ImageLimits
 from pipeline.output.journal import Journal
 from pipeline.sources import Source, list_input, open_source
+from pipeline.sources.units import Work
 from pipeline.stages.blocks import BLOCK, Fault, Item, pack, unpack
 from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
