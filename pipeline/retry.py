@@ -31,7 +31,7 @@ from pipeline.output.journal import (
     metadata,
     write_part,
 )
-from pipeline.run import placed, prepare, summary
+from pipeline.run import check_run, placed, summary
 from pipeline.sources.units import Work
 from pipeline.storage.atomic import draft_for, republish
 
@@ -76,30 +76,30 @@ def retry(
     """
     began = time.monotonic()
     wanted = parse_outcomes(outcomes)
-    prepared = prepare(config, task)
-    if prepared.plan is None:
-        raise UserError(f"OUTPUT {prepared.output} has no results to fix; run the job first")
-    parts = Journal(prepared.output, task.result_schema, prepared.record)
-    work = list(failed_work(prepared.plan, parts, wanted))
+    checked = check_run(config, task)
+    if checked.plan is None:
+        raise UserError(f"OUTPUT {checked.output} has no results to fix; run the job first")
+    parts = Journal(checked.output, task.result_schema, checked.record)
+    work = list(failed_work(checked.plan, parts, wanted))
     if not work:
-        return summary(prepared, None, time.monotonic() - began)
-    begin_epoch(prepared.output)
-    forget_counts(prepared.output)
+        return summary(checked, None, time.monotonic() - began)
+    begin_epoch(checked.output)
+    forget_counts(checked.output)
     total = sum(piece.rows for piece in work)
     with cluster(debug=debug), RunProgress(task.name, total, console) as progress:
         driver = Driver(
-            config=prepared.config.model_copy(update={"max_error_rate": None}),
+            config=checked.config.model_copy(update={"max_error_rate": None}),
             task=task,
-            source=prepared.source,
-            journal=Journal(prepared.output, task.result_schema, prepared.record, room=ROOM),
+            source=checked.source,
+            journal=Journal(checked.output, task.result_schema, checked.record, folder_name=ROOM),
             commit=patch,
             is_done=lambda _: False,
             backend=backend,
-            placement=placed(prepared.config, backend),
+            placement=placed(checked.config, backend),
             progress=progress,
         )
         driver.drive(work)
-        return summary(prepared, driver, time.monotonic() - began)
+        return summary(checked, driver, time.monotonic() - began)
 
 
 def failed_work(plan: Plan, journal: Journal, outcomes: Collection[Outcome]) -> Iterator[Work]:

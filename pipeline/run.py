@@ -92,7 +92,7 @@ class RunResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class CheckedRun:
     """A run whose input, output, columns and model have been checked; nothing is written yet."""
 
     config: RunConfig
@@ -127,16 +127,16 @@ def run(
         RunError: The run could not be finished; resumable.
     """
     began = time.monotonic()
-    prepared = prepare(config, task)
-    if _is_done(prepared):
-        return summary(prepared, None, time.monotonic() - began)
+    checked = check_run(config, task)
+    if _is_done(checked):
+        return summary(checked, None, time.monotonic() - began)
     with cluster(debug=debug):
-        placement = placed(prepared.config, backend)
-        driver = _drive(prepared, backend, placement, console)
-        return summary(prepared, driver, time.monotonic() - began)
+        placement = placed(checked.config, backend)
+        driver = _drive(checked, backend, placement, console)
+        return summary(checked, driver, time.monotonic() - began)
 
 
-def prepare(config: RunConfig, task: Task) -> Prepared:
+def check_run(config: RunConfig, task: Task) -> CheckedRun:
     """Check all that can be checked without starting or writing anything. Raises UserError."""
     checkpoint = open_checkpoint(config.engine.model)
     _check_vision(config, task, checkpoint)
@@ -159,7 +159,7 @@ def prepare(config: RunConfig, task: Task) -> Prepared:
             f"OUTPUT {output} was made from another INPUT, with which {config.input} has no file "
             "in common; name a new folder"
         )
-    return Prepared(
+    return CheckedRun(
         config=config,
         task=task,
         listing=listing,
@@ -208,41 +208,41 @@ def placed(config: RunConfig, backend: Backend) -> Placement:
     return place(config, resources)
 
 
-def _journal(prepared: Prepared) -> Journal:
-    return Journal(prepared.output, prepared.task.result_schema, prepared.record)
+def _journal(checked: CheckedRun) -> Journal:
+    return Journal(checked.output, checked.task.result_schema, checked.record)
 
 
-def _is_done(prepared: Prepared) -> bool:
+def _is_done(checked: CheckedRun) -> bool:
     """Whether every row of the input, as it is now, is in a part."""
-    if prepared.plan is None:
+    if checked.plan is None:
         return False
-    plan = extended(prepared.plan, prepared.output, prepared.listing, prepared.source)
-    return not len(plan.pending(committed_units(plan, _journal(prepared))))
+    plan = extended(checked.plan, checked.output, checked.listing, checked.source)
+    return not len(plan.pending(committed_units(plan, _journal(checked))))
 
 
 def _drive(
-    prepared: Prepared, backend: Backend, placement: Placement, console: Console | None
+    checked: CheckedRun, backend: Backend, placement: Placement, console: Console | None
 ) -> Driver:
     """Claim OUTPUT, make the plan and finish its units."""
-    output, config = prepared.output, prepared.config
+    output, config = checked.output, checked.config
     if not config.single_driver:
         probe(output)
-    is_first = claim(output, prepared.record)
-    turn = begin_epoch(output)
+    is_first = claim(output, checked.record)
+    epoch = begin_epoch(output)
     driver: Driver | None = None
     try:
-        plan = extended(open_plan(output), output, prepared.listing, prepared.source)
-        journal = _journal(prepared)
+        plan = extended(open_plan(output), output, checked.listing, checked.source)
+        journal = _journal(checked)
         is_committed = committed_units(plan, journal)
         with (
-            RunProgress(prepared.task.name, plan.total_rows, console) as progress,
+            RunProgress(checked.task.name, plan.total_rows, console) as progress,
             graceful_shutdown(config.drain_seconds, progress),
         ):
             progress.skip(int(plan.rows[is_committed & plan.is_live].sum()))
             driver = Driver(
                 config=config,
-                task=prepared.task,
-                source=prepared.source,
+                task=checked.task,
+                source=checked.source,
                 journal=journal,
                 commit=commit_unit,
                 is_done=partial(_is_committed, journal),
@@ -252,13 +252,13 @@ def _drive(
             )
             driver.drive(Work(plan.unit(int(index))) for index in plan.pending(is_committed))
     except BaseException as error:
-        if is_first and turn.number == 1 and turn.is_newest and not (driver and driver.rows):
+        if is_first and epoch.number == 1 and epoch.is_newest and not (driver and driver.rows):
             withdraw(output)
         told = root_fault(error)
         if told is error:
             raise
         raise told from error
-    clean_up(plan, turn)
+    clean_up(plan, epoch)
     return driver
 
 
@@ -272,15 +272,15 @@ def _is_committed(journal: Journal, work: Work) -> bool:
     return found is not None and found.unit_id == work.unit.id
 
 
-def summary(prepared: Prepared, driver: Driver | None, seconds: float) -> RunResult:
+def summary(checked: CheckedRun, driver: Driver | None, seconds: float) -> RunResult:
     """Count what is in OUTPUT and, where a driver did something, record it."""
-    plan = open_plan(prepared.output)
+    plan = open_plan(checked.output)
     assert plan is not None, "a run that came to its end has a plan"
-    counted = totals(plan, _journal(prepared))
-    before = read_record(prepared.output) or prepared.record
+    counted = totals(plan, _journal(checked))
+    before = read_record(checked.output) or checked.record
     model_class = (driver and driver.model_class) or before.get("model_class")
     result = RunResult(
-        output=str(prepared.output),
+        output=str(checked.output),
         rows=counted.rows,
         outcomes=counted.outcomes,
         duplicates=counted.duplicates,
@@ -288,10 +288,10 @@ def summary(prepared: Prepared, driver: Driver | None, seconds: float) -> RunRes
         model_class=model_class,
         seconds=seconds,
         rows_per_second=driver.rows_per_second if driver else 0.0,
-        storage_options=prepared.config.storage_options,
+        storage_options=checked.config.storage_options,
     )
     if driver is not None:
-        finish(prepared.output, {**prepared.record, "id": before["id"]}, _recorded(result))
+        finish(checked.output, {**checked.record, "id": before["id"]}, _recorded(result))
     return result
 
 

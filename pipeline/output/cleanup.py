@@ -23,9 +23,9 @@ OLD_S = 6 * 3600.0
 """Drafts that are older belong to nobody."""
 
 
-def clean_up(plan: Plan, turn: Epoch) -> None:
+def clean_up(plan: Plan, epoch: Epoch) -> None:
     """Clean up after a run whose units are all committed."""
-    if not turn.is_newest:
+    if not epoch.is_newest:
         return
     for part in dropped_parts(plan):
         remove(plan.output / part)

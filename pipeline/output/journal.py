@@ -93,7 +93,7 @@ class Journal:
     output: Location
     results: pa.Schema
     run: Mapping[str, object]
-    room: str = "journal"
+    folder_name: str = "journal"
 
     def append(self, unit_id: str, entries: pa.Table) -> None:
         """Add finished rows of one unit (a table of `entry_schema`); repeating it does no harm."""
@@ -107,7 +107,7 @@ class Journal:
     def begun(self) -> dict[str, set[int]]:
         """Positions that are finished, of every unit that has any in the journal."""
         found: dict[str, set[int]] = {}
-        root = self.output / INTERNAL / self.room
+        root = self.output / INTERNAL / self.folder_name
         files = [info.path for info in root.tree() if info.path.endswith(".parquet")]
         with ThreadPoolExecutor(READERS) as pool:
             positions = pool.map(lambda path: _read_entries(root / path, ["position"]), files)
@@ -160,7 +160,7 @@ class Journal:
 
     def folder(self, unit_id: str) -> Location:
         """Where a unit's rows are."""
-        return self.output / INTERNAL / self.room / unit_id
+        return self.output / INTERNAL / self.folder_name / unit_id
 
     def _commit(self, unit: Unit, source: Source) -> Committed:
         part = self.output / unit.part

@@ -59,16 +59,16 @@ Covered = dict[str, tuple[int, str, str]]
 
 
 @dataclass(frozen=True)
-class Generation:
+class PlanFile:
     """One file of a plan.
 
     Attributes:
-        file: Where it is.
+        location: Where it is.
         first: Index of its first unit.
         count: Units in it.
     """
 
-    file: Location
+    location: Location
     first: int
     count: int
 
@@ -79,7 +79,7 @@ class Plan:
 
     Attributes:
         output: OUTPUT.
-        generations: Its files, oldest first.
+        files: Its files, oldest first.
         rows: [units] int64, rows of each unit.
         replaces: [units] int64, index of the unit whose part it takes over, -1 for none.
         is_live: [units] bool, False where a later generation made a unit obsolete.
@@ -87,7 +87,7 @@ class Plan:
     """
 
     output: Location
-    generations: tuple[Generation, ...]
+    files: tuple[PlanFile, ...]
     rows: np.ndarray
     replaces: np.ndarray
     is_live: np.ndarray
@@ -104,9 +104,9 @@ class Plan:
 
     def unit(self, index: int) -> Unit:
         """One unit. Raises OSError."""
-        generation = next(g for g in self.generations if index < g.first + g.count)
-        group, row = divmod(index - generation.first, GROUP)
-        table = _read_group(generation.file, group)
+        file = next(file for file in self.files if index < file.first + file.count)
+        group, row = divmod(index - file.first, GROUP)
+        table = _read_group(file.location, group)
         return _unit(index, table.slice(row, 1).to_pylist()[0])
 
     def pending(self, is_committed: np.ndarray) -> np.ndarray:
@@ -124,13 +124,13 @@ def open_plan(output: Location) -> Plan | None:
     names = sorted(name for name in folder.names() if name.endswith(".parquet"))
     if not names:
         return None
-    generations, rows, replaces, dropped = [], [], [], []
+    files, rows, replaces, dropped = [], [], [], []
     first = 0
     for name in names:
         with (folder / name).open() as file, pq.ParquetFile(file) as parquet:
             meta = _metadata(parquet, folder / name)
             table = parquet.read(columns=["start", "stop", "replaces"])
-        generations.append(Generation(folder / name, first, table.num_rows))
+        files.append(PlanFile(folder / name, first, table.num_rows))
         start, stop, replaced = _numbers(table)
         rows.append(stop - start)
         replaces.append(replaced)
@@ -140,7 +140,7 @@ def open_plan(output: Location) -> Plan | None:
     is_live = np.ones(first, dtype=bool)
     is_live[taken[taken >= 0]] = False
     is_live[np.array(dropped, dtype=np.int64)] = False
-    return Plan(output, tuple(generations), np.concatenate(rows), taken, is_live, _schema(meta))
+    return Plan(output, tuple(files), np.concatenate(rows), taken, is_live, _schema(meta))
 
 
 def extended(plan: Plan | None, output: Location, listing: Listing, source: Source) -> Plan:
@@ -189,7 +189,7 @@ class _Draft:
         self._plan = plan
         self._source = source
         self._first = len(plan) if plan else 0
-        self._number = len(plan.generations) if plan else 0
+        self._number = len(plan.files) if plan else 0
         self._schema = plan.schema if plan else source.schema
         tags = fingerprints(listing.root, news)
         self._files: Covered = {
@@ -292,8 +292,8 @@ def _is_unchanged(file: FileInfo, was: tuple[int, str, str], root: Location) -> 
 
 def _covered(plan: Plan) -> Covered:
     covered: Covered = {}
-    for generation in plan.generations:
-        with generation.file.open() as file, pq.ParquetFile(file) as parquet:
+    for plan_file in plan.files:
+        with plan_file.location.open() as file, pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(GROUP, columns=["files"]):
                 files = batch.column(0).flatten()
                 columns = (files.field(name).to_pylist() for name in FILE.names)

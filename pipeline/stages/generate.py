@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import Engine, Rendered
     from pipeline.stages.poison_rows import PoisonRows
-    from pipeline.stages.render import Job
+    from pipeline.stages.render import RenderedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Generate:
         atexit.register(self._close)
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
-        """Blocks whose payload is a `Job` become blocks whose payload is an `Answered`."""
+        """Blocks whose payload is a `RenderedRow` become blocks whose payload is an `Answered`."""
         try:
             answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
         except EngineDiedError as error:
@@ -104,11 +104,11 @@ class Generate:
                 _end_process()
 
     async def _answer_row(self, item: Item, engine: Engine) -> Item:
-        job: Job = item.payload
+        rendered: RenderedRow = item.payload
         key = row_key(item.unit, item.position)
         answers = (
             _answer(request, engine, f"{key}-{number}")
-            for number, request in enumerate(job.requests)
+            for number, request in enumerate(rendered.requests)
         )
         try:
             generations = tuple(await asyncio.gather(*answers))
@@ -117,7 +117,7 @@ class Generate:
         report = None
         if any(generation.failure is None for generation in generations):
             report = EngineReport(engine.model_class, self._ready)
-        return item.carrying(Answered(generations, job.state, report))
+        return item.carrying(Answered(generations, rendered.state, report))
 
     def _close(self) -> None:
         if not isinstance(self._engine, Fault):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RenderedRow:
     """A row's requests, each rendered or not to be had, and the state its task wants back."""
 
     requests: tuple[Rendered | RowError, ...]
@@ -68,7 +68,7 @@ class Render:
         self._watchdog = Watchdog(config.stall_seconds)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Blocks whose payload is a row become blocks whose payload is a `Job`."""
+        """Blocks whose payload is a row become blocks whose payload is a `RenderedRow`."""
         with self._watchdog:
             rendered = [self._take(item) for item in unpack(block)]
         yield pack(rendered)
@@ -91,7 +91,7 @@ class Render:
             requests = tuple(
                 self._render_request(request, renderer, images) for request in prepared.requests
             )
-            return item.carrying(Job(requests, prepared.state))
+            return item.carrying(RenderedRow(requests, prepared.state))
         except RowError as error:
             return item.failed(error)
         except Exception as error:  # an image or a text the processor chokes on is one row's fault

@@ -30,8 +30,8 @@ def plan_of(output: Location, units: int, folder: Path) -> Plan:
 
 def part_names(plan: Plan) -> list[str]:
     names: list[str] = []
-    for generation in plan.generations:
-        with generation.file.open() as file:
+    for plan_file in plan.files:
+        with plan_file.location.open() as file:
             names += pq.read_table(file, columns=["part"])["part"].to_pylist()
     return names
 

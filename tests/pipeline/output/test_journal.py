@@ -60,8 +60,8 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     return new_folder(request, tmp_path / "out")
 
 
-def journal_in(output: Location, run: str = "run-1", room: str = "journal") -> Journal:
-    return Journal(output, RESULTS, {"id": run}, room)
+def journal_in(output: Location, run: str = "run-1", folder_name: str = "journal") -> Journal:
+    return Journal(output, RESULTS, {"id": run}, folder_name)
 
 
 def entries(positions: Sequence[int], text: str = "t") -> pa.Table:

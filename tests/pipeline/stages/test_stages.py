@@ -32,7 +32,7 @@ from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
-from pipeline.stages.render import Job, Render
+from pipeline.stages.render import Render, RenderedRow
 from pipeline.storage.location import locate
 from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.output.test_journal import unit
@@ -165,9 +165,9 @@ def test_a_prompt_that_is_too_long_is_that_rows_outcome(tmp_path: Path) -> None:
     assert items[2].error == "render: KeyError: 'text'"
 
 
-def job(colour: tuple[int, int, int]) -> Job:
+def rendered_row(colour: tuple[int, int, int]) -> RenderedRow:
     request = FakeRenderer(CONFIG).render(Request("Which colour?", Sampling(4)), [plain(colour)])
-    return Job((request, request), state=colour)
+    return RenderedRow((request, request), state=colour)
 
 
 def test_all_rows_are_with_the_engine_at_once() -> None:
@@ -185,10 +185,10 @@ def test_all_rows_are_with_the_engine_at_once() -> None:
 
     stage = Generate(CONFIG, Counting)
     items = [
-        Item("u", 0, payload=job((1, 2, 3))),
+        Item("u", 0, payload=rendered_row((1, 2, 3))),
         FAILED,
-        Item("u", 2, payload=job(POISON)),
-        Item("u", 3, payload=job((4, 5, 6))),
+        Item("u", 2, payload=rendered_row(POISON)),
+        Item("u", 3, payload=rendered_row((4, 5, 6))),
     ]
 
     async def run() -> list[pa.Table]:
@@ -215,12 +215,12 @@ def test_a_request_that_may_fail_costs_its_row_nothing_else() -> None:
 
     lost = RowError(Outcome.TOO_LONG, "render", "the prompt has 9 tokens")
     items = [
-        Item("u", 0, payload=Job((rendered(POISON, may_fail=True), lost), None)),
-        Item("u", 1, payload=Job((rendered((1, 2, 3), may_fail=True), lost), None)),
+        Item("u", 0, payload=RenderedRow((rendered(POISON, may_fail=True), lost), None)),
+        Item("u", 1, payload=RenderedRow((rendered((1, 2, 3), may_fail=True), lost), None)),
         Item(
             "u",
             2,
-            payload=Job(
+            payload=RenderedRow(
                 (rendered((1, 2, 3), may_fail=True), rendered(POISON, may_fail=False)), None
             ),
         ),
