@@ -20,8 +20,7 @@ from pipeline.contract.task import (
 )
 from pipeline.execution.error_rate import ErrorRateError
 from pipeline.output.status import Status, failed_rows, status
-from pipeline.retry import retry
-from pipeline.run import RunResult, run
+from pipeline.run import RunResult, retry, run
 
 __all__ = [
     "ColumnKind",

@@ -21,21 +21,21 @@ from pipeline.execution.dataflow import Flow
 from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger
 from pipeline.output.counts import save_counts
-from pipeline.output.journal import Committed, Journal, entry_schema
+from pipeline.output.journal import entry_schema
 from pipeline.sources.units import Work
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
     from pipeline.execution.placement import Placement
     from pipeline.execution.progress import RunProgress
+    from pipeline.output.commit import Committer
+    from pipeline.output.parts import Committed
     from pipeline.sources import Source
-
-    Commit = Callable[[Journal, Work, Source], Committed]
 
 MOST_COMMITS = 8
 """Commits in flight; beyond that the driver waits."""
@@ -54,9 +54,7 @@ class Driver:
         config: Limits and sizes.
         task: What is done with a row.
         source: Where rows are read.
-        journal: Where finished rows go.
-        commit: Runs in another process once a piece of work is complete.
-        is_done: Whether somebody else has committed a piece of work meanwhile.
+        committer: Its journal takes finished rows; it commits complete work, in other processes.
         backend: What renders and generates.
         placement: How many actors there are.
         progress: Where it is told.
@@ -68,9 +66,7 @@ class Driver:
         config: RunConfig,
         task: Task,
         source: Source,
-        journal: Journal,
-        commit: Commit,
-        is_done: Callable[[Work], bool],
+        committer: Committer,
         backend: Backend,
         placement: Placement,
         progress: RunProgress,
@@ -78,13 +74,12 @@ class Driver:
         self._config = config
         self._task = task
         self._source = source
-        self._journal = journal
-        self._commit_work = commit
-        self._is_done = is_done
+        self._committer = committer
+        self._journal = committer.journal
         self._backend = backend
         self._placement = placement
         self._progress = progress
-        self._poison_rows = PoisonRows(journal.output)
+        self._poison_rows = PoisonRows(committer.journal.output)
         self._commits: dict[Any, Work] = {}
         self._counts: list[tuple[str, Committed]] = []
         self._uncommitted: dict[str, tuple[Work, str]] = {}
@@ -195,8 +190,8 @@ class Driver:
         import ray
 
         # No CPU claimed: the stages hold them all, and a commit that waits would hold its unit.
-        commit = ray.remote(num_cpus=0)(commit_or_say)
-        reply = commit.remote(self._commit_work, self._journal, work, self._source)
+        commit = ray.remote(num_cpus=0)(commit_or_reason)
+        reply = commit.remote(self._committer, work)
         self._commits[reply] = work
         self._collect(max(0, len(self._commits) - MOST_COMMITS))
 
@@ -225,7 +220,7 @@ class Driver:
     def _close_finished_elsewhere(self, ledger: Ledger) -> None:
         """Another driver may have committed a unit and taken its journal away."""
         for work in ledger.work():
-            if self._is_done(work):
+            if self._committer.is_committed(work):
                 self._progress.skip(work.rows)
                 ledger.close(work.unit.id)
 
@@ -257,10 +252,10 @@ class Driver:
             )
 
 
-def commit_or_say(commit: Commit, journal: Journal, work: Work, source: Source) -> Committed | str:
-    """Commit in another process; a text says why it could not be done."""
+def commit_or_reason(committer: Committer, work: Work) -> Committed | str:
+    """Commit, in another process; a text says why that is not possible."""
     try:
-        return commit(journal, work, source)
+        return committer.commit(work)
     except (RunError, OSError, pa.ArrowException) as error:
         return str(error) if isinstance(error, RunError) else one_line(error)
 

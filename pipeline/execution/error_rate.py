@@ -12,7 +12,7 @@ from pipeline.contract.errors import RunError
 from pipeline.contract.record import Outcome
 
 if TYPE_CHECKING:
-    from pipeline.output.journal import Committed
+    from pipeline.output.parts import Committed
 
 JUDGED_ROWS = 200
 """Finished rows before a run can be stopped: a rate needs a sample."""

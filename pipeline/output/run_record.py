@@ -97,8 +97,19 @@ def claim(output: Location, record: Record) -> bool:
 
 
 def finish(output: Location, record: Record, totals: Mapping[str, object]) -> None:
-    """Write down the totals of a run that came to its end."""
-    write_whole(_file(output), _to_json({**record, **totals, "finished": _now()}))
+    """Record what a finished run found; its id and start stay those of the first run on OUTPUT.
+
+    Args:
+        output: OUTPUT.
+        record: The run, see `describe_run`.
+        totals: What is in OUTPUT now, as JSON values.
+
+    Raises:
+        OSError: OUTPUT cannot be written to.
+    """
+    first = read_record(output) or record
+    kept = {name: first[name] for name in ("id", "started")}
+    write_whole(_file(output), _to_json({**record, **kept, **totals, "finished": _now()}))
 
 
 def withdraw(output: Location) -> None:

@@ -35,7 +35,7 @@ from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Render, RenderedRow
 from pipeline.storage.location import locate
 from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
-from tests.pipeline.output.test_journal import unit
+from tests.pipeline.output.samples import unit
 from tests.pipeline.sample_images import encoded, plain, truncated_jpeg
 
 CONFIG = EngineConfig(model="m", max_model_len=5)
@@ -265,7 +265,7 @@ def answered(text: str) -> Answered:
 
 def test_parsing_journals_each_unit_and_sends_a_receipt(tmp_path: Path) -> None:
     task = ColourTask()
-    journal = Journal(locate(str(tmp_path)), task.result_schema, {"id": "r"})
+    journal = Journal(locate(str(tmp_path)), task.result_schema)
     items = [
         Item("u", 1, payload=answered("1 2 3")),
         Item("v", 0, payload=answered("not a number")),
@@ -293,7 +293,7 @@ def test_parsing_journals_each_unit_and_sends_a_receipt(tmp_path: Path) -> None:
 
 def test_a_fault_is_told_and_nothing_is_journalled(tmp_path: Path) -> None:
     task = ColourTask()
-    journal = Journal(locate(str(tmp_path)), task.result_schema, {"id": "r"})
+    journal = Journal(locate(str(tmp_path)), task.result_schema)
     (receipt,) = pa.concat_tables(parse_block(pack([FAULTY]), task, journal)).to_pylist()
     assert (receipt["positions"], receipt["fault"], receipt["ends_run"]) == ([], "no engine", True)
     assert not [*tmp_path.iterdir()]
@@ -316,7 +316,7 @@ def die(poison_rows: PoisonRows) -> None:
         os._exit(1)
 
 
-def test_a_suspect_leaves_a_mark_while_it_is_worked_on(tmp_path: Path) -> None:
+def test_a_row_leaves_a_mark_while_it_is_worked_on_alone(tmp_path: Path) -> None:
     poison_rows = PoisonRows(locate(str(tmp_path)))
     for _ in range(MAX_DEATHS):
         assert poison_rows.found("u") == {}
@@ -337,7 +337,7 @@ def test_a_result_without_results_has_null_columns(tmp_path: Path) -> None:
             return Result({"colour": [1, 2, 3]}, Outcome.REPETITION, "parse: it repeats itself")
 
     task = Refusing()
-    journal = Journal(locate(str(tmp_path)), task.result_schema, {"id": "r"})
+    journal = Journal(locate(str(tmp_path)), task.result_schema)
     list(parse_block(pack([Item("u", 0, payload=answered("1 1 1"))]), task, journal))
     (file,) = (tmp_path / "_gemma3_batch/journal/u").iterdir()
     (row,) = pq.read_table(file).to_pylist()
