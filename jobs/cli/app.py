@@ -12,44 +12,59 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from typer.core import TyperGroup
 
 from jobs.cli.demonstration import ROWS, demonstrate
 from jobs.cli.flags import command_of
 from jobs.cli.job_file import check_reachable, read_job_file
 from jobs.cli.tables import calibration_table, export_errors, show_errors, status_text
 from jobs.moderation.calibration import calibrate
-from jobs.options.check import check_options
-from jobs.options.job_options import OPTIONS
-from jobs.sdk.functions import run_job
+from jobs.registry import find_job, job_names
+from jobs.sdk.assembly import ConfiguredJob, configure
+from jobs.sdk.calls import run_job
 from jobs.sdk.retry import retry_rows
 from pipeline import ErrorRateError, Outcome, RunError, RunResult, UserError, failed_rows, status
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from jobs.options.job_options import Job, JobOptions
 
 RUN_FAILED = 1
 USER_ERROR = 2
 TOO_MANY_FAILED = 3
 INTERRUPTED = 130
 
-SUMMARIES: Mapping[Job, str] = {
-    "caption": "Caption every image of a dataset.",
-    "translate": "Translate every text of a dataset, or the text in its images.",
-    "moderate": "Judge every image or text of a dataset by policies.",
-}
+
+class JobsAndCommands(TyperGroup):
+    """Every job is a command; one of another package is imported when it is asked for.
+
+    Contexts and commands are Any: typer has a click of its own, which it does not show.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The jobs, then what can be done with them."""
+        return [*job_names(), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        """The command of that name; None where there is none."""
+        if name not in job_names():
+            return super().get_command(ctx, name)
+        try:
+            return job_command(name)
+        except UserError as error:
+            return _unusable(name, error)
+
 
 app = typer.Typer(
     name="gemma3-batch",
+    cls=JobsAndCommands,
     help="Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM.",
     no_args_is_help=True,
     add_completion=False,
@@ -66,19 +81,34 @@ def _commands() -> None:
     """Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM."""
 
 
-def _run_options(job: Job, source: str, output: str, given: dict[str, Any], debug: bool) -> None:
-    with _faults_in_one_line(debug=debug):
-        options = check_options(OPTIONS[job], given)
-        _run_and_tell(options, source, output, debug)
+def job_command(name: str) -> Any:
+    """The command of a job. Raises UserError where it is another package's and cannot be loaded."""
+    job = find_job(name)
+
+    def run(source: str, output: str, given: dict[str, Any], debug: bool) -> None:
+        with _faults_in_one_line(debug=debug):
+            _run_and_tell(configure(job, given), source, output, debug)
+
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name=name, help=job.help)(command_of(job.options, run))
+    return typer.main.get_command(alone)
 
 
-def _run_and_tell(options: JobOptions, source: str, output: str, debug: bool) -> None:
-    result = run_job(options, source, output, console=_err, debug=debug)
+def _unusable(name: str, error: UserError) -> Any:
+    """A command that says why it cannot be loaded; the other commands are not disturbed."""
+    alone = typer.Typer(add_completion=False)
+
+    @alone.command(name=name, help=f"Cannot be loaded: {error}")
+    def _() -> None:
+        with _faults_in_one_line(debug=False):
+            raise error
+
+    return typer.main.get_command(alone)
+
+
+def _run_and_tell(job: ConfiguredJob, source: str, output: str, debug: bool) -> None:
+    result = run_job(job, source, output, console=_err, debug=debug)
     _out.print(_summary(result), highlight=False, soft_wrap=True, markup=False)
-
-
-for _job, _help in SUMMARIES.items():
-    app.command(name=_job, help=_help)(command_of(OPTIONS[_job], partial(_run_options, _job)))
 
 
 @app.command(name="run")
@@ -93,7 +123,7 @@ def run_command(
         job = read_job_file(job_file)
         try:
             check_reachable(job)
-            _run_and_tell(job.options, job.input, job.output, debug)
+            _run_and_tell(job.job, job.input, job.output, debug)
         except ValidationError as error:
             raise job.located(UserError(describe_fault(error))) from error
         except UserError as error:

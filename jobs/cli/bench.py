@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import pyarrow.dataset
 from rich.table import Table
 
-from jobs.assembly import DEFAULT_STYLE
+from jobs.captioning.job import DEFAULT_STYLE
 from jobs.captioning.styles import STYLES
 from jobs.captioning.task import CaptionTask
-from jobs.options.job_options import CaptionOptions
-from jobs.options.model import Model, find_model
-from jobs.sdk.functions import run_job
+from jobs.registry import JOBS, find_model
+from jobs.sdk.assembly import configure
+from jobs.sdk.calls import run_job
 from pipeline.contract.config import EngineConfig, RunConfig
 from pipeline.engine.checkpoint import fitted, open_checkpoint
 from pipeline.engine.interface import Rendered
@@ -34,6 +34,7 @@ from pipeline.storage.location import Location, locate
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from jobs.options.model import Model
     from pipeline.contract.task import Generation, Request
 
 
@@ -64,8 +65,8 @@ def bench(*, model: str, rows: int, console: Console) -> list[Rate]:
         engine = fitted(engine, open_checkpoint(engine.model))
         rendered, rates = _measure_render(found, engine, locate(str(drawings)))
         rates += _measure_generate(engine, rendered)
-        options = CaptionOptions(model=model)
-        done = run_job(options, str(drawings), str(captions), console=console)
+        job = configure(JOBS["caption"], {"model": model})
+        done = run_job(job, str(drawings), str(captions), console=console)
     rates.append(Rate(stage="the whole job through Ray", rows=done.rows_per_second))
     console.print(_table(rates))
     return rates

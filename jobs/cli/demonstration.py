@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow.dataset
 from rich.table import Table
 
-from jobs.options.model import DEMO
+from jobs.registry import DEMO
 from jobs.sdk.functions import caption
 from pipeline import RunResult, UserError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import typer
 from pydantic_core import PydanticUndefined
 
-from jobs.options.job_options import JobOptions
+from jobs.options.common import JobOptions, ordered_fields
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -45,7 +45,7 @@ def command_of(options: type[JobOptions], run: Run) -> Callable[..., None]:
 
     kinds: dict[str, Any] = {"input": Input, "output": Output}
     defaults: dict[str, Any] = {}
-    for name, field in _own_first(options).items():
+    for name, field in ordered_fields(options).items():
         panel = COMMON if name in JobOptions.model_fields and name != "model" else None
         kinds[name], defaults[name] = _option(name, field, panel)
     kinds, defaults = {**kinds, "debug": Debug}, {**defaults, "debug": False}
@@ -61,13 +61,6 @@ def command_of(options: type[JobOptions], run: Run) -> Callable[..., None]:
     command.__annotations__ = kinds
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
-
-
-def _own_first(options: type[JobOptions]) -> dict[str, FieldInfo]:
-    """All fields: the model, what only this job has, and what every job has."""
-    fields = options.model_fields
-    own = {name: field for name, field in fields.items() if name not in JobOptions.model_fields}
-    return {"model": fields["model"], **own, **fields}
 
 
 def _option(name: str, field: FieldInfo, panel: str | None) -> tuple[Any, Any]:

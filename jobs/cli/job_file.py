@@ -6,6 +6,7 @@
     model: /models/gemma-3-4b-it
     language: fr
 
+Instead of the name of a job, `task: my_package.my_module:MyTask` names a task or a job of your own.
 The options have the names that they have on the command line and in the SDK. `${NAME}` in a value
 is taken from the environment. Whatever is wrong is told with the file and the line.
 """
@@ -14,21 +15,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from jobs.options.check import OptionError, check_options, unknown_option
-from jobs.options.job_options import OPTIONS, JobOptions
+from jobs.options.check import OptionError, unknown_option
+from jobs.registry import find_job, load_job
+from jobs.sdk.assembly import ConfiguredJob, configure
 from pipeline import UserError
 from pipeline.contract.errors import one_line
-from pipeline.contract.suggest import suggestion
 from pipeline.storage.location import locate
 
-OWN = ("job", "input", "output")
+if TYPE_CHECKING:
+    from jobs.job import Job
+
+OWN = ("job", "task", "input", "output")
+"""Fields that are no options; of the first two a file has one."""
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for what `ray job submit` starts (2.60)."""
 WORDS = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
@@ -44,16 +50,16 @@ class JobFile:
     Attributes:
         input: As `caption`'s.
         output: As `caption`'s.
-        options: Of one of the jobs.
+        job: The job, with its options.
         path: Where the file is.
         lines: The line of each field.
     """
 
     input: str
     output: str
-    options: JobOptions
+    job: ConfiguredJob
     path: str = ""
-    lines: Mapping[str, int] = field(default_factory=dict)
+    lines: Mapping[str, int] = dataclass_field(default_factory=dict)
 
     def located(self, error: UserError) -> UserError:
         """An error that begins with a field's name, with the file and the field's line."""
@@ -73,22 +79,29 @@ def read_job_file(path: str) -> JobFile:
     def wrong(name: str, message: str) -> UserError:
         return UserError(f"{path}:{lines.get(name, 1)}: {message}")
 
-    own = {name: _required(name, values, wrong) for name in OWN}
-    options = OPTIONS.get(own["job"])  # type: ignore[call-overload]
-    if options is None:
-        near = suggestion(own["job"], OPTIONS)
-        raise wrong("job", f"job: there is no '{own['job']}'; {near}they are {', '.join(OPTIONS)}")
+    job = _job(values, wrong)
     rest = {name: value for name, value in values.items() if name not in OWN}
     for name in rest:
-        if name not in options.model_fields:
-            raise wrong(name, unknown_option(name, [*OWN, *options.model_fields]))
+        if name not in job.options.model_fields:
+            raise wrong(name, unknown_option(name, [*OWN, *job.options.model_fields]))
+    places = {name: _required(name, values, wrong) for name in ("input", "output")}
     try:
-        checked = check_options(options, rest)
+        configured = configure(job, rest)
     except OptionError as error:
         raise wrong(error.option, str(error)) from None
-    return JobFile(
-        input=own["input"], output=own["output"], options=checked, path=path, lines=lines
-    )
+    return JobFile(job=configured, path=path, lines=lines, **places)
+
+
+def _job(values: Mapping[str, Any], wrong: Callable[[str, str], UserError]) -> Job[Any]:
+    """The job that the field `job` or `task` names."""
+    if "task" in values and "job" in values:
+        raise wrong("task", "task: takes the place of job; give one of the two")
+    field = "task" if "task" in values else "job"
+    named = _required(field, values, wrong)
+    try:
+        return load_job(named) if field == "task" else find_job(named)
+    except UserError as error:
+        raise wrong(field, f"{field}: {error}") from error
 
 
 def check_reachable(job: JobFile) -> None:
@@ -109,7 +122,7 @@ def check_reachable(job: JobFile) -> None:
             )
 
 
-def _required(name: str, values: Mapping[str, Any], wrong: Any) -> str:
+def _required(name: str, values: Mapping[str, Any], wrong: Callable[[str, str], UserError]) -> str:
     value = values.get(name)
     if value is None:
         raise wrong(name, f"{name}: is missing")

@@ -204,7 +204,10 @@ def probability(log_yes: float, log_no: float) -> float:
 
 
 def _usual_policies(model: Model, of_texts: bool) -> Sequence[Policy]:
-    return TEXT_POLICIES if of_texts else model.policies or IMAGE_POLICIES
+    if of_texts:
+        return TEXT_POLICIES
+    own = [Policy(name=name, text=text) for name, text in model.policies.items()]
+    return own or IMAGE_POLICIES
 
 
 def _usual_prompt(model: Model, of_texts: bool) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from jobs.options.job_options import JobOptions
+from jobs.options.common import JobOptions
 from pipeline import UserError
 from pipeline.contract.config import describe_fault
 from pipeline.contract.suggest import suggestion

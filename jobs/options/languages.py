@@ -79,6 +79,14 @@ def template_codes(template: str) -> frozenset[str]:
     return frozenset(code.replace("_", "-") for code in TEMPLATE_CODE.findall(template))
 
 
+def language_option(option: str, code: str) -> Language:
+    """The language that an option names. Raises UserError that begins with the option's name."""
+    try:
+        return find_language(code)
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
 def template_knows(template: str, code: str) -> bool:
     """Whether the dictionary of languages in a TranslateGemma chat template names this code."""
     return code.replace("_", "-") in template_codes(template)

@@ -1,20 +1,17 @@
-"""What the name after `--model` means: a folder, or `demo`, the model that comes with the package.
+"""How a model is best asked, where that is not as all models are.
 
-Whether a folder holds a model that can run is checked by the pipeline.
+Which names stand for a model is the registry's; whether a folder holds one that can run is checked
+by the pipeline.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from jobs.moderation.policies import Policy
 
 if TYPE_CHECKING:
     from pipeline.contract.config import Dtype
-
-DEMO = "demo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,32 +21,13 @@ class Model:
     Attributes:
         path: The checkpoint's folder.
         dtype: What to run it in, unless the user says otherwise.
-        caption_prompt: What to ask for a caption, where it is not what all models are asked.
+        caption_prompt: What to ask for a caption; None for the usual styles.
         moderation_prompt: What to ask about an image and a `{policy}`; None for the usual words.
-        policies: Those about images it was trained on, where they are its own.
+        policies: Policies about images that it was trained on, by name; none for the usual ones.
     """
 
     path: str
-    dtype: Dtype
+    dtype: Dtype = "auto"
     caption_prompt: str | None = None
     moderation_prompt: str | None = None
-    policies: tuple[Policy, ...] = ()
-
-
-def find_model(name: str) -> Model:
-    """The model of that name: `demo`, or a folder."""
-    if name == DEMO:
-        return _demo()
-    return Model(path=name, dtype="auto")
-
-
-def _demo() -> Model:
-    from jobs.demo.phrases import CAPTION_PROMPT, MODERATION_PROMPT, POLICIES
-
-    return Model(
-        path=str(files("jobs.demo") / "checkpoint"),
-        dtype="float32",  # `auto` would run it in bfloat16, with fewer exact answers
-        caption_prompt=CAPTION_PROMPT,
-        moderation_prompt=MODERATION_PROMPT,
-        policies=tuple(Policy(name=policy.name, text=policy.text) for policy in POLICIES),
-    )
+    policies: Mapping[str, str] = field(default_factory=dict)

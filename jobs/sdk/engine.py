@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from jobs.assembly import ENGINE_OPTIONS, engine_config
-from jobs.options.check import check_options, unknown_option
-from jobs.options.job_options import CaptionOptions
+from jobs.options.check import unknown_option
+from jobs.options.common import destination
+from jobs.registry import JOBS
+from jobs.sdk.assembly import configure
 from pipeline import Generation, RowError, RunConfig, UserError
 from pipeline.contract.errors import RunError, one_line
 from pipeline.engine.checkpoint import fitted, open_checkpoint
@@ -49,6 +50,11 @@ T = TypeVar("T")
 MOST_REQUESTS = 10_000
 """Calls an actor takes at once; more than any engine works on."""
 END_S = 60.0
+ENGINE_OPTIONS = (
+    *(name for name in JOBS["caption"].options.model_fields if destination(name) == "engine"),
+    "engine_replicas",
+)
+"""All options about engines; `caption` has every one of them."""
 
 
 class EngineHost:
@@ -207,8 +213,8 @@ class Engine:
         for name in settings:
             if name not in ENGINE_OPTIONS:
                 raise UserError(unknown_option(name, [*ENGINE_OPTIONS]))
-        self._options = check_options(CaptionOptions, {"model": model, **settings})
-        config = engine_config(self._options)
+        job = configure(JOBS["caption"], {"model": model, **settings})
+        self._options, config = job.options, job.engine()
         self._config = fitted(config, open_checkpoint(config.model))
         self._engines: list[Any] = []
         self._renderers: list[Any] = []
@@ -293,7 +299,7 @@ class Engine:
     def options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """A job's settings with this engine's. Raises UserError where they name any of them."""
         for name in settings:
-            if name == "model" or name in ENGINE_OPTIONS:
+            if name in ENGINE_OPTIONS:
                 raise UserError(f"{name}: is the engine's; set it where the engine is made")
         return {**settings, "model": self._options.model}
 

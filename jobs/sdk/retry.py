@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobs.captioning.task import CaptionTask
-from jobs.moderation.task import ModerationTask
-from jobs.translation.task import TranslationTask
+from jobs.registry import find_job, job_names, load_job
 from pipeline import RunConfig, RunResult, UserError, retry
+from pipeline.contract.errors import one_line
 from pipeline.output.run_record import read_record
 from pipeline.storage.location import locate
 
@@ -21,13 +20,6 @@ if TYPE_CHECKING:
 
     from pipeline.contract.task import Task
     from pipeline.storage.location import StorageOptions
-
-TASKS: Mapping[str, Any] = {
-    CaptionTask.name: CaptionTask,
-    ModerationTask.name: ModerationTask,
-    TranslationTask.name: TranslationTask,
-}
-"""The jobs by the name that a run's record has of them."""
 
 
 def retry_rows(
@@ -66,11 +58,30 @@ def retry_rows(
     if model is not None:
         engine = config.engine.model_copy(update={"model": model})
         config = config.model_copy(update={"engine": engine})
-    return retry(config, _task(record), outcomes, console=console, debug=debug)
+    return retry(config, restore_task(record), outcomes, console=console, debug=debug)
 
 
-def _task(record: Mapping[str, Any]) -> Task:
-    if record["task"] not in TASKS:
-        raise UserError(f"OUTPUT was made by the task '{record['task']}', which is not one of ours")
-    task: Task = TASKS[record["task"]](**record["settings"])
-    return task
+def restore_task(record: Mapping[str, Any]) -> Task:
+    """The task of a run, with the settings that its record has.
+
+    Raises:
+        UserError: Its job has no name here and its class cannot be imported, or the settings are
+            not what it is made of.
+    """
+    name, place = record["task"], record.get("task_class", "")
+    if name in job_names():
+        job = find_job(name)
+    elif place.partition(":")[0] in ("", "__main__"):
+        raise UserError(
+            f"OUTPUT was made by the task '{name}', which has no name here and was defined in a "
+            "script; call pipeline.retry from that script"
+        )
+    else:
+        job = load_job(place)
+    try:
+        return job.restore(**record["settings"])
+    except Exception as error:  # somebody's constructor
+        raise UserError(
+            f"the task '{name}' cannot be made of the settings that OUTPUT records: "
+            f"{one_line(error)}"
+        ) from error

@@ -1,8 +1,8 @@
 """Which language a text is in, and whether an answer is in the wrong one.
 
 Decides on py3langid (0.4.0; 139 languages, its model in the package). Measured on the sentences of
-`tests/jobs/translation/prose.py` (39 languages, 15 scripts; a shared machine of two cores, 2026-11; of the
-thresholds below, some were chosen on the same sentences):
+`tests/jobs/translation/prose.py` (39 languages, 15 scripts; a shared machine of two cores, 2026-11;
+some of the thresholds below were chosen on the same sentences):
 
     library                       sentence  three words  paragraph   memory  sentences/s
     py3langid 0.4.0                 97.9 %       89.6 %    100.0 %    91 MB        9,400
@@ -92,8 +92,8 @@ class Detected:
     """A text's language.
 
     Attributes:
-        language: Its code, such as `jobs.options.languages` has; `zh` is simplified, `zh-Hant` traditional
-            Chinese. None for a text without letters.
+        language: Its code, such as `jobs.options.languages` has; `zh` is simplified, `zh-Hant`
+            traditional Chinese. None for a text without letters.
         confidence: From 0 to 1: how probable the language is, of all or of those it was among.
     """
 

@@ -1,56 +1,72 @@
 """What a user may set, as frozen models that check it and name the field that is wrong.
 
-Only settings that are wired. What a job asks of the model (prompt, columns) is the task's; where
-values come from (command line, keyword arguments) is the caller's.
+Each setting is declared here once, with its default, its limits and the line that `--help` shows:
+`EngineSettings` go to the engine, `RunSettings` to the run. The jobs' options inherit both. What a
+job asks of the model (prompt, columns) is declared by the job.
 """
 
 from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+PanAndScan = Annotated[bool, Field(description="Show oblong images in crops as well.")]
 REQUESTS_ON_GPU = 256
 REQUESTS_ON_CPU = 64
-"""What an engine works on at once by default."""
+"""Requests that one engine works on at once by default."""
 OUR_ENGINE_ARGS = (
     "limit_mm_per_prompt",
     "mm_processor_cache_gb",
     "mm_processor_kwargs",
     "worker_extension_cls",
 )
-"""Arguments of vLLM's engine that follow from how we use it."""
+"""Arguments of vLLM's engine that we set ourselves."""
 
 
-class _Config(BaseModel):
+class Settings(BaseModel):
+    """Frozen; unknown names are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
-class EngineConfig(_Config):
-    """The model and how one engine replica runs it."""
+class EngineSettings(Settings):
+    """How one engine replica runs, whatever the model."""
+
+    max_model_len: PositiveInt = Field(
+        8192, description="Longest prompt with its answer, in tokens; the model's limit, if lower."
+    )
+    max_num_seqs: PositiveInt | None = Field(
+        None,
+        description=(
+            f"Requests one engine works on at once; by default {REQUESTS_ON_GPU}, "
+            f"on a CPU {REQUESTS_ON_CPU}."
+        ),
+    )
+    tensor_parallel_size: PositiveInt = Field(1, description="GPUs of one engine.")
+    stall_seconds: float = Field(
+        900.0,
+        gt=0,
+        description="End a process that has made no progress for so long; its rows are retried.",
+    )
+    engine_args: Mapping[str, Any] = Field(
+        default_factory=dict, description="Further arguments of vLLM's engine: NAME=VALUE,... ."
+    )
+
+
+class EngineConfig(EngineSettings):
+    """The model, and how one engine replica runs it."""
 
     model: str = Field(min_length=1)
     """Folder of the checkpoint, as Hugging Face lays it out."""
     dtype: Dtype = "auto"
     """`auto` runs float32 checkpoints in bfloat16, as vLLM does."""
-    max_model_len: PositiveInt = 8192
-    """Longest prompt with its answer, in tokens; a checkpoint's own limit, where lower, holds."""
-    max_num_seqs: PositiveInt | None = None
-    """Requests one replica works on at once; see :meth:`requests`."""
     max_images: PositiveInt = 1
     """Most images in one request."""
-    pan_and_scan: bool = False
-    """Show large oblong images in crops as well, as the reference does."""
-    tensor_parallel_size: PositiveInt = 1
-    """GPUs of one replica."""
-    stall_seconds: float = Field(default=900.0, gt=0)
-    """A renderer that works on one row for so long, or an engine that gives no sign of life, is
-    ended; its rows are tried again."""
-    engine_args: Mapping[str, Any] = Field(default_factory=dict)
-    """Further arguments of vLLM's engine (`gpu_memory_utilization`, `quantization`, ...)."""
+    pan_and_scan: PanAndScan = False
 
     def requests(self, *, on_gpu: bool) -> int:
         """`max_num_seqs`, or the default of the device."""
@@ -65,7 +81,55 @@ class EngineConfig(_Config):
         return value
 
 
-class RunConfig(_Config):
+class RunSettings(Settings):
+    """How rows are read, spread over the cluster and written."""
+
+    engine_replicas: PositiveInt | None = Field(
+        None, description="Engines; by default as many as the cluster's GPUs hold, one on a CPU."
+    )
+    render_workers: PositiveInt | None = Field(
+        None,
+        description=(
+            "Processes that decode images and tokenize; by default what the CPUs allow, at most 16 "
+            "for each engine."
+        ),
+    )
+    unit_rows: PositiveInt = Field(
+        2000, description="Rows of an output file; where row groups fit, they are kept whole."
+    )
+    keep_images: bool = Field(
+        False, description="Copy binary input columns, images among them, to the output."
+    )
+    max_image_bytes: PositiveInt = Field(
+        100_000_000, description="An image file that is larger is not opened."
+    )
+    max_image_pixels: PositiveInt = Field(
+        100_000_000, description="An image that declares more pixels is not decoded."
+    )
+    dedup: bool = Field(
+        True, description="Compute rows of an output file that are identical only once."
+    )
+    max_error_rate: float | None = Field(
+        None, ge=0, le=1, description="Stop once more than this share of the rows has failed."
+    )
+    new_version: bool = Field(
+        False, description="Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting."
+    )
+    single_driver: bool = Field(
+        False, description="Accept a store that ignores conditional writes: no other run writes."
+    )
+    allow_private_addresses: bool = Field(
+        False, description="Follow links to images into private networks too."
+    )
+    storage_options: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict,
+        exclude=True,
+        repr=False,
+        description="Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.",
+    )
+
+
+class RunConfig(RunSettings):
     """One run: where rows come from, where they go, and how the work is spread."""
 
     input: str = Field(min_length=1)
@@ -73,38 +137,12 @@ class RunConfig(_Config):
     output: str = Field(min_length=1)
     """Folder for the parquet files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig
-    engine_replicas: PositiveInt | None = None
-    """Default: as many as the cluster's GPUs hold; one on a CPU."""
-    render_workers: PositiveInt | None = None
-    """Default: what the CPUs leave beside the engines, at most 16 for each engine."""
-    unit_rows: PositiveInt = 2000
-    """Rows of an output file; where row groups fit, they are kept whole."""
     block_rows: PositiveInt = 32
     """Rows that travel between the stages together."""
-    keep_images: bool = False
-    """Pass binary input columns, images among them, through to the output."""
-    max_image_bytes: PositiveInt = 100_000_000
-    """A larger file is not opened."""
-    max_image_pixels: PositiveInt = 100_000_000
-    """Width times height; an image that declares more is not decoded."""
     fetch_seconds: float = Field(default=60.0, gt=0)
-    """Most time for one image behind a link, retries included."""
-    allow_private_addresses: bool = False
-    """Follow `https://` links to images into private networks too."""
-    dedup: bool = True
-    """Compute rows of a unit whose input columns are identical once."""
-    max_error_rate: float | None = Field(default=None, ge=0, le=1)
-    """Stop once more than this share of the finished rows has no results."""
-    single_driver: bool = False
-    """Only one run will ever write to OUTPUT at a time: its store may ignore conditions."""
-    new_version: bool = False
-    """Where OUTPUT holds another prompt, model or setting, write to OUTPUT-v2 (-v3, ...)."""
+    """Most time to fetch one image behind a link or a URI, in seconds, retries included."""
     drain_seconds: float = Field(default=20.0, ge=0)
-    """How long a run that is told to end (SIGTERM) goes on to save what is in flight."""
-    storage_options: Mapping[str, Mapping[str, Any]] = Field(
-        default_factory=dict, exclude=True, repr=False
-    )
-    """Arguments of fsspec's filesystems, by protocol. Never recorded: they may hold credentials."""
+    """Seconds that a run continues after SIGTERM, to save what is in flight."""
 
 
 def describe_fault(error: ValidationError) -> str:

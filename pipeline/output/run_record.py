@@ -46,6 +46,7 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint) -> Recor
         "format": FORMAT,
         "id": uuid.uuid4().hex,
         "task": task.name,
+        "task_class": f"{type(task).__module__}:{type(task).__qualname__}",
         "settings": _json(task.settings),
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},

@@ -33,7 +33,8 @@ PATIENCE_S = 150.0
 def command(folder: Path, output: Path) -> list[str]:
     # Small units, so that some are committed and some half done at every moment.
     script = (
-        "import sys; from jobs.captioning.task import CaptionTask; from jobs.options.model import find_model; "
+        "import sys; from jobs.captioning.task import CaptionTask; "
+        "from jobs.registry import find_model; "
         "from pipeline import EngineConfig, RunConfig, run; model = find_model('demo'); "
         "engine = EngineConfig(model=model.path, dtype=model.dtype, max_num_seqs=8,"
         f" stall_seconds={STALL_S}); "

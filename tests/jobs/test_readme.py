@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from jobs.demo.dataset import write_dataset
-from jobs.options.model import find_model
+from jobs.registry import find_model
 
 README = Path(__file__).parents[2] / "README.md"
 MOST_LINES = 25

@@ -7,12 +7,10 @@ import json
 import pyarrow as pa
 import pytest
 
-from jobs.assembly import assemble
 from jobs.captioning.styles import STYLES
 from jobs.captioning.task import CaptionTask
-from jobs.options.check import check_options
-from jobs.options.job_options import CaptionOptions
-from jobs.options.model import find_model
+from jobs.registry import JOBS, find_model
+from jobs.sdk.assembly import configure
 from pipeline import ColumnKind, Generation, Outcome, RowError, UserError
 
 
@@ -23,8 +21,7 @@ def generation(text: str, finish_reason: str = "stop", others: tuple[str, ...] =
 
 
 def task_of(**options: object) -> CaptionTask:
-    checked = check_options(CaptionOptions, {"model": "/models/gemma", **options})
-    task = assemble(checked, "in", "out").task
+    task = configure(JOBS["caption"], {"model": "/models/gemma", **options}).task()
     assert isinstance(task, CaptionTask)
     return task
 

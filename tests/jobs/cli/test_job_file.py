@@ -9,9 +9,12 @@ import pytest
 import s3fs
 from typer.testing import CliRunner
 
+from jobs.captioning.job import CaptionOptions
 from jobs.cli import app as cli
 from jobs.cli.job_file import JobFile, check_reachable, read_job_file
-from jobs.options.job_options import CaptionOptions, TranslateOptions
+from jobs.registry import JOBS
+from jobs.sdk.assembly import configure
+from jobs.translation.job import TranslateOptions
 from pipeline import UserError
 
 GOOD = """\
@@ -35,7 +38,7 @@ def test_a_job_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOLDER", "/data")
     job = read(tmp_path, GOOD)
     assert (job.input, job.output) == ("/data/in", "/out")
-    assert job.options == CaptionOptions(model="demo", engine_args={"block_size": 32})
+    assert job.job.options == CaptionOptions(model="demo", engine_args={"block_size": 32})
 
 
 @pytest.mark.parametrize(
@@ -83,22 +86,22 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_submitted_job_names_places_that_all_machines_reach(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = CaptionOptions(model="demo")
-    here = JobFile(input="images", output="/out", options=options)
+    job = configure(JOBS["caption"], {"model": "demo"})
+    here = JobFile(input="images", output="/out", job=job)
     check_reachable(here)
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     with pytest.raises(UserError, match="input: 'images' is relative"):
         check_reachable(here)
-    check_reachable(JobFile(input="s3://bucket/in", output="/out", options=options))
+    check_reachable(JobFile(input="s3://bucket/in", output="/out", job=job))
 
 
 def test_no_is_norwegian_or_false_and_a_date_is_text(tmp_path: Path) -> None:
     text = "job: translate\ninput: /in\noutput: /2024-13-45\nmodel: 2024-01-02\nto: [de, no]\n"
-    options = read(tmp_path, text + "source: no\ndedup: no\nengine_args: {a: no}\n").options
+    options = read(tmp_path, text + "source: no\ndedup: no\nengine_args: {a: no}\n").job.options
     assert isinstance(options, TranslateOptions)
     assert (options.to, options.source, options.dedup) == (("de", "no"), "no", False)
     assert (options.model, options.engine_args) == ("2024-01-02", {"a": False})
-    assert read(tmp_path, text.replace("[de, no]", "no")).options.model_dump()["to"] == ("no",)
+    assert read(tmp_path, text.replace("[de, no]", "no")).job.options.model_dump()["to"] == ("no",)
 
 
 def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from jobs.moderation.policies import TEXT_POLICIES
 from jobs.moderation.task import ModerationTask, moderation_task, probability
-from jobs.options.model import find_model
+from jobs.registry import find_model
 from pipeline import EngineConfig
 from pipeline.contract.record import row_key
 from pipeline.engine.checkpoint import fitted, open_checkpoint

@@ -25,8 +25,8 @@ from jobs.demo.phrases import POLICIES, moderation_prompt, violates
 from jobs.moderation.calibration import auroc, calibrate
 from jobs.moderation.policies import IMAGE_POLICIES, Policy, set_thresholds
 from jobs.moderation.task import ModerationTask, moderation_task
-from jobs.options.model import find_model
-from jobs.sdk.retry import TASKS
+from jobs.registry import find_model
+from jobs.sdk.retry import restore_task
 from pipeline import EngineConfig, RunConfig, RunResult, run
 from pipeline.engine.checkpoint import fitted, open_checkpoint
 from pipeline.engine.vllm_renderer import VllmRenderer
@@ -130,7 +130,7 @@ def test_the_record_says_who_judged(drawn: Moderated) -> None:
     record = json.loads((drawn.output / "_gemma3_batch/run.json").read_text())
     assert record["settings"]["judge"] == "gemma3"
     assert record["model_class"] == "gemma3_model.model.Gemma3ForConditionalGeneration"
-    assert TASKS[record["task"]](**record["settings"]) == drawn.task
+    assert restore_task(record) == drawn.task
 
 
 def test_the_output_is_calibrated_against_its_labels(drawn: Moderated) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from jobs.moderation.policies import IMAGE_POLICIES, IMAGE_PROMPT, TEXT_PROMPT, Policy
 from jobs.moderation.task import Judge, ModerationTask, moderation_task, probability
-from jobs.options.model import find_model
-from jobs.sdk.retry import TASKS
+from jobs.registry import find_model
+from jobs.sdk.retry import restore_task
 from pipeline import ColumnKind, Generation, Outcome, RowError, UserError
 from pipeline.engine.checkpoint import SHIELDGEMMA2, Checkpoint
 from tests.jobs.moderation.shield import TEMPLATE
@@ -158,6 +158,6 @@ def test_what_cannot_be_judged_is_refused() -> None:
 def test_a_run_s_record_gives_the_same_task_back() -> None:
     recorded = json.loads(json.dumps(task().settings))
     assert recorded["judge"] == "gemma3"
-    again = TASKS["moderate"](**recorded)
+    again = restore_task({"task": "moderate", "settings": recorded})
     assert again == task()
     assert again.result_schema.names == ["p_stars", "p_red", "flagged", "labels"]

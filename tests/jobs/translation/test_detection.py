@@ -152,5 +152,8 @@ class TestWrongLanguage:
 
 
 def test_the_model_is_loaded_only_when_it_is_needed() -> None:
-    code = "import sys, jobs.translation.detection as d; assert 'py3langid' not in sys.modules; d.detect('a b')"
+    code = (
+        "import sys, jobs.translation.detection as d; "
+        "assert 'py3langid' not in sys.modules; d.detect('a b')"
+    )
     subprocess.run([sys.executable, "-c", f"{code}; assert 'py3langid' in sys.modules"], check=True)

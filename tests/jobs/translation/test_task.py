@@ -10,10 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs.assembly import assemble
-from jobs.options.check import check_options
-from jobs.options.job_options import TranslateOptions
 from jobs.options.languages import find_language
+from jobs.registry import JOBS
+from jobs.sdk.assembly import configure
 from jobs.translation.glossary import Glossary
 from jobs.translation.prompts import TEXT, image_prompt
 from jobs.translation.task import TranslationTask
@@ -266,8 +265,7 @@ def test_settings_make_the_same_task_again() -> None:
 
 
 def task_of(model: Path, **options: object) -> TranslationTask:
-    checked = check_options(TranslateOptions, {"model": str(model), **options})
-    made = assemble(checked, "in", "out").task
+    made = configure(JOBS["translate"], {"model": str(model), **options}).task()
     assert isinstance(made, TranslationTask)
     return made
 

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from jobs.assembly import assemble
-from jobs.options.check import check_options
-from jobs.options.job_options import TranslateOptions
-from jobs.options.model import find_model
+from jobs.registry import JOBS, find_model
+from jobs.sdk.assembly import configure
 from jobs.translation.task import TranslationTask
 from pipeline.contract.config import EngineConfig
 from pipeline.engine.vllm_renderer import VllmRenderer
@@ -40,7 +38,7 @@ def renderer(folder: Path) -> VllmRenderer:
 
 def task(folder: Path, renderer: VllmRenderer, **options: object) -> TranslationTask:
     given = {"model": str(folder), "to": "de,pt-BR", "source": "en", **options}
-    made = assemble(check_options(TranslateOptions, given), "in", "out").task
+    made = configure(JOBS["translate"], given).task()
     assert isinstance(made, TranslationTask)
     return made.measured(renderer)
 

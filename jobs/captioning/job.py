@@ -1,0 +1,114 @@
+"""`caption`: what a user may set, and the task that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, PositiveInt
+
+from jobs.captioning.json_schema import read_schema
+from jobs.captioning.prompt import columns_in
+from jobs.captioning.styles import find_style, schema_text
+from jobs.captioning.task import CaptionTask
+from jobs.job import Job
+from jobs.options.common import JobOptions
+from jobs.options.languages import language_option
+from pipeline import UserError
+from pipeline.contract.config import PanAndScan
+
+if TYPE_CHECKING:
+    from jobs.options.model import Model
+
+DEFAULT_STYLE = "sentence"
+SCHEMA_TOKENS = 512
+"""Longest answer to a user's own schema, in tokens, unless they say otherwise."""
+
+
+class CaptionOptions(JobOptions):
+    """What `caption` takes."""
+
+    image_column: str = Field("image", description="Column with the images, or lists of them.")
+    style: str | None = Field(None, description="alt, sentence (the default), dense, tags or ocr.")
+    prompt: str | None = Field(
+        None, description="What to ask instead; columns in braces: 'Describe {title}'."
+    )
+    json_schema: str | Mapping[str, Any] | None = Field(
+        None, description="JSON schema, or a file with one, that captions keep to."
+    )
+    system: str | None = Field(None, description="Text before the prompt.")
+    language: str | None = Field(None, description="Code of the captions' language: fr, pt-BR.")
+    max_images: PositiveInt = Field(8, description="Most images of a row.")
+    pan_and_scan: PanAndScan = False
+    max_tokens: PositiveInt | None = Field(
+        None, description="Longest caption, in tokens; by default what suits its style."
+    )
+    temperature: float = Field(0.0, ge=0, le=2, description="0 always takes the likeliest token.")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="Nucleus sampling: total probability of the tokens drawn from."
+    )
+    top_k: int = Field(0, ge=0, description="Draw from so many likeliest tokens; 0 from all.")
+    seed: int = Field(0, description="Another one draws other captions.")
+    n: PositiveInt = Field(1, le=64, description="Captions to draw for each row.")
+
+
+def caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
+    """The task. Raises UserError where options exclude each other or name what is not there."""
+    if options.prompt is not None and options.style is not None:
+        raise UserError("prompt: takes the place of a style; give one of the two")
+    style = find_style(options.style or DEFAULT_STYLE)
+    schema, max_tokens = style.schema, style.max_tokens
+    if options.json_schema is not None:
+        if options.style is not None:
+            raise UserError("json_schema: a style has its own form; give one of the two")
+        schema, max_tokens = read_schema(options.json_schema), SCHEMA_TOKENS
+    task = CaptionTask(
+        prompt=_prompt(options, model),
+        image_column=options.image_column,
+        max_tokens=options.max_tokens or max_tokens,
+        system=options.system,
+        json_schema=schema_text(schema),
+        n=options.n,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        seed=options.seed,
+    )
+    _check(options, task)
+    return task
+
+
+def _prompt(options: CaptionOptions, model: Model) -> str:
+    if options.prompt is not None:
+        prompt = options.prompt
+    elif options.style is None and model.caption_prompt is not None:
+        prompt = model.caption_prompt
+    else:
+        prompt = find_style(options.style or DEFAULT_STYLE).prompt
+    if options.language is None:
+        return prompt
+    return f"{prompt} Answer in {language_option('language', options.language).name}."
+
+
+def _check(options: CaptionOptions, task: CaptionTask) -> None:
+    if options.image_column in columns_in(task.prompt):
+        raise UserError(
+            f"prompt: '{options.image_column}' holds images; they stand before the prompt anyway"
+        )
+    if options.n > 1 and options.temperature == 0:
+        raise UserError(
+            "n: several captions need a temperature above 0; without, all of them are the same"
+        )
+
+
+JOB = Job(
+    name="caption",
+    help="Caption every image of a dataset.",
+    columns=(
+        "`caption` (text; a list of strings with `style=tags`; what the `json_schema` says), and "
+        "`captions` with all of them where `n` is more than 1"
+    ),
+    options=CaptionOptions,
+    build=caption_task,
+    restore=CaptionTask,
+)

@@ -1,0 +1,263 @@
+# Written by `make reference` from the jobs' options; do not edit.
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from rich.console import Console
+
+from jobs.sdk.engine import Engine
+
+def caption(
+    input: Any,
+    output: str | None = None,
+    *,
+    engine: Engine | None = None,
+    console: Console | None = None,
+    debug: bool = False,
+    model: str = ...,
+    image_column: str = ...,
+    style: str | None = ...,
+    prompt: str | None = ...,
+    json_schema: str | Mapping[str, Any] | None = ...,
+    system: str | None = ...,
+    language: str | None = ...,
+    max_images: int = ...,
+    pan_and_scan: bool = ...,
+    max_tokens: int | None = ...,
+    temperature: float = ...,
+    top_p: float = ...,
+    top_k: int = ...,
+    seed: int = ...,
+    n: int = ...,
+    dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
+    max_model_len: int = ...,
+    max_num_seqs: int | None = ...,
+    tensor_parallel_size: int = ...,
+    stall_seconds: float = ...,
+    engine_args: Mapping[str, Any] | str = ...,
+    engine_replicas: int | None = ...,
+    render_workers: int | None = ...,
+    unit_rows: int = ...,
+    keep_images: bool = ...,
+    max_image_bytes: int = ...,
+    max_image_pixels: int = ...,
+    dedup: bool = ...,
+    max_error_rate: float | None = ...,
+    new_version: bool = ...,
+    single_driver: bool = ...,
+    allow_private_addresses: bool = ...,
+    storage_options: Mapping[str, Mapping[str, Any]] | str = ...,
+) -> Any:
+    """Caption every image of a dataset.
+
+    Adds `caption` (text; a list of strings with `style=tags`; what the `json_schema` says), and `captions` with all of them where `n` is more than 1; further `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. A run of the same that was stopped is continued.
+
+    Args:
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of what the job's first column holds, or of dicts.
+        output: A folder for parquet files: a path, `s3://` or `gs://`. Needed for files.
+        engine: An engine that is kept warm; it takes the place of `model` and what goes with it.
+        console: Where progress is shown; None shows none.
+        debug: Show what Ray and the workers print.
+        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.
+        image_column: Column with the images, or lists of them.
+        style: alt, sentence (the default), dense, tags or ocr.
+        prompt: What to ask instead; columns in braces: 'Describe {title}'.
+        json_schema: JSON schema, or a file with one, that captions keep to.
+        system: Text before the prompt.
+        language: Code of the captions' language: fr, pt-BR.
+        max_images: Most images of a row.
+        pan_and_scan: Show oblong images in crops as well.
+        max_tokens: Longest caption, in tokens; by default what suits its style.
+        temperature: 0 always takes the likeliest token.
+        top_p: Nucleus sampling: total probability of the tokens drawn from.
+        top_k: Draw from so many likeliest tokens; 0 from all.
+        seed: Another one draws other captions.
+        n: Captions to draw for each row.
+        dtype: By default what suits the model.
+        max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
+        max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
+        tensor_parallel_size: GPUs of one engine.
+        stall_seconds: End a process that has made no progress for so long; its rows are retried.
+        engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
+        render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
+        unit_rows: Rows of an output file; where row groups fit, they are kept whole.
+        keep_images: Copy binary input columns, images among them, to the output.
+        max_image_bytes: An image file that is larger is not opened.
+        max_image_pixels: An image that declares more pixels is not decoded.
+        dedup: Compute rows of an output file that are identical only once.
+        max_error_rate: Stop once more than this share of the rows has failed.
+        new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
+        single_driver: Accept a store that ignores conditional writes: no other run writes.
+        allow_private_addresses: Follow links to images into private networks too.
+        storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
+
+    Returns:
+        For files a `RunResult`; for what is in memory the same kind, in order, with the new columns.
+
+    Raises:
+        UserError: Something about the input, the output, the model or an option must be fixed.
+        ErrorRateError: More rows failed than `max_error_rate` allows.
+        RunError: The run could not be finished; the same call continues it.
+    """
+
+def translate(
+    input: Any,
+    output: str | None = None,
+    *,
+    engine: Engine | None = None,
+    console: Console | None = None,
+    debug: bool = False,
+    model: str = ...,
+    to: Sequence[str] | str,
+    text_columns: Sequence[str] | str = ...,
+    image_column: str | None = ...,
+    source: str = ...,
+    source_column: str | None = ...,
+    glossary: str | None = ...,
+    chunk_tokens: int = ...,
+    context_tokens: int = ...,
+    max_tokens: int | None = ...,
+    check_language: bool = ...,
+    pan_and_scan: bool = ...,
+    dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
+    max_model_len: int = ...,
+    max_num_seqs: int | None = ...,
+    tensor_parallel_size: int = ...,
+    stall_seconds: float = ...,
+    engine_args: Mapping[str, Any] | str = ...,
+    engine_replicas: int | None = ...,
+    render_workers: int | None = ...,
+    unit_rows: int = ...,
+    keep_images: bool = ...,
+    max_image_bytes: int = ...,
+    max_image_pixels: int = ...,
+    dedup: bool = ...,
+    max_error_rate: float | None = ...,
+    new_version: bool = ...,
+    single_driver: bool = ...,
+    allow_private_addresses: bool = ...,
+    storage_options: Mapping[str, Mapping[str, Any]] | str = ...,
+) -> Any:
+    """Translate every text of a dataset, or the text in its images.
+
+    Adds for each text column and each language of `to`: `text_de`, `text_de_outcome` and `text_de_lost` (placeholders, links, numbers and so on that did not survive; empty where all did); with `source=auto` also `text_language` and `text_language_confidence` (0 to 1). Texts in the target language already are passed through; further `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. A run of the same that was stopped is continued.
+
+    Args:
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of what the job's first column holds, or of dicts.
+        output: A folder for parquet files: a path, `s3://` or `gs://`. Needed for files.
+        engine: An engine that is kept warm; it takes the place of `model` and what goes with it.
+        console: Where progress is shown; None shows none.
+        debug: Show what Ray and the workers print.
+        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.
+        to: Codes of the languages to translate to: de,fr.
+        text_columns: Columns with the texts: title,body.
+        image_column: Column with images whose text is translated, instead of texts.
+        source: Code of the texts' language; auto detects it.
+        source_column: Column that holds the code of each row's language.
+        glossary: CSV file of terms; its header has the codes.
+        chunk_tokens: Longest piece translated at once.
+        context_tokens: Text shown before a piece, in tokens.
+        max_tokens: Longest answer for a piece, in tokens; by default thrice the piece.
+        check_language: Check that answers are in their language.
+        pan_and_scan: Show oblong images in crops as well.
+        dtype: By default what suits the model.
+        max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
+        max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
+        tensor_parallel_size: GPUs of one engine.
+        stall_seconds: End a process that has made no progress for so long; its rows are retried.
+        engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
+        render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
+        unit_rows: Rows of an output file; where row groups fit, they are kept whole.
+        keep_images: Copy binary input columns, images among them, to the output.
+        max_image_bytes: An image file that is larger is not opened.
+        max_image_pixels: An image that declares more pixels is not decoded.
+        dedup: Compute rows of an output file that are identical only once.
+        max_error_rate: Stop once more than this share of the rows has failed.
+        new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
+        single_driver: Accept a store that ignores conditional writes: no other run writes.
+        allow_private_addresses: Follow links to images into private networks too.
+        storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
+
+    Returns:
+        For files a `RunResult`; for what is in memory the same kind, in order, with the new columns.
+
+    Raises:
+        UserError: Something about the input, the output, the model or an option must be fixed.
+        ErrorRateError: More rows failed than `max_error_rate` allows.
+        RunError: The run could not be finished; the same call continues it.
+    """
+
+def moderate(
+    input: Any,
+    output: str | None = None,
+    *,
+    engine: Engine | None = None,
+    console: Console | None = None,
+    debug: bool = False,
+    model: str = ...,
+    image_column: str | None = ...,
+    text_column: str | None = ...,
+    policies: str | None = ...,
+    thresholds: Mapping[str, float] | str = ...,
+    dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
+    max_model_len: int = ...,
+    max_num_seqs: int | None = ...,
+    tensor_parallel_size: int = ...,
+    stall_seconds: float = ...,
+    engine_args: Mapping[str, Any] | str = ...,
+    engine_replicas: int | None = ...,
+    render_workers: int | None = ...,
+    unit_rows: int = ...,
+    keep_images: bool = ...,
+    max_image_bytes: int = ...,
+    max_image_pixels: int = ...,
+    dedup: bool = ...,
+    max_error_rate: float | None = ...,
+    new_version: bool = ...,
+    single_driver: bool = ...,
+    allow_private_addresses: bool = ...,
+    storage_options: Mapping[str, Mapping[str, Any]] | str = ...,
+) -> Any:
+    """Judge every image or text of a dataset by policies.
+
+    Adds `p_<policy>` (probability of a violation, 0 to 1) for each policy, `flagged` (whether any is at its threshold) and `labels` (those that are); further `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. A run of the same that was stopped is continued.
+
+    Args:
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of what the job's first column holds, or of dicts.
+        output: A folder for parquet files: a path, `s3://` or `gs://`. Needed for files.
+        engine: An engine that is kept warm; it takes the place of `model` and what goes with it.
+        console: Where progress is shown; None shows none.
+        debug: Show what Ray and the workers print.
+        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.
+        image_column: Column with the images; by default 'image'.
+        text_column: Column with texts, instead of images.
+        policies: YAML or JSON file of policies; by default ShieldGemma 2's three.
+        thresholds: Flag from these probabilities on: violence=0.3,... .
+        dtype: By default what suits the model.
+        max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
+        max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
+        tensor_parallel_size: GPUs of one engine.
+        stall_seconds: End a process that has made no progress for so long; its rows are retried.
+        engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
+        render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
+        unit_rows: Rows of an output file; where row groups fit, they are kept whole.
+        keep_images: Copy binary input columns, images among them, to the output.
+        max_image_bytes: An image file that is larger is not opened.
+        max_image_pixels: An image that declares more pixels is not decoded.
+        dedup: Compute rows of an output file that are identical only once.
+        max_error_rate: Stop once more than this share of the rows has failed.
+        new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
+        single_driver: Accept a store that ignores conditional writes: no other run writes.
+        allow_private_addresses: Follow links to images into private networks too.
+        storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
+
+    Returns:
+        For files a `RunResult`; for what is in memory the same kind, in order, with the new columns.
+
+    Raises:
+        UserError: Something about the input, the output, the model or an option must be fixed.
+        ErrorRateError: More rows failed than `max_error_rate` allows.
+        RunError: The run could not be finished; the same call continues it.
+    """
