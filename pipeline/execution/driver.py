@@ -227,7 +227,7 @@ class Driver:
     def _settle_poison_rows(self, ledger: Ledger) -> None:
         """Give rows that end their processes an outcome."""
         for work in ledger.work():
-            poisonous = self._poison_rows.poisonous(work.unit.id)
+            poisonous = self._poison_rows.found(work.unit.id)
             blamed = {row: poisonous[row] for row in work.missing if row in poisonous}
             if not blamed:
                 continue
