@@ -3,8 +3,8 @@
     NewParts        a run: a unit's part is made from its journal and the input's own columns
     PatchedParts    a retry: in an existing part, the rows that were computed again are replaced
 
-Both are safe to repeat and to race: a part is created only if there is none, and replaced only if it
-has not changed since it was read. What a part is as a file, `parts` knows.
+Both may be repeated and raced: a part is created only if there is none, and replaced only if it has
+not changed since it was read. What a part is as a file, `parts` knows.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class NewParts:
     run: Record
 
     def commit(self, work: Work) -> Committed:
-        """See `Committer.commit`."""
+        """See `Committer.commit`, which says what it raises."""
         unit, part = work.unit, self.journal.output / work.unit.part
         while True:
             found = read_committed(part)
@@ -117,7 +117,7 @@ class PatchedParts:
     run: Record
 
     def commit(self, work: Work) -> Committed:
-        """See `Committer.commit`."""
+        """See `Committer.commit`, which says what it raises."""
         part = self.journal.output / work.unit.part
         while True:
             try:

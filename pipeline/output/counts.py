@@ -1,8 +1,8 @@
 """Which units are committed, and what is in all parts together.
 
 A listing of names says which units are committed; only a part that took over another unit's name
-has to be opened for that. What parts hold is kept from run to run in a table of counts, so each part
-is opened for it once.
+has to be opened for that. What parts hold is kept from run to run in tables of counts, so each part
+is opened only once for it.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def test_a_retry_that_is_ended_is_resumed(
     assert time.monotonic() - signalled < 30
     if end == signal.SIGTERM:
         assert attempt.returncode == 1
-        assert "the run was told to end (SIGTERM)" in errors
+        assert "the run was ended by SIGTERM" in errors
     stopped = status(settings.output).outcomes
     assert 0 < stopped.get("ok", 0) < 2000
     result = retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
