@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -52,10 +52,10 @@ def {name}(
 REFERENCE = """\
 # Options
 
-Written by `make reference` from the jobs' options; do not edit. Each option has the same name on the
-command line (`--max-num-seqs 8`), in a job file (`max_num_seqs: 8`) and in Python (`max_num_seqs=8`).
-Lists may be written `de,fr`, mappings `NAME=VALUE,...` or as JSON. An option goes to the task (what
-is asked of the model), to each engine, or to the run.
+Written by `make reference` from the jobs' options; do not edit. Each option has the same name on
+the command line (`--max-num-seqs 8`), in a job file (`max_num_seqs: 8`) and in Python
+(`max_num_seqs=8`). Lists may be written `de,fr`, mappings `NAME=VALUE,...` or as JSON. An option
+goes to the task (what is asked of the model), to each engine, or to the run.
 
 {jobs}
 ## Every job
@@ -132,18 +132,15 @@ def _type(kind: Any) -> str:
     if origin is Annotated:
         return _type(arguments[0])
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(
-            dict.fromkeys(part for one in arguments for part in _type(one).split(" | "))
-        )
+        parts = [part for one in arguments for part in _type(one).split(" | ")]
+        return " | ".join(dict.fromkeys(parts))
+    if origin is None:
+        return {type(None): "None", Any: "Any"}.get(kind) or str(kind.__name__)
     if origin is Literal:
         return f"Literal[{', '.join(map(repr, arguments))}]"
-    if origin in (tuple, list, Sequence):
-        return "Sequence[str] | str"
-    if origin is not None and issubclass(origin, Mapping):
-        return f"Mapping[str, {_type(arguments[1]).split(' | ')[0]}] | str"
-    if kind is type(None):
-        return "None"
-    return "Any" if kind is Any else str(kind.__name__)
+    is_mapping = issubclass(origin, Mapping)
+    values = _type(arguments[1]).split(" | ")[0] if is_mapping else "str"
+    return f"Mapping[str, {values}] | str" if is_mapping else f"Sequence[{values}] | str"
 
 
 if __name__ == "__main__":

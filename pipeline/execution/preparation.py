@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.contract.errors import UserError
 from pipeline.contract.record import Outcome, clashes
 from pipeline.contract.task import ColumnKind
-from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.output.plan import is_same_input, open_plan
 from pipeline.output.run_record import choose_output, describe_run
 from pipeline.sources import check_columns, list_input, open_source
@@ -61,12 +61,12 @@ def check_run(config: RunConfig, task: Task) -> CheckedRun:
     """
     checkpoint = open_checkpoint(config.engine.model)
     has_images = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
-    if has_images and not checkpoint.has_vision:
+    if has_images and not checkpoint.profile.has_vision:
         raise UserError(
-            f"model {config.engine.model} is {checkpoint.architecture}, which takes no images; "
-            f"'{task.name}' needs a Gemma 3 with vision (4B or larger)"
+            f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
+            f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
-    config = config.model_copy(update={"engine": fitted(config.engine, checkpoint)})
+    config = config.model_copy(update={"engine": resolve_engine(config.engine, checkpoint)})
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)
     record = describe_run(config, task, checkpoint)

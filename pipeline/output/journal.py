@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.contract.record import ADDED
-from pipeline.storage.atomic import remove_folder, write_whole
+from pipeline.storage.atomic import overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location
 
 FORMAT = 2
@@ -77,7 +77,7 @@ class Journal:
         pq.write_table(entries.cast(schema), sink)
         where = self.folder(unit_id) / f"{uuid.uuid4().hex}.parquet"
         # Not synced: a file damaged by a power loss is ignored, and its rows are computed again.
-        write_whole(where, sink.getvalue().to_pybytes(), sync=False)
+        overwrite(where, sink.getvalue().to_pybytes(), sync=False)
 
     def begun(self) -> dict[str, set[int]]:
         """Positions that are finished, by unit, of all units in the journal. Raises OSError."""

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from pipeline.storage.atomic import draft_for, publish, republish
+from pipeline.storage.atomic import create_from, draft_for, replace_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -179,7 +179,7 @@ def save_part(
         with pq.ParquetWriter(draft, schema.with_metadata(metadata)) as writer:
             for table in _sized(tables):
                 writer.write_table(table)
-        return publish(draft, part) if replaces is None else republish(draft, part, replaces)
+        return create_from(draft, part) if replaces is None else replace_from(draft, part, replaces)
 
 
 def _record(metadata: Mapping[bytes, bytes]) -> CommitRecord:

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.storage.atomic import remove, remove_folder, write_whole
+from pipeline.storage.atomic import overwrite, remove, remove_folder
 from pipeline.storage.location import INTERNAL, Location
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class PoisonRows:
             OSError: The store cannot be written to.
         """
         mark = self._folder(unit_id) / f"{position}-{stage}-{uuid.uuid4().hex}"
-        write_whole(mark, b"", sync=False)
+        overwrite(mark, b"", sync=False)
         try:
             yield
         finally:

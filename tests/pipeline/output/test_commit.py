@@ -18,7 +18,7 @@ from pipeline.output.commit import PatchedParts
 from pipeline.output.journal import OF_RETRIES, Journal, entry_schema
 from pipeline.output.parts import METADATA_KEY, Committed, read_committed
 from pipeline.sources.units import Unit, Work
-from pipeline.storage.atomic import remove, write_whole
+from pipeline.storage.atomic import overwrite, remove
 from pipeline.storage.location import Location
 from tests.pipeline.output.samples import (
     RESULTS,
@@ -141,15 +141,15 @@ def test_of_several_that_commit_at_once_one_wins(
     for run in range(6):
         fill(new_parts(output, source).journal, piece, f"run {run} ")
     barrier = threading.Barrier(6)
-    publish = parts_module.publish
+    create_from = parts_module.create_from
     created: list[bool] = []
 
     def together(draft: str, where: Location) -> bool:
         barrier.wait(20)  # all have a complete draft now
-        created.append(publish(draft, where))
+        created.append(create_from(draft, where))
         return created[-1]
 
-    monkeypatch.setattr(parts_module, "publish", together)
+    monkeypatch.setattr(parts_module, "create_from", together)
     commits = [new_parts(output, source, f"run-{run}") for run in range(6)]
     with ThreadPoolExecutor(6) as pool:
         found = [*pool.map(lambda commit: commit.commit(Work(piece)), commits)]
@@ -159,7 +159,7 @@ def test_of_several_that_commit_at_once_one_wins(
     assert read(output)["n"].to_pylist() == [*range(ROWS)]
 
 
-@pytest.mark.parametrize("moment", ["write_table", "publish"])
+@pytest.mark.parametrize("moment", ["write_table", "create_from"])
 def test_a_crash_at_any_moment_leaves_no_part(
     source: Input, output: Location, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +182,7 @@ def test_a_crash_at_any_moment_leaves_no_part(
 
 def test_a_damaged_journal_file_is_ignored(source: Input, output: Location) -> None:
     commits, piece = new_parts(output, source), source.units[0]
-    write_whole(commits.journal.folder(piece.id) / "x.parquet", b"PAR1 but not for long")
+    overwrite(commits.journal.folder(piece.id) / "x.parquet", b"PAR1 but not for long")
     fill(commits.journal, piece)
     assert commits.commit(Work(piece)).rows == ROWS
 
@@ -270,17 +270,17 @@ def test_of_two_patches_at_once_both_are_kept(
     partly_failed: Work, output: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits, unit = patches(output), partly_failed.unit
-    republish = parts_module.republish
+    replace_from = parts_module.replace_from
 
     def late(draft: str, where: Location, stamp: str) -> bool:
-        monkeypatch.setattr(parts_module, "republish", republish)
+        monkeypatch.setattr(parts_module, "replace_from", replace_from)
         commits.journal.append(unit.id, entries([7], "rival "))
         commits.commit(Work(unit, (7,)))  # another driver is faster
         commits.journal.append(unit.id, entries([3], "new "))
-        return republish(draft, where, stamp)
+        return replace_from(draft, where, stamp)
 
     commits.journal.append(unit.id, entries([3], "new "))
-    monkeypatch.setattr(parts_module, "republish", late)
+    monkeypatch.setattr(parts_module, "replace_from", late)
     assert commits.commit(Work(unit, (3,))).outcomes == {"ok": ROWS}
     texts = read(output)["text"].to_pylist()
     assert (texts[3], texts[7]) == ("new 3", "rival 7")

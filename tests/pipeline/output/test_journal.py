@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.output.journal import OF_RETRIES, Journal
-from pipeline.storage.atomic import write_whole
+from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import Location
 from tests.pipeline.output.samples import RESULTS, entries, journal_in, like, output
 
@@ -42,7 +42,7 @@ def test_rows_that_equal_another_take_its_results(output: Location) -> None:
 def test_a_damaged_file_is_ignored(output: Location) -> None:
     journal = journal_in(output)
     for body in (b"", b"PAR1 but not for long"):
-        write_whole(journal.folder("u") / f"{len(body)}.parquet", body)
+        overwrite(journal.folder("u") / f"{len(body)}.parquet", body)
     journal.append("u", entries([0]))
     assert journal.begun() == {"u": {0}}
     assert texts(journal, "u") == {0: "t0"}
