@@ -1,8 +1,8 @@
 """A run over an input, and a retry of its failed rows: one orchestration, two ways to commit.
 
-    check       model, input, output, columns: before Ray starts or anything is written
+    check       versions, model, input, output, columns: before Ray starts or anything is written
     start       Ray; the placement; the store's probe; the claim of OUTPUT; an epoch
-    drive       the stages over all work; SIGTERM drains
+    drive       the stages over all work, until it is committed, or until SIGTERM
     finish      the newest driver cleans up; the totals are counted and recorded
 
 Either every row of the work is accounted for, or an error is raised. OUTPUT holds whole parts in

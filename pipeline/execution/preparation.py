@@ -1,7 +1,8 @@
-"""All checks that need neither Ray nor a place to write: they come first, and write nothing.
+"""The checks that come first, before Ray starts and without writing anything.
 
-What is found only later: whether the cluster has the GPUs (`placement`), whether the store can be
-written to and keeps conditions (`probe`), whether vLLM takes the engine's arguments (the stages).
+Found only later: whether the cluster has enough GPUs (`placement`), whether OUTPUT can be written to
+and its store keeps conditions (`probe`), and whether vLLM accepts the engine's arguments (the first
+block of rows).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pipeline.contract.errors import UserError
 from pipeline.contract.record import Outcome, clashes
 from pipeline.contract.task import ColumnKind
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
+from pipeline.engine.supported_versions import check_versions
 from pipeline.output.plan import is_same_input, open_plan
 from pipeline.output.run_record import choose_output, describe_run
 from pipeline.sources import check_columns, list_input, open_source
@@ -53,12 +55,13 @@ class CheckedRun:
 
 
 def check_run(config: RunConfig, task: Task) -> CheckedRun:
-    """Check a configuration and a task against the model, INPUT and OUTPUT.
+    """Check the installed versions, and a configuration and a task against model, INPUT, OUTPUT.
 
     Raises:
         UserError: Something must be fixed.
         OSError: INPUT or OUTPUT cannot be read.
     """
+    check_versions()
     checkpoint = open_checkpoint(config.engine.model)
     has_images = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
     if has_images and not checkpoint.profile.has_vision:

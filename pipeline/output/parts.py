@@ -173,6 +173,7 @@ def save_part(
 
     Raises:
         OSError: It cannot be written.
+        ValueError: It is too large for one PUT.
     """
     metadata = {**(schema.metadata or {}), METADATA_KEY: json.dumps(record).encode()}
     with draft_for(part) as draft:

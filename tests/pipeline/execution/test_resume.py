@@ -182,9 +182,7 @@ def test_rows_that_end_the_renderer_or_the_engine_are_found(
     assert not (tmp_path / "out/_gemma3_batch/suspects").exists()
 
 
-def test_a_run_that_is_told_to_end_saves_what_is_in_flight(
-    tmp_path: Path, gemma_folder: Path
-) -> None:
+def test_a_run_saves_what_is_in_flight_on_sigterm(tmp_path: Path, gemma_folder: Path) -> None:
     import ray
 
     colours_dataset(tmp_path / "in", 3000)

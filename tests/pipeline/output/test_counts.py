@@ -74,11 +74,11 @@ def test_counts_are_kept_and_can_be_forgotten(source: Input, tmp_path: Path) -> 
         fill(commits.journal, unit)
         commits.commit(Work(unit))
     assert totals(plan).outcomes == {"ok": 20}
-    told = Committed(source.units[0].id, 10, {"ok": 7, "decode_error": 3}, 2)
+    known = Committed(source.units[0].id, 10, {"ok": 7, "decode_error": 3}, 2)
     forget_counts(output)
-    for _ in range(2):  # two drivers may tell of the same part
-        save_counts(output, [(source.units[0].part, told)])
-    counted = totals(plan)  # as told, and not opened again
+    for _ in range(2):  # two drivers may save the same count
+        save_counts(output, [(source.units[0].part, known)])
+    counted = totals(plan)  # as saved, and not opened again
     assert (counted.outcomes, counted.duplicates) == ({"ok": 17, "decode_error": 3}, 2)
     assert (counted.units, counted.rows) == (2, 20)
     forget_counts(output)

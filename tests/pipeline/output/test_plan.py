@@ -122,7 +122,7 @@ def test_a_file_without_rows_is_looked_at_once(folder: Path, tmp_path: Path) -> 
     assert len(plan.pending(np.zeros(len(plan), dtype=bool))) == 4
 
 
-def test_another_input_is_told_apart(folder: Path, tmp_path: Path) -> None:
+def test_another_input_is_recognised(folder: Path, tmp_path: Path) -> None:
     plan = planned(folder, tmp_path / "out")
     assert is_same_input(plan, list_input(str(folder)))
     write(tmp_path / "other/a.parquet", 7, 3)

@@ -291,7 +291,7 @@ def test_parsing_journals_each_unit_and_sends_a_receipt(tmp_path: Path) -> None:
     assert (rows[9]["outcome"], rows[9]["error"]) == ("decode_error", "decode: it was broken")
 
 
-def test_a_fault_is_told_and_nothing_is_journalled(tmp_path: Path) -> None:
+def test_a_fault_is_in_the_receipt_and_nothing_is_journalled(tmp_path: Path) -> None:
     task = ColourTask()
     journal = Journal(locate(str(tmp_path)), task.result_schema)
     (receipt,) = pa.concat_tables(parse_block(pack([FAULTY]), task, journal)).to_pylist()
