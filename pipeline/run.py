@@ -130,6 +130,7 @@ def run(
         UserError: Something in the configuration or the input must be fixed.
         ErrorRateError: More rows failed than `max_error_rate` allows; resumable.
         RunError: The run could not be finished; resumable.
+        OSError: INPUT or OUTPUT cannot be read.
     """
     began = time.monotonic()
     checked = check_run(config, task)
@@ -166,6 +167,7 @@ def retry(
     Raises:
         UserError: OUTPUT is not the run's, an outcome does not exist, or as for `run`.
         RunError: The retry could not be finished; resumable.
+        OSError: INPUT or OUTPUT cannot be read.
     """
     began = time.monotonic()
     wanted = check_outcomes(outcomes)
@@ -280,6 +282,7 @@ def _placement(config: RunConfig, backend: Backend) -> Placement:
 
 def _result(checked: CheckedRun, driver: Driver | None, began: float) -> RunResult:
     """Count what is in OUTPUT and, if a driver did something, record it."""
+    seconds = time.monotonic() - began
     plan = open_plan(checked.output)
     assert plan is not None, "a run that finished has a plan"
     counted = totals(plan)
@@ -291,7 +294,7 @@ def _result(checked: CheckedRun, driver: Driver | None, began: float) -> RunResu
         duplicates=counted.duplicates,
         new_rows=driver.rows if driver else 0,
         model_class=(driver and driver.model_class) or recorded.get("model_class"),
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         rows_per_second=driver.rows_per_second if driver else 0.0,
         storage_options=checked.config.storage_options,
     )

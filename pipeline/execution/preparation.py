@@ -1,8 +1,8 @@
 """The checks that come first, before Ray starts and without writing anything.
 
-Found only later: whether the cluster has enough GPUs (`placement`), whether OUTPUT can be written to
-and its store keeps conditions (`probe`), and whether vLLM accepts the engine's arguments (the first
-block of rows).
+Found only later: whether the cluster has enough GPUs (`placement`), whether OUTPUT can be written
+to and its store keeps conditions (`probe`), and whether vLLM accepts the engine's arguments (the
+first block of rows).
 """
 
 from __future__ import annotations
