@@ -9,7 +9,7 @@ GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kernels check rgw format bench bench-model gpu-setup gpu-test gpu-bench lock clean
+.PHONY: help setup demo test test-kernels check rgw format reference bench bench-model gpu-setup gpu-test gpu-bench lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -63,6 +63,9 @@ gpu-bench: ## Measure ours, vLLM's own and each further step on a GPU
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+reference: $(READY) ## Write the options' reference and the functions' signatures
+	@$(BIN)/python -m jobs.cli.reference
 
 lock: $(READY) ## Choose new versions for the lock
 	@deploy/lock.sh

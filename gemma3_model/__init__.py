@@ -3,7 +3,7 @@
 vLLM finds :func:`register` through the ``vllm.general_plugins`` entry point and calls it in
 every process it starts. Importing this package imports neither torch nor vLLM.
 
-The way of a token: ``processor`` (images and prompt to ids and pixels) -> ``vision`` ->
+The path of a token: ``processor`` (images and prompt to ids and pixels) -> ``vision`` ->
 ``projector`` -> ``text`` (``layers``, ``rope``, ``attention``) -> logits. ``model`` composes
 them behind vLLM's interfaces; ``weights`` is the one table of checkpoint names.
 """

@@ -1,4 +1,4 @@
-"""Decides what a token of the decoder looks at, and with which kernels.
+"""Decides which tokens a token of the decoder attends to, and with which kernels.
 
 The mask, with W the window of a local layer and "block" the soft tokens of one image or crop
 (transformers, ``create_masks_for_vision_model``, as of 5.19):
@@ -16,7 +16,7 @@ The mask, with W the window of a local layer and "block" the soft tokens of one 
         b  x x x x x           b  . . x x x
           global                 local
 
-Only the past is cut off by the window; ahead, an image's tokens see their block to its end.
+The window limits the past only: ahead, an image's tokens attend to the end of their block.
 
 Shape letters: T tokens, D hidden, H query heads, K key heads, E head_dim.
 """
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 
 def attention_backend() -> type[AttentionBackend] | None:
-    """The kernels that keep the mask: ours on a CPU; None lets vLLM choose on other devices.
+    """The attention backend that applies the mask: ours on a CPU, elsewhere None (vLLM's choice).
 
-    On a CPU vLLM 0.32 gives images a causal mask without a word. Elsewhere it selects among
-    the backends that say they keep ``mm_prefix`` masks, and refuses where there is none.
+    On a CPU vLLM 0.32 silently gives images a causal mask. Elsewhere it selects among the
+    backends that declare support for ``mm_prefix`` masks, and raises where there is none.
     """
     if not current_platform.is_cpu():
         return None
@@ -68,7 +68,6 @@ class Gemma3Attention(nn.Module):
         prefix: str,
     ) -> None:
         super().__init__()
-        layer = extract_layer_index(prefix)
         tp_size = get_tensor_model_parallel_world_size()
         self.head_dim = config.head_dim
         self.num_heads = config.num_attention_heads // tp_size
@@ -92,8 +91,18 @@ class Gemma3Attention(nn.Module):
         )
         self.q_norm = GemmaRMSNorm(config.head_dim, eps=config.rms_norm_eps)
         self.k_norm = GemmaRMSNorm(config.head_dim, eps=config.rms_norm_eps)
-        self.rotary_emb = rotary_embedding(config, layer)
-        self.attn = Attention(
+        self.rotary_emb = rotary_embedding(config, extract_layer_index(prefix))
+        self.attn = self._cached_attention(config, cache_config, quant_config, prefix)
+
+    def _cached_attention(
+        self,
+        config: Gemma3TextConfig,
+        cache_config: CacheConfig | None,
+        quant_config: QuantizationConfig | None,
+        prefix: str,
+    ) -> Attention:
+        """vLLM's attention over its key-value cache, with this layer's part of the mask."""
+        attention = Attention(
             self.num_heads,
             self.head_dim,
             # Not head_dim: the 27B model scales by hidden_size / num_heads = 168.
@@ -101,13 +110,14 @@ class Gemma3Attention(nn.Module):
             num_kv_heads=self.num_kv_heads,
             cache_config=cache_config,
             quant_config=quant_config,
-            per_layer_sliding_window=layer_window(config, layer),
+            per_layer_sliding_window=layer_window(config, extract_layer_index(prefix)),
             mm_prefix_clamp_sliding_window=True,
             attn_backend=attention_backend(),
             prefix=f"{prefix}.attn",
         )
-        if self.attn.use_mm_prefix:
-            require_image_mask(self.attn.attn_backend)
+        if attention.use_mm_prefix:
+            require_image_mask(attention.attn_backend)
+        return attention
 
     def forward(self, positions_T: Tensor, hidden_TD: Tensor) -> Tensor:
         """[tokens] positions and [tokens, hidden] to [tokens, hidden]."""

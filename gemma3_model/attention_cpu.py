@@ -1,17 +1,17 @@
-"""Decides how the mask of :mod:`gemma3_model.attention` is kept on a CPU.
+"""Decides how the mask of :mod:`gemma3_model.attention` is applied on a CPU.
 
 vLLM 0.32's CPU kernel knows causal attention, full attention and a window, one of them per
 sequence, and no images. So a step's requests are cut into *segments* at the borders of their
 images, and each segment is given to the kernel as a sequence of its own over the same cache
-blocks: text looks back causally; an image is not causal and ends where the image ends, so
-that its last token is the last that it sees.
+blocks: text is causal; an image is not, and as its segment ends with it, none of its tokens
+attends to what comes after the image.
 
-The kernel's window cuts both ways around a query where it is not causal. As long as an image
-is no longer than the window its own tokens are all within it, and that is the mask. Longer
-images (no released model has them: 256 tokens against windows of 512 and 1024) take one call
-more per distance to the image's end, with the window widened by that distance.
+In a segment that is not causal the kernel's window limits both directions. An image no longer
+than the window lies within it entirely, so the mask is right. Longer images (no released model
+has them: 256 tokens against windows of 512 and 1024) take one more call for each distance to the
+image's end, with the window widened by that distance.
 
-It can go when vLLM's CPU backend keeps ``mm_req_doc_ranges`` itself and says so through
+This can go when vLLM's CPU backend applies ``mm_req_doc_ranges`` itself and returns True from
 ``supports_mm_prefix``.
 """
 
@@ -85,7 +85,7 @@ def _cut_request(
 
 @dataclass(frozen=True, kw_only=True)
 class WideImageQueries:
-    """The queries of a step that have the same distance to the end of a too wide image.
+    """The queries of a step at the same distance from the end of an image wider than the window.
 
     Attributes:
         rows: [n] int64, their rows among the step's queries.
@@ -208,7 +208,7 @@ class ImageAwareMetadataBuilder(CPUAttentionMetadataBuilder):
 
 
 class ImageAwareCPUImpl(CPUAttentionBackendImpl):
-    """vLLM's CPU attention, then the queries of too wide images once more and rightly."""
+    """vLLM's CPU attention; the queries of images wider than the window are computed again."""
 
     def forward(
         self,
@@ -274,11 +274,11 @@ class ImageAwareCPUImpl(CPUAttentionBackendImpl):
 
 
 class ImageAwareCPUBackend(CPUAttentionBackend):
-    """vLLM's CPU backend, under its own name, with images seen in both directions."""
+    """vLLM's CPU backend, under its own name, with images attended to in both directions."""
 
     @classmethod
     def supports_mm_prefix(cls) -> bool:
-        """Whether tokens of images see each other in both directions: here they do."""
+        """Whether tokens of an image attend to each other in both directions: True."""
         return True
 
     @staticmethod

@@ -1,9 +1,9 @@
-"""Decides how the tower runs as CUDA graphs, where the engine's ``cudagraph_mm_encoder`` asks it.
+"""Decides how the vision tower runs as CUDA graphs, where ``cudagraph_mm_encoder`` asks for it.
 
-vLLM captures the tower once for each of several sizes of batch and replays the smallest that a
-step's images fit into; this says what its batches are made of. A view is an image or one of its
-crops, and all views are of one size, so a batch is known by how many it has. What fits into no
-graph runs as it would without any. Off in vLLM by default.
+vLLM captures the tower once for each of several batch sizes and replays the smallest that a step's
+images fit into; this module says what a batch consists of. A view is an image or one of its
+crops; all views have one size, so the number of views is a batch's size. What fits into no graph
+runs eagerly. Off in vLLM by default.
 
 Shape letters: C views, S pixels a side, K soft tokens of a view, D hidden of the decoder.
 """
@@ -56,7 +56,7 @@ class EncoderGraphs(SupportsEncoderCudaGraph):
         return one, max(one, step // one * one)
 
     def get_encoder_cudagraph_item_specs(self, mm_kwargs: dict[str, Any]) -> list[EncoderItemSpec]:
-        """Of each image, how many views it has and soft tokens it becomes."""
+        """For each image, its views and its soft tokens."""
         return [
             EncoderItemSpec(input_size=views, output_tokens=views * self.config.mm_tokens_per_image)
             for views in mm_kwargs["num_views"].tolist()
@@ -85,7 +85,7 @@ class EncoderGraphs(SupportsEncoderCudaGraph):
         path: str = "default",
         axis_keys: tuple[Any, ...] | None = None,
     ) -> EncoderCudaGraphCaptureInputs:
-        """As many black views as a budget holds; an image may have several, so items say less."""
+        """As many black views as a budget holds; not as many images, as one may have several."""
         views = token_budget // self.config.mm_tokens_per_image
         side = self.config.vision_config.image_size
         pixels = torch.zeros(views, 3, side, side, dtype=torch.uint8, device=device)

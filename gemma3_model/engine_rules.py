@@ -20,9 +20,9 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
     def verify_and_update_model_config(model_config: ModelConfig) -> None:
         """Treat ShieldGemma 2 as the Gemma 3 that it is.
 
-        vLLM 0.32 knows by ``model_type`` which models see images in both directions, which
-        overflow in float16 and whose length is scaled already; ``shieldgemma2`` is in none of its
-        lists.
+        vLLM 0.32 decides by ``model_type`` which models attend to images in both directions,
+        which overflow in float16 and whose length is scaled already; ``shieldgemma2`` is in none
+        of its lists.
 
         Raises:
             ValueError: the engine was asked for float16.
@@ -39,13 +39,13 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
 
     @staticmethod
     def verify_and_update_config(vllm_config: VllmConfig) -> None:
-        """Keep the mask of images, and the tokens of each in one step.
+        """Make sure that images keep their mask and that no image is split between steps.
 
         See :mod:`gemma3_model.backend_choice` and :mod:`gemma3_model.scheduling`. vLLM sets
         ``disable_chunked_mm_input`` by itself on GPUs but not on CPUs (0.32).
 
         Raises:
-            ValueError: a setting would cut images or give them a causal mask.
+            ValueError: a setting would split images or give them a causal mask.
         """
         refuse_chosen_backends(vllm_config)
         if not vllm_config.model_config.is_multimodal_model:

@@ -1,11 +1,11 @@
-"""Decides which tokens of a step attention is told are an image's, under Model Runner V2.
+"""Decides which tokens of a step are passed to attention as an image's, under Model Runner V2.
 
-V2, vLLM's default on GPUs, tells it in two cases that an image is text, which gives the image a
-causal mask without a word (0.32, ``DefaultModelState.prepare_attn``): where it is longer than the
-sliding window, and in every stage of a pipeline but the first, as only that one keeps what it knows
-of images. vLLM asks a model for a state of its own, so ours knows them all, in every stage.
+V2, vLLM's default on GPUs, passes an image as text in two cases, which silently gives it a causal
+mask (0.32, ``DefaultModelState.prepare_attn``): where it is longer than the sliding window, and in
+every stage of a pipeline but the first, as only that stage keeps the images' positions. A model may
+bring its own state class; ours keeps the positions of all images, in every stage.
 
-It can go when ``compute_mm_prefix_ranges`` asks the model's ``mm_prefix_clamp_sliding_window``
+This can go when ``compute_mm_prefix_ranges`` asks the model's ``mm_prefix_clamp_sliding_window``
 (vLLM's pull request 50539) and later stages call it.
 """
 
@@ -30,8 +30,8 @@ Ranges = list[tuple[int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ToldOfImages:
-    """A group of layers whose metadata is built with the ranges of a step's requests."""
+class _GroupWithRanges:
+    """A group of layers whose metadata is built with the image ranges of a step's requests."""
 
     group: AttentionGroup
     ranges: Mapping[int, Ranges]
@@ -45,14 +45,14 @@ class _ToldOfImages:
 
 
 class ImageRanges(DefaultModelState):
-    """vLLM's state of a decoder, which further keeps where each request's images are."""
+    """vLLM's state of a decoder, plus the positions of each request's images."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._ranges: dict[str, Ranges] = {}
 
     def add_request(self, req_index: int, new_req_data: NewRequestData) -> None:
-        """Keep the ranges of a request that is new or comes back."""
+        """Keep the ranges of a request that is new or resumed."""
         super().add_request(req_index, new_req_data)
         self._ranges[new_req_data.req_id] = [
             span
@@ -62,7 +62,7 @@ class ImageRanges(DefaultModelState):
         ]
 
     def remove_request(self, req_id: str) -> None:
-        """Forget a request that is done or put off."""
+        """Forget a request that is finished or preempted."""
         super().remove_request(req_id)
         self._ranges.pop(req_id, None)
 
@@ -78,17 +78,17 @@ class ImageRanges(DefaultModelState):
     ) -> dict[str, Any]:
         """What each layer's attention needs for a step."""
         if self.model_config.is_mm_prefix_lm:
-            attn_groups = self._told(attn_groups, input_batch.req_ids)
+            attn_groups = self._with_ranges(attn_groups, input_batch.req_ids)
         metadata: dict[str, Any] = super().prepare_attn(
             input_batch, cudagraph_mode, block_tables, slot_mappings, attn_groups, *args, **settings
         )
         return metadata
 
-    def _told(
+    def _with_ranges(
         self, attn_groups: Sequence[Sequence[AttentionGroup]], requests: Sequence[str]
     ) -> Sequence[Sequence[Any]]:
         ranges = {row: self._ranges.get(name, []) for row, name in enumerate(requests)}
         return [
-            [_ToldOfImages(group=group, ranges=ranges) for group in groups]
+            [_GroupWithRanges(group=group, ranges=ranges) for group in groups]
             for groups in attn_groups
         ]

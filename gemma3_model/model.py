@@ -1,4 +1,4 @@
-"""Decides how tower, projector and decoder make one model behind vLLM's interfaces.
+"""Decides how tower, projector and decoder form one model behind vLLM's interfaces.
 
 Shape letters: C images and crops, S pixels a side, K soft tokens, T tokens, D hidden.
 """
@@ -53,12 +53,12 @@ class Gemma3ForConditionalGeneration(
     """Pixels come as bytes and are normalised by the tower, always."""
 
     mm_prefix_clamp_sliding_window: ClassVar = True
-    """Asks the runner to keep images wider than the window: our mask clamps each query."""
+    """Asks the runner to mask images wider than the window as images: our mask clamps each query."""
 
     @staticmethod
     def get_model_state_cls() -> type[Any]:
-        """What Model Runner V2 keeps of a step; see :mod:`gemma3_model.image_ranges`."""
-        # Imported here: Model Runner V1, the one for CPUs, needs nothing of it.
+        """The state that Model Runner V2 keeps for us; see :mod:`gemma3_model.image_ranges`."""
+        # Imported here: only Model Runner V2 needs it, and CPUs run V1.
         from gemma3_model.image_ranges import ImageRanges
 
         return ImageRanges
@@ -106,7 +106,7 @@ class Gemma3ForConditionalGeneration(
     def embed_multimodal(
         self, *, pixel_values: Tensor | None = None, num_views: Tensor | None = None, **_: Any
     ) -> MultiModalEmbeddings:
-        """Soft tokens of every image, those of its crops behind its own.
+        """Soft tokens of every image, followed by those of its crops.
 
         Args:
             pixel_values: [C, 3, S, S] uint8, every image followed by its crops.
@@ -146,7 +146,14 @@ class Gemma3ForConditionalGeneration(
         return self.language_model.compute_logits(hidden_states)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-        """Load a checkpoint's tensors under any of the namings of :mod:`gemma3_model.weights`."""
+        """Load a checkpoint's tensors under any of the namings of :mod:`gemma3_model.weights`.
+
+        Returns:
+            The names of the parameters that were filled.
+
+        Raises:
+            ValueError: a tensor is unknown or missing.
+        """
         return load_weights(self, weights, MULTIMODAL_WEIGHTS, self.quant_config)
 
     def get_mm_mapping(self) -> MultiModelKeys:

@@ -1,4 +1,4 @@
-"""Decides which crops of a long image are shown beside it, and in which words.
+"""Decides which crops of a long image are shown with it, and the words between them.
 
 Pan and scan helps with small text and detail (DocVQA +8.2 for 4B; technical report, arXiv
 2503.19786, table 7) at the price of 260 tokens and one pass of the tower a crop. Off by default, as
@@ -33,13 +33,14 @@ OPTION_NAMES: Final = frozenset(_OPTIONS)
 
 @dataclass(frozen=True, kw_only=True)
 class PanAndScan:
-    """When an image is cut, and into how many crops.
+    """Which images get crops, and how many.
 
     Attributes:
-        enabled: Whether any image is.
-        min_crop_size: Least side of a crop in pixels; smaller ones are not made.
+        enabled: Whether any image does.
+        min_crop_size: Shortest side of a crop, in pixels; an image whose crops would have a
+            shorter one gets none.
         max_num_crops: Most crops of an image.
-        min_ratio: Least ratio of the long side to the short one.
+        min_ratio: Smallest ratio of the long side to the short one at which an image gets crops.
     """
 
     enabled: bool = False
@@ -48,7 +49,7 @@ class PanAndScan:
     min_ratio: float = 1.2
 
     def updated(self, options: Mapping[str, Any]) -> PanAndScan:
-        """These settings with those of ``options`` that are ours and not None in their place."""
+        """These settings, overridden by those of ``options`` that are ours and not None."""
         given = {
             field: options[name]
             for name, field in _OPTIONS.items()

@@ -1,4 +1,4 @@
-r"""Decides what stands in a prompt for an image, and where its soft tokens are.
+r"""Decides which tokens stand for an image in a prompt, and where its soft tokens are.
 
 An image is one ``<start_of_image>`` in a prompt and is expanded to
 
@@ -6,8 +6,8 @@ An image is one ``<start_of_image>`` in a prompt and is expanded to
 
 or, with crops, to that once for itself and once for each crop, with the words of
 :mod:`gemma3_model.pan_and_scan` between. The tokenizer has one token for a whole run of newlines
-and joins words with the spaces before them, so text that comes to touch what is inserted is
-tokenised as it would have been had all of it been there from the start.
+and joins words with the spaces before them, so the text next to an insertion is tokenised
+together with it, as if the expanded prompt had been tokenised as a whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gemma3_model.pan_and_scan import BETWEEN_CROPS, INTRODUCTION, TRANSITION
 BREAK: Final = "\n\n"
 
 Piece = int | str
-"""Of a prompt on its way: an id, or words that have none yet."""
+"""Of a prompt while it is expanded: an id, or text that is not tokenised yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Placeholders:
-    """The ids around an image, read from the checkpoint, and how they are put into a prompt.
+    """The ids around an image, read from the checkpoint, and how they are inserted into a prompt.
 
     Attributes:
         begin: ``<start_of_image>``.
@@ -112,7 +112,7 @@ class Placeholders:
         return ids, list(self._places(ids, num_crops))
 
     def _pieces(self, prompt: Sequence[int], num_crops: Sequence[int]) -> Iterator[Piece]:
-        """The prompt's ids, and in the place of each image ids and words."""
+        """The prompt's ids, with ids and words in place of each image."""
         crops = iter(num_crops)
         for token in prompt:
             if token == self.begin:
@@ -135,7 +135,7 @@ class Placeholders:
             yield from view
 
     def _joined(self, pieces: Sequence[Piece]) -> list[int]:
-        """The ids of a text between control tokens, part of which is ids already."""
+        """The ids of a text between two control tokens, part of which is ids already."""
         if {piece for piece in pieces if isinstance(piece, str)} <= {BREAK}:
             return list(self._newlines_joined(pieces))
         return self._encoded("".join(self._texts(pieces)))
@@ -148,7 +148,7 @@ class Placeholders:
             yield "".join(words) if words else self.tokenizer.decode(members)
 
     def _newlines_joined(self, pieces: Sequence[Piece]) -> Iterator[int]:
-        """Where only newlines were added, all other ids stay as they are."""
+        """Where only newlines were inserted: all other ids stay as they are."""
         newlines = 0
         for piece in pieces:
             count = len(piece) if isinstance(piece, str) else self.newlines.get(piece, 0)

@@ -1,4 +1,4 @@
-"""Decides how an image becomes pixels: size, crops, and the constants of normalisation.
+"""Decides how an image becomes pixels: size, crops and the constants of normalisation.
 
 Pixels stay bytes here; the tower normalises them on the device.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePreprocessing:
-    """How a checkpoint wants its images; defaults are those of every released Gemma 3."""
+    """How a checkpoint's images are preprocessed; the defaults are every released Gemma 3's."""
 
     resample: int = Image.Resampling.BILINEAR
     rescale_factor: float = 1 / 255
@@ -31,7 +31,7 @@ class ImagePreprocessing:
 
     @classmethod
     def from_model_config(cls, model_config: ModelConfig) -> ImagePreprocessing:
-        """Read ``preprocessor_config.json`` (or its place in ``processor_config.json``)."""
+        """Read ``preprocessor_config.json`` (or that part of ``processor_config.json``)."""
         stored = model_config.hf_image_processor_config
         stored = stored.get("image_processor", stored)
         names = ("resample", "rescale_factor", "image_mean", "image_std")
@@ -50,7 +50,7 @@ class ImagePreprocessing:
     def pixels(self, image: Image.Image, size: int, boxes: Sequence[Box] = ()) -> torch.Tensor:
         """An image and its crops to [1 + crops, 3, size, size] uint8.
 
-        The sides are not kept in proportion, as in the released preprocessors.
+        The aspect ratio is not preserved, as in the released preprocessors.
         """
         image = image.convert("RGB")
         views = [image, *(image.crop(box) for box in boxes)]

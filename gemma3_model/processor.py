@@ -1,4 +1,4 @@
-"""Decides how vLLM is handed a prompt with images: pixels, ids, and the places of soft tokens.
+"""Decides what vLLM gets for a prompt with images: pixels, ids and the places of soft tokens.
 
 Written for vLLM's processor interface, so that it runs in any process, with or without an engine.
 Needs Pillow and the checkpoint's tokenizer only; torchvision and transformers' own processor are
@@ -60,7 +60,7 @@ class Gemma3ProcessingInfo(BaseProcessingInfo):
 
     @cached_property
     def preprocessing(self) -> ImagePreprocessing:
-        """How images are made ready."""
+        """How images are preprocessed."""
         return ImagePreprocessing.from_model_config(self.ctx.model_config)
 
     def crop_boxes(self, image: Image.Image, options: Mapping[str, object]) -> list[Box]:
@@ -72,7 +72,7 @@ class Gemma3ProcessingInfo(BaseProcessingInfo):
 
 
 class Gemma3DummyInputs(BaseDummyInputsBuilder[Gemma3ProcessingInfo]):
-    """The largest input there can be, for vLLM to measure memory with."""
+    """The largest possible input, with which vLLM measures memory."""
 
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
         """One ``<start_of_image>`` per image."""
@@ -83,7 +83,7 @@ class Gemma3DummyInputs(BaseDummyInputsBuilder[Gemma3ProcessingInfo]):
     def get_dummy_mm_data(
         self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """White images, so long that pan and scan makes as many crops of them as it ever does."""
+        """White images, long enough that pan and scan makes the most crops it may."""
         pan_and_scan = self.info.preprocessing.pan_and_scan
         side = max(self.info.get_hf_config().vision_config.image_size, pan_and_scan.min_crop_size)
         return {
@@ -104,7 +104,7 @@ class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
     ) -> BatchFeature:
         """``pixel_values`` [views, 3, S, S] uint8 and ``num_views`` [images].
 
-        A view is an image or one of its crops. No Hugging Face processor is asked.
+        A view is an image or one of its crops. No Hugging Face processor is called.
         """
         images = hf_data["images"]
         assert isinstance(images, Sequence)

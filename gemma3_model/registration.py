@@ -1,4 +1,4 @@
-"""Decides which architectures are ours, and that vLLM's own settings suit them.
+"""Decides which architectures run our classes, and registers their engine rules.
 
 Light: importing this module imports neither torch nor vLLM.
 """
@@ -16,10 +16,9 @@ MODEL_CLASSES: Final = {
 
 
 def register() -> None:
-    """Put our classes in the place of vLLM's for every architecture in :data:`MODEL_CLASSES`.
+    """Replace vLLM's classes by ours for every architecture in :data:`MODEL_CLASSES`.
 
-    vLLM calls this once in each of its processes, and may call it again in the same one:
-    registering twice is harmless.
+    vLLM calls this in each of its processes, possibly more than once; that is harmless.
     """
     from vllm import ModelRegistry
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP

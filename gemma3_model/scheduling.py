@@ -1,6 +1,6 @@
 """Decides where a step may cut a prompt: never inside an image.
 
-An image's tokens look at each other in both directions, so they must be computed in one step.
+An image's tokens attend to each other in both directions, so they must be computed in one step.
 vLLM 0.32's ``disable_chunked_mm_input`` keeps an image whole only where the step begins before
 it: a step that begins at the image's first token (as the one after a cut does) or inside it
 (as one after a prefix-cache hit does) may still cut it. These schedulers close that gap: one for
@@ -43,8 +43,8 @@ def whole_images(images: Sequence[tuple[int, int]], num_computed: int, num_new: 
 class WholeImages(Scheduler):
     """:func:`whole_images` applied to every step, before vLLM plans the step's encoder inputs.
 
-    vLLM may take fewer tokens after it, where an image's embeddings have no room; it then ends
-    the step before that image.
+    vLLM may then take fewer tokens, where its encoder cache has no room for an image; it ends the
+    step before that image.
     """
 
     def _try_schedule_encoder_inputs(
@@ -85,11 +85,11 @@ class WholeImageAsyncScheduler(WholeImages, AsyncScheduler):
 
 
 def whole_image_scheduler(vllm_config: VllmConfig, **settings: Any) -> Scheduler:
-    """Build the scheduler that vLLM would take, with images kept whole.
+    """Build the scheduler that vLLM would have chosen, with images kept whole.
 
     vLLM 0.32 decides on ``async_scheduling`` after the hooks of
-    :mod:`gemma3_model.engine_rules` and before it calls what ``scheduler_cls`` names, so this is
-    named there in the place of a class and decides then.
+    :mod:`gemma3_model.engine_rules` and before it calls ``scheduler_cls``. So ``scheduler_cls``
+    names this function instead of a class.
     """
     runs_ahead = vllm_config.scheduler_config.async_scheduling
     scheduler = WholeImageAsyncScheduler if runs_ahead else WholeImageScheduler

@@ -192,5 +192,12 @@ class Gemma3ForCausalLM(Gemma3Decoder, SupportsLoRA, SupportsPP):
     # Not in Gemma3Decoder: vLLM's loader would call it inside the multimodal models, once for
     # each run of the decoder's tensors, none of which is complete by itself.
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-        """Load a checkpoint's tensors; one whose name is not in the table is an error."""
+        """Load a checkpoint's tensors under any of the namings of :mod:`gemma3_model.weights`.
+
+        Returns:
+            The names of the parameters that were filled.
+
+        Raises:
+            ValueError: a tensor is unknown or missing.
+        """
         return load_weights(self, weights, TEXT_WEIGHTS, self.quant_config)

@@ -69,12 +69,12 @@ _TEXT_RENAMINGS: Final = {
 }
 
 TEXT_WEIGHTS: Final = WeightsMapper(orig_to_new_regex=_TEXT_RENAMINGS, orig_to_new_stacked=_STACKED)
-"""For ``Gemma3ForCausalLM``, which may have been cut out of a checkpoint with images."""
+"""For ``Gemma3ForCausalLM``, whose checkpoint may be the decoder of a multimodal one."""
 
 MULTIMODAL_WEIGHTS: Final = WeightsMapper(
     orig_to_new_regex=_RENAMINGS, orig_to_new_stacked=_STACKED
 )
-"""For ``Gemma3ForConditionalGeneration``, whichever way the checkpoint was written."""
+"""For ``Gemma3ForConditionalGeneration``, under any of the namings above."""
 
 Part = tuple[str, str | int | None]
 """A parameter of ours, and which share of a fused one (None for the others)."""
@@ -82,8 +82,8 @@ Part = tuple[str, str | int | None]
 _NEEDED_WHEN_QUANTIZED: Final = frozenset(
     {"weight", "qweight", "weight_packed", "bias", "scales", "weight_scale", "weight_scale_inv"}
 )
-"""Of a quantized layer: without them it has no values. What else its method makes room for, such
-as zero points and the order of activations, a right checkpoint may lack."""
+"""Parameters without which a quantized layer has no values. A valid checkpoint may lack the others,
+such as zero points and the order of activations."""
 
 
 def load_weights(
@@ -94,10 +94,9 @@ def load_weights(
 ) -> set[str]:
     """Fill ``module`` from a checkpoint's tensors; returns the names of what was filled.
 
-    vLLM checks the names of a checkpoint that it has no place for, and is content when tensors
-    of a linear layer are missing (0.32, ``track_weights_loading``): the layer then runs on what
-    the memory held. So completeness is checked here, of quantized layers as far as
-    :data:`_NEEDED_WHEN_QUANTIZED` goes.
+    vLLM refuses tensors that it has no parameter for, but accepts that tensors of a linear layer
+    are missing (0.32, ``track_weights_loading``), which then runs on uninitialised memory. So
+    completeness is checked here, of quantized layers as far as :data:`_NEEDED_WHEN_QUANTIZED` goes.
 
     Raises:
         ValueError: a tensor is not in the table, or is missing from the checkpoint.
@@ -124,7 +123,7 @@ def load_weights(
 
 
 def _parts(module: nn.Module) -> Iterator[Part]:
-    """Everything that a checkpoint must bring to fill ``module``."""
+    """Everything that a checkpoint must have to fill ``module``."""
     dispensable = set(_dispensable(module))
     for name, _ in module.named_parameters():
         if name in dispensable:
@@ -137,7 +136,7 @@ def _parts(module: nn.Module) -> Iterator[Part]:
 
 
 def _dispensable(module: nn.Module) -> Iterator[str]:
-    """Names of parameters that are a quantization method's own and may stay as it made them."""
+    """Names of parameters of a quantization method that a checkpoint need not fill."""
     for prefix, layer in module.named_modules():
         method = getattr(layer, "quant_method", None)
         if method is None or isinstance(

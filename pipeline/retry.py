@@ -33,7 +33,7 @@ from pipeline.output.journal import (
     write_part,
 )
 from pipeline.run import placed, prepare, summary
-from pipeline.storage.atomic import draft_for, republish
+from pipeline.storage.atomic import draft_for, replace_from
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -145,7 +145,7 @@ def patch(journal: Journal, work: Work, _: Source) -> Committed:
             raise RunError(f"{work.unit.name}: {len(missing)} rows were not finished")
         with draft_for(part) as draft:
             committed = _write_patched(draft, body, entries, journal)
-            if republish(draft, part, stamp):
+            if replace_from(draft, part, stamp):
                 journal.forget(work.unit.id)
                 return committed
 

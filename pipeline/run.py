@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.contract.errors import UserError
 from pipeline.contract.record import clashes
 from pipeline.contract.task import ColumnKind, Task
-from pipeline.engine.checkpoint import Checkpoint, fitted, open_checkpoint
+from pipeline.engine.checkpoint import Checkpoint, open_checkpoint, resolve_engine
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster
 from pipeline.execution.driver import Driver
@@ -140,7 +140,7 @@ def prepare(config: RunConfig, task: Task) -> Prepared:
     """Check all that can be checked without starting or writing anything. Raises UserError."""
     checkpoint = open_checkpoint(config.engine.model)
     _check_vision(config, task, checkpoint)
-    config = config.model_copy(update={"engine": fitted(config.engine, checkpoint)})
+    config = config.model_copy(update={"engine": resolve_engine(config.engine, checkpoint)})
     _check_apart(config)
     listing = list_input(config.input, config.storage_options)
     record = describe_run(config, task, checkpoint)
@@ -191,10 +191,10 @@ def _check_names(source: Source, task: Task) -> None:
 
 def _check_vision(config: RunConfig, task: Task, checkpoint: Checkpoint) -> None:
     has_images = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
-    if has_images and not checkpoint.has_vision:
+    if has_images and not checkpoint.profile.has_vision:
         raise UserError(
-            f"model {config.engine.model} is {checkpoint.architecture}, which takes no images; "
-            f"'{task.name}' needs a Gemma 3 with vision (4B or larger)"
+            f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
+            f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
 
 

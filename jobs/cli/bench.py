@@ -24,11 +24,11 @@ from jobs.registry import JOBS, find_model
 from jobs.sdk.assembly import configure
 from jobs.sdk.calls import run_job
 from pipeline.contract.config import EngineConfig, RunConfig
-from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.interface import Rendered
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.engine.vllm_renderer import VllmRenderer
-from pipeline.images.decode import ImageLimits, load_image
+from pipeline.images import ImageLimits, load_image
 from pipeline.storage.location import Location, locate
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def bench(*, model: str, rows: int, console: Console) -> list[Rate]:
         drawings, captions = Path(folder, "input"), Path(folder, "captions")
         write_dataset(drawings, rows)
         engine = EngineConfig(model=found.path, dtype=found.dtype)
-        engine = fitted(engine, open_checkpoint(engine.model))
+        engine = resolve_engine(engine, open_checkpoint(engine.model))
         rendered, rates = _measure_render(found, engine, locate(str(drawings)))
         rates += _measure_generate(engine, rendered)
         job = configure(JOBS["caption"], {"model": model})

@@ -117,7 +117,7 @@ def _next_steps(done: Demonstration) -> str:
     return (
         f"Model class: {done.run.model_class}\n"
         f"Captions:    {done.captions} (parquet; any reader opens the folder)\n"
-        f"Images:    {done.images} (with the truth about each)\n"
+        f"Images:      {done.images} (with the truth about each)\n"
         "The bundled model knows these drawings only. Try next, on images of your own:\n"
         "  gemma3-batch caption IMAGES CAPTIONS --model /path/to/gemma-3-4b-it\n"
         "where IMAGES is a folder of images or of parquet files with an image column."

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STUB = """\
 # Written by `make reference` from the jobs' options; do not edit.
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from rich.console import Console

@@ -38,14 +38,13 @@ from pipeline import (
     UserError,
 )
 from pipeline.contract.record import worst
-from pipeline.engine.checkpoint import SHIELDGEMMA2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jobs.options.model import Model
     from pipeline.contract.task import Row
-    from pipeline.engine.checkpoint import Checkpoint
+    from pipeline.engine.profile import ModelProfile
 
 VERDICTS = ("Yes", "No")
 """The first says that the policy is violated. (The docstring of transformers' ShieldGemma 2 has
@@ -53,8 +52,6 @@ them the wrong way round.)"""
 SCORED = Sampling(max_tokens=1, score_tokens=VERDICTS)
 POLICY_ALONE = "{policy}"
 """The prompt for a model whose chat template puts its own words around a policy."""
-POLICY_MARK = "<BEGIN_SAFETY_POLICY>"
-"""In such a template."""
 
 
 class Judge(StrEnum):
@@ -156,7 +153,7 @@ class ModerationTask:
 
 
 def moderation_task(
-    checkpoint: Checkpoint,
+    profile: ModelProfile,
     model: Model,
     *,
     policies: Sequence[Policy] | None = None,
@@ -167,7 +164,7 @@ def moderation_task(
     """The task for a model: who judges, which policies, and in which words.
 
     Args:
-        checkpoint: The model's folder.
+        profile: What the model is like.
         model: How it is best asked.
         policies: By default those it was trained on, else ShieldGemma 2's.
         image_column: Where the images are.
@@ -177,17 +174,16 @@ def moderation_task(
     Raises:
         UserError: The model cannot judge that, or the words do not fit.
     """
-    wraps = POLICY_MARK in checkpoint.template
+    wraps = profile.wraps_policy
     if wraps and prompt is not None:
         raise UserError(
             "prompt: this model's chat template asks about a policy in words of its own; leave the "
             "prompt out"
         )
-    is_shield = wraps or checkpoint.architecture == SHIELDGEMMA2
     of_texts = text_column is not None
     return ModerationTask(
         policies=tuple(policies or _usual_policies(model, of_texts)),
-        judge=Judge.SHIELDGEMMA2 if is_shield else Judge.GEMMA3,
+        judge=Judge.SHIELDGEMMA2 if profile.is_shieldgemma2 else Judge.GEMMA3,
         prompt=prompt or (POLICY_ALONE if wraps else _usual_prompt(model, of_texts)),
         image_column=image_column,
         text_column=text_column,

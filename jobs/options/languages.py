@@ -14,7 +14,6 @@ A language is called by its English name without script or region, as TranslateG
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,8 +35,6 @@ NOT_LANGUAGES = {"sh"}
 """Two-letter codes that CLDR still names but ISO 639-1 has withdrawn."""
 OTHER_NAMES = {"bn": "Bengali"}
 """CLDR has "Bangla"; ISO 639 and nearly every English text have this."""
-
-TEMPLATE_CODE = re.compile(r"""["']([a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*)["']\s*:\s*["']""")
 
 
 @dataclass(frozen=True)
@@ -74,22 +71,12 @@ def is_language(code: str) -> bool:
     return code.replace("_", "-").lower() in _languages()
 
 
-def template_codes(template: str) -> frozenset[str]:
-    """The codes that a chat template (Jinja text) with a dictionary of languages names."""
-    return frozenset(code.replace("_", "-") for code in TEMPLATE_CODE.findall(template))
-
-
 def language_option(option: str, code: str) -> Language:
     """The language that an option names. Raises UserError that begins with the option's name."""
     try:
         return find_language(code)
     except UserError as error:
         raise UserError(f"{option}: {error}") from None
-
-
-def template_knows(template: str, code: str) -> bool:
-    """Whether the dictionary of languages in a TranslateGemma chat template names this code."""
-    return code.replace("_", "-") in template_codes(template)
 
 
 def column_suffix(code: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from jobs.job import Job
 from jobs.options.common import JobOptions
-from jobs.options.languages import language_option, template_knows
+from jobs.options.languages import language_option
 from jobs.options.values import Names
 from jobs.translation.glossary import read_glossary
 from jobs.translation.task import AUTO, TranslationTask
@@ -18,9 +18,7 @@ from pipeline.engine.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
     from jobs.options.model import Model
-
-TEMPLATE_MARK = "source_lang_code"
-"""In a chat template that takes codes of languages, as TranslateGemma's does."""
+    from pipeline.engine.profile import ModelProfile
 
 
 class TranslateOptions(JobOptions):
@@ -58,17 +56,15 @@ def translation_task(options: TranslateOptions, model: Model) -> TranslationTask
         raise UserError("source_column: says each row's language; leave source out")
     if options.image_column is not None and "text_columns" in options.model_fields_set:
         raise UserError("text_columns: a job translates texts or images; leave image_column out")
-    template = open_checkpoint(model.path).template
-    asks_languages = TEMPLATE_MARK in template
-    known = template if asks_languages else None
-    source = AUTO if options.source == AUTO else _code("source", options.source, known)
+    profile = open_checkpoint(model.path).profile
+    source = AUTO if options.source == AUTO else _code("source", options.source, profile)
     return TranslationTask(
-        targets=tuple(_code("to", code, known) for code in options.to),
+        targets=tuple(_code("to", code, profile) for code in options.to),
         text_columns=() if options.image_column is not None else options.text_columns,
         image_column=options.image_column,
         source=source,
         source_column=options.source_column,
-        asks_languages=asks_languages,
+        asks_languages=profile.asks_languages,
         glossary=read_glossary(options.glossary) if options.glossary else None,
         chunk_tokens=options.chunk_tokens,
         context_tokens=options.context_tokens,
@@ -77,10 +73,10 @@ def translation_task(options: TranslateOptions, model: Model) -> TranslationTask
     )
 
 
-def _code(option: str, code: str, template: str | None) -> str:
-    """A language's code as we write it, checked, and that a model's own template knows it."""
+def _code(option: str, code: str, profile: ModelProfile) -> str:
+    """A language's code as we write it, which the model's own template must know if it asks."""
     language = language_option(option, code)
-    if template is not None and not template_knows(template, language.code):
+    if profile.asks_languages and not profile.knows_language(language.code):
         raise UserError(f"{option}: '{code}': the model's own template does not know this language")
     return language.code
 

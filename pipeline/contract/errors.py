@@ -1,11 +1,12 @@
-"""The two kinds of failure: what concerns the whole run, and what concerns one row.
+"""The kinds of failure: of the whole run, of a unit, and of one row.
 
-Whoever finds a fault decides here which of the two it is. No text of either holds credentials. How
-a run's fault is printed is left to the command line, how a row's fault is stored to the journal.
+Whoever finds a failure decides which kind it is by what they raise or return; no message holds
+credentials. The command line prints the failure of a run, the journal stores that of a row.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.contract.redaction import redact
@@ -28,6 +29,21 @@ class RunError(RuntimeError):
     def __str__(self) -> str:
         """The message, without credentials."""
         return redact(super().__str__())
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A failure of a unit or of the whole run, as it travels in a block; not of a row.
+
+    Attributes:
+        ends_run: Whether the whole run ends; otherwise only the row's unit cannot be done.
+        message: What is wrong, in one line.
+        is_users: Whether the user can fix it; the run then ends with a `UserError`.
+    """
+
+    ends_run: bool
+    message: str
+    is_users: bool = False
 
 
 class RowError(Exception):

@@ -1,0 +1,1 @@
+"""The engine: what it is told, how it is started, and what ends it."""

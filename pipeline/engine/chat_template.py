@@ -1,15 +1,15 @@
-"""From a request's words to token ids, through the checkpoint's own chat template.
+"""From a request to token ids, through the checkpoint's own chat template.
 
-Whatever quirks the template has are kept: ShieldGemma 2's puts the policy into words of its own and
-opens the user's turn twice, TranslateGemma's asks for two languages and says the rest itself.
+A template's quirks are kept: ShieldGemma 2's adds its own sentences around the policy and opens the
+user's turn twice, TranslateGemma's takes two language codes and writes the instruction itself.
 
-Decides that text is text: whatever a row or a user writes, `<start_of_image>` and `<end_of_turn>`
-included, never becomes a control token; only the template's own control strings do. Where no text
-holds such a string, the ids equal those of the ordinary tokenisation of the filled template.
-Expanding an image's placeholder into soft tokens is the model's processor's.
+Decides that text is text: `<start_of_image>` or `<end_of_turn>` in a row or a user's prompt never
+becomes a control token; only the template's own control strings do. If no text contains a control
+string, the ids equal those of tokenizing the filled template in the ordinary way. The model's
+processor later expands an image's placeholder into soft tokens.
 
-How: the template is rendered with private marks in place of the texts, cut at its control strings,
-and each piece, texts put back, is encoded with control strings switched off.
+How: the template is filled with private marks in place of the texts and cut at its control strings;
+each piece, with the texts put back, is then encoded with control strings switched off.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import re
 from typing import Any, Protocol, cast
 
 PROMPT_CACHE = 1024
-"""Distinct prompts remembered; a job whose prompt is constant encodes it once."""
+"""Distinct prompts remembered; a job with a constant prompt encodes it once."""
 
 
 class Tokenizer(Protocol):
-    """What is used of a transformers tokenizer."""
+    """The part of a transformers tokenizer that is used here."""
 
     added_tokens_decoder: dict[int, Any]
     unk_token_id: int | None
@@ -56,18 +56,22 @@ class PromptEncoder:
         """`encode(prompt, system, images, languages)`: see `_encode`."""
 
     def ids_of(self, control: str) -> tuple[int, ...]:
-        """The id of a control string; none where the tokenizer does not know it."""
+        """The id of a control string, or nothing if the tokenizer does not know it."""
         return (self._control[control],) if control in self._control else ()
 
-    def id_of_word(self, word: str) -> int:
-        """The id of a word that is one token. Raises ValueError where it is none or several."""
+    def token_id(self, word: str) -> int:
+        """The id of a word that is a single token.
+
+        Raises:
+            ValueError: It is several tokens, or none.
+        """
         ids = self._encode_text(word)
         if len(ids) != 1:
             raise ValueError(f"'{word}' is {len(ids)} tokens, not one")
         return ids[0]
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """The number of tokens of a text on its own."""
         return len(self._encode_text(text))
 
     def _encode(
@@ -80,11 +84,11 @@ class PromptEncoder:
         """Token ids of one user turn and the opening of the answer.
 
         Args:
-            prompt: The user's text; white space at its ends goes, as in the template.
+            prompt: The user's text; surrounding white space is removed, as the template does.
             system: Text before it, or None.
-            images: How many image placeholders stand before the text.
-            languages: Codes of the text's language and of that of its translation, where the
-                template asks for them.
+            images: Number of image placeholders before the text.
+            languages: Codes of the text's language and of its translation's, for a template that
+                takes them.
 
         Raises:
             ValueError: The template leaves one of the texts out or repeats it.
@@ -122,7 +126,7 @@ class PromptEncoder:
 
     def _encode_text(self, text: str) -> list[int]:
         ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        # An unknown character may rightly be <unk>; every other control id would be an injection.
+        # An unknown character may become <unk>; any other control id would be an injection.
         leaked = {*ids} & {*self._control.values()} - {self._tokenizer.unk_token_id}
         assert not leaked, f"text became control tokens {leaked}"
         return ids
@@ -131,7 +135,7 @@ class PromptEncoder:
 def _content(
     marks: list[str], images: int, languages: tuple[str, str] | None
 ) -> list[dict[str, str]]:
-    """What the user's turn holds, as chat templates take it."""
+    """The content of the user's turn, in the form that chat templates take."""
     codes = {}
     if languages is not None:
         codes = {"source_lang_code": languages[0], "target_lang_code": languages[1]}
@@ -140,13 +144,13 @@ def _content(
 
 
 def _mark(number: int) -> str:
-    """A string that no template holds and no tokenizer knows (private-use characters)."""
+    """A string in private-use characters, which no template contains and no tokenizer knows."""
     return f"\uf8f0text{number}\uf8f1"
 
 
 def _put_back(piece: str, texts: dict[str, str]) -> str:
     if not texts:
         return piece
-    # One pass, so that a text that itself holds a mark is left as it is.
+    # In one pass, so that a mark inside a text stays as it is.
     marks = "|".join(map(re.escape, texts))
     return re.sub(marks, lambda found: texts[found.group()], piece)

@@ -1,7 +1,8 @@
-"""The boundary to the model: how a request is rendered, and how an engine answers it.
+"""The boundary between the stages and whatever runs the model.
 
-Two protocols, `Renderer` on the CPU actors and `Engine` on the accelerator's. Behind both is vLLM,
-in `vllm_renderer` and `vllm_engine`.
+A `Renderer` turns requests into prompts in CPU actors; an `InferenceEngine` answers them, in the
+actor that holds the GPUs. To support another engine, implement both and pass a `Backend` of them to
+`pipeline.run`; vLLM's is `vllm_engine.VLLM`.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ if TYPE_CHECKING:
 
 
 class EngineDiedError(RuntimeError):
-    """An engine that cannot answer any more; none of its rows is to blame for that alone."""
+    """An engine that can answer nothing any more. This alone makes none of its rows fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """An engine-ready request.
+    """A request in the form that the engine takes.
 
     Attributes:
-        prompt: What the engine takes as it is: token ids, for images also pixels and placeholders.
-        prompt_tokens: Tokens in it, soft tokens of images counted.
-        sampling: As requested.
-        stop_token_ids: Ids that end the answer, beside those the checkpoint's configuration names.
-        scored_token_ids: Ids of the words to weigh, in their order.
-        may_fail: As requested.
+        prompt: The engine's own input: token ids; with images also pixels and placeholders.
+        prompt_tokens: Tokens in the prompt, soft tokens of images included.
+        sampling: As in the request.
+        stop_token_ids: Ids that end the answer, besides those in the checkpoint's configuration.
+        scored_token_ids: Ids of the candidate first tokens whose log-probabilities are returned, in
+            the order of `Sampling.score_tokens`.
+        may_fail: As in the request.
     """
 
     prompt: Any
@@ -44,61 +46,70 @@ class Rendered:
 
 
 class Renderer(Protocol):
-    """Turns requests into engine-ready ones, in a process that holds no engine.
+    """Turns requests into the engine's input, in a process without an engine.
 
-    It is a `TextMeter` as well.
+    It also satisfies `pipeline.contract.task.TextMeter`.
     """
 
     @property
     def max_model_len(self) -> int:
-        """Longest prompt with its answer, in tokens."""
+        """The longest prompt together with its answer, in tokens."""
         ...
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """The number of tokens of a text on its own."""
         ...
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
-        """Render one request with its decoded images. Raises RowError for this row alone."""
+        """Render one request.
+
+        Args:
+            request: The request.
+            images: Its images, decoded, in the order of `request.images`.
+
+        Raises:
+            RowError: This request cannot be rendered, for example because it is too long. Any
+                other exception is taken for the row's failure as well.
+        """
         ...
 
 
-class Engine(Protocol):
+class InferenceEngine(Protocol):
     """One running model."""
 
     @property
     def model_class(self) -> str:
-        """Module and name of the model class that was loaded."""
+        """Module and name of the model class that was loaded; known after the first request."""
         ...
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
-        """Answer one request; many run at once.
+        """Answer one request; many run concurrently.
 
         Args:
             rendered: The request.
-            key: Unique among those in flight, and the seed of a sampled answer.
+            key: Unique among the requests in flight; also seeds a sampled answer.
 
         Raises:
-            RowError: This request failed, and the engine goes on.
+            RowError: This request failed; the engine still runs.
             EngineDiedError: The engine is dead.
         """
         ...
 
     def close(self) -> None:
-        """End the engine and its processes."""
+        """Stop the engine and its processes."""
         ...
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What a run renders and generates with; both parts are made in the actors that use them.
+    """How a run makes its renderers and engines, each in the actor that uses it.
 
     Attributes:
         renderer: Makes a renderer.
         engine: Makes an engine.
-        holds_gpus: Whether the engine runs in the actor that makes it, which then claims the GPUs.
+        holds_gpus: Whether the engine runs inside the actor that makes it, which then claims GPUs.
     """
 
     renderer: Callable[[EngineConfig], Renderer]
-    engine: Callable[[EngineConfig], Engine]
+    engine: Callable[[EngineConfig], InferenceEngine]
     holds_gpus: bool = True

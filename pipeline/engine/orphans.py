@@ -1,7 +1,8 @@
-"""Ends an engine's processes when the process that started them is gone, however it went.
+"""Ends an engine's processes when the process that started them has ended, by whatever cause.
 
-vLLM's engine core does not notice that its parent was killed (0.32), and would keep the memory of a
-GPU or a CPU for good. A small watcher process waits for the parent's end of a pipe to close.
+vLLM's engine core does not notice that its parent was killed (0.32): it would run on and keep its
+memory on the GPU or CPU. A small watcher process waits until the parent's end of a pipe closes.
+This can go when the engine core ends by itself.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-END_S = 30
-"""How long the processes are given to end by themselves, before they are killed."""
+ENGINE_ACTOR_ENV = {"RAY_kill_child_processes_on_worker_exit": "0"}
+"""Environment of an actor that holds an engine. By default Ray (2.60) kills an actor's child
+processes as it exits: the engine's would leave their shared memory behind."""
+TERMINATE_SECONDS = 30
+"""Time for the processes to end after SIGTERM, before SIGKILL."""
 
 _WATCHER = f"""
 import os, signal, sys, time
@@ -28,7 +32,7 @@ def alive(pid):
 
 pids = [int(pid) for pid in sys.argv[1:]]
 sys.stdin.buffer.read()
-deadline = time.monotonic() + {END_S}
+deadline = time.monotonic() + {TERMINATE_SECONDS}
 for pid in filter(alive, pids):
     os.kill(pid, signal.SIGTERM)
 while any(map(alive, pids)) and time.monotonic() < deadline:
@@ -39,10 +43,10 @@ for pid in filter(alive, pids):
 
 
 class OrphanCleanup:
-    """Ties processes to this one.
+    """Starts a watcher that ends other processes after this one has ended.
 
     Args:
-        pids: Ids of the processes to end when this one has.
+        pids: Ids of the processes to end.
     """
 
     def __init__(self, pids: Iterable[int]) -> None:
@@ -52,7 +56,7 @@ class OrphanCleanup:
             start_new_session=True,  # an interrupt from the keyboard must not end the watcher
         )
 
-    def cut(self) -> None:
-        """Forget the processes: they have ended."""
+    def cancel(self) -> None:
+        """Stop watching, because the processes have ended or may run on."""
         self._watcher.kill()
         self._watcher.communicate()

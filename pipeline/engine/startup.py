@@ -1,7 +1,7 @@
-"""Starting what an actor holds, without the actor dying where that fails.
+"""Starts what an actor holds, and returns a failure as a value.
 
-An actor whose constructor raises makes Ray print the traceback and try again (2.60). So the failure
-is kept, and told with the first block that the actor is given.
+If an actor's constructor raises, Ray (2.60) prints the traceback and starts the actor again. So the
+actor keeps the `Fault` instead, and returns it with the first block that it is given.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from pipeline.contract.errors import UserError, one_line
-from pipeline.stages.blocks import Fault
+from pipeline.contract.errors import Fault, UserError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,20 +21,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RESTART_TRIES = 3
-RESTART_PAUSE_S = 15.0
+RESTART_PAUSE_SECONDS = 15.0
 
 
 def attempt(make: Callable[[EngineConfig], T], config: EngineConfig, what: str) -> T | Fault:
-    """Make something, or say why it could not be made; `what` names it there.
+    """Make an engine or a renderer, or return why that failed.
 
-    An actor that Ray started anew tries more than once: what its predecessor left behind (memory of
-    a GPU, say) may take a moment to go.
+    An actor that Ray restarted tries several times: it can take a moment until what its predecessor
+    held, such as GPU memory, is free again.
+
+    Args:
+        make: Makes it from `config`. A `UserError` it raises is the user's to fix.
+        config: The engine.
+        what: Its name in the message, such as "the engine".
     """
     tries = RESTART_TRIES if _is_restarted() else 1
     try:
         return tenacity.Retrying(
             stop=tenacity.stop_after_attempt(tries),
-            wait=tenacity.wait_fixed(RESTART_PAUSE_S),
+            wait=tenacity.wait_fixed(RESTART_PAUSE_SECONDS),
             retry=tenacity.retry_if_not_exception_type(UserError),
             reraise=True,
         )(make, config)
@@ -52,5 +56,5 @@ def _is_restarted() -> bool:
     if not ray.is_initialized():
         return False
     context = ray.get_runtime_context()
-    # Outside an actor (in a driver, say) `was_current_actor_reconstructed` is an AssertionError.
+    # Outside of an actor, as in a driver, `was_current_actor_reconstructed` raises AssertionError.
     return bool(context.get_actor_id() and context.was_current_actor_reconstructed)

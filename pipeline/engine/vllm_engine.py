@@ -1,6 +1,7 @@
-"""Answers requests with vLLM's `AsyncLLM`, our model in it.
+"""Answers requests with vLLM's `AsyncLLM`, running our model.
 
-vLLM is imported when an engine is made.
+Decides how a request's `Sampling` becomes vLLM's parameters, and which failure is a row's and which
+the engine's. vLLM is imported when an engine is made.
 """
 
 from __future__ import annotations
@@ -23,16 +24,20 @@ if TYPE_CHECKING:
     from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import Rendered
 
+SHUTDOWN_SECONDS = 30
+
 
 class VllmEngine:
-    """vLLM's `AsyncLLM` with our model in it."""
+    """An `InferenceEngine`; made once the weights are loaded, which takes seconds to minutes.
+
+    Args:
+        config: The engine.
+
+    Raises:
+        UserError: The installed vLLM has no device here, or does not take one of `engine_args`.
+    """
 
     def __init__(self, config: EngineConfig) -> None:
-        """Start the engine; returns when the weights are loaded (seconds to minutes).
-
-        Raises:
-            UserError: The machine has no device that the installed vLLM runs on.
-        """
         prepare_process()
         _require_device()
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -50,14 +55,19 @@ class VllmEngine:
 
     @property
     def model_class(self) -> str:
-        """As the engine's workers report it; known once something was generated."""
+        """See `InferenceEngine.model_class`; reported by the engine's workers."""
         assert self._model_class is not None, "asked before the first request"
         return self._model_class
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
-        """See `Engine.generate`."""
+        """See `InferenceEngine.generate`.
+
+        Raises:
+            RowError: vLLM refused or ended this request.
+            EngineDiedError: The engine core is dead.
+        """
         if self._watch is None:
-            # Answered by the engine's core between two steps.
+            # The engine core answers `is_sleeping` between two steps.
             self._watch = asyncio.create_task(keep_alive(self._engine.is_sleeping, self._watchdog))
         try:
             if self._model_class is None:
@@ -72,39 +82,40 @@ class VllmEngine:
     async def _answer(self, rendered: Rendered, key: str) -> Generation:
         params = _sampling_params(rendered, key)
         outputs = [out async for out in self._engine.generate(rendered.prompt, params, key)]
-        final = outputs[-1]  # and the only one, as FINAL_ONLY asks
+        final = outputs[-1]  # the only one, because of FINAL_ONLY
         answer = final.outputs[0]
         if answer.finish_reason not in ("stop", "length"):
             message = f"the engine ended the request ({answer.finish_reason})"
             raise RowError(Outcome.ENGINE_ERROR, "generate", message)
+        scored = rendered.scored_token_ids
         return Generation(
             text=answer.text,
             prompt_tokens=len(final.prompt_token_ids),
             output_tokens=sum(len(output.token_ids) for output in final.outputs),
             finish_reason=answer.finish_reason,
             others=tuple(output.text for output in final.outputs[1:]),
-            log_probabilities=_log_probabilities(answer, rendered.scored_token_ids),
+            log_probabilities=tuple(answer.logprobs[0][token].logprob for token in scored),
         )
 
     def close(self) -> None:
-        """Shut down explicitly: an engine core left to the exit handlers can hang for minutes.
+        """Stop the engine and its processes; to be called at exit too.
 
-        One that is killed before it has ended its workers leaves shared memory behind, so it is
-        given time.
+        Left to vLLM's own exit handlers, an engine core can hang for minutes (0.32). It gets time
+        to end its workers: killed before that, it leaves shared memory behind.
         """
         self._watchdog.stop()
-        self._engine.shutdown(timeout=30)
-        self._orphan_cleanup.cut()
+        self._engine.shutdown(timeout=SHUTDOWN_SECONDS)
+        self._orphan_cleanup.cancel()
 
 
 VLLM = Backend(renderer=VllmRenderer, engine=VllmEngine)
 
 
 def _usage_context() -> Any:
-    """Who uses the engine, by which vLLM sizes its steps.
+    """The usage that vLLM (0.32) chooses the size of its steps by.
 
-    On an H200 16,384 tokens for a batch of rows, as here, and 2,048 for an asynchronous engine by
-    itself. On a CPU the larger steps were no faster (bundled model, two cores).
+    On an H200 a step has 16,384 tokens for offline batches, as here, and 2,048 for `AsyncLLM` by
+    default. On a CPU larger steps were no faster (bundled model, two cores).
     """
     from vllm.platforms import current_platform
     from vllm.usage.usage_lib import UsageContext
@@ -113,7 +124,7 @@ def _usage_context() -> Any:
 
 
 def _require_device() -> None:
-    """Of engines alone: renderers need none, and may be on machines without."""
+    """Only for engines: renderers need no device, and may run on machines without one."""
     from vllm.platforms import current_platform
 
     if current_platform.is_unspecified():
@@ -129,7 +140,8 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
 
     sampling = rendered.sampling
     if rendered.scored_token_ids:
-        # Never beside requests with `logprobs=k`: in one batch those turn these to -inf (0.32).
+        # Never together with requests that use `logprobs=k`: in one batch with those, these would
+        # return -inf (vLLM 0.32).
         return SamplingParams(
             max_tokens=1,
             temperature=0.0,
@@ -137,20 +149,15 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
     schema = sampling.json_schema
-    is_drawn = sampling.temperature > 0
+    is_sampled = sampling.temperature > 0
     return SamplingParams(
         n=sampling.n,
         stop_token_ids=[*rendered.stop_token_ids],
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
-        top_p=sampling.top_p if is_drawn else 1.0,
-        top_k=sampling.top_k if is_drawn else 0,
-        seed=zlib.crc32(f"{key}-{sampling.seed}".encode()) if is_drawn else None,
+        top_p=sampling.top_p if is_sampled else 1.0,
+        top_k=sampling.top_k if is_sampled else 0,
+        seed=zlib.crc32(f"{key}-{sampling.seed}".encode()) if is_sampled else None,
         structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
-
-
-def _log_probabilities(answer: Any, token_ids: tuple[int, ...]) -> tuple[float, ...]:
-    """Of these tokens at the answer's first position."""
-    return tuple(answer.logprobs[0][token].logprob for token in token_ids)

@@ -1,7 +1,7 @@
 """Renders requests for vLLM's engine, in processes that hold none.
 
-vLLM and torch are imported when a renderer is made. How images become pixels and soft tokens is
-the model's processor's (`gemma3_model`), what a request says is the task's.
+How images become pixels and soft tokens is decided by the model's processor (`gemma3_model`), what
+a request says by the task. vLLM and torch are imported when a renderer is made.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import RowError
 from pipeline.contract.record import Outcome
 from pipeline.engine.chat_template import PromptEncoder
-from pipeline.engine.checkpoint import chat_template
 from pipeline.engine.interface import Rendered
+from pipeline.engine.profile import read_profile
 from pipeline.engine.vllm_settings import engine_args, prepare_process
 
 if TYPE_CHECKING:
@@ -27,15 +26,19 @@ if TYPE_CHECKING:
     from pipeline.contract.config import EngineConfig
     from pipeline.contract.task import Request
 
-END_OF_TURN = "<end_of_turn>"
-"""What ends the model's turn in Gemma's template. Some checkpoints (TranslateGemma) name only
-`<eos>` as the end, and would write on for ever."""
 PIXELS_GIB = 16.0
-"""Room for the pixels of one request's images, never filled: those of a million soft tokens."""
+"""Limit of the cache for one request's pixels, never reached: pixels of a million soft tokens."""
 
 
 class VllmRenderer:
-    """Tokenizes, and runs the model's own multimodal processor outside the engine."""
+    """Tokenizes, and runs the model's own multimodal processor outside of the engine.
+
+    Args:
+        config: The engine to render for.
+
+    Raises:
+        UserError: `config.engine_args` names an argument that vLLM's engine does not take.
+    """
 
     def __init__(self, config: EngineConfig) -> None:
         prepare_process()
@@ -48,10 +51,11 @@ class VllmRenderer:
         self._max_images = config.max_images
         model = engine_args(config, mm_processor_cache_gb=PIXELS_GIB).create_model_config()
         self.max_model_len: int = model.max_model_len
+        profile = read_profile(config.model)
         tokenizer = AutoTokenizer.from_pretrained(config.model)
-        self._prompts = PromptEncoder(tokenizer, chat_template(Path(config.model)))
-        self._stop = self._prompts.ids_of(END_OF_TURN)
-        self._verdicts = _verdict_ids(model.hf_config)
+        self._prompts = PromptEncoder(tokenizer, profile.chat_template or None)
+        self._stop = self._prompts.ids_of(profile.end_of_turn)
+        self._verdicts = profile.verdict_token_ids
         self._processor: Any = None
         if model.is_multimodal_model:
             self._processor = MULTIMODAL_REGISTRY.create_processor(model)
@@ -59,27 +63,41 @@ class VllmRenderer:
         self._last: _Processed | None = None
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered:
-        """Token ids for text; for images vLLM's `MultiModalInput`, with the pixels in it."""
+        """See `Renderer.render`.
+
+        The prompt holds token ids; with images it is vLLM's `MultiModalInput`, pixels included.
+
+        Raises:
+            RowError: The prompt is too long, or has more images than `max_images`.
+            ValueError: The chat template refuses the request, or one of `score_tokens` is not a
+                single token.
+        """
+        from vllm.inputs import tokens_input
+
         ids = list(
             self._prompts.encode(request.prompt, request.system, len(images), request.languages)
         )
-        prompt = self._with_images(ids, images) if images else _text_only(ids)
+        prompt: Any = self._with_images(ids, images) if images else tokens_input(ids)
         length = len(prompt["prompt_token_ids"])
-        # At least one position must be left to answer in.
+        # At least one position must be left for the answer.
         if length >= self.max_model_len:
             message = f"the prompt has {length} tokens, the model takes {self.max_model_len}"
             raise RowError(Outcome.TOO_LONG, "render", message)
-        weighed = tuple(self._id_of_word(word) for word in request.sampling.score_tokens)
-        return Rendered(prompt, length, request.sampling, self._stop, weighed, request.may_fail)
+        return Rendered(
+            prompt,
+            length,
+            request.sampling,
+            stop_token_ids=self._stop,
+            scored_token_ids=tuple(
+                self._verdicts[word] if word in self._verdicts else self._prompts.token_id(word)
+                for word in request.sampling.score_tokens
+            ),
+            may_fail=request.may_fail,
+        )
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """See `Renderer.count`."""
         return self._prompts.count(text)
-
-    def _id_of_word(self, word: str) -> int:
-        if word in self._verdicts:
-            return self._verdicts[word]
-        return self._prompts.id_of_word(word)
 
     def _with_images(self, ids: list[int], images: Sequence[Image]) -> Any:
         from vllm.multimodal.processing import ProcessorInputs, TimingContext
@@ -89,8 +107,8 @@ class VllmRenderer:
             raise RowError(Outcome.TOO_LONG, "render", message)
         last = self._last
         if last is None or not last.is_of(images):
-            # The image's pixels are made once for all requests of a row, and are the same object
-            # in each, so that they are once in what is pickled.
+            # All requests of a row share the same pixel tensors, so that pickling the row stores
+            # them once.
             last = self._last = _Processed(tuple(images), self._no_images())
         items = self._processor.info.parse_mm_data({"image": list(images)})
         inputs = ProcessorInputs(
@@ -103,12 +121,12 @@ class VllmRenderer:
 
 @dataclass(slots=True)
 class _Processed:
-    """What was made of a request's images, for the next request that has the very same.
+    """What was made of one request's images, for a next request with the same images.
 
     Attributes:
         images: The images.
-        pixels: vLLM's cache, with nothing but these in it.
-        hashes: Their hashes, once they are known; they take as long as resizing.
+        pixels: A processor cache of vLLM's that holds only these images.
+        hashes: vLLM's hashes of them, once known; hashing takes as long as resizing.
     """
 
     images: tuple[Image, ...]
@@ -118,16 +136,3 @@ class _Processed:
     def is_of(self, images: Sequence[Image]) -> bool:
         """Whether these are the same objects."""
         return len(images) == len(self.images) and all(map(operator.is_, images, self.images))
-
-
-def _text_only(ids: list[int]) -> Any:
-    from vllm.inputs import tokens_input
-
-    return tokens_input(ids)
-
-
-def _verdict_ids(hf_config: Any) -> dict[str, int]:
-    """The tokens that stand for Yes and No, where the checkpoint says so (ShieldGemma 2)."""
-    names = {"Yes": "yes_token_index", "No": "no_token_index"}
-    found = {word: getattr(hf_config, name, None) for word, name in names.items()}
-    return {word: token for word, token in found.items() if token is not None}

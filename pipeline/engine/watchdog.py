@@ -1,9 +1,9 @@
-"""Ends a process that does not get on any more, so that a stall is a death like any other.
+"""Ends a process that makes no progress, so that a stall becomes an ordinary process death.
 
-A decoder that loops for ever, or a GPU that hangs, raises nothing, and the job would stand still
-for good. What a process holds then is tried again elsewhere, and a row that does so whenever it is
-met is found (see `poison_rows`). Ray Data has a guard of its own (2.60), which ends the whole run
-where no block came for half an hour, also where an engine is merely slow; `flow` turns it off.
+A decoder in an endless loop or a GPU that hangs raises nothing, and the run would wait for ever.
+After the process has ended, its rows are tried again in another, and a row that always causes this
+is found (see `stages.poison_rows`). Ray Data's own guard (2.60) ends the whole run after half an
+hour without a block, even if an engine is only slow; `execution.dataflow` turns it off.
 """
 
 from __future__ import annotations
@@ -18,56 +18,61 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 STDERR = 2
-"""As a number: the object may have been replaced by one without a file behind it."""
-PULSES = 10
-"""How often within its time a process is looked at: by so much less it may have."""
+"""The file descriptor: `sys.stderr` may be an object that has none."""
+TICKS = 10
+"""A timeout's ticks: resets closer together than one tick count as one, and an engine is asked for
+a sign of life once a tick."""
 
 
 class Watchdog:
-    """The process exits with 1, and every thread's traceback, unless it gets on in time.
+    """Exits the process with status 1 and every thread's traceback if it is not reset in time.
 
-    The timer runs in a thread of C that needs nothing of Python's, so it also ends a process that
-    hangs in a library. A process has one such timer: a second deadline takes the first one's place.
+    The timer is a C thread that does not need the GIL, so it also ends a process that hangs inside
+    a library. There is one timer per process: starting a second watchdog replaces the first.
 
     Args:
-        seconds: How long the process may be without a sign of life.
+        seconds: How long the process may run without a reset. It may end up to a tick (a tenth of
+            this) earlier, because resets within a tick are skipped.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._since = 0.0
+        self._started = 0.0
 
     def __enter__(self) -> Self:
-        """Begin to count."""
-        self._count()
+        """Start the timer."""
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop counting."""
+        """Stop the timer."""
         self.stop()
 
     def reset(self) -> None:
-        """Count from the beginning, unless that was a moment ago: each time takes a new thread."""
-        if time.monotonic() - self._since >= self.seconds / PULSES:
-            self._count()
+        """Restart the timer, at most once a tick: each restart creates a thread."""
+        if time.monotonic() - self._started >= self.seconds / TICKS:
+            self._start()
 
     def stop(self) -> None:
-        """Stop counting."""
+        """Stop the timer."""
         faulthandler.cancel_dump_traceback_later()
 
-    def _count(self) -> None:
-        self._since = time.monotonic()
+    def _start(self) -> None:
+        self._started = time.monotonic()
         faulthandler.dump_traceback_later(self.seconds, exit=True, file=STDERR)
 
 
-async def keep_alive(pulse: Callable[[], Awaitable[object]], deadline: Watchdog) -> None:
-    """Put the deadline off whenever `pulse` answers; runs until it is cancelled.
+async def keep_alive(ping: Callable[[], Awaitable[object]], watchdog: Watchdog) -> None:
+    """Reset the watchdog whenever the engine answers; runs until it is cancelled.
 
-    An answer between two steps is enough: an engine that is slow is alive.
+    Args:
+        ping: Asks the engine for a sign of life. An engine that works on a long step answers late,
+            but between two steps it answers: slow is not dead.
+        watchdog: Running while this runs.
     """
-    with deadline:
+    with watchdog:
         while True:
-            await asyncio.sleep(deadline.seconds / PULSES)
-            with contextlib.suppress(Exception):  # a dead engine is told by the requests it fails
-                await pulse()
-                deadline.reset()
+            await asyncio.sleep(watchdog.seconds / TICKS)
+            with contextlib.suppress(Exception):  # the requests that fail report a dead engine
+                await ping()
+                watchdog.reset()

@@ -13,7 +13,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.images.decode import ImageLimits
+from pipeline.engine.orphans import ENGINE_ACTOR_ENV
+from pipeline.images import ImageLimits
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse import parse_block
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from pipeline.output.journal import Journal
     from pipeline.sources import Source
 
-END_BY_ITSELF = {"RAY_kill_child_processes_on_worker_exit": "0"}
-"""Ray would kill an engine's processes before the actor can end them, and what they share in memory
-would stay behind (2.60)."""
 READ_BLOCKS = 1000
 """Most read tasks; with more units than that, a task reads several, one after the other."""
 UNENDING = ("max_errored_blocks", "execution_no_progress_timeout_s")
@@ -172,7 +170,7 @@ class Flow:
             fn_constructor_args=(self.config.engine, self.backend.engine, self._poison_rows),
             num_cpus=self.placement.cpu_share,
             num_gpus=self.placement.engine_gpus or None,
-            runtime_env={"env_vars": END_BY_ITSELF},
+            runtime_env={"env_vars": ENGINE_ACTOR_ENV},
             **self._restarts,
         )
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.storage.atomic import remove_folder, write_whole
+from pipeline.storage.atomic import overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def save_counts(output: Location, commits: Iterable[tuple[str, Committed]]) -> N
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=COUNTS), sink)
     where = _folder(output) / f"{uuid.uuid4().hex}.parquet"
-    write_whole(where, sink.getvalue().to_pybytes(), sync=False)
+    overwrite(where, sink.getvalue().to_pybytes(), sync=False)
 
 
 def forget_counts(output: Location) -> None:

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from pipeline.contract.errors import RunError
 from pipeline.contract.record import ADDED, output_schema, row_key
-from pipeline.storage.atomic import draft_for, publish, remove_folder, republish, write_whole
+from pipeline.storage.atomic import create_from, draft_for, overwrite, remove_folder, replace_from
 from pipeline.storage.location import INTERNAL, Location
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Journal:
         pq.write_table(entries.cast(schema), sink)
         where = self.folder(unit_id) / f"{uuid.uuid4().hex}.parquet"
         # Not synced: a file that a power loss spoils is passed over, and its rows computed again.
-        write_whole(where, sink.getvalue().to_pybytes(), sync=False)
+        overwrite(where, sink.getvalue().to_pybytes(), sync=False)
 
     def begun(self) -> dict[str, set[int]]:
         """Positions that are finished, of every unit that has any in the journal."""
@@ -172,9 +172,9 @@ class Journal:
             with draft_for(part) as draft:
                 self._write_draft(unit, source, draft)
                 if stamp is None:
-                    publish(draft, part)
+                    create_from(draft, part)
                 else:
-                    republish(draft, part, stamp)
+                    replace_from(draft, part, stamp)
 
     def _write_draft(self, unit: Unit, source: Source, draft: str) -> None:
         """The complete part under an attempt's own name."""

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pipeline.contract.errors import UserError
 from pipeline.sources import Kind
 from pipeline.sources.units import Cut, Unit, unit_id
-from pipeline.storage.atomic import draft_for, publish
+from pipeline.storage.atomic import create_from, draft_for
 from pipeline.storage.fingerprint import fingerprints
 from pipeline.storage.location import INTERNAL, Location
 
@@ -210,7 +210,7 @@ class _Draft:
                 for rows in _grouped(self._rows()):
                     writer.write_table(pa.Table.from_pylist(rows, schema=UNITS), GROUP)
                 writer.add_key_value_metadata({METADATA_KEY: self._metadata()})
-            return publish(draft, where)
+            return create_from(draft, where)
 
     def _metadata(self) -> bytes:
         schema = self._schema.serialize().to_pybytes().hex()

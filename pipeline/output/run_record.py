@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.redaction import redact
-from pipeline.storage.atomic import create, remove_folder, write_whole
+from pipeline.storage.atomic import create, overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint) -> Recor
         "settings": _json(task.settings),
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
-        "model": {"architecture": checkpoint.architecture, "identity": checkpoint.identity},
+        "model": {
+            "architecture": checkpoint.profile.architecture,
+            "identity": checkpoint.identity,
+        },
         "versions": _versions(),
         "started": _now(),
     }
@@ -99,7 +102,7 @@ def claim(output: Location, record: Record) -> bool:
 
 def finish(output: Location, record: Record, totals: Mapping[str, object]) -> None:
     """Write down the totals of a run that came to its end."""
-    write_whole(_file(output), _to_json({**record, **totals, "finished": _now()}))
+    overwrite(_file(output), _to_json({**record, **totals, "finished": _now()}))
 
 
 def withdraw(output: Location) -> None:

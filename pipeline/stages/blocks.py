@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipeline.contract.errors import Fault
 from pipeline.contract.record import Outcome
 
 if TYPE_CHECKING:
@@ -32,21 +33,6 @@ BLOCK = pa.schema(
         pa.field("fault", pa.string()),
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What the driver must hear of and a row is not to blame for.
-
-    Attributes:
-        ends_run: Whether nothing can go on; otherwise only the unit cannot.
-        message: What is wrong, in a line.
-        is_users: Whether it is the configuration that must be fixed.
-    """
-
-    ends_run: bool
-    message: str
-    is_users: bool = False
 
 
 @dataclass(frozen=True, slots=True)

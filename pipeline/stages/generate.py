@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline.contract.errors import RowError
+from pipeline.contract.errors import Fault, RowError
 from pipeline.contract.record import row_key
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import EngineDiedError
 from pipeline.engine.startup import attempt
-from pipeline.stages.blocks import Fault, Item, pack, unpack
+from pipeline.stages.blocks import Item, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.contract.config import EngineConfig
-    from pipeline.engine.interface import Engine, Rendered
+    from pipeline.engine.interface import InferenceEngine, Rendered
     from pipeline.stages.poison_rows import PoisonRows
     from pipeline.stages.render import Job
 
@@ -71,7 +71,7 @@ class Generate:
     def __init__(
         self,
         config: EngineConfig,
-        make_engine: Callable[[EngineConfig], Engine],
+        make_engine: Callable[[EngineConfig], InferenceEngine],
         poison_rows: PoisonRows | None = None,
     ) -> None:
         self._engine = attempt(make_engine, config, "the engine")
@@ -103,7 +103,7 @@ class Generate:
             except EngineDiedError:
                 _end_process()
 
-    async def _answer_row(self, item: Item, engine: Engine) -> Item:
+    async def _answer_row(self, item: Item, engine: InferenceEngine) -> Item:
         job: Job = item.payload
         key = row_key(item.unit, item.position)
         answers = (
@@ -124,7 +124,7 @@ class Generate:
             self._engine.close()
 
 
-async def _answer(request: Rendered | RowError, engine: Engine, key: str) -> Generation:
+async def _answer(request: Rendered | RowError, engine: InferenceEngine, key: str) -> Generation:
     if isinstance(request, RowError):
         return _failed(request, 0)
     try:

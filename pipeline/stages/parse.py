@@ -35,7 +35,7 @@ RECEIPT = pa.schema(
 )
 """Which rows of which unit are in the journal now, how many of them have no results and the error
 of one of those, the report of the engine that answered them (null where none of them came so far),
-and what is wrong beyond a row, see `blocks.Fault`."""
+and what is wrong beyond a row, see `errors.Fault`."""
 
 Entry = Mapping[str, Any]
 

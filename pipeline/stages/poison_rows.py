@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.storage.atomic import remove, remove_folder, write_whole
+from pipeline.storage.atomic import overwrite, remove, remove_folder
 from pipeline.storage.location import INTERNAL, Location
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class PoisonRows:
     def isolated(self, stage: str, unit_id: str, position: int) -> Iterator[None]:
         """Mark a row while a stage works on it; an exception takes it away, a death cannot."""
         mark = self._folder(unit_id) / f"{position}-{stage}-{uuid.uuid4().hex}"
-        write_whole(mark, b"", sync=False)
+        overwrite(mark, b"", sync=False)
         try:
             yield
         finally:

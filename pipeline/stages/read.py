@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.contract.errors import RowError, one_line
+from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.execution.ledger import Work
 from pipeline.sources import FAULT
-from pipeline.stages.blocks import Fault, Item, pack
+from pipeline.stages.blocks import Item, pack
 from pipeline.storage.backoff import is_transient
 
 if TYPE_CHECKING:

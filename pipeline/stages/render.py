@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.contract.errors import RowError, one_line
+from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Measured
 from pipeline.engine.startup import attempt
 from pipeline.engine.watchdog import Watchdog
-from pipeline.images.decode import ImageLimits, load_image
-from pipeline.stages.blocks import Fault, Item, pack, unpack
+from pipeline.images import ImageLimits, load_image
+from pipeline.stages.blocks import Item, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

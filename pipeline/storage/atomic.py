@@ -1,12 +1,12 @@
-"""How files come to be in OUTPUT: wholly or not at all, and only once where it matters.
+"""Decides how files are written to OUTPUT: whole or not at all, and exclusively where drivers race.
 
-    create       makes a file unless its name is taken: a commit, a plan, a driver's number
-    replace      changes a file unless somebody else has changed it since
-    write_whole  writes a file that nobody races for
+    create, create_from  make a file unless its name is taken: a part, a plan, a driver's epoch
+    replace_from         replaces a file unless it has changed since it was looked at
+    overwrite            writes a file that no two drivers write
 
-On a disk: write, fsync, link (or rename under a lock). On an object store: one plain request with a
-condition. Never a multipart upload: some stores ignore the condition there (Ceph RGW 16). `probe`
-finds out whether a store keeps the condition at all.
+On a disk: write, fsync, then link, or rename under a lock. On an object store: one conditional PUT
+(`If-None-Match`, `If-Match`; on GCS `ifGenerationMatch`), never a multipart upload, for which Ceph
+RGW 16 ignores the condition. `probe` finds out whether a store supports these conditions at all.
 """
 
 from __future__ import annotations
@@ -32,24 +32,25 @@ PRECONDITION_FAILED = 412
 
 
 def create(where: Location, body: bytes) -> bool:
-    """Create a file with this content.
+    """Create a file with this content, unless its name is taken.
 
     Returns:
-        Whether this call created it. Of several that try at once at most one is told so; where a
-        reply was lost, none may be: compare the content then.
+        Whether this call created it. Of several concurrent calls at most one returns True; where a
+        reply was lost, none may: compare the content then.
 
     Raises:
+        ValueError: The body is too large for one PUT.
         OSError: It cannot be written.
     """
     with draft_for(where) as draft:
         with open(draft, "wb") as file:
             file.write(body)
-        return publish(draft, where)
+        return create_from(draft, where)
 
 
 @contextlib.contextmanager
 def draft_for(where: Location) -> Iterator[str]:
-    """A path on this machine to write to before `publish` or `republish`; gone afterwards."""
+    """A local path to write to before `create_from` or `replace_from`; removed afterwards."""
     if where.is_local:
         folder = os.path.join(_output_of(where.path), INTERNAL, "drafts")
         os.makedirs(folder, exist_ok=True)
@@ -63,8 +64,8 @@ def draft_for(where: Location) -> Iterator[str]:
             os.unlink(draft)
 
 
-def publish(draft: str, where: Location) -> bool:
-    """Create a file from a draft, unless its name is taken. See `create`."""
+def create_from(draft: str, where: Location) -> bool:
+    """Create a file from a draft, unless its name is taken. Returns and raises like `create`."""
     if not where.is_local:
         return _put(where, _body(draft), IfNoneMatch="*")
     _sync_file(draft)
@@ -77,11 +78,20 @@ def publish(draft: str, where: Location) -> bool:
     return True
 
 
-def republish(draft: str, where: Location, stamp: str) -> bool:
-    """Replace a file by a draft, unless it is another than the one with this stamp.
+def replace_from(draft: str, where: Location, stamp: str) -> bool:
+    """Replace a file by a draft, unless it has changed or is gone.
+
+    Args:
+        draft: Path of the new content on this machine.
+        where: The file to replace.
+        stamp: The `FileInfo.stamp` of the version that may be replaced.
 
     Returns:
-        Whether this call replaced it.
+        Whether this call replaced it. Where a reply was lost it may say no: compare the content.
+
+    Raises:
+        ValueError: The body is too large for one PUT.
+        OSError: It cannot be written.
     """
     if not where.is_local:
         return _put(where, _body(draft), IfMatch=stamp)
@@ -97,13 +107,16 @@ def republish(draft: str, where: Location, stamp: str) -> bool:
     return True
 
 
-def write_whole(where: Location, body: bytes, *, sync: bool = True) -> None:
+def overwrite(where: Location, body: bytes, *, sync: bool = True) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part of it.
 
     Args:
         where: The file.
         body: Its content.
-        sync: Wait until it would outlive a power loss (on a disk).
+        sync: On a disk, wait until it would survive a power loss.
+
+    Raises:
+        OSError: It cannot be written.
     """
     if not where.is_local:
         with_backoff(lambda: where.fs.pipe_file(where.path, body, chunksize=ONE_PUT))
@@ -118,34 +131,55 @@ def write_whole(where: Location, body: bytes, *, sync: bool = True) -> None:
 
 
 def remove(where: Location) -> None:
-    """Delete a file; one that is gone already is fine."""
+    """Delete a file, unless it is gone already. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         with_backoff(lambda: where.fs.rm_file(where.path))
 
 
 def remove_folder(where: Location) -> None:
-    """Delete a folder with all that is in it; one that is gone already is fine."""
+    """Delete a folder and all that is in it, unless it is gone already. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         with_backoff(lambda: where.fs.rm(where.path, recursive=True))
 
 
 def probe(output: Location) -> None:
-    """Find out whether the store of OUTPUT creates exclusively and replaces conditionally.
+    """Check that the store of OUTPUT creates exclusively and replaces conditionally.
+
+    Takes six small requests on an object store.
 
     Raises:
         UserError: It does not, or it cannot be written to.
     """
     where = output / INTERNAL / "probe" / uuid.uuid4().hex
     try:
-        kept = create(where, b"first") and not create(where, b"second")
+        is_supported = _keeps_conditions(where)
         remove(where)
     except Exception as error:  # the store's client has errors of many kinds
         raise UserError(f"OUTPUT {output} cannot be written to: {one_line(error)}") from None
-    if not kept:
+    if not is_supported:
         raise UserError(
-            f"the store of OUTPUT {output} ignores conditional writes, so two runs at once could "
-            "double rows; use another store, or give --single-driver if only one will ever write"
+            f"the store of OUTPUT {output} does not support conditional writes, so two runs at "
+            "once could double rows; use another store, or give --single-driver if only one will "
+            "ever write"
         )
+
+
+def _keeps_conditions(where: Location) -> bool:
+    """Whether a write is refused where its condition does not hold, and accepted where it does."""
+
+    def replace(body: bytes) -> bool:
+        with draft_for(where) as draft:
+            with open(draft, "wb") as file:
+                file.write(body)
+            return replace_from(draft, where, stamp)
+
+    create(where, b"first")  # that the reply was lost is no fault of the store
+    stamp = where.info().stamp
+    return (
+        not create(where, b"second")
+        and (replace(b"third") or where.read() == b"third")  # as above
+        and not replace(b"fourth")
+    )
 
 
 def _put(where: Location, body: bytes, **condition: str) -> bool:
@@ -159,7 +193,7 @@ def _put(where: Location, body: bytes, **condition: str) -> bool:
         with_backoff(lambda: _conditional_put(where, body, condition))
     except Exception as error:
         is_gone = "IfMatch" in condition and isinstance(error, FileNotFoundError)
-        if is_gone or _is_precondition(error):
+        if is_gone or _is_failed_precondition(error):
             return False
         raise
     return True
@@ -175,7 +209,11 @@ def _conditional_put(where: Location, body: bytes, condition: dict[str, str]) ->
 
 
 def _replace_on_gcs(where: Location, body: bytes, generation: str) -> None:
-    """Which gcsfs (2026.10) has no function for, but its calls."""
+    """Replace an object of this generation.
+
+    A call of the JSON API, as gcsfs 2026.10 has a condition for creating only; can go when its
+    `pipe_file` takes a generation.
+    """
     bucket, name, _ = where.fs.split_path(where.path)
     where.fs.call(
         "POST",
@@ -188,8 +226,8 @@ def _replace_on_gcs(where: Location, body: bytes, generation: str) -> None:
     )
 
 
-def _is_precondition(error: BaseException | None) -> bool:
-    while error is not None:
+def _is_failed_precondition(error: BaseException | None) -> bool:
+    while error is not None:  # s3fs and gcsfs wrap what their clients raise
         response: Any = getattr(error, "response", None)
         if isinstance(response, dict):
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -211,14 +249,14 @@ def _body(draft: str) -> bytes:
 
 
 def _output_of(path: str) -> str:
-    """The OUTPUT a local path lies in: the folder above `INTERNAL`, or of the file itself."""
+    """The OUTPUT of a local path: the folder above `INTERNAL`, or else the one the file is in."""
     before, found, _ = path.partition(f"/{INTERNAL}/")
     return before if found else os.path.dirname(path)
 
 
 @contextlib.contextmanager
 def _lock(where: Location) -> Iterator[None]:
-    """One replacement at a time in an OUTPUT on a disk."""
+    """Hold the lock under which files of an OUTPUT on a disk are replaced, one at a time."""
     folder = os.path.join(_output_of(where.path), INTERNAL)
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "replace.lock"), "wb") as file:
@@ -233,7 +271,7 @@ def _sync_file(path: str) -> None:
 
 
 def _sync_folder(path: str) -> None:
-    """Bring a folder's entries to the disk, so that a new name outlives a power loss."""
+    """Write a folder's entries to the disk, so that a new name survives a power loss."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -78,6 +78,17 @@ def engine(model: Path, **settings: Any) -> Iterator[LLM]:
         gc.collect()
 
 
+def attention_backends(llm: LLM) -> list[str]:
+    """``module.Class`` of every kind of attention that the decoder's layers run with, sorted."""
+
+    def kinds(worker: Any) -> set[type]:
+        layers = worker.model_runner.compilation_config.static_forward_context.values()
+        return {layer.attn_backend for layer in layers if hasattr(layer, "attn_backend")}
+
+    (found,) = llm.collective_rpc(kinds)
+    return sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in found)
+
+
 @contextmanager
 def built(folder: Path) -> Iterator[nn.Module]:
     """Our model of a configuration on the meta device: shapes, and no memory or weights."""

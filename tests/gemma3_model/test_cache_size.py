@@ -14,7 +14,7 @@ from vllm.v1.core.kv_cache_utils import get_kv_cache_config_from_groups, get_kv_
 from vllm.v1.kv_cache_interface import KVCacheConfig
 from vllm.v1.request import Request
 
-from gemma3_model.cache_size import allocated_bytes, global_only_bytes, needed_bytes
+from tests.gemma3_model.cache_size import allocated_bytes, global_only_bytes, needed_bytes
 from tests.gemma3_model.test_family import SHAPES, ours, text_config
 
 GB = 10**9

@@ -15,7 +15,7 @@ from vllm import LLM
 
 from gemma3_model import attention, attention_cpu, rope
 from tests.gemma3_model import checkpoints
-from tests.gemma3_model.parity import Prompt, Reference, difference, engine, run
+from tests.gemma3_model.parity import Prompt, Reference, attention_backends, difference, engine, run
 
 TOLERANCE = 1e-3
 """Nats; the promise. What is seen is some 1e-5."""
@@ -96,9 +96,7 @@ def test_it_is_our_model_that_runs(llm: LLM) -> None:
     assert llm.collective_rpc("loaded_model_class") == [
         "gemma3_model.model.Gemma3ForConditionalGeneration"
     ]
-    assert llm.collective_rpc("attention_backends") == [
-        ["gemma3_model.attention_cpu.ImageAwareCPUBackend"]
-    ]
+    assert attention_backends(llm) == ["gemma3_model.attention_cpu.ImageAwareCPUBackend"]
 
 
 # What the sizes differ in, with their own numbers of heads: heads, key heads, scale, window.

@@ -192,7 +192,7 @@ def test_the_kind_vllm_would_take(
 
 
 @pytest.mark.parametrize("runs_ahead", [False, True])
-def test_no_step_ends_inside_a_image(checkpoint: Path, runs_ahead: bool) -> None:
+def test_no_step_ends_inside_an_image(checkpoint: Path, runs_ahead: bool) -> None:
     scheduler = build(configure(checkpoint, runs_ahead=runs_ahead))
     assert [share for share in run(scheduler, runs_ahead=runs_ahead) if share.cut] == []
 

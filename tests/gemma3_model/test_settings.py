@@ -43,7 +43,7 @@ def test_images_stay_whole_without_being_asked(checkpoint: Path) -> None:
     assert config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.whole_image_scheduler"
 
 
-def test_steps_too_short_for_a_image_are_refused(checkpoint: Path) -> None:
+def test_steps_too_short_for_an_image_are_refused(checkpoint: Path) -> None:
     """An image would wait forever for a step that holds it."""
     with pytest.raises(ValueError, match="threshold 15 is less than the 16 tokens of an image"):
         EngineArgs(

@@ -47,7 +47,7 @@ def test_heads_as_narrow_as_27b_s(tmp_path: Path) -> None:
     assert ours.is_rounding(transformers)
 
 
-def test_a_window_smaller_than_a_image(tmp_path: Path) -> None:
+def test_a_window_smaller_than_an_image(tmp_path: Path) -> None:
     """No released model is concerned: 256 tokens against windows of 512 and 1024."""
     checkpoint = checkpoints.multimodal(tmp_path, **WIDE_HEADS, sliding_window=5)
     ours, transformers = rounding.measure(checkpoint, device="cuda")

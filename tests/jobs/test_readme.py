@@ -1,4 +1,4 @@
-"""The README's example of a task of one's own, run as it stands there."""
+"""The README's example of a job of one's own, run as it stands there."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ import pyarrow.dataset as ds
 import pytest
 
 from jobs.demo.dataset import write_dataset
-from jobs.registry import find_model
 
 README = Path(__file__).parents[2] / "README.md"
 MOST_LINES = 25
+ROWS = 20
 
 
 @pytest.mark.timeout(300)
-def test_a_task_of_ones_own(tmp_path: Path) -> None:
+def test_a_job_of_ones_own(tmp_path: Path) -> None:
     marked = README.read_text().split("<!-- tests/jobs/test_readme.py runs this -->")[1]
-    found = re.search(r"```python\n(.*?)```", marked, re.S)
-    assert found
-    script = found[1]
-    assert len([line for line in script.splitlines() if line.strip()]) <= MOST_LINES
-    model = find_model("demo")
-    named = 'model="/path/to/gemma-3-4b-it"'
-    assert named in script
-    (tmp_path / "own.py").write_text(
-        script.replace(named, f'model="{model.path}", dtype="{model.dtype}"')
-    )
-    write_dataset(tmp_path / "images", 20, seed=9)
+    module, file = (re.search(rf"```{kind}\n(.*?)```", marked, re.S) for kind in ("python", "yaml"))
+    assert module
+    assert file
+    assert len([line for line in module[1].splitlines() if line.strip()]) <= MOST_LINES
+    named = "model: /path/to/gemma-3-4b-it"
+    assert named in file[1]
+    (tmp_path / "count_words.py").write_text(module[1])
+    (tmp_path / "count_words.yaml").write_text(file[1].replace(named, "model: demo"))
+    write_dataset(tmp_path / "images", ROWS, seed=9)
     done = subprocess.run(
-        [sys.executable, "own.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [str(Path(sys.executable).with_name("gemma3-batch")), "run", "count_words.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.stdout.strip() == "{'ok': 20}", done.stderr
+    assert f"{ROWS} rows ({ROWS} ok)" in done.stdout, done.stderr
     rows = ds.dataset(tmp_path / "counts").to_table().to_pylist()
     assert [row["words"] for row in rows] == [len(row["truth"].split()) for row in rows]

@@ -28,7 +28,7 @@ from vllm.v1.attention.backends.triton_attn import (
 
 from gemma3_model import attention, model
 from tests.gemma3_model import checkpoints
-from tests.gemma3_model.parity import Prompt, Reference, difference, engine, run
+from tests.gemma3_model.parity import Prompt, Reference, attention_backends, difference, engine, run
 from tests.gemma3_model.test_parallel import PipelineWorker
 from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE, TURN, sample_image, worst
 
@@ -91,8 +91,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Any:
     def started(folder: Path, backend: Any, **settings: Any) -> Iterator[LLM]:
         monkeypatch.setattr(attention, "attention_backend", backend)
         with engine(folder, **settings) as llm:
-            (kinds,) = llm.collective_rpc("attention_backends")
-            assert kinds == [f"{backend().__module__}.{backend().__qualname__}"]
+            asked_for = f"{backend().__module__}.{backend().__qualname__}"
+            assert attention_backends(llm) == [asked_for]
             assert llm.llm_engine.vllm_config.use_v2_model_runner
             yield llm
 
@@ -110,7 +110,7 @@ def test_images_and_texts_in_one_batch(
     assert max(differences.values()) < TOLERANCE, differences
 
 
-def test_a_image_longer_than_the_window(tmp_path: Path, runs: Any) -> None:
+def test_an_image_longer_than_the_window(tmp_path: Path, runs: Any) -> None:
     folder = small(tmp_path, sliding_window=5)
     with runs(folder, triton) as llm:
         differences = worst(llm, Reference(folder), ["one", "adjacent"])

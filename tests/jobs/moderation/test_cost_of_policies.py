@@ -19,12 +19,13 @@ from jobs.moderation.policies import TEXT_POLICIES
 from jobs.moderation.task import ModerationTask, moderation_task, probability
 from jobs.registry import find_model
 from pipeline import EngineConfig
+from pipeline.contract.errors import Fault
 from pipeline.contract.record import row_key
-from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.interface import Rendered
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.engine.vllm_renderer import VllmRenderer
-from pipeline.stages.blocks import Fault, Item, pack, unpack
+from pipeline.stages.blocks import Item, pack, unpack
 from pipeline.stages.generate import Generate
 from pipeline.stages.render import Job
 from tests.gemma3_model.test_parity import sample_image
@@ -43,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(folder: Path, block_size: int) -> EngineConfig:
     arguments = {"block_size": block_size, "scheduler_cls": counting.SCHEDULER}
     wanted = EngineConfig(model=str(folder), dtype="float32", engine_args=arguments)
-    return fitted(wanted, open_checkpoint(str(folder)))
+    return resolve_engine(wanted, open_checkpoint(str(folder)))
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def engine(
 
 
 def task_of(folder: Path, **options: Any) -> ModerationTask:
-    return moderation_task(open_checkpoint(str(folder)), find_model(str(folder)), **options)
+    return moderation_task(open_checkpoint(str(folder)).profile, find_model(str(folder)), **options)
 
 
 @pytest.mark.parametrize("engine", [32], indirect=True)

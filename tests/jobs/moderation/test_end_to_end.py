@@ -28,7 +28,7 @@ from jobs.moderation.task import ModerationTask, moderation_task
 from jobs.registry import find_model
 from jobs.sdk.retry import restore_task
 from pipeline import EngineConfig, RunConfig, RunResult, run
-from pipeline.engine.checkpoint import fitted, open_checkpoint
+from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.vllm_renderer import VllmRenderer
 from tests.jobs import shield
 
@@ -77,7 +77,7 @@ def moderate(
 
 def task_for(name: str, **options: object) -> ModerationTask:
     model = find_model(name)
-    return moderation_task(open_checkpoint(model.path), model, **options)  # type: ignore[arg-type]
+    return moderation_task(open_checkpoint(model.path).profile, model, **options)  # type: ignore[arg-type]
 
 
 def drawings(count: int) -> pa.Table:
@@ -174,7 +174,7 @@ def test_thresholds_are_the_policies_own(shielded: Moderated) -> None:
 
 def renderer(model: str) -> VllmRenderer:
     config = EngineConfig(model=model, dtype="float32")
-    return VllmRenderer(fitted(config, open_checkpoint(model)))
+    return VllmRenderer(resolve_engine(config, open_checkpoint(model)))
 
 
 def test_shieldgemma2_is_asked_in_transformers_tokens(shielded: Moderated) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +14,15 @@ from jobs.moderation.task import Judge, ModerationTask, moderation_task, probabi
 from jobs.registry import find_model
 from jobs.sdk.retry import restore_task
 from pipeline import ColumnKind, Generation, Outcome, RowError, UserError
-from pipeline.engine.checkpoint import SHIELDGEMMA2, Checkpoint
+from pipeline.engine.profile import SHIELDGEMMA2, ModelProfile
 from tests.jobs.moderation.shield import TEMPLATE
 
-GEMMA3 = Checkpoint(
-    path=Path("/m"),
+GEMMA3 = ModelProfile(
     architecture="Gemma3ForConditionalGeneration",
-    has_vision=True,
     max_positions=1024,
-    identity="x",
-    template="<start_of_turn>",
+    chat_template="<start_of_turn>",
 )
-SHIELD = replace(GEMMA3, architecture=SHIELDGEMMA2, template=TEMPLATE.read_text())
+SHIELD = replace(GEMMA3, architecture=SHIELDGEMMA2, chat_template=TEMPLATE.read_text())
 POLICIES = (
     Policy(name="stars", text="No stars"),
     Policy(name="red", text="No red", threshold=0.9),
@@ -104,7 +100,7 @@ def test_a_policy_that_failed_is_null_and_the_other_one_is_kept() -> None:
     assert task().result(None, [weighed(0.1), nowhere]).outcome is Outcome.ENGINE_ERROR
 
 
-def test_a_image_that_is_missing_is_told_once() -> None:
+def test_an_image_that_is_missing_is_told_once() -> None:
     missing = failed(Outcome.MISSING_INPUT, "the image is null")
     result = task().result(None, [missing, missing])
     assert result.columns == {"flagged": None, "labels": None}

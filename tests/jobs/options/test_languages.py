@@ -10,16 +10,8 @@ from jobs.options.languages import (
     column_suffix,
     find_language,
     script_of,
-    template_codes,
-    template_knows,
 )
 from pipeline import UserError
-
-TEMPLATE = """{%- set languages = {
-    "de": "German",
-    'pt-BR': 'Portuguese', "zh_Hant": "Chinese"
-} -%}
-{{ raise_exception("no such code") if source_lang_code not in languages }}"""
 
 
 @pytest.mark.parametrize(
@@ -81,13 +73,6 @@ def test_what_is_suggested_is_a_code(wrong: str) -> None:
 def test_nonsense_is_refused(wrong: str) -> None:
     with pytest.raises(UserError, match="is not the code of a language"):
         find_language(wrong)
-
-
-def test_the_codes_of_a_template_are_read_from_it() -> None:
-    assert template_codes(TEMPLATE) == {"de", "pt-BR", "zh-Hant"}
-    assert template_knows(TEMPLATE, "pt_BR")
-    assert not template_knows(TEMPLATE, "pt")
-    assert not template_knows("{{ messages }}", "de")
 
 
 def test_scripts_and_columns() -> None:

@@ -220,5 +220,6 @@ def test_what_is_the_engines_cannot_be_set_for_a_job(engine: Engine, tmp_path: P
 def test_a_dead_engine_is_started_anew(engine: Engine) -> None:
     import ray
 
-    ray.kill(engine._engines[0], no_restart=False)
+    assert engine._hosts is not None
+    ray.kill(engine._hosts.engines[0], no_restart=False)
     assert [row["caption"] for row in caption(IMAGES[:6], engine=engine)] == TRUTHS[:6]

@@ -124,7 +124,7 @@ def test_a_list_of_what_the_job_reads() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "YCbCr"])
-def test_a_image_of_any_mode_is_kept(mode: str) -> None:
+def test_an_image_of_any_mode_is_kept(mode: str) -> None:
     given = Image.new(mode, (5, 2))
     (body,) = rows_of([given], "image").table["image"].to_pylist()
     assert opened(body).convert("RGB").tobytes() == given.convert("RGB").tobytes()

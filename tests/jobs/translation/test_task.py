@@ -248,7 +248,7 @@ def test_a_template_that_asks_for_languages_is_given_the_text_alone() -> None:
     assert request.images[0].value == b"x"
 
 
-def test_the_text_in_a_image() -> None:
+def test_the_text_in_an_image() -> None:
     made = TranslationTask(targets=("de",), image_column="photo", source="en")
     prepared = made.prepare({"photo": b"x"})
     expected = image_prompt(find_language("en"), find_language("de"))

@@ -77,7 +77,7 @@ def test_a_text(folder: Path, renderer: VllmRenderer, text: str) -> None:
         assert found == everyones(folder, item, text.strip())
 
 
-def test_a_image(folder: Path, renderer: VllmRenderer) -> None:
+def test_an_image(folder: Path, renderer: VllmRenderer) -> None:
     made = task(folder, renderer, image_column="photo")
     image = Image.new("RGB", (60, 60))
     request = made.prepare({"photo": b"..."}).requests[0]

@@ -18,7 +18,7 @@ def refused(folder: Path) -> str:
 
 def test_a_gemma_folder_is_recognised(gemma_folder: Path) -> None:
     checkpoint = open_checkpoint(str(gemma_folder))
-    assert (checkpoint.has_vision, checkpoint.max_positions) == (True, 1024)
+    assert (checkpoint.profile.has_vision, checkpoint.profile.max_positions) == (True, 1024)
     assert open_checkpoint(str(gemma_folder)).identity == checkpoint.identity
     (gemma_folder / "model.safetensors").write_bytes(b"WEIGHTS")
     assert open_checkpoint(str(gemma_folder)).identity != checkpoint.identity

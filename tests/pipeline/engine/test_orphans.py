@@ -32,8 +32,8 @@ def test_a_process_ends_with_a_parent_that_was_killed() -> None:
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_cut_tether_leaves_it_alone() -> None:
-    child = child_of("orphan_cleanup.cut()")
+def test_a_cancelled_cleanup_leaves_it_alone() -> None:
+    child = child_of("orphan_cleanup.cancel()")
     try:
         time.sleep(1)
         assert child.status() == psutil.STATUS_SLEEPING

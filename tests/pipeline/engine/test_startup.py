@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.contract.config import EngineConfig
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import Fault, UserError
 from pipeline.engine.startup import attempt
-from pipeline.stages.blocks import Fault
 
 CONFIG = EngineConfig(model="m")
 

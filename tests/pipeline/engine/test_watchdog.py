@@ -9,7 +9,7 @@ import time
 import pytest
 
 STALL_S = 2.0
-PATIENCE_S = 120
+TIMEOUT_S = 120
 HEAD = """
 import asyncio, time
 from pipeline.engine.watchdog import Watchdog, keep_alive
@@ -24,7 +24,7 @@ def run(script: str) -> tuple[subprocess.CompletedProcess[str], float]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
     )
     return result, time.monotonic() - begin
 
@@ -45,11 +45,11 @@ def test_what_stands_still_ends_and_says_where(stuck: str) -> None:
 
 def test_what_gets_on_is_left_alone() -> None:
     script = (
-        f"with Watchdog({STALL_S}) as deadline:\n"
+        f"with Watchdog({STALL_S}) as watchdog:\n"
         "    for _ in range(10):\n"
         "        time.sleep(0.3)\n"
-        "        deadline.reset()\n"
-        f"time.sleep({STALL_S} + 0.5)\n"  # and so is what no deadline holds for
+        "        watchdog.reset()\n"
+        f"time.sleep({STALL_S} + 0.5)\n"  # and so is a process whose watchdog has stopped
         "print('done')\n"
     )
     result, _ = run(script)
@@ -57,9 +57,9 @@ def test_what_gets_on_is_left_alone() -> None:
 
 
 ASKING = """
-async def main(pulse, seconds):
-    deadline = Watchdog({stall})
-    task = asyncio.create_task(keep_alive(pulse, deadline))
+async def main(ping, seconds):
+    watchdog = Watchdog({stall})
+    task = asyncio.create_task(keep_alive(ping, watchdog))
     await asyncio.sleep(seconds)
     task.cancel()
     await asyncio.wait([task])
@@ -70,7 +70,7 @@ async def main(pulse, seconds):
 
 def test_an_engine_that_answers_slowly_is_alive() -> None:
     script = ASKING.format(stall=STALL_S) + (
-        f"async def pulse(): await asyncio.sleep(0.5)\nasyncio.run(main(pulse, {STALL_S} + 0.5))\n"
+        f"async def ping(): await asyncio.sleep(0.5)\nasyncio.run(main(ping, {STALL_S} + 0.5))\n"
     )
     result, _ = run(script)
     assert (result.returncode, result.stdout) == (0, "done\n")
@@ -79,14 +79,14 @@ def test_an_engine_that_answers_slowly_is_alive() -> None:
 @pytest.mark.parametrize("answer", ["await asyncio.sleep(3600)", "raise RuntimeError('dead')"])
 def test_an_engine_that_does_not_answer_is_ended(answer: str) -> None:
     script = ASKING.format(stall=STALL_S) + (
-        f"async def pulse(): {answer}\nasyncio.run(main(pulse, 20))\n"
+        f"async def ping(): {answer}\nasyncio.run(main(ping, 20))\n"
     )
     result, seconds = run(script)
     assert (result.returncode, result.stdout) == (1, "")
     assert STALL_S <= seconds < 20
 
 
-def test_a_deadline_is_off_after_a_failure() -> None:
+def test_a_watchdog_is_off_after_a_failure() -> None:
     script = (
         f"try:\n    with Watchdog({STALL_S}): raise ValueError\nexcept ValueError: pass\n"
         f"time.sleep({STALL_S} + 0.5); print('done')\n"

@@ -20,7 +20,7 @@ from pipeline.output.journal import METADATA_KEY, Committed, Journal, entry_sche
 from pipeline.output.plan import extended
 from pipeline.sources import Source, list_input, open_source
 from pipeline.sources.units import Unit
-from pipeline.storage.atomic import write_whole
+from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import Location, locate
 from tests.stores import STORES, new_folder
 
@@ -214,7 +214,7 @@ def test_of_several_that_commit_at_once_one_wins(source: Input, output: Location
     assert read(output)["n"].to_pylist() == [*range(ROWS)]
 
 
-@pytest.mark.parametrize("moment", ["write_table", "publish"])
+@pytest.mark.parametrize("moment", ["write_table", "create_from"])
 def test_a_crash_at_any_moment_leaves_no_part(
     source: Input, output: Location, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,7 +238,7 @@ def test_a_crash_at_any_moment_leaves_no_part(
 def test_a_spoilt_journal_file_is_passed_over(source: Input, output: Location) -> None:
     journal, piece = journal_in(output), source.units[0]
     for body in (b"", b"PAR1 but not for long"):
-        write_whole(journal.folder(piece.id) / f"{len(body)}.parquet", body)
+        overwrite(journal.folder(piece.id) / f"{len(body)}.parquet", body)
     journal.append(piece.id, entries([0]))
     assert journal.begun() == {piece.id: {0}}
     fill(journal, piece)

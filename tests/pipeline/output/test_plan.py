@@ -132,15 +132,15 @@ def test_another_input_is_told_apart(folder: Path, tmp_path: Path) -> None:
 def test_drivers_that_start_at_once_agree(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = plan_module.publish
+    create_from = plan_module.create_from
     rival: list[Plan] = []
 
     def late(draft: str, where: Location) -> bool:
-        monkeypatch.setattr(plan_module, "publish", publish)
+        monkeypatch.setattr(plan_module, "create_from", create_from)
         rival.append(planned(folder, tmp_path / "out", unit_rows=4))  # somebody is quicker
-        return publish(draft, where)
+        return create_from(draft, where)
 
-    monkeypatch.setattr(plan_module, "publish", late)
+    monkeypatch.setattr(plan_module, "create_from", late)
     plan = planned(folder, tmp_path / "out", unit_rows=10)
     assert units(plan) == units(rival[0])
     assert len(plan.generations) == 1

@@ -20,7 +20,7 @@ from pipeline.output.run_record import (
     read_record,
     withdraw,
 )
-from pipeline.storage.atomic import write_whole
+from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import locate
 from tests.pipeline.fakes import ColourTask
 
@@ -107,7 +107,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(
 def test_an_output_of_an_older_format_is_refused(gemma_folder: Path, tmp_path: Path) -> None:
     record = record_of(gemma_folder)
     where = locate(str(tmp_path / "out"))
-    write_whole(where / "_gemma3_batch/run.json", json.dumps({**record, "format": 1}).encode())
+    overwrite(where / "_gemma3_batch/run.json", json.dumps({**record, "format": 1}).encode())
     with pytest.raises(UserError, match="of another version of gemma3-batch"):
         choose_output(config_for(tmp_path / "out"), record)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.images.decode import ImageLimits, load_image
+from pipeline.images import ImageLimits, load_image
 from tests.pipeline.sample_images import jpeg
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 

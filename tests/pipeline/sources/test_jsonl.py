@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.contract.errors import UserError
 from pipeline.contract.task import ColumnKind
-from pipeline.images.decode import ImageLimits, load_image
+from pipeline.images import ImageLimits, load_image
 from pipeline.sources import FAULT, check_columns, list_input, open_source
 from pipeline.sources.json_types import schema_of
 from tests.pipeline.sample_images import encoded, plain

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.contract.errors import UserError
 from pipeline.contract.task import ColumnKind
-from pipeline.images.decode import ImageLimits, load_image
+from pipeline.images import ImageLimits, load_image
 from pipeline.sources import check_columns, list_input, open_source
 from tests.pipeline.sample_images import encoded, plain
 from tests.pipeline.sources.places import Place, passed_through, rows_of

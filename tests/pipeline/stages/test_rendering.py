@@ -15,7 +15,7 @@ from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import RowError
 from pipeline.contract.task import ImageRef, Prepared, Request, Row, Sampling
 from pipeline.engine.vllm_renderer import VllmRenderer
-from pipeline.images.decode import ImageLimits
+from pipeline.images import ImageLimits
 from pipeline.stages import render
 from pipeline.stages.blocks import Item, pack, unpack
 from pipeline.stages.render import Job, Render

@@ -19,15 +19,15 @@ import pytest
 from PIL.Image import Image
 
 from pipeline.contract.config import EngineConfig
-from pipeline.contract.errors import RowError
+from pipeline.contract.errors import Fault, RowError
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation, Prepared, Request, Result, Row, Sampling
 from pipeline.engine.interface import Rendered
 from pipeline.execution.ledger import Work
-from pipeline.images.decode import ImageLimits
+from pipeline.images import ImageLimits
 from pipeline.output.journal import Journal
 from pipeline.sources import Source, list_input, open_source
-from pipeline.stages.blocks import BLOCK, Fault, Item, pack, unpack
+from pipeline.stages.blocks import BLOCK, Item, pack, unpack
 from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows

@@ -1,4 +1,4 @@
-"""Files come to be once and whole, on a disk, on S3, on Ceph RGW and on GCS."""
+"""Files are written whole, and once where it matters: on a disk, S3, Ceph RGW and GCS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,11 @@ from pipeline.storage import atomic
 from pipeline.storage.atomic import (
     create,
     draft_for,
+    overwrite,
     probe,
     remove,
     remove_folder,
-    republish,
-    write_whole,
+    replace_from,
 )
 from pipeline.storage.location import Location, locate
 from tests.chaos.proxy import FaultyProxy
@@ -38,10 +38,10 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     return new_folder(request, tmp_path / "out")
 
 
-def replaced(where: Location, body: bytes, stamp: str) -> bool:
+def replace_file(where: Location, body: bytes, stamp: str) -> bool:
     with draft_for(where) as draft:
         Path(draft).write_bytes(body)
-        return republish(draft, where, stamp)
+        return replace_from(draft, where, stamp)
 
 
 def test_who_creates_second_is_told_and_changes_nothing(folder: Location) -> None:
@@ -57,13 +57,13 @@ def test_of_many_at_once_one_creates(folder: Location) -> None:
     assert (folder / "a").read() == b"%d" % won.index(True)
 
 
-def test_a_file_that_changed_meanwhile_is_not_replaced(folder: Location) -> None:
+def test_a_file_that_changed_meanwhile_is_not_replace_file(folder: Location) -> None:
     create(folder / "a", b"old")
     stamp = (folder / "a").info().stamp
-    assert replaced(folder / "a", b"new", stamp)
-    assert not replaced(folder / "a", b"late", stamp)
+    assert replace_file(folder / "a", b"new", stamp)
+    assert not replace_file(folder / "a", b"late", stamp)
     assert (folder / "a").read() == b"new"
-    assert not replaced(folder / "gone", b"late", stamp)
+    assert not replace_file(folder / "gone", b"late", stamp)
     assert not (folder / "gone").exists()
 
 
@@ -71,15 +71,15 @@ def test_of_many_at_once_one_replaces(folder: Location) -> None:
     create(folder / "a", b"old")
     stamp = (folder / "a").info().stamp
     with ThreadPoolExecutor(16) as pool:
-        won = [*pool.map(lambda i: replaced(folder / "a", b"%d" % i, stamp), range(16))]
+        won = [*pool.map(lambda i: replace_file(folder / "a", b"%d" % i, stamp), range(16))]
     assert won.count(True) == 1
 
 
 def test_nothing_is_left_lying_about(folder: Location) -> None:
     create(folder / "a", b"1")
     create(folder / "a", b"2")
-    write_whole(folder / "b", b"3")
-    write_whole(folder / "b", b"4")
+    overwrite(folder / "b", b"3")
+    overwrite(folder / "b", b"4")
     assert [info.path for info in folder.tree()] == ["a", "b"]
     assert (folder / "b").read() == b"4"
     remove(folder / "a")
@@ -95,7 +95,7 @@ def test_a_body_that_ends_early_is_never_there(
     def stop(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(atomic, "publish", stop)
+    monkeypatch.setattr(atomic, "create_from", stop)
     with pytest.raises(KeyboardInterrupt):
         create(folder / "a", b"1")
     assert folder.tree() == []
@@ -111,22 +111,67 @@ def test_drivers_get_numbers_of_their_own(folder: Location) -> None:
     ]
 
 
-def test_a_store_that_keeps_conditions_passes_the_probe(folder: Location) -> None:
+def test_a_store_that_supports_conditions_passes_the_probe(folder: Location) -> None:
     probe(folder)
-    assert folder.tree() == []
+    left = ["_gemma3_batch/replace.lock"] if folder.is_local else []
+    assert [info.path for info in folder.tree()] == left
 
 
-def test_a_store_that_ignores_conditions_is_refused(
-    s3: S3, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_probe_takes_six_requests(s3: S3) -> None:
     output = locate(f"{s3.url}/out")
+    before = len(s3.requests())
+    probe(output)
+    made = [request.split()[0] for request in s3.requests()[before:]]
+    assert made == ["PUT", "HEAD", "PUT", "PUT", "PUT", "DELETE"]
 
-    def unconditional(where: Location, body: bytes, _: object) -> None:
-        where.fs.pipe_file(where.path, body)
 
-    monkeypatch.setattr(atomic, "_conditional_put", unconditional)
-    with pytest.raises(UserError, match=r"ignores conditional writes.*--single-driver"):
-        probe(output)
+def unconditional(where: Location, body: bytes, _: object) -> None:
+    where.fs.pipe_file(where.path, body)
+
+
+def refusing(*_: object) -> None:
+    raise FileExistsError
+
+
+@pytest.mark.parametrize(
+    ("condition", "fault"),
+    [("IfNoneMatch", unconditional), ("IfMatch", unconditional), ("IfMatch", refusing)],
+)
+@pytest.mark.parametrize("store", ["s3", "gcs"])
+def test_a_store_that_does_not_support_a_condition_is_refused(
+    condition: str,
+    fault: Callable[[Location, bytes, object], None],
+    store: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = request.getfixturevalue(store)
+    conditional_put = atomic._conditional_put
+
+    def put(where: Location, body: bytes, asked: dict[str, str]) -> None:
+        (fault if condition in asked else conditional_put)(where, body, asked)
+
+    monkeypatch.setattr(atomic, "_conditional_put", put)
+    with pytest.raises(UserError, match=r"does not support conditional writes.*--single-driver"):
+        probe(locate(f"{server.url}/out", server.options))
+
+
+@pytest.mark.parametrize("condition", ["IfNoneMatch", "IfMatch"])
+def test_a_lost_reply_does_not_fail_the_probe(
+    condition: str, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conditional_put = atomic._conditional_put
+    lost: list[str] = []
+
+    def put(where: Location, body: bytes, asked: dict[str, str]) -> None:
+        conditional_put(where, body, asked)
+        if condition in asked and not lost:
+            lost.append(condition)
+            raise ConnectionResetError  # and the second try finds that its condition failed
+
+    monkeypatch.setattr(atomic, "_conditional_put", put)
+    probe(locate(f"{s3.url}/out"))
+    assert lost
 
 
 @pytest.mark.usefixtures("s3")

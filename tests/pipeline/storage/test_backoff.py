@@ -87,7 +87,7 @@ def test_a_call_is_tried_again_until_it_succeeds() -> None:
     assert len(calls) == TRIES
 
 
-def test_patience_ends() -> None:
+def test_backoff_ends() -> None:
     calls, call = failing(TRIES, ConnectionResetError())
     with pytest.raises(ConnectionResetError):
         with_backoff(call)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.contract.errors import UserError
-from pipeline.storage.atomic import write_whole
+from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import is_writable, locate
 
 
@@ -58,7 +58,7 @@ def test_names_and_trees(place: str, tmp_path: Path, request: pytest.FixtureRequ
     folder = locate(root) / "folder"
     assert (folder.names(), folder.tree(), folder.exists()) == ([], [], False)
     for name in ("part-1", "part-2", "other", "_hidden/x/y"):
-        write_whole(folder / name, b"12")
+        overwrite(folder / name, b"12")
     assert sorted(folder.names("part-")) == ["part-1", "part-2"]
     assert sorted(folder.names()) == ["other", "part-1", "part-2"]
     assert [info.path for info in folder.tree()] == ["_hidden/x/y", "other", "part-1", "part-2"]

@@ -1,12 +1,13 @@
-"""Says how much key-value cache a request takes, from a configuration alone.
+"""Decides how much key-value cache a request takes, from a configuration alone.
 
 Local layers keep a window and global layers the whole context, so a long request takes a fraction
 of what it would if every layer kept all of it (technical report, arXiv 2503.19786, section 5.2).
 vLLM's hybrid cache does this; :func:`allocated_bytes` follows its rounding, in 0.32
-``_get_kv_cache_groups_uniform_page_size`` and ``SlidingWindowManager``.
+``_get_kv_cache_groups_uniform_page_size`` and ``SlidingWindowManager``. The README's table has the
+figures of :func:`needed_bytes` and :func:`global_only_bytes`.
 
-Light: imports neither torch nor vLLM. Figures are of the whole model, all ranks together, as long
-as there are no more ranks of tensor parallelism than key heads.
+Figures are of the whole model, all ranks together, as long as there are no more ranks of tensor
+parallelism than key heads.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BFLOAT16_BYTES = 2
 def needed_bytes(
     config: Gemma3TextConfig, length: int, *, element_bytes: int = BFLOAT16_BYTES
 ) -> int:
-    """Bytes of the keys and values that the next token of a request looks at.
+    """Bytes of the keys and values that the next token of a request attends to.
 
     Args:
         config: of the decoder.
