@@ -29,7 +29,7 @@ from jobs.sdk.memory import (
 )
 from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.contract.record import ADDED
-from pipeline.output.parts import part_files
+from pipeline.output.parts import open_parts_in_ray
 from pipeline.sources.columns import check_columns
 from pipeline.storage.location import locate
 
@@ -172,8 +172,6 @@ def _checked(table: pa.Table, task: Task, added: Sequence[str]) -> pa.Table:
 
 def _over_ray_dataset(job: ConfiguredJob, source: Any, ways: Mapping[str, Any]) -> Any:
     """The results stay in a folder of their own, since they are read when they are needed."""
-    import ray.data
-
     folder = tempfile.mkdtemp(prefix="gemma3-batch-")
     try:
         write_ray_dataset(source, locate(f"{folder}/in"))
@@ -181,8 +179,7 @@ def _over_ray_dataset(job: ConfiguredJob, source: Any, ways: Mapping[str, Any]) 
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    files = part_files(locate(done.output))
-    return ray.data.read_parquet(files, partitioning=None)
+    return open_parts_in_ray(locate(done.output))
 
 
 def _no_rows(task: Task) -> pa.Table:

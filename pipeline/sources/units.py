@@ -62,6 +62,29 @@ class Unit(Cut):
         return f"{self.files[0]} to {self.files[-1]}"
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Rows of a unit that are still to be computed.
+
+    Attributes:
+        unit: The unit.
+        positions: Their positions in the unit, ascending; None for all rows.
+    """
+
+    unit: Unit
+    positions: tuple[int, ...] | None = None
+
+    @property
+    def missing(self) -> Sequence[int]:
+        """Positions of the rows to compute, ascending."""
+        return range(self.unit.rows) if self.positions is None else self.positions
+
+    @property
+    def rows(self) -> int:
+        """How many rows are to be computed."""
+        return len(self.missing)
+
+
 def unit_id(contents: Iterable[tuple[str, int, str]], start: int, stop: int) -> str:
     """20 hex digits over each file's relative path, size and content tag, and the row range."""
     identity = [[list(content) for content in contents], start, stop]

@@ -65,7 +65,7 @@ def test_no_more_is_claimed_than_there_is(resources: dict[str, float]) -> None:
         (EIGHT, {"engine_replicas": 9}, r"9 engine\(s\) of 1 GPU\(s\) asked for.* has 8"),
     ],
 )
-def test_too_few_gpus_are_told(
+def test_too_few_gpus_are_an_error(
     resources: dict[str, float], settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
