@@ -1,9 +1,9 @@
 """From a dataset of rows to a dataset of rows with a model's answers, on Ray Data and vLLM.
 
 A row's way: `sources` cut the input into units; `stages` read, render, generate and parse its rows,
-with `images` and an `engine`; `output` keeps finished rows and commits whole units; `execution` runs
-the stages until all units are committed. `contract.task` is what a job implements. Importing this
-package imports neither torch, vLLM nor Ray.
+with `images` and an `engine`; `output` keeps finished rows and commits whole units; `execution`
+runs the stages until all units are committed. `contract.task` is what a job implements. Importing
+this package imports neither torch, vLLM nor Ray.
 """
 
 from pipeline.contract.config import EngineConfig, RunConfig

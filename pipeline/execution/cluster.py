@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
@@ -52,15 +53,16 @@ def cluster(*, debug: bool) -> Iterator[None]:
         ray.init(log_to_driver=debug, logging_level=level)
         end = ray.shutdown
     else:
-        _start_local(debug, level)
-        end = _end_local
+        end = partial(_end_local, _start_local(debug, level))
     try:
         yield
     finally:
         end()
 
 
-def _start_local(debug: bool, level: int) -> None:
+def _start_local(debug: bool, level: int) -> list[psutil.Process]:
+    """Start a local cluster. Returns its processes that are children of this one."""
+    before = psutil.Process().children()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for name, value in WORKERS.items():
         os.environ.setdefault(name, value)
@@ -75,26 +77,37 @@ def _start_local(debug: bool, level: int) -> None:
         # A run keeps some blocks in flight, never a whole dataset.
         object_store_memory=min(max(memory // 32, GIB // 2), 8 * GIB),
     )
+    return [process for process in psutil.Process().children() if process not in before]
 
 
-def _end_local() -> None:
-    """Stop the local cluster with all its processes.
+def _end_local(parts: list[psutil.Process]) -> None:
+    """Stop the local cluster with all its processes; other children of this process stay.
 
     Ray (2.60) kills the actors that still run when the cluster stops, and an engine that is killed
     leaves its processes and its shared memory behind. So wait first for the processes that the
-    workers, grandchildren of this process, have started: the engines'.
+    workers, which are children of `parts`, have started: the engines'.
+
+    Args:
+        parts: The cluster's own processes.
     """
     import ray
 
-    workers = [worker for part in psutil.Process().children() for worker in part.children()]
-    engines = [process for worker in workers for process in worker.children(recursive=True)]
+    workers = [worker for part in parts for worker in _children(part)]
+    engines = [process for worker in workers for process in _children(worker, recursive=True)]
     psutil.wait_procs(engines, timeout=ENGINE_END_S)
-    processes = psutil.Process().children(recursive=True)
+    processes = [process for part in parts for process in _children(part, recursive=True)]
     ray.shutdown()
-    _, left = psutil.wait_procs(processes, timeout=CLUSTER_END_S)
+    _, left = psutil.wait_procs([*parts, *processes], timeout=CLUSTER_END_S)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def _children(process: psutil.Process, *, recursive: bool = False) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=recursive))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _quieten() -> None:
