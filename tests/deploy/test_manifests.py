@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from jobs.options.job_options import TranslateOptions
 
 from jobs.cli.job_file import read_job_file
+from jobs.translation.job import TranslateOptions
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SCHEMA = Path(__file__).parent / "kuberay" / "ray.io_raycronjobs.yaml"
