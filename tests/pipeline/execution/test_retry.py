@@ -96,9 +96,7 @@ def test_a_store_that_ignores_conditions_is_refused(
     before = read_back(tmp_path / "out")
     with monkeypatch.context() as patched:
         patched.setattr(atomic, "create_from", unconditional)
-        with pytest.raises(
-            UserError, match=r"conditional writes.*--single-driver"
-        ):
+        with pytest.raises(UserError, match=r"conditional writes.*--single-driver"):
             retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
     assert read_back(tmp_path / "out") == before
 
