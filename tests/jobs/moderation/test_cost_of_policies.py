@@ -29,7 +29,7 @@ from pipeline.stages.blocks import Item, pack, unpack
 from pipeline.stages.generate import Generate
 from pipeline.stages.render import RenderedRow
 from tests.gemma3_model.test_parity import sample_image
-from tests.jobs import counting, shield
+from tests.jobs.moderation import counting, shield
 
 TOLERANCE = 1e-3
 """Of a probability; the promise."""
