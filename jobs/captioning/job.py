@@ -45,7 +45,10 @@ class CaptionOptions(JobOptions):
     )
     temperature: float = Field(0.0, ge=0, le=2, description="0 always picks the likeliest token.")
     top_p: float = Field(
-        1.0, gt=0, le=1, description="Nucleus sampling: total probability of the tokens to draw from."
+        1.0,
+        gt=0,
+        le=1,
+        description="Nucleus sampling: probability mass of the tokens to draw from.",
     )
     top_k: int = Field(0, ge=0, description="Draw from this many likeliest tokens; 0 means all.")
     seed: int = Field(0, description="Random seed; another one draws other captions.")
@@ -98,8 +101,7 @@ def _prompt(options: CaptionOptions, model: Model) -> str:
 def _check(options: CaptionOptions, task: CaptionTask) -> None:
     if options.image_column in columns_in(task.prompt):
         raise UserError(
-            f"prompt: '{options.image_column}' holds images, which always precede the prompt; leave "
-            "it out"
+            f"prompt: '{options.image_column}' holds images; they precede the prompt, leave it out"
         )
     if options.n > 1 and options.temperature == 0:
         raise UserError(
@@ -111,8 +113,8 @@ JOB = Job(
     name="caption",
     help="Caption every image of a dataset.",
     columns=(
-        "`caption` (text; with `style=tags` a list of strings; with `json_schema` what it says) and, "
-        "where `n` is more than 1, `captions` with all of them"
+        "`caption` (text; with `style=tags` a list of strings; with `json_schema` what it says) "
+        "and, where `n` is more than 1, `captions` with all of them"
     ),
     options=CaptionOptions,
     build=caption_task,

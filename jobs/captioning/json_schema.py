@@ -119,7 +119,7 @@ def _enumeration_type(values: Sequence[object]) -> pa.DataType:
 
 
 def conform(value: Any, type_: pa.DataType) -> Any:
-    """Turn a parsed answer into a value of the type; parts without a type of their own into JSON."""
+    """Turn a parsed answer into a value of the type; what has no type of its own becomes JSON."""
     if value is None:
         return None
     if pa.types.is_struct(type_):

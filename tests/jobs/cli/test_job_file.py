@@ -46,7 +46,11 @@ def test_a_job_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("model: demo", "modle: demo", ":5: modle: there is no such option; did you mean 'model'?"),
         ("model: demo", "", ":1: model: is missing"),
-        ("job: caption", "job: captions", ":2: job: there is no 'captions'; did you mean 'captio"),
+        (
+            "job: caption",
+            "job: captions",
+            ":2: job: 'captions': there is no such job; did you ",
+        ),
         ("job: caption", "", ":1: job: is missing"),
         ("output: /out", "output: 3", ":4: output: should be text"),
         ("output: /out", "output:", ":4: output: is missing"),

@@ -77,7 +77,7 @@ def test_everything_that_can_be_translated_is_sent(sample: Sample) -> None:
     without_code = re.sub(r"(?s)```.*?(```|\Z)|<(script|style|pre)\b.*?</\2>|<!--.*?-->", "", kept)
     if sample in (*WRITTEN, *NOTHING) or "-markdown" in sample.name or "-html" in sample.name:
         return
-    assert not regex.search(r"\p{L}", inline.words(without_code))
+    assert not regex.search(r"\p{L}", inline.without_elements(without_code))
 
 
 @named([sample for sample in SUITE if sample not in LARGE])
@@ -85,10 +85,10 @@ def test_a_chunk_never_begins_or_ends_within_a_character_or_a_placeholder(sample
     document = cut_up(sample, 60)
     characters = {match.start() for match in regex.finditer(r"\X", sample.text)}
     characters.add(len(sample.text))
-    things = inline.solid(sample.text)
+    things = inline.uncut_spans(sample.text)
     inside = {at for start, end in things if end - start < 80 for at in range(start + 1, end)}
-    for before, place in itertools.pairwise(document.places):
-        if place.goes_on:
+    for before, place in itertools.pairwise(document.positions):
+        if place.continues:
             assert {before.end, place.start} <= characters
             assert not {before.end, place.start} & inside
 
