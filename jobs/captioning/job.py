@@ -38,7 +38,7 @@ class CaptionOptions(JobOptions):
     )
     system: str | None = Field(None, description="System prompt: text before the prompt.")
     language: str | None = Field(None, description="Language code of the captions: fr, pt-BR.")
-    max_images: PositiveInt = Field(8, description="Most images in a row.")
+    max_images: PositiveInt = Field(8, description="Most images for one row.")
     pan_and_scan: PanAndScan = False
     max_tokens: PositiveInt | None = Field(
         None, description="Longest caption, in tokens; by default what suits the style."

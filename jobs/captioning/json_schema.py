@@ -65,13 +65,7 @@ def arrow_type(schema: Schema) -> pa.DataType:
 
 
 def _type(schema: Any, root: Schema, seen: tuple[str, ...]) -> pa.DataType:
-    """The type of one part of the schema.
-
-    Args:
-        schema: The part.
-        root: The whole schema, which references point into.
-        seen: The references followed so far. One that recurs has no Arrow type.
-    """
+    """The type of one part; of the references `seen` so far, one that recurs has no Arrow type."""
     if not isinstance(schema, Mapping):
         return JSON_TEXT
     reference = schema.get("$ref")

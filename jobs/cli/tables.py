@@ -90,7 +90,13 @@ def read_failed_rows(output: str, outcomes: Sequence[str]) -> Iterator[pa.Table]
 
 
 def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> None:
-    """Print the first `limit` rows, and the number of all."""
+    """Print the first rows, and the number of all.
+
+    Args:
+        tables: Failed rows, part by part.
+        limit: How many rows to print.
+        console: Where to print.
+    """
     shown, names, total = None, [], 0
     for rows in tables:
         total += rows.num_rows

@@ -158,12 +158,7 @@ def _run_in_memory(job: ConfiguredJob, source: Any, how: Mapping[str, Any]) -> A
 
 
 def _prepare_table(table: pa.Table, task: Task, added: Sequence[str]) -> pa.Table:
-    """Check the columns, and make the table one that a run reads as the caller means it.
-
-    Args:
-        table: The rows.
-        task: The job's task.
-        added: The columns that the run adds, which the table must not have.
+    """Check the columns, and make null columns and relative paths readable from a file.
 
     Raises:
         UserError: A column is missing, or has the name of one that is added.

@@ -64,7 +64,7 @@ def caption(
         json_schema: JSON schema that captions must match, or a file with one.
         system: System prompt: text before the prompt.
         language: Language code of the captions: fr, pt-BR.
-        max_images: Most images in a row.
+        max_images: Most images for one row.
         pan_and_scan: Show oblong images in crops as well.
         max_tokens: Longest caption, in tokens; by default what suits the style.
         temperature: 0 always picks the likeliest token.

@@ -69,17 +69,7 @@ class _Cutter:
         self._strengths: list[Strength] = [found[at] for at in self._cut_points]
 
     def fitting(self, start: int, reach: int, budget: int, count: Count) -> tuple[int, int]:
-        """Find a part that fits.
-
-        Args:
-            start: Where the part begins.
-            reach: Characters that probably fit.
-            budget: Most tokens in the part.
-            count: Counts the tokens of a text.
-
-        Returns:
-            Where the part ends, and its tokens.
-        """
+        """The end and the tokens of a part that fits; about `reach` characters probably do."""
         left = len(self._text) - start
         if reach < left < LEFTOVER * reach:
             reach = int(left / 2 * 1.25)

@@ -19,7 +19,7 @@ from jobs.translation.documents.markup import find_passages
 from jobs.translation.documents.passages import BREAK, Kind, Passage, put_back
 
 MIN_BUDGET = 16
-"""Tokens of the smallest chunk; fewer hold no sentence, nor every character."""
+"""Tokens of the smallest chunk; fewer hold no sentence, and not even every character."""
 
 NEWLINE = re.compile(r"\r\n|\r|\n")
 UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3000-\u303f\uff00-\uffef]")
@@ -29,7 +29,7 @@ NO_SPACE_AT_CUT = regex.compile(
 CONTEXT_STARTS = (regex.compile(r"(?<=[.!?…؟։])\s+|(?<=[।。！？])\s*"), regex.compile(r"\s+"))
 """A context begins after a sentence, or at least after a word."""
 CHARACTERS_PER_TOKEN = 4
-"""A first guess at a context's length, whose tokens are then counted."""
+"""A first guess at a context's length; its tokens are then counted."""
 CONTEXT_CHUNKS = 12
 """Most chunks that a context is made of: short ones, such as a table's cells."""
 
@@ -183,12 +183,7 @@ def _space_at_cut(between: str, source: tuple[str, str], target: tuple[str, str]
     """What stands between two chunks where a passage was cut.
 
     From a script without spaces to one with them, a space is added; the other way, a single space
-    is removed.
-
-    Args:
-        between: What stands there in the source.
-        source: The source's characters before and after the cut.
-        target: The translation's characters before and after the cut.
+    is removed. `source` and `target` are the characters before and after the cut.
     """
     if (
         not between

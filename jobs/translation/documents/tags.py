@@ -34,7 +34,13 @@ def is_html(text: str) -> bool:
 
 
 def text_runs(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """The spans (start, end) of text[start:end] between tags that separate texts."""
+    """The spans (start, end) of text between tags that separate texts.
+
+    Args:
+        text: The document.
+        start: Where to begin.
+        end: Where to stop.
+    """
     runs, run_start, at = [], start, start
     while (opening := OPENING.search(text, at, end)) is not None:
         stop = _markup_end(text, opening, end)

@@ -1,4 +1,4 @@
-"""From a JSON schema to a column's type, and from an answer to its value."""
+"""The column type that a JSON schema gives, and answers as values of that type."""
 
 from __future__ import annotations
 

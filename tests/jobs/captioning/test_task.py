@@ -1,4 +1,4 @@
-"""The caption task: what it asks, and what becomes of the answers."""
+"""The caption task: its requests, and its result columns."""
 
 from __future__ import annotations
 

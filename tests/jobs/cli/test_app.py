@@ -1,4 +1,4 @@
-"""The command line: exit codes, and errors of one line that write nothing."""
+"""The command line: exit codes, and errors in one line after which nothing was written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def files(folder: Path) -> set[str]:
 
 
 def refused(*arguments: object) -> str:
-    """Run a command that must end with 2; gives back the one line it wrote to stderr."""
+    """Run a command that must exit with 2; returns the one line it wrote to stderr."""
     done = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
     assert done.exit_code == 2, done.output
     assert done.stdout == ""

@@ -1,4 +1,4 @@
-"""Job files: whatever is wrong is told in one line, with the file's line."""
+"""Job files: an error is one line that names the line in the file."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> No
 
 @pytest.fixture
 def _no_store_known() -> Iterator[None]:
-    """fsspec keeps its filesystems: without this, an earlier test's server would answer."""
+    """fsspec caches its filesystems: without this, an earlier test's server would answer."""
     s3fs.S3FileSystem.clear_instance_cache()
     yield
     s3fs.S3FileSystem.clear_instance_cache()

@@ -1,4 +1,4 @@
-"""The committed checkpoint does what its README says, and only because it sees the image."""
+"""The committed checkpoint is as good as its README says, and only because it sees the image."""
 
 import itertools
 import json

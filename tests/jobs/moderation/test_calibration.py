@@ -1,4 +1,4 @@
-"""Figures against labels, over an OUTPUT as a run leaves it."""
+"""Calibration on an OUTPUT as a run writes it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from pipeline.engine.vllm_renderer import VllmRenderer
 from tests.jobs import shield
 
 TOLERANCE = 1e-3
-"""Of a probability; the promise."""
+"""Largest error of a probability that is promised."""
 DRAWINGS = 126
 CONTROL = "<start_of_image><end_of_turn>\n<start_of_turn>model\nNo<bos><eos>"
 TEXTS = (

@@ -1,4 +1,4 @@
-"""Which policies there are, and what a user may set about them."""
+"""The built-in policies, thresholds, and policy files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a moderation asks, and what it makes of the answers; without a model."""
+"""The moderation task: its requests, and its result columns; without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The translation task: what it asks for a text, and what becomes of the answers."""
+"""The translation task: its requests, and its result columns."""
 
 from __future__ import annotations
 

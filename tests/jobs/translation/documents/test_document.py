@@ -71,7 +71,7 @@ def test_no_chunk_is_over_the_budget_or_empty_or_has_white_space_around_it(
 
 @named(SUITE)
 def test_everything_that_can_be_translated_is_sent(sample: Sample) -> None:
-    """Letters of the document that are in no chunk are in markup."""
+    """Letters outside of all chunks are in markup."""
     document = cut_up(sample, 512)
     kept = document.join(["" for _ in document.chunks])
     without_code = re.sub(r"(?s)```.*?(```|\Z)|<(script|style|pre)\b.*?</\2>|<!--.*?-->", "", kept)
@@ -155,7 +155,7 @@ def test_a_context_begins_with_a_sentence_where_one_fits() -> None:
 
 @named(LARGE)
 def test_200_kilobytes_are_counted_a_few_times_over(sample: Sample) -> None:
-    """Linear: what is counted in all is a small multiple of the document, whatever its form."""
+    """Linear: the tokens counted in total are a small multiple of the document's."""
     counted = 0
 
     def count(text: str) -> int:
