@@ -9,8 +9,8 @@
 Importing this package imports neither torch, vllm nor ray.
 """
 
-from jobs.job import Job
 from jobs.moderation.calibration import calibrate
+from jobs.options.job import Job
 from jobs.sdk.engine import Engine
 from jobs.sdk.function import function_of
 from jobs.sdk.functions import caption, moderate, translate

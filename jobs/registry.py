@@ -18,8 +18,8 @@ from importlib.resources import files
 from typing import Any
 
 from jobs import captioning, moderation, translation
-from jobs.job import Job, job_of
 from jobs.options.check import unknown
+from jobs.options.job import Job, job_of
 from jobs.options.model import Model
 from pipeline import UserError
 from pipeline.contract.errors import one_line

@@ -11,8 +11,8 @@ from jobs.captioning.json_schema import read_schema
 from jobs.captioning.prompt import columns_in
 from jobs.captioning.styles import find_style, schema_text
 from jobs.captioning.task import CaptionTask
-from jobs.job import Job
 from jobs.options.common import JobOptions
+from jobs.options.job import Job
 from jobs.options.languages import language_option
 from pipeline import UserError
 from pipeline.contract.config import PanAndScan

@@ -34,7 +34,7 @@ from pipeline.contract.errors import one_line
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
-    from jobs.job import Job
+    from jobs.options.job import Job
 
 OWN = ("job", "task", "input", "output")
 """Fields that are not options. A file has one of the first two."""

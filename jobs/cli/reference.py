@@ -28,7 +28,7 @@ from jobs.sdk.function import documentation
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from jobs.job import Job
+    from jobs.options.job import Job
 
 STUB = """\
 # Written by `make reference` from the jobs' options; do not edit.

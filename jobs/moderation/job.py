@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from jobs.job import Job
 from jobs.moderation.policies import set_thresholds
 from jobs.moderation.policy_files import read_policies
 from jobs.moderation.task import ModerationTask, moderation_task
 from jobs.options.common import JobOptions
+from jobs.options.job import Job
 from jobs.options.values import Numbers
 from pipeline import UserError
 from pipeline.engine.checkpoint import open_checkpoint

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from jobs.options.check import check_options
 from jobs.registry import find_model
 from pipeline import EngineConfig, RunConfig
-from pipeline.contract.config import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobs.job import Job
     from jobs.options.common import JobOptions
+    from jobs.options.job import Job
     from pipeline import Task
 
 
@@ -55,7 +54,9 @@ class ConfiguredJob:
             ValidationError: A value is wrong.
         """
         own: dict[str, Any] = {
-            name: getattr(self.options, name) for name in RunSettings.model_fields
+            name: getattr(self.options, name)
+            for name in RunConfig.model_fields
+            if hasattr(self.options, name)
         }
         return RunConfig(input=input, output=output, engine=self.engine(), **own)
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from jobs.job import Job
+    from jobs.options.job import Job
     from jobs.sdk.engine import Engine
     from pipeline import Task
 

@@ -19,6 +19,7 @@ from jobs.sdk.assembly import configure
 from pipeline import RunConfig, UserError
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
+from pipeline.engine.vllm_engine import VLLM
 from pipeline.engine.warm_hosts import WarmHosts
 from pipeline.execution.cluster import cluster
 from pipeline.execution.placement import place
@@ -53,7 +54,7 @@ class Engine:
         for name in settings:
             if name not in ENGINE_OPTIONS:
                 raise UserError(f"{name}: {unknown(name, ENGINE_OPTIONS, 'option')}")
-        check_versions()
+        check_versions("Ray", *VLLM.needs)
         job = configure(JOBS["caption"], {"model": model, **settings})
         self._options, config = job.options, job.engine()
         self._config = resolve_engine(config, open_checkpoint(config.model))

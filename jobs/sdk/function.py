@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jobs.job import job_of
 from jobs.options.common import ordered_fields
+from jobs.options.job import job_of
 from jobs.registry import find_job
 from jobs.sdk.calls import call
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jobs.job import Job
+    from jobs.options.job import Job
     from jobs.sdk.engine import Engine
 
 ARGUMENTS = {

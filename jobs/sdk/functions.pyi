@@ -65,7 +65,7 @@ def caption(
         system: System prompt: text before the prompt.
         language: Language code of the captions: fr, pt-BR.
         max_images: Most images for one row.
-        pan_and_scan: Show oblong images in crops as well.
+        pan_and_scan: Show long, narrow images in crops as well.
         max_tokens: Longest caption, in tokens; by default what suits the style.
         temperature: 0 always picks the likeliest token.
         top_p: Nucleus sampling: probability mass of the tokens to draw from.
@@ -159,7 +159,7 @@ def translate(
         context_tokens: Text shown before a chunk, in tokens.
         max_tokens: Longest answer for a chunk, in tokens; by default three times the chunk.
         check_language: Check that answers are in the target language.
-        pan_and_scan: Show oblong images in crops as well.
+        pan_and_scan: Show long, narrow images in crops as well.
         dtype: Number format to compute in; by default what suits the model.
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt, field_validator
 
-from jobs.job import Job
 from jobs.options.common import JobOptions
+from jobs.options.job import Job
 from jobs.options.languages import language_option
 from jobs.options.values import Names
 from jobs.translation.glossary import read_glossary

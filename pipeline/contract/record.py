@@ -52,7 +52,10 @@ ADDED = pa.schema(
 
 
 def row_key(unit_id: str, position: int) -> str:
-    """The key of the row at `position` (from 0) in a unit: unique, and the same in every run."""
+    """The key of the row at `position` (from 0) in a unit.
+
+    It is unique, and the same in every run that cuts the input into the same units.
+    """
     return f"{unit_id}-{position:08d}"
 
 

@@ -26,8 +26,8 @@ from jobs import Job, caption, function_of, registry
 from jobs.cli import app as cli
 from jobs.cli.job_file import read_job_file
 from jobs.demo.dataset import write_dataset
-from jobs.job import job_of
 from jobs.options.common import JobOptions
+from jobs.options.job import job_of
 from jobs.registry import find_job, job_names, load_job
 from jobs.sdk.assembly import configure
 from jobs.sdk.retry import restore_task

@@ -2,7 +2,7 @@
 
 Phrasing tags (`<b>`, `<a>`, `<code>`, `<br>`) stay in their sentence. All other tags, comments and
 declarations separate texts and are kept as they are, and so is the content of scripts, styles and
-preformatted text. A tag that is never closed reaches to the end, as in a browser.
+preformatted text. A comment or a script that is never closed reaches to the end, as in a browser.
 """
 
 from __future__ import annotations
