@@ -62,6 +62,8 @@ def engine(model: Path, **settings: Any) -> Iterator[LLM]:
                 "enforce_eager": True,
                 "max_model_len": 1024,
                 "block_size": 32,
+                # 16,384 tokens. All the memory it may have would first be filled with zeros.
+                "num_gpu_blocks_override": 512,
                 "max_logprobs": TOP,
                 "enable_prefix_caching": False,
                 "disable_log_stats": True,
