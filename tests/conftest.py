@@ -28,6 +28,8 @@ ENGINES = {
     # Sampling with log-probabilities would compile a kernel first, which takes eleven seconds.
     "TORCHDYNAMO_DISABLE": "1",
     "HF_HUB_OFFLINE": "1",
+    # The models are so small that a second thread does nothing but wait, and that busily.
+    "OMP_NUM_THREADS": "1",
 }
 """Environment variables, read by vLLM and torch when they are first imported."""
 
