@@ -6,6 +6,7 @@ first, so that both end at about the same time.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ ENGINES = {
     # Sampling with log-probabilities would compile a kernel first, which takes eleven seconds.
     "TORCHDYNAMO_DISABLE": "1",
     "HF_HUB_OFFLINE": "1",
+    # The models are so small that a second thread does nothing but wait, and that busily.
+    "OMP_NUM_THREADS": "1",
 }
 """Environment variables, read by vLLM and torch when they are first imported."""
 
@@ -39,6 +42,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if "gpu" not in config.option.markexpr:
         for name, value in ENGINES.items():
             os.environ.setdefault(name, value)
+
+
+def pytest_collection_finish() -> None:
+    """Keep Python's garbage collector from walking through all that was imported.
+
+    vLLM asks it to, nine times for each engine, which took most of an engine's start and end. And
+    it lets it forget which objects are there to stay (`gc.unfreeze`, 0.32), so that is turned off.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.freeze = gc.unfreeze = lambda: None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,9 +6,12 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from PIL import Image
 from torch import nn
@@ -25,6 +28,7 @@ from vllm.lora.request import LoRARequest
 from vllm.model_executor.model_loader.utils import initialize_model
 from vllm.plugins import load_general_plugins
 from vllm.utils.torch_utils import set_default_torch_dtype
+from vllm.v1.executor import multiproc_executor
 
 NUM_GENERATED = 8
 TOP = 20
@@ -62,6 +66,8 @@ def engine(model: Path, **settings: Any) -> Iterator[LLM]:
                 "enforce_eager": True,
                 "max_model_len": 1024,
                 "block_size": 32,
+                # 16,384 tokens. All the memory it may have would first be filled with zeros.
+                "num_gpu_blocks_override": 512,
                 "max_logprobs": TOP,
                 "enable_prefix_caching": False,
                 "disable_log_stats": True,
@@ -87,6 +93,18 @@ def attention_backends(llm: LLM) -> list[str]:
 
     (found,) = llm.collective_rpc(kinds)
     return sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in found)
+
+
+@contextmanager
+def forked() -> Iterator[None]:
+    """Engines of several processes fork them, so that these have vLLM imported already.
+
+    On a CPU vLLM starts them from nothing, to bind their threads to cores (0.32).
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiproc_executor, "get_mp_context", partial(get_context, "fork"))
+        patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        yield
 
 
 @contextmanager

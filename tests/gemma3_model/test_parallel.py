@@ -8,7 +8,7 @@ import pytest
 
 from gemma3_model.inspection import LoadedModel
 from tests.gemma3_model import checkpoints
-from tests.gemma3_model.parity import Reference, engine
+from tests.gemma3_model.parity import Reference, engine, forked
 from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE, worst
 
 
@@ -25,16 +25,11 @@ class PipelineWorker(LoadedModel):
         )
 
 
-@pytest.fixture(autouse=True)
-def _cores_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-
-
 @pytest.mark.parametrize("kv_heads", [2, 1])
 def test_tensor_parallel(tmp_path: Path, kv_heads: int) -> None:
     """With one key head, as 270M and 1B have it, both processes hold it."""
     folder = checkpoints.multimodal(tmp_path, num_key_value_heads=kv_heads)
-    with engine(folder, tensor_parallel_size=2) as llm:
+    with forked(), engine(folder, tensor_parallel_size=2) as llm:
         assert len(llm.collective_rpc("loaded_model_class")) == 2
         differences = worst(llm, Reference(folder), list(PROMPTS))
     assert max(differences.values()) < TOLERANCE, differences
@@ -43,7 +38,7 @@ def test_tensor_parallel(tmp_path: Path, kv_heads: int) -> None:
 def test_pipeline_parallel(tmp_path: Path) -> None:
     folder = checkpoints.multimodal(tmp_path)
     worker = f"{PipelineWorker.__module__}.{PipelineWorker.__qualname__}"
-    with engine(folder, pipeline_parallel_size=2, worker_extension_cls=worker) as llm:
+    with forked(), engine(folder, pipeline_parallel_size=2, worker_extension_cls=worker) as llm:
         assert len(llm.collective_rpc("make_buffer")) == 2
         differences = worst(llm, Reference(folder), list(PROMPTS))
     assert max(differences.values()) < TOLERANCE, differences

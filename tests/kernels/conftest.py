@@ -11,8 +11,6 @@ import os
 
 import pytest
 
-import tests.gemma3_model.conftest  # noqa: F401  one engine at a time, in this process
-
 if os.environ.get("TRITON_INTERPRET") != "1":
     raise pytest.UsageError("These tests need Triton's interpreter; run `make test-kernels`.")
 

@@ -28,7 +28,15 @@ from vllm.v1.attention.backends.triton_attn import (
 
 from gemma3_model import attention, model
 from tests.gemma3_model import checkpoints
-from tests.gemma3_model.parity import Prompt, Reference, attention_backends, difference, engine, run
+from tests.gemma3_model.parity import (
+    Prompt,
+    Reference,
+    attention_backends,
+    difference,
+    engine,
+    forked,
+    run,
+)
 from tests.gemma3_model.test_parallel import PipelineWorker
 from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE, TURN, sample_image, worst
 
@@ -117,13 +125,11 @@ def test_an_image_longer_than_the_window(tmp_path: Path, runs: Any) -> None:
     assert max(differences.values()) < TOLERANCE, differences
 
 
-def test_pipeline_parallel(
-    checkpoint: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pipeline_parallel(checkpoint: Path, reference: Reference) -> None:
     """The second process has no tower and must know of images all the same."""
-    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     worker = f"{PipelineWorker.__module__}.{PipelineWorker.__qualname__}"
-    with engine(checkpoint, pipeline_parallel_size=2, worker_extension_cls=worker) as llm:
+    settings = {"pipeline_parallel_size": 2, "worker_extension_cls": worker}
+    with forked(), engine(checkpoint, **settings) as llm:
         assert llm.llm_engine.vllm_config.use_v2_model_runner
         assert len(llm.collective_rpc("make_buffer")) == 2
         differences = worst(llm, reference, ["no image", "one", "three"])
