@@ -9,7 +9,7 @@ GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kernels check rgw format reference bench bench-model gpu-setup gpu-test gpu-bench lock clean
+.PHONY: help setup demo test test-kernels test-long check rgw format reference bench bench-model gpu-setup gpu-test gpu-bench lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -23,9 +23,13 @@ setup: $(READY) ## Install everything into .venv, from the lock
 demo: $(READY) ## Caption a few hundred drawings with the bundled model, and show them
 	@$(BIN)/gemma3-batch demo
 
+# Two processes of tests, each with whole files, in the order that `tests/conftest.py` gives.
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	@$(MAKE) --no-print-directory test-kernels
+
+test-long: test ## Run the tests, then those that have a larger size at that size
+	@$(BIN)/python -m pytest -m long
 
 # Beside the environment: vLLM for CPUs and torch would find it there.
 $(TRITON)/.ready: $(GPU_LOCK) $(READY)

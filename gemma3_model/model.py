@@ -53,7 +53,7 @@ class Gemma3ForConditionalGeneration(
     """Pixels come as bytes and are normalised by the tower, always."""
 
     mm_prefix_clamp_sliding_window: ClassVar = True
-    """Asks the runner to mask images wider than the window as images: our mask clamps each query."""
+    """Asks the runner to mask images wider than the window as images; our mask clamps queries."""
 
     @staticmethod
     def get_model_state_cls() -> type[Any]:

@@ -1,8 +1,9 @@
 """From a dataset of rows to a dataset of rows with a model's answers, on Ray Data and vLLM.
 
-The way of a row: `sources` cut the input into the units of a `plan`; `stages` read, render,
-generate and parse it; `journal` keeps and commits it; `run` and its `driver` see that all are done.
-`task` is what a job fills in. Importing this package imports neither torch, vllm nor ray.
+A row's way: `sources` cut the input into units; `stages` read, render, generate and parse its rows,
+with `images` and an `engine`; `output` keeps finished rows and commits whole units; `execution`
+runs the stages until all units are committed. `contract.task` is what a job implements. Importing
+this package imports neither torch, vLLM nor Ray.
 """
 
 from pipeline.contract.config import EngineConfig, RunConfig
@@ -20,8 +21,7 @@ from pipeline.contract.task import (
 )
 from pipeline.execution.error_rate import ErrorRateError
 from pipeline.output.status import Status, failed_rows, status
-from pipeline.retry import retry
-from pipeline.run import RunResult, run
+from pipeline.run import RunResult, retry, run
 
 __all__ = [
     "ColumnKind",

@@ -1,3 +1,9 @@
+"""What all tests have: how engines run on this CPU, stores, one Ray cluster, and who runs what.
+
+`make test` runs two processes of tests, each with whole files (pytest-xdist): what is heavy comes
+first, so that both end at about the same time.
+"""
+
 from __future__ import annotations
 
 import json
@@ -11,6 +17,34 @@ from pipeline.execution.cluster import WORKERS
 from tests.stores import gcs, rgw, s3
 
 __all__ = ["gcs", "rgw", "s3"]
+
+ENGINES = {
+    # `LLM` in the test's own process, where it can be reached into; elsewhere an engine and its
+    # worker in one process. Each process imports vLLM, which takes eight seconds of a CPU.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    # Sampling with log-probabilities would compile a kernel first, which takes eleven seconds.
+    "TORCHDYNAMO_DISABLE": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+"""Environment variables, read by vLLM and torch when they are first imported."""
+
+LONGEST = ("tests/chaos/test_chaos.py",)
+"""The files that take longest, the longest first."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set how engines run, before anything is collected; on a GPU they run as they are."""
+    if "gpu" not in config.option.markexpr:
+        for name, value in ENGINES.items():
+            os.environ.setdefault(name, value)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.location[0], len(LONGEST)))
 
 
 @pytest.fixture
@@ -30,7 +64,7 @@ def gemma_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One small cluster for all tests that use a fake engine."""
+    """One small cluster for all tests of this process."""
     import ray
 
     os.environ.update(WORKERS)

@@ -16,6 +16,7 @@ import pyarrow.dataset
 from jobs.moderation.task import ModerationTask
 from jobs.options.check import unknown
 from pipeline import UserError
+from pipeline.output.parts import open_parts, part_files
 from pipeline.output.run_record import read_record
 from pipeline.storage.location import locate
 
@@ -195,10 +196,9 @@ def _moderation_task(where: Location) -> ModerationTask:
 
 def _read(where: Location, policy: str, labels: str) -> tuple[Floats, Bools, int]:
     """Probabilities and truths of the rows that have both, and how many rows do not."""
-    parts = [(where / name).path for name in sorted(where.names("part-"))]
-    if not parts:
+    if not part_files(where):
         raise UserError(f"{where} has no results yet; let the run finish")
-    data = pyarrow.dataset.dataset(parts, filesystem=where.fs, format="parquet")
+    data = open_parts(where)
     if labels not in data.schema.names:
         raise UserError(f"column '{labels}': {unknown(labels, data.schema.names, 'column')}")
     field: Any = pyarrow.dataset.field

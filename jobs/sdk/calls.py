@@ -30,7 +30,7 @@ from jobs.sdk.memory import (
 )
 from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.contract.record import ADDED
-from pipeline.output.parts import part_files
+from pipeline.output.parts import open_parts_in_ray
 from pipeline.sources.columns import check_columns
 from pipeline.storage.location import locate
 
@@ -177,8 +177,6 @@ def _prepare_table(table: pa.Table, task: Task, added: Sequence[str]) -> pa.Tabl
 
 def _run_over_ray_dataset(job: ConfiguredJob, source: Any, how: Mapping[str, Any]) -> Any:
     """Run over a Ray dataset. The temporary folder stays, since the results are read lazily."""
-    import ray.data
-
     folder = tempfile.mkdtemp(prefix="gemma3-batch-")
     try:
         write_ray_dataset(source, locate(f"{folder}/in"))
@@ -186,5 +184,4 @@ def _run_over_ray_dataset(job: ConfiguredJob, source: Any, how: Mapping[str, Any
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    files = part_files(locate(done.output))
-    return ray.data.read_parquet(files, partitioning=None)
+    return open_parts_in_ray(locate(done.output))

@@ -18,6 +18,7 @@ from jobs.registry import JOBS
 from jobs.sdk.assembly import configure
 from pipeline import RunConfig, UserError
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
+from pipeline.engine.supported_versions import check_versions
 from pipeline.engine.warm_hosts import WarmHosts
 from pipeline.execution.cluster import cluster
 from pipeline.execution.placement import place
@@ -44,13 +45,15 @@ class Engine:
             `pan_and_scan`; see `jobs/options/README.md`.
 
     Raises:
-        UserError: An option is wrong, or `model` is not the folder of a complete Gemma 3.
+        UserError: An option is wrong, `model` is not the folder of a complete Gemma 3, or Ray or
+            vLLM has an unsupported version.
     """
 
     def __init__(self, model: str, **settings: Any) -> None:
         for name in settings:
             if name not in ENGINE_OPTIONS:
                 raise UserError(f"{name}: {unknown(name, ENGINE_OPTIONS, 'option')}")
+        check_versions()
         job = configure(JOBS["caption"], {"model": model, **settings})
         self._options, config = job.options, job.engine()
         self._config = resolve_engine(config, open_checkpoint(config.model))

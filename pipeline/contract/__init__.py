@@ -1,0 +1,11 @@
+"""What `jobs`, every room of the pipeline and the readers of an OUTPUT agree on.
+
+    task        what a job is: its requests, the model's generations, a row's results
+    record      what an output row is: its outcome, its key, the columns every job has
+    config      what a user may set, checked
+    errors      the kinds of failure: of the run, of a unit, of a row
+    redaction   credentials are kept out of messages
+    suggest     the nearest of several names, for messages
+
+Imports nothing else of the pipeline.
+"""

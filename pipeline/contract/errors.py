@@ -50,8 +50,8 @@ class RowError(Exception):
     """One row that cannot be computed; the others go on.
 
     Args:
-        outcome: What the row's `outcome` becomes.
-        stage: The step that found it (`fetch`, `decode`, `render`, `generate`, `parse`).
+        outcome: The row's outcome.
+        stage: The step that failed: `fetch`, `decode`, `render`, `generate` or `parse`.
         message: What is wrong, without the stage.
     """
 
@@ -67,15 +67,13 @@ class RowError(Exception):
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """An exception's class and message on one line, without credentials, cut at `limit`."""
-    message = redact(" ".join(_message(error).split()))
+    """Class and message of an exception on one line of at most `limit` characters, redacted."""
+    message = str(error)
+    response = getattr(error.__cause__, "response", None)
+    if message == "None" and isinstance(response, dict):
+        # s3fs 2026.9 passes on an empty message, as Ceph RGW sends it, instead of the error's code.
+        # Can go when its `translate_boto_error` does not.
+        message = str(response.get("Error", {}).get("Code"))
+    message = redact(" ".join(message.split()))
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _message(error: BaseException) -> str:
-    """Its text; the store's error code where s3fs (2026.2) found no text, as with Ceph RGW's."""
-    response = getattr(error.__cause__, "response", None)
-    if str(error) == "None" and isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code"))
-    return str(error)

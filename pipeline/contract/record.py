@@ -1,7 +1,6 @@
-"""What one output row looks like: its outcome, its key and the columns the pipeline adds.
+"""Decides what an output row looks like: its outcome, its key and the columns every job has.
 
-The contract every job and every reader relies on. Which result columns a job adds is the task's to
-say, which input columns pass through is the source's.
+Which result columns a job adds is the task's to say, which input columns pass through the source's.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import pyarrow as pa
 
 
 class Outcome(StrEnum):
-    """What became of one row, from good to bad.
+    """What became of one row, from best to worst.
 
-    `ok` and `truncated` rows have results, the others an `error`; where a row has several results,
-    the outcome is the worst of theirs, and the good ones are kept.
+    `ok` and `truncated` rows have results, the others an `error`. A row with several results has
+    the worst of their outcomes and keeps the good results.
     """
 
     OK = "ok"
@@ -30,12 +29,12 @@ class Outcome(StrEnum):
 
     @property
     def has_results(self) -> bool:
-        """Whether the result columns of such a row are filled."""
+        """Whether a row with this outcome has its result columns filled."""
         return self in (Outcome.OK, Outcome.TRUNCATED)
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The outcome of a row with several results: the last of theirs in the order of `Outcome`."""
+    """The worst of several results' outcomes, by the order of `Outcome`; `ok` of none."""
     order = [*Outcome]
     return max(outcomes, key=order.index, default=Outcome.OK)
 
@@ -49,21 +48,21 @@ ADDED = pa.schema(
         pa.field("output_tokens", pa.int32()),
     ]
 )
-"""The columns the pipeline itself adds to every output row."""
+"""The columns that the pipeline adds to every output row."""
 
 
 def row_key(unit_id: str, position: int) -> str:
-    """The key of the row at `position` (from 0) of a unit: unique, and the same in every run."""
+    """The key of the row at `position` (from 0) in a unit: unique, and the same in every run."""
     return f"{unit_id}-{position:08d}"
 
 
 def clashes(passthrough: pa.Schema, results: pa.Schema) -> list[str]:
-    """Names that both the input and the output side would give to a column, in input order."""
+    """Input columns named like a result column or one of `ADDED`, in input order."""
     ours = {*ADDED.names, *results.names}
     return [name for name in passthrough.names if name in ours]
 
 
 def output_schema(passthrough: pa.Schema, results: pa.Schema) -> pa.Schema:
-    """Columns of an output file: the input's, then the task's results, then the pipeline's."""
+    """Columns of an output file: the input's, the task's results, then `ADDED`."""
     assert not clashes(passthrough, results), "planning refuses clashing names"
     return pa.schema([*passthrough, *results, *ADDED], metadata=passthrough.metadata)

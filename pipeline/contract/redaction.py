@@ -1,24 +1,21 @@
-"""What must not stand in a message, an error column or a log: credentials.
+"""Decides what is removed from messages, error columns and logs: credentials.
 
-Taken out of a text are the user info and the query of every URL (presigned links carry both keys
-and signatures there), and the values of environment variables that are secret by their name.
+These are the user info and the query of every URL (where presigned links carry keys and
+signatures), and the values of environment variables whose names say that they are secret.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HIDDEN = "***"
 SHORTEST_SECRET = 8
-"""Characters; a shorter value would be found inside ordinary words."""
+"""Characters; a shorter value could be part of ordinary words."""
 _SECRET_NAME = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|KEY|KEY_ID|CREDENTIALS)$", re.IGNORECASE
 )
+"""Such as AWS_SECRET_ACCESS_KEY, HF_TOKEN or GOOGLE_API_KEY."""
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*://)"
     r"(?:[^\s/?#'\"<>]*@)?"  # user info
@@ -30,13 +27,11 @@ _URL = re.compile(
 
 def redact(text: str) -> str:
     """The text without credentials."""
-    for secret in sorted(_secrets(), key=len, reverse=True):
+    secrets = [
+        value
+        for name, value in os.environ.items()
+        if len(value) >= SHORTEST_SECRET and _SECRET_NAME.search(name)
+    ]
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be part of another
         text = text.replace(secret, HIDDEN)
     return _URL.sub(r"\g<scheme>\g<rest>", text)
-
-
-def _secrets() -> Iterator[str]:
-    """Values of variables such as AWS_SECRET_ACCESS_KEY, HF_TOKEN or GOOGLE_API_KEY."""
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST_SECRET and _SECRET_NAME.search(name):
-            yield value

@@ -1,4 +1,4 @@
-"""What a user may have meant by a name that there is not."""
+"""Decides which name a user may have meant by one that does not exist."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """`did you mean 'x'? ` with the nearest of the names; empty where none is near."""
+    """`did you mean 'x'? `, with the most similar of `names`; empty where none is similar."""
     nearest = difflib.get_close_matches(name, [*names], n=1, cutoff=0.5)
     return f"did you mean '{nearest[0]}'? " if nearest else ""

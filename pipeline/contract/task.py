@@ -1,8 +1,8 @@
-"""The one protocol between `jobs` and `pipeline`: what a job is.
+"""What a job is to the pipeline: the one protocol between `jobs` and `pipeline`.
 
-A task says which columns it reads, turns one row into requests, and turns the generations back into
-one row's result columns. Where rows come from, how images are decoded, what runs the model and
-where results are kept is the pipeline's. A task is sent to other processes, so it must pickle.
+A task says which columns it reads, turns a row into requests to the model, and turns the
+generations into the row's result columns. Reading rows, decoding images, running the model and
+writing results are the pipeline's. A task is sent to other processes, so it must pickle.
 
     class ColourTask:
         name = "colour"
@@ -38,24 +38,25 @@ Row = Mapping[str, Any]
 
 
 class ColumnKind(StrEnum):
-    """How a column is read, and which types planning accepts for it."""
+    """How a column is read, and which Arrow types it may have."""
 
     IMAGE = "image"
-    """An image: binary, `struct<bytes, path>`, or a string with the path of a file."""
+    """An image: binary, `struct<bytes, path>`, or a string with a path, a URI or a link."""
     TEXT = "text"
-    """A text: strings."""
+    """A string."""
     IMAGES = "images"
     """An image, or a list of images."""
     VALUE = "value"
-    """Anything else, as Python values of its Arrow type."""
+    """Any type; the task gets the Python value."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """An image as a column holds it; the render stage fetches and decodes it.
+    """An image that the render stage fetches and decodes.
 
     Attributes:
-        value: Bytes, a path, a mapping with `bytes` and `path`, or None where the row has none.
+        value: What the column holds: bytes, a path, a URI, a link, a mapping with `bytes` and
+            `path`, or None.
     """
 
     value: object
@@ -63,19 +64,19 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the answer is drawn.
+    """How an answer is sampled.
 
     Attributes:
-        max_tokens: Longest answer, in tokens.
-        temperature: 0 takes the likeliest token each time; above, the draw is seeded by the row's
-            key, so the same row gives the same answer when it is computed again.
-        top_p: Draw from the likeliest tokens that hold this much probability together.
-        top_k: Draw from so many of the likeliest tokens; 0 from all.
-        seed: Another one draws other answers.
-        n: Answers to draw.
-        json_schema: A JSON schema, as JSON, that the answer is held to token by token.
-        score_tokens: Words of one token each, to be weighed as the answer's first instead of answering:
-            the generation has their log-probabilities, and nothing is drawn.
+        max_tokens: Most tokens of an answer.
+        temperature: 0 takes the most probable token each time. Above 0 sampling is seeded by the
+            row's key, so a row that is computed again gets the same answer.
+        top_p: Nucleus sampling probability; 1 keeps all tokens.
+        top_k: Sample among this many most probable tokens; 0 keeps all.
+        seed: Another seed gives other answers.
+        n: Answers to a request.
+        json_schema: A JSON schema, as JSON, that the answer is constrained to token by token.
+        score_tokens: Candidate first tokens of the answer, each one token long; instead of
+            generating text the engine returns their log-probabilities.
     """
 
     max_tokens: int
@@ -93,14 +94,14 @@ class Request:
     """One prompt to the model.
 
     Attributes:
-        prompt: The text of the user's turn; it may be empty where there are images.
-        sampling: How the answer is drawn.
-        images: Stand before the text, unless the checkpoint's template puts them elsewhere.
-        system: Text before the user's turn.
-        languages: Codes of the language the text (or the image's) is in and of the one it goes to,
-            for a template that fills in all other words itself, as TranslateGemma's does.
-        may_fail: Whether the row goes on without this answer: its generation then says why there is
-            none. Otherwise the request's failure is the row's.
+        prompt: Text of the user's turn; may be empty where there are images.
+        sampling: How the answer is sampled.
+        images: Placed before the text, unless the checkpoint's chat template says otherwise.
+        system: System message, placed before the user's turn.
+        languages: Codes of the source and the target language, for a chat template that writes the
+            rest of the prompt itself, as TranslateGemma's does.
+        may_fail: Whether a failure of this request leaves its row intact; the generation then has
+            the `failure`. Otherwise the row fails with it.
     """
 
     prompt: str
@@ -113,7 +114,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A row's requests, and whatever the task wants back with the answers (it must pickle)."""
+    """A row's requests.
+
+    Attributes:
+        requests: Each is answered by one `Generation`.
+        state: Anything that `Task.result` needs again; it must pickle.
+    """
 
     requests: tuple[Request, ...]
     state: object = None
@@ -124,12 +130,12 @@ class Generation:
     """One request's answer.
 
     Attributes:
-        text: The generated text, without control tokens; of several answers the first.
-        prompt_tokens: Tokens of the prompt, soft tokens of images counted.
-        output_tokens: Generated tokens, stop tokens counted.
+        text: The generated text without control tokens; of several answers the first.
+        prompt_tokens: Tokens of the prompt, soft tokens of images included.
+        output_tokens: Generated tokens of all answers, stop tokens included.
         finish_reason: `stop`, or `length` where `max_tokens` or the context ended the first answer.
-        others: The texts of the further answers, where several were asked for.
-        log_probabilities: Of the words in `Sampling.score_tokens`, in their order, natural logarithm.
+        others: Texts of the further answers, where `Sampling.n` is above 1.
+        log_probabilities: Natural logarithms, one for each of `Sampling.score_tokens`.
         failure: Why there is no answer, where the request may fail.
     """
 
@@ -147,11 +153,11 @@ class Result:
     """One row's results.
 
     Attributes:
-        columns: The result columns by name; what is not named is null.
+        columns: Values of result columns by name; a column not named is null.
         outcome: What became of the row; of several results the worst (`record.worst`).
-        error: What happened and in which stage, where the outcome has no results.
-        partial: Whether the columns are kept although the outcome has no results: of several
-            results some are good, and the columns of the others are null.
+        error: The stage and what went wrong, where the outcome has no results.
+        partial: Whether the columns are kept although the outcome has no results: some of several
+            results are good, and the columns of the others are null.
     """
 
     columns: Mapping[str, object] = field(default_factory=dict)
@@ -161,7 +167,7 @@ class Result:
 
 
 class Task(Protocol):
-    """A job, as the pipeline sees it."""
+    """A job to the pipeline."""
 
     @property
     def name(self) -> str:
@@ -175,40 +181,55 @@ class Task(Protocol):
 
     @property
     def result_schema(self) -> pa.Schema:
-        """The columns `result` fills; all of them nullable."""
+        """The columns that `result` fills, all nullable."""
         ...
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What decides the results (prompt, limits), as JSON values, for the run record."""
+        """What determines the results (prompt, limits), as JSON values, for the run record."""
         ...
 
     def prepare(self, row: Row) -> Prepared:
-        """The requests of one row. May raise `RowError`; another error becomes `decode_error`."""
+        """Turn a row into requests.
+
+        Args:
+            row: Values of `columns`; an image column's value goes into an `ImageRef`.
+
+        Raises:
+            RowError: The row cannot be computed; any other exception makes it a `decode_error`.
+        """
         ...
 
     def result(self, state: object, generations: Sequence[Generation]) -> Result:
-        """One row's columns from its generations, in the order of its requests."""
+        """Turn a row's generations into its results.
+
+        Args:
+            state: `Prepared.state` of this row.
+            generations: One for each request, in the same order.
+
+        Raises:
+            RowError: The row has no results; any other exception makes it an `engine_error`.
+        """
         ...
 
 
 class TextMeter(Protocol):
-    """Measures texts as the model will."""
+    """Counts tokens as the model will."""
 
     @property
     def max_model_len(self) -> int:
-        """Longest prompt with its answer, in tokens."""
+        """Most tokens of a prompt and its answer together."""
         ...
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """Tokens of a text, without those of the chat template."""
         ...
 
 
 @runtime_checkable
 class Measured(Protocol):
-    """A task that must know how long its texts are, to cut them, say."""
+    """A task that needs to know how many tokens its texts have, for example to split them."""
 
     def measured(self, meter: TextMeter) -> Self:
-        """The same task, ready to `prepare` with this meter; called once in each renderer."""
+        """The same task with this meter; called once in each render worker, before `prepare`."""
         ...

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
-from pipeline.engine.profile import SHIELDGEMMA2 as SHIELDGEMMA2  # noqa: PLC0414  until the merge
 from pipeline.engine.profile import ModelProfile, read_profile
 
 if TYPE_CHECKING:

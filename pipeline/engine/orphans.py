@@ -2,7 +2,7 @@
 
 vLLM's engine core does not notice that its parent was killed (0.32): it would run on and keep its
 memory on the GPU or CPU. A small watcher process waits until the parent's end of a pipe closes.
-This can go when the engine core ends by itself.
+This can go when the engine core ends by itself (vLLM's issue 55510).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ENGINE_ACTOR_ENV = {"RAY_kill_child_processes_on_worker_exit": "0"}
-"""Environment of an actor that holds an engine. By default Ray (2.60) kills an actor's child
-processes as it exits: the engine's would leave their shared memory behind."""
+"""Environment of an actor that holds an engine. By default Ray (2.60, pull request 33976) kills an
+actor's child processes as it exits: the engine's would leave their shared memory behind."""
 TERMINATE_SECONDS = 30
 """Time for the processes to end after SIGTERM, before SIGKILL."""
 

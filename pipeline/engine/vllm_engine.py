@@ -115,7 +115,7 @@ def _usage_context() -> Any:
     """The usage that vLLM (0.32) chooses the size of its steps by.
 
     On an H200 a step has 16,384 tokens for offline batches, as here, and 2,048 for `AsyncLLM` by
-    default. On a CPU larger steps were no faster (bundled model, two cores).
+    default (pull request 37393). On a CPU larger steps were no faster (bundled model, two cores).
     """
     from vllm.platforms import current_platform
     from vllm.usage.usage_lib import UsageContext
@@ -140,8 +140,8 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
 
     sampling = rendered.sampling
     if rendered.scored_token_ids:
-        # Never together with requests that use `logprobs=k`: in one batch with those, these would
-        # return -inf (vLLM 0.32).
+        # Never in one batch with requests that use `logprobs=k`: those would get -inf (vLLM 0.32,
+        # pull request 51789).
         return SamplingParams(
             max_tokens=1,
             temperature=0.0,

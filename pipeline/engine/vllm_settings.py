@@ -40,7 +40,7 @@ def prepare_process() -> None:
     load_general_plugins()
     if current_platform.is_cpu():
         # With `enforce_eager` vLLM (0.32) compiles nothing but a part of its sampler, which needs a
-        # C++ compiler (`InvalidCxxCompiler` without one).
+        # C++ compiler (`InvalidCxxCompiler` without one; pull request 47756).
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 

@@ -1,6 +1,7 @@
-"""Which Ray cluster a run uses: the one that is there, or one of its own that ends with the run.
+"""Which Ray cluster a run uses: an existing one, or a local one that ends with the run.
 
-Ray is imported only here, in `flow` and in the stages, inside functions.
+Here and in the rest of the package Ray is imported inside functions only: importing Ray takes
+seconds, and much of the package works without it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import contextlib
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
@@ -18,23 +20,23 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 ENGINE_END_S = 30.0
-"""How long engines are given to end by themselves; on a busy machine of two cores they take 6."""
+"""Time that engines have to shut down; on a busy machine with two cores they take 6 s."""
 WORKERS = {
     "RAY_num_workers_soft_limit": "8",
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
 }
-"""Ray ends an idle worker process after a second, once there are more than CPUs (2.60). Starting
-one takes seconds of a CPU, and on a small machine tasks come and go all the time."""
+"""By default Ray (2.60) ends an idle worker process after a second if there are more of them than
+CPUs. Starting one takes seconds of CPU time, and on a small machine tasks start all the time."""
 CLUSTER_END_S = 5.0
-"""The same for the cluster's own processes, before they are killed."""
+"""Time that the cluster's own processes have to shut down before they are killed."""
 
 
 @contextlib.contextmanager
 def cluster(*, debug: bool) -> Iterator[None]:
-    """Connect to a cluster for the length of a run.
+    """Connect to a cluster for the duration of a run.
 
-    One that this process is connected to already is used and left as it is; `RAY_ADDRESS` names
-    another; otherwise a local one is started and stopped.
+    If this process is connected to one already, that is used and stays connected. Otherwise
+    `RAY_ADDRESS` names one; if it is not set, a local cluster is started, and stopped at the end.
 
     Args:
         debug: Show the workers' output and Ray's own messages.
@@ -51,72 +53,74 @@ def cluster(*, debug: bool) -> Iterator[None]:
         ray.init(log_to_driver=debug, logging_level=level)
         end = ray.shutdown
     else:
-        _start_local(debug, level)
-        end = _end_local
+        end = partial(_end_local, _start_local(debug, level))
     try:
         yield
     finally:
         end()
 
 
-def _start_local(debug: bool, level: int) -> None:
+def _start_local(debug: bool, level: int) -> list[psutil.Process]:
+    """Start a local cluster. Returns its processes that are children of this one."""
+    before = psutil.Process().children()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for name, value in WORKERS.items():
         os.environ.setdefault(name, value)
     import ray
 
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     ray.init(
         address="local",
         include_dashboard=False,
         log_to_driver=debug,
         logging_level=level,
-        object_store_memory=_object_store_bytes(),
+        # A run keeps some blocks in flight, never a whole dataset.
+        object_store_memory=min(max(memory // 32, GIB // 2), 8 * GIB),
     )
+    return [process for process in psutil.Process().children() if process not in before]
 
 
-def _end_local() -> None:
-    """Stop the local cluster with all its processes.
+def _end_local(parts: list[psutil.Process]) -> None:
+    """Stop the local cluster with all its processes; other children of this process stay.
 
-    Ray Data lets a run's actors end by themselves, and Ray kills them when the cluster stops: an
-    engine that is killed leaves its processes and its shared memory behind. So first what the
-    workers started (the engines' processes) is given the time to end.
+    Ray (2.60) kills the actors that still run when the cluster stops, and an engine that is killed
+    leaves its processes and its shared memory behind. So wait first for the processes that the
+    workers, which are children of `parts`, have started: the engines'.
+
+    Args:
+        parts: The cluster's own processes.
     """
     import ray
 
-    psutil.wait_procs(_started_by_workers(), timeout=ENGINE_END_S)
-    processes = psutil.Process().children(recursive=True)
+    workers = [worker for part in parts for worker in _children(part)]
+    engines = [process for worker in workers for process in _children(worker, recursive=True)]
+    psutil.wait_procs(engines, timeout=ENGINE_END_S)
+    processes = [process for part in parts for process in _children(part, recursive=True)]
     ray.shutdown()
-    _, left = psutil.wait_procs(processes, timeout=CLUSTER_END_S)
+    _, left = psutil.wait_procs([*parts, *processes], timeout=CLUSTER_END_S)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 
 
-def _started_by_workers() -> list[Any]:
-    """Processes below this process's Ray workers, which are its grandchildren."""
-    ray_parts = psutil.Process().children()
-    workers = [worker for part in ray_parts for worker in part.children()]
-    return [process for worker in workers for process in worker.children(recursive=True)]
+def _children(process: psutil.Process, *, recursive: bool = False) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=recursive))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _quieten() -> None:
-    """A run has its own progress display and tells its own errors; Ray's would hide them."""
+    """Switch off Ray's messages, which would hide the run's own progress display and errors."""
     from ray.data import DataContext
 
-    # Ray's core warns on stderr of every actor that may be restarted (2.60).
+    # Ray's core (2.60) warns on stderr about every actor that may be restarted.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # Ray 2.60 deprecates the only way to say how often an actor is started anew, and warns of its
-    # own settings.
+    # Ray 2.60 deprecates the only way to set an actor's restarts, and warns about its own settings.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     warnings.filterwarnings("ignore", module=r"ray\.data\.")
-
-
-def _object_store_bytes() -> int:
-    """A 32nd of the memory, 0.5 to 8 GiB: a run keeps some blocks in flight, no dataset."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(max(memory // 32, GIB // 2), 8 * GIB)

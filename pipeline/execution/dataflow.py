@@ -1,10 +1,10 @@
-"""The stages on Ray Data, put together: work in, receipts out.
+"""The stages as one Ray Data pipeline: work goes in, receipts come out.
 
-Decides what runs as a task and what in an actor, how many rows travel together, and what becomes of
-a block whose process died: Ray starts the actor anew and tries the block once more, then leaves it
-out (its default is to go on for ever, even with a row that ends every process it meets; 2.60). What
-was left out the receipts do not name, and the driver does it again: in an isolated flow, in which
-every row travels and is worked on alone, so that one that ends its process takes no other with it.
+Decides what runs as a task and what in an actor, how many rows form a block, and what happens to a
+block whose process died: Ray restarts the actor, tries the block once more and then drops it. (By
+default Ray 2.60 retries without end, even a row that kills every process.) No receipt names the
+rows of a dropped block, so the driver runs them again. It may do so in an isolated flow, in which
+every block has one row, so that a row that kills its process affects no other one.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
-    from pipeline.execution.ledger import Work
     from pipeline.execution.placement import Placement
     from pipeline.output.journal import Journal
     from pipeline.sources import Source
+    from pipeline.sources.units import Work
 
 READ_BLOCKS = 1000
-"""Most read tasks; with more units than that, a task reads several, one after the other."""
-UNENDING = ("max_errored_blocks", "execution_no_progress_timeout_s")
-"""Ray Data's reasons to give a run up. What stands still ends itself, see `stall`."""
+"""Most read tasks; if there are more units, a task reads several, one after the other."""
+LIMITS = ("max_errored_blocks", "execution_no_progress_timeout_s")
+"""Settings with which Ray Data ends a run early. Processes that hang are ended by `watchdog`."""
 RETRIES = 1
-"""How often Ray tries a block again whose process died, where rows travel together."""
+"""How often Ray retries a block of several rows whose process died."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """The stages of one run over one batch of units.
+    """The stages of a run over one batch of units.
 
     Attributes:
-        work: What to do.
-        source: Where rows are read.
+        work: The rows to compute.
+        source: Where they are read.
         config: Limits and sizes.
-        task: What is done with a row.
-        journal: Where finished rows go.
+        task: What is done with each row.
+        journal: Where finished rows are written.
         backend: What renders and generates.
-        placement: How many actors, and what each claims.
+        placement: How many actors there are, and what each one claims.
         is_isolated: Whether every row is worked on alone.
     """
 
@@ -67,10 +67,17 @@ class Flow:
     is_isolated: bool = False
 
     def receipts(self) -> Iterator[dict[str, Any]]:
-        """Run the stages; yields rows of `parse.RECEIPT` as blocks of rows are journalled."""
+        """Run the stages.
+
+        Yields:
+            A row of `parse.RECEIPT` for each unit in a block, once its rows are in the journal.
+
+        Raises:
+            RayError: The cluster lost what the pipeline needs.
+        """
         from ray.data import TaskPoolStrategy
 
-        with _going_on():
+        with _without_limits():
             written = self._generated(self._rendered(self._read())).map_batches(
                 parse_block,
                 batch_size=None,
@@ -91,7 +98,7 @@ class Flow:
 
     @property
     def _restarts(self) -> dict[str, int]:
-        """How often an actor is started anew, and a block it died with tried again."""
+        """How often an actor is restarted, and a block retried whose actor died."""
         retries = MAX_DEATHS - 1 if self.is_isolated else RETRIES
         return {"max_restarts": -1, "max_task_retries": retries}
 
@@ -112,16 +119,24 @@ class Flow:
             compute=ray.data.TaskPoolStrategy(size=self.placement.readers),
             num_cpus=0,
         )
-        # Ray gathers a task's output into blocks of 128 MB; without this, small images would go
-        # to the next stage thousands at a time.
+        # Ray joins a task's output to blocks of 128 MB; without this, a block would have thousands
+        # of small images.
         blocks_of_rows = rows.repartition(target_num_rows_per_block=self._block_rows)
-        # It claims a CPU, and no argument changes that (Ray 2.60); see `placement`.
+        # Repartitioning claims a CPU, and no argument changes that (Ray 2.60); see `placement`.
         blocks_of_rows._logical_plan.dag.ray_remote_args["num_cpus"] = 0
         return blocks_of_rows
 
     def _rendered(self, rows: Dataset) -> Dataset:
         from ray.data import ActorPoolStrategy
 
+        config = self.config
+        limits = ImageLimits(
+            config.max_image_bytes,
+            config.max_image_pixels,
+            fetch_seconds=config.fetch_seconds,
+            allow_private=config.allow_private_addresses,
+            storage_options=config.storage_options,
+        )
         return rows.map_batches(
             Render,
             batch_size=None,
@@ -132,34 +147,23 @@ class Flow:
                 self.config.engine,
                 self.backend.renderer,
                 self.source.root,
-                self._limits,
+                limits,
                 self._poison_rows,
             ),
             num_cpus=self.placement.cpu_share,
             **self._restarts,
         )
 
-    @property
-    def _limits(self) -> ImageLimits:
-        config = self.config
-        return ImageLimits(
-            config.max_image_bytes,
-            config.max_image_pixels,
-            fetch_seconds=config.fetch_seconds,
-            allow_private=config.allow_private_addresses,
-            storage_options=config.storage_options,
-        )
-
     def _generated(self, requests: Dataset) -> Dataset:
         from ray.data import ActorPoolStrategy
 
-        # Twice what the engine works on at once, so that it never waits for the next block.
+        # Twice as many rows as the engine works on at once, so that it never waits for a block.
         calls = max(2, -(-2 * self.placement.requests // self._block_rows))
         if self.is_isolated:
             calls = 1
         return requests.map_batches(
             Generate,
-            # A stage on GPUs must name a batch size; this one keeps the blocks as they are.
+            # Ray wants a batch size for a stage on GPUs; this one keeps the blocks as they are.
             batch_size=self._block_rows,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
@@ -176,13 +180,13 @@ class Flow:
 
 
 @contextlib.contextmanager
-def _going_on() -> Iterator[None]:
-    """Datasets that are made within end neither for blocks that fail nor for slow ones."""
+def _without_limits() -> Iterator[None]:
+    """Ray datasets that are made within are not ended for blocks that fail or are slow."""
     from ray.data import DataContext
 
     context = DataContext.get_current()
-    before = {name: getattr(context, name) for name in UNENDING}
-    for name in UNENDING:
+    before = {name: getattr(context, name) for name in LIMITS}
+    for name in LIMITS:
         setattr(context, name, -1)
     try:
         yield

@@ -1,10 +1,9 @@
-"""Drives the stages over some work, batch by batch, until every row of it is where it belongs.
+"""Runs the stages over some work, batch by batch, until all of it is committed.
 
-A batch is as much as Ray Data runs over at once; it keeps something of every block it made, so a run
-of any length in one go would fill the driver's memory (2.60). Within a batch the driver follows the
-receipts, commits units as they are complete, and does again what the receipts never named: few rows
-one by one, until those that end their processes are known. What a commit is (a new part, or rows of
-one replaced) is the caller's to say.
+Work is cut into batches because Ray Data (2.60) keeps something of every block it made: over a long
+run, that would fill the driver's memory. Within a batch the driver follows the receipts, commits
+units as they become complete, and runs the stages again over the rows that no receipt named. If
+those are few, it runs them isolated, until the poison rows among them are known.
 """
 
 from __future__ import annotations
@@ -19,46 +18,45 @@ from pipeline.contract.errors import RunError, UserError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.execution.dataflow import Flow
 from pipeline.execution.error_rate import ErrorRate
-from pipeline.execution.ledger import Ledger, Work
+from pipeline.execution.ledger import Ledger
 from pipeline.output.counts import save_counts
-from pipeline.output.journal import Committed, Journal, entry_schema
+from pipeline.output.journal import entry_schema
+from pipeline.sources.units import Work
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
     from pipeline.execution.placement import Placement
     from pipeline.execution.progress import RunProgress
+    from pipeline.output.commit import Committer
+    from pipeline.output.parts import Committed
     from pipeline.sources import Source
 
-    Commit = Callable[[Journal, Work, Source], Committed]
-
 MOST_COMMITS = 8
-"""Commits in flight; beyond that the driver waits."""
+"""Most commits in flight; beyond that the driver waits."""
 BATCH_BLOCKS = 100_000
-"""Blocks of rows in a batch: some hundred bytes of the driver's memory each."""
+"""Blocks of rows in a batch; each takes some hundred bytes of the driver's memory."""
 FRUITLESS_ROUNDS = 3
-"""Rounds over the same rows without one more of them finished, before the run is given up."""
+"""Rounds over the same rows, none of which is finished, before the run gives up."""
 ISOLATED_ROWS = 1000
-"""So few rows are done again one by one in any case."""
+"""At most so many missing rows are isolated, or a 20th of a batch if that is more."""
 
 
 class Driver:
-    """Follows one run.
+    """Drives one run or retry.
 
     Args:
         config: Limits and sizes.
-        task: What is done with a row.
+        task: What is done with each row.
         source: Where rows are read.
-        journal: Where finished rows go.
-        commit: Runs in another process once a piece of work is complete.
-        is_done: Whether somebody else has committed a piece of work meanwhile.
+        committer: Its journal takes finished rows; it commits complete work, in other processes.
         backend: What renders and generates.
-        placement: How many actors there are.
-        progress: Where it is told.
+        placement: How many actors there are, and what each one claims.
+        progress: Shows how far it is.
     """
 
     def __init__(
@@ -67,9 +65,7 @@ class Driver:
         config: RunConfig,
         task: Task,
         source: Source,
-        journal: Journal,
-        commit: Commit,
-        is_done: Callable[[Work], bool],
+        committer: Committer,
         backend: Backend,
         placement: Placement,
         progress: RunProgress,
@@ -77,13 +73,12 @@ class Driver:
         self._config = config
         self._task = task
         self._source = source
-        self._journal = journal
-        self._commit_work = commit
-        self._is_done = is_done
+        self._committer = committer
+        self._journal = committer.journal
         self._backend = backend
         self._placement = placement
         self._progress = progress
-        self._poison_rows = PoisonRows(journal.output)
+        self._poison_rows = PoisonRows(committer.journal.output)
         self._commits: dict[Any, Work] = {}
         self._counts: list[tuple[str, Committed]] = []
         self._uncommitted: dict[str, tuple[Work, str]] = {}
@@ -92,23 +87,27 @@ class Driver:
         self._ready: float | None = None
         self._last = time.time()
         self.rows = 0
-        """Rows this run finished."""
+        """Rows that this run finished."""
         self.model_class: str | None = None
-        """The class that the engine loaded, once it is known."""
+        """Module and name of the model class that the engine loaded, once it is known."""
 
     @property
     def rows_per_second(self) -> float:
-        """From the first engine's being ready to the last row; 0 if none was needed."""
+        """From when the first engine was ready to the last row; 0 if none started."""
         working = self._last - self._ready if self._ready else 0.0
         return self.rows / working if working > 0 else 0.0
 
     def drive(self, work: Iterable[Work]) -> None:
-        """Finish all work, which is in input order.
+        """Compute and commit all work.
+
+        Args:
+            work: In input order.
 
         Raises:
-            ErrorRateError: Too many rows fail.
-            UserError: Renderers or engines find the configuration wrong.
-            RunError: Some units cannot be finished; the others are.
+            ErrorRateError: Too many rows failed.
+            UserError: A renderer or an engine rejected the configuration.
+            RunError: Some units cannot be finished; all others are committed.
+            OSError: The store failed for longer than the backoff.
         """
         begun = self._journal.begun()
         for batch in _batches(work, BATCH_BLOCKS * self._config.block_rows):
@@ -125,7 +124,7 @@ class Driver:
         self._rate.check(least=1)
 
     def _finish(self, batch: list[Work], begun: Mapping[str, set[int]]) -> None:
-        """Do a batch's work, as far as its units can be read and written."""
+        """Compute and commit a batch, except for units that cannot be read or written."""
         ledger = Ledger(batch, begun)
         self._progress.skip(sum(work.rows for work in batch) - _rows(ledger.work()))
         for work in ledger.complete():
@@ -134,19 +133,23 @@ class Driver:
         while missing := ledger.work():
             self._stream(ledger, is_isolated=is_isolated)
             self._collect(len(self._commits))
-            self._close_finished_elsewhere(ledger)
+            for work in ledger.work():
+                # Another driver may have committed a unit and removed its journal.
+                if self._committer.is_committed(work):
+                    self._progress.skip(work.rows)
+                    ledger.close(work.unit.id)
             if is_isolated:
                 self._settle_poison_rows(ledger)
             left = _rows(ledger.work())
             fruitless = fruitless + 1 if left == _rows(missing) else 0
             if fruitless == FRUITLESS_ROUNDS:
                 raise RunError(_stuck(ledger.work()))
-            # Where many are left, a machine was lost rather than a row to blame.
+            # If many rows are left, the cause is a lost machine rather than a row.
             is_isolated = left <= max(ISOLATED_ROWS, _rows(batch) // 20)
         self._collect(len(self._commits))
 
     def _stream(self, ledger: Ledger, *, is_isolated: bool) -> None:
-        """One run of the stages over all that is missing."""
+        """Run the stages over all rows that are missing."""
         from ray.exceptions import RayError
 
         flow = Flow(
@@ -162,11 +165,11 @@ class Driver:
         try:
             for receipt in flow.receipts():
                 self._take(receipt, ledger)
-        except RayError as error:  # a machine was lost, say: what is missing is done again
-            self._progress.say(f"going on after: {one_line(error, 120)}")
+        except RayError as error:  # for example a lost machine: missing rows are computed again
+            self._progress.say(f"continuing after: {one_line(error, 120)}")
         finally:
-            # Ray Data (2.60) leaves its actors' handles in cycles. Until they are collected, which
-            # may be never, the actors hold the CPUs and GPUs that the next run waits for.
+            # Ray Data (2.60) leaves its actors' handles in reference cycles. Until those are
+            # collected, which may be never, the actors hold CPUs and GPUs that the next run needs.
             gc.collect()
 
     def _take(self, receipt: Mapping[str, Any], ledger: Ledger) -> None:
@@ -190,17 +193,17 @@ class Driver:
         self._rate.note(unit_id, rows, failed, error)
 
     def _commit(self, work: Work) -> None:
-        """Commit in a task: it reads input, which is not the driver's work."""
+        """Start a commit in another process: it reads input, which may take long."""
         import ray
 
-        # No CPU claimed: the stages hold them all, and a commit that waits would hold its unit.
-        commit = ray.remote(num_cpus=0)(commit_or_say)
-        reply = commit.remote(self._commit_work, self._journal, work, self._source)
+        # It claims no CPU: the stages hold all of them, and would have to end first.
+        commit = ray.remote(num_cpus=0)(commit_or_reason)
+        reply = commit.remote(self._committer, work)
         self._commits[reply] = work
         self._collect(max(0, len(self._commits) - MOST_COMMITS))
 
     def _collect(self, wanted: int) -> None:
-        """Count finished commits, waiting for at least `wanted` of them."""
+        """Count commits that are finished, after waiting until at least `wanted` are."""
         import ray
         from ray.exceptions import RayError
 
@@ -221,24 +224,17 @@ class Driver:
                 self._counts.append((work.unit.part, committed))
                 self._rate.settle(work.unit.id, committed)
 
-    def _close_finished_elsewhere(self, ledger: Ledger) -> None:
-        """Another driver may have committed a unit and taken its journal away."""
-        for work in ledger.work():
-            if self._is_done(work):
-                self._progress.skip(work.rows)
-                ledger.close(work.unit.id)
-
     def _settle_poison_rows(self, ledger: Ledger) -> None:
-        """Give rows that end their processes an outcome."""
+        """Give poison rows their outcome."""
         for work in ledger.work():
-            poisonous = self._poison_rows.poisonous(work.unit.id)
-            blamed = {row: poisonous[row] for row in work.missing if row in poisonous}
-            if not blamed:
+            found = self._poison_rows.found(work.unit.id)
+            poison = {row: found[row] for row in work.missing if row in found}
+            if not poison:
                 continue
-            entries = [_poison_entry(row, stage) for row, stage in blamed.items()]
+            entries = [_poison_entry(row, stage) for row, stage in poison.items()]
             table = pa.Table.from_pylist(entries, schema=entry_schema(self._task.result_schema))
             self._journal.append(work.unit.id, table)
-            rows, complete = ledger.note(work.unit.id, blamed)
+            rows, complete = ledger.note(work.unit.id, poison)
             self._count(work.unit.id, rows, rows, entries[0]["error"])
             if complete is not None:
                 self._poison_rows.clear(complete.unit.id)
@@ -256,20 +252,20 @@ class Driver:
             )
 
 
-def commit_or_say(commit: Commit, journal: Journal, work: Work, source: Source) -> Committed | str:
-    """Commit in another process; a text says why it could not be done."""
+def commit_or_reason(committer: Committer, work: Work) -> Committed | str:
+    """Commit, in another process; a text says why that is not possible."""
     try:
-        return commit(journal, work, source)
+        return committer.commit(work)
     except (RunError, OSError, pa.ArrowException) as error:
         return str(error) if isinstance(error, RunError) else one_line(error)
 
 
-def _batches(work: Iterable[Work], most_rows: int) -> Iterator[list[Work]]:
-    """Work in groups of about so many rows."""
+def _batches(work: Iterable[Work], batch_rows: int) -> Iterator[list[Work]]:
+    """Group work so that each group but the last has `batch_rows` rows or a few more."""
     batch: list[Work] = []
     for piece in work:
         batch.append(piece)
-        if _rows(batch) >= most_rows:
+        if _rows(batch) >= batch_rows:
             yield batch
             batch = []
     if batch:
@@ -291,7 +287,6 @@ def _stuck(work: Sequence[Work]) -> str:
 
 def _poison_entry(row: int, stage: str) -> dict[str, Any]:
     message = (
-        f"{stage}: the process died or stood still {MAX_DEATHS} times while it worked on this row "
-        "alone"
+        f"{stage}: the process died or hung {MAX_DEATHS} times while it worked on this row alone"
     )
     return {"position": row, "outcome": Outcome.ENGINE_ERROR, "error": message}

@@ -1,48 +1,24 @@
-"""Which units of a batch are complete, as far as the receipts say.
+"""Which units of a batch are complete, according to the receipts.
 
-It remembers positions only of units that are begun and not complete. Receipts may repeat (Ray
-retries); a position counts once.
+Holds positions only of units that are begun and not complete. Ray may repeat receipts; a position
+counts once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pipeline.sources.units import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pipeline.sources.units import Unit
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is to be done of a unit.
-
-    Attributes:
-        unit: The unit.
-        positions: The rows that are missing, in order; None stands for all.
-    """
-
-    unit: Unit
-    positions: tuple[int, ...] | None = None
-
-    @property
-    def missing(self) -> Sequence[int]:
-        """The rows that are missing, in order."""
-        return range(self.unit.rows) if self.positions is None else self.positions
-
-    @property
-    def rows(self) -> int:
-        """How many rows are missing."""
-        return len(self.missing)
-
 
 class Ledger:
-    """Counts finished rows by unit.
+    """The work of a batch that is not finished.
 
     Args:
-        work: What is to be done, of each unit at most one piece.
+        work: The batch's work, at most one `Work` for each unit.
         begun: Positions that are in the journal already, by unit.
     """
 
@@ -54,14 +30,13 @@ class Ledger:
                 self._missing[piece.unit.id] = {*piece.missing} - begun[piece.unit.id]
 
     def note(self, unit_id: str, positions: Iterable[int]) -> tuple[int, Work | None]:
-        """Take a receipt.
+        """Count finished rows of a unit.
 
         Returns:
-            How many of its positions are new, and what was to be done of the unit if they complete
-            it.
+            How many of the positions are new; and the unit's work if that is complete now.
         """
         piece = self._open.get(unit_id)
-        if piece is None:  # closed already: a repeated receipt
+        if piece is None:  # closed already; the receipt is a repetition
             return 0, None
         missing = self._missing.setdefault(unit_id, {*piece.missing})
         before = len(missing)
@@ -71,16 +46,16 @@ class Ledger:
         return before, self.close(unit_id)
 
     def close(self, unit_id: str) -> Work:
-        """Expect no more of a unit: it is complete, or nothing more can be done of it here."""
+        """Take a unit's work out: it is complete, or cannot be finished here."""
         self._missing.pop(unit_id, None)
         return self._open.pop(unit_id)
 
     def complete(self) -> list[Work]:
-        """Units whose rows were all in the journal before anything ran."""
+        """Work whose rows were all in the journal from the start."""
         return [work for work in self._open.values() if self._missing.get(work.unit.id) == set()]
 
     def work(self) -> list[Work]:
-        """What is missing, in input order."""
+        """The work that is left, in input order."""
         return [
             Work(piece.unit, tuple(sorted(self._missing[unit_id])))
             if unit_id in self._missing

@@ -1,10 +1,10 @@
-"""How one run's actors share the machines: how many engines and renderers, and what each claims.
+"""How a run's actors share the cluster: how many engines and renderers, and what each one claims.
 
-Ray places by logical CPUs and GPUs, and waits silently for ones that will never be free (two actors
-of one CPU each hang on a machine of two, Ray 2.60). So the shares are made to fit here, before
-anything is placed. Only actors claim CPUs. Tasks are few and bounded by number instead: one that
-reads holds its place while it waits for the stages after it, and where two runs share a cluster,
-actors and readers of both could otherwise hold every CPU and wait for each other for ever.
+Ray places actors by logical CPUs and GPUs, and waits silently for ones that never become free (two
+actors of one CPU each hang on a machine with two, Ray 2.60). So shares are computed here that fit.
+Only actors claim CPUs; the number of tasks is limited instead. A task that reads waits for the
+stages after it: if tasks claimed CPUs and two runs shared a cluster, the tasks and actors of both
+could hold all CPUs and wait for each other.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pipeline.contract.config import RunConfig
 
 RENDERERS_PER_ENGINE = 16
-"""Default limit; `render_workers` may ask for more."""
+"""Most renderers for each engine, unless `render_workers` asks for more."""
 READERS_PER_ENGINE = 2
-"""Reading tasks at once: one is far ahead of an engine."""
+"""Reading tasks at once; a single one reads far faster than an engine generates."""
 PARSERS_PER_ENGINE = 2
-"""Tasks at once that write finished rows; they wait for the store most of the time."""
+"""Parsing tasks at once; they mostly wait for the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Placement:
     Attributes:
         engines: Engine actors.
         engine_gpus: GPUs of each; 0 on a CPU.
-        requests: What each works on at once.
+        requests: Requests that each engine works on at once.
         renderers: Render actors.
         readers: Reading tasks at once.
         parsers: Parsing tasks at once.
@@ -56,10 +56,10 @@ def place(config: RunConfig, resources: Mapping[str, float]) -> Placement:
 
     Args:
         config: The run.
-        resources: Ray's totals, of which `CPU` and `GPU` are read.
+        resources: Ray's totals by name, of which `CPU` and `GPU` are used.
 
     Raises:
-        UserError: The cluster has GPUs, but too few for one engine or for the replicas asked for.
+        UserError: The cluster has too few GPUs for one engine or for the replicas asked for.
     """
     cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
     per_engine = config.engine.tensor_parallel_size if gpus else 0

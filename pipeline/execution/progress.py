@@ -1,7 +1,4 @@
-"""The one place that shows how far a run is: a bar on a terminal, plain lines elsewhere.
-
-What counts as done is the driver's to say.
-"""
+"""How the progress of a run is shown: as a bar on a terminal, as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,14 +18,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_EVERY_S = 10.0
-"""Least time between two lines where there is no terminal."""
+"""Least time between two lines if there is no terminal."""
 
 
 class RunProgress:
-    """Shows rows done, the rate, failures and the time left. Used as a context manager.
+    """Shows rows done, their rate, failures and the time left. A context manager.
 
     Args:
-        title: What runs, in a word.
+        title: The name of the task.
         total: Rows of the run.
         console: Where to show it; None shows nothing.
     """
@@ -54,13 +51,13 @@ class RunProgress:
             self._bar.stop()
 
     def skip(self, rows: int) -> None:
-        """Count rows as done that an earlier run finished; they are no part of the rate."""
+        """Count rows as done that this run need not compute; the rate leaves them out."""
         self._done += rows
         if rows:
-            self.say(f"{rows:,} of {self._total:,} rows are there already")
+            self.say(f"{rows:,} of {self._total:,} rows are finished already")
 
     def advance(self, rows: int, failed: int) -> None:
-        """Count `rows` more as done, `failed` of them without results."""
+        """Count more rows as done, `failed` of them without results."""
         now = time.monotonic()
         self._done += rows
         self._first = self._first or (now, self._done)
@@ -80,7 +77,7 @@ class RunProgress:
             self._console.print(f"{self._title}: {text}", highlight=False, soft_wrap=True)
 
     def _state(self, now: float) -> str:
-        # The engine's start is not part of the rate, or the time left would be far too long.
+        # The rate starts with the first rows: the engine's start would make it far too low.
         began, rows_before = self._first or (now, 0)
         failed = f", {self._failed:,} failed" if self._failed else ""
         if now - began < 1 or self._done == rows_before:

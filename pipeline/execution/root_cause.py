@@ -1,39 +1,50 @@
-"""What to tell of a run that failed: its first cause, in one line.
+"""How a run that failed is reported: by its root cause, in one line.
 
-Ray hands an error from an actor on as text within text; the error itself is lost on the way.
+Ray wraps an error from an actor in text within text; the original exception is lost on the way.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
+from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import RunError, UserError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NEXT_LINK = "\n\nThe above exception was the direct cause of the following exception:\n"
 _CLASS = re.compile(r"^([\w.]+\.)?(?P<name>\w+): ")
 _COLOUR = re.compile(r"\x1b\[\d+m")
 
 
-def root_fault(error: BaseException) -> BaseException:
-    """The error to end a run with.
+@contextlib.contextmanager
+def raising_root_cause() -> Iterator[None]:
+    """Turn errors of other libraries, raised within, into a `RunError` that names the root cause.
 
-    Our own errors and interruptions stay as they are; of another, whether it was raised here or by
-    a stage in another process, its first cause is told.
+    Our own errors and interruptions pass as they are.
+
+    Raises:
+        RunError: Another error was raised, here or by a stage in another process.
     """
-    if isinstance(error, (UserError, RunError, KeyboardInterrupt, SystemExit)):
-        return error
+    try:
+        yield
+    except (UserError, RunError):
+        raise
+    except Exception as error:
+        raise _root_cause(error) from error
+
+
+def _root_cause(error: Exception) -> RunError:
     text = str(error)
     if _NEXT_LINK not in text:
         return RunError(f"the run stopped: {one_line(error)}")
-    cause = _message(_COLOUR.sub("", text.split(_NEXT_LINK, maxsplit=1)[0]))
+    # The message follows the last indented line of the first traceback.
+    lines = _COLOUR.sub("", text.split(_NEXT_LINK, maxsplit=1)[0]).strip().splitlines()
+    indented = [number for number, line in enumerate(lines) if line.startswith(" ")]
+    cause = " ".join(lines[indented[-1] + 1 if indented else 0 :])
     found = _CLASS.match(cause)
     if found and found["name"] == RunError.__name__:
         return RunError(cause[found.end() :])
     return RunError(f"the run stopped: {cause}")
-
-
-def _message(trace: str) -> str:
-    """What follows the last indented line of a traceback, as one line."""
-    lines = trace.strip().splitlines()
-    indented = [number for number, line in enumerate(lines) if line.startswith(" ")]
-    return " ".join(lines[indented[-1] + 1 if indented else 0 :])

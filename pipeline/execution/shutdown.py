@@ -1,7 +1,7 @@
-"""What a run does when it is told to end (SIGTERM, as before a spot machine is taken away).
+"""What a run does on SIGTERM, which for example announces that a spot machine is taken away.
 
-It goes on for a moment, so that what is in flight is journalled and complete units are committed,
-and then leaves. Nothing depends on it: a run that is killed outright loses what was in flight only.
+It continues for some seconds, so that rows in flight are journalled and complete units are
+committed, and then ends. This only saves work: a run that is killed loses just the rows in flight.
 """
 
 from __future__ import annotations
@@ -20,14 +20,21 @@ if TYPE_CHECKING:
 
 
 class ShutdownError(RunError):
-    """A run that was told to end, and did."""
+    """A run that was ended by SIGTERM."""
 
 
 @contextlib.contextmanager
 def graceful_shutdown(seconds: float, progress: RunProgress) -> Iterator[None]:
-    """Within, SIGTERM ends the run after so many seconds, with a `ShutdownError`.
+    """Within the block, SIGTERM ends the run after some seconds.
 
-    Only where signals can be handled: in the main thread.
+    Does nothing outside the main thread, where Python cannot handle signals.
+
+    Args:
+        seconds: How long the run continues after SIGTERM.
+        progress: Shows that the run is about to end.
+
+    Raises:
+        ShutdownError: SIGTERM came, and the time is over.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,12 +42,11 @@ def graceful_shutdown(seconds: float, progress: RunProgress) -> Iterator[None]:
 
     def leave(*_: Any) -> None:
         raise ShutdownError(
-            "the run was told to end (SIGTERM)\n"
-            "What is finished is kept; run the same command again."
+            "the run was ended by SIGTERM\nWhat is finished is kept; run the same command again."
         )
 
     def drain(*_: Any) -> None:
-        progress.say(f"told to end: finishing what is in flight, at most {seconds:g} s")
+        progress.say(f"SIGTERM: finishing rows in flight, {seconds:g} s at most")
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
 
     before = signal.signal(signal.SIGTERM, drain), signal.signal(signal.SIGALRM, leave)

@@ -1,15 +1,15 @@
-"""Fetch an image behind an `http://` or `https://` link, which anybody may have written.
+"""Decides how an image behind an `http://` or `https://` link of a dataset is fetched.
 
-A dataset's links must not reach what only this machine can reach. A host's name is resolved here,
-every address is checked, and the connection is made to the checked address itself: neither a second
-answer of the name server nor a redirect gets around that. Addresses that are not global are refused
-(this machine, private networks, the clouds' metadata services). No proxy is used, TLS is verified,
-and only http and https are followed, five times at most.
+Links come from untrusted data, so they must not reach services inside the network of the machine
+(server-side request forgery). A host's name is resolved here, every address is checked, and the
+connection is made to the checked address itself: neither DNS rebinding nor a redirect gets around
+that. Addresses that are not global are refused (this machine, private networks, the clouds'
+metadata services). No proxy is used, TLS is verified, and at most five redirects are followed, to
+http and https only.
 
-Nothing but a name server's answer can take longer than the deadline: at its end the socket is shut,
-whatever it waits for.
-Faults that pass by themselves (408, 429, 5xx, resets, timeouts, a name server that is busy) are
-tried again. What each fault becomes stands in `images`' table.
+Only the name server's answer can take longer than the deadline: the socket is shut down then,
+whatever waits on it. Transient faults (408, 425, 429, 5xx, resets, timeouts, a busy name server)
+are tried again. The package's table says which outcome a fault becomes.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 TRIES = 4
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
-STILL_S = 20.0
-"""Longest wait for an address to answer (a name may have several), and for more of an answer."""
+SILENT_S = 20.0
+"""Longest wait for one address to connect (a name may have several), and for the next bytes."""
 MAX_REDIRECTS = 5
 PORTS = {"http": 80, "https": 443}
 OK = 200
@@ -56,18 +56,18 @@ HEADERS = {
     "Accept-Encoding": "identity",
 }
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-"""IPv6 addresses that stand for IPv4 ones (RFC 6052)."""
+"""IPv6 addresses that embed IPv4 ones (RFC 6052)."""
 REFUSED = (
-    ipaddress.ip_network("192.0.0.0/24"),  # special purposes; Oracle's metadata service among them
-    ipaddress.ip_network("168.63.129.16/32"),  # Azure's own services on each of its machines
+    ipaddress.ip_network("192.0.0.0/24"),  # special purposes, such as Oracle's metadata service
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's platform services, on each of its machines
 )
-"""Not for links either, though `ipaddress` (of Python 3.11.7) takes them for global."""
+"""Refused too, though `ipaddress` (Python 3.11.7) says they are global."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class _Passing(Exception):
-    """A fault that may be gone at the next try; `pause_s` is what the server asked for."""
+class _TransientError(Exception):
+    """A fault that may be gone at the next try; `pause_s` is the server's `Retry-After`."""
 
     def __init__(self, message: str, pause_s: float = 0.0) -> None:
         super().__init__(message)
@@ -75,13 +75,13 @@ class _Passing(Exception):
 
 
 def fetch_link(url: str, *, max_bytes: int, seconds: float, allow_private: bool) -> bytes:
-    """Download what a link points at.
+    """Download the body behind a link.
 
     Args:
         url: `http://` or `https://`.
-        max_bytes: A longer body is refused, before it is read where its length is told.
-        seconds: For all tries together.
-        allow_private: Reach addresses that are not global, too.
+        max_bytes: A longer body is refused, by its `Content-Length` or while it is read.
+        seconds: Most time for all tries together.
+        allow_private: Whether addresses that are not global may be reached.
 
     Raises:
         RowError: `missing_input`; or `decode_error` where the body is too long.
@@ -89,26 +89,26 @@ def fetch_link(url: str, *, max_bytes: int, seconds: float, allow_private: bool)
     deadline = time.monotonic() + seconds
     try:
         return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Passing),
+            retry=tenacity.retry_if_exception_type(_TransientError),
             stop=tenacity.stop_after_attempt(TRIES) | tenacity.stop_before_delay(seconds),
             wait=_pause,
             reraise=True,
         )(_follow, url, max_bytes, deadline, allow_private)
-    except _Passing as fault:
+    except _TransientError as fault:
         raise _missing(url, str(fault)) from None
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
-    """Growing and random, but never less than the server asks for."""
+    """Seconds before the next try: exponential backoff with jitter, at least `Retry-After`."""
     assert state.outcome is not None
     fault = state.outcome.exception()
-    asked = fault.pause_s if isinstance(fault, _Passing) else 0.0
+    asked = fault.pause_s if isinstance(fault, _TransientError) else 0.0
     pause = tenacity.wait_random_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S)
     return max(asked, float(pause(state)))
 
 
 def _follow(url: str, max_bytes: int, deadline: float, allow_private: bool) -> bytes:
-    """One try, redirects followed."""
+    """One try, following redirects."""
     here = url
     for _ in range(MAX_REDIRECTS + 1):
         with _request(here, url, deadline, allow_private) as response:
@@ -120,51 +120,54 @@ def _follow(url: str, max_bytes: int, deadline: float, allow_private: bool) -> b
 
 @contextlib.contextmanager
 def _request(here: str, url: str, deadline: float, allow_private: bool) -> Iterator[HTTPResponse]:
-    """The answer to one GET. Faults of the network, inside the block too, become ours."""
+    """The response to one GET; network errors, also those inside the block, become ours."""
     target = _parsed(here, url)
     try:
         with contextlib.ExitStack() as stack:
             connection = stack.enter_context(
                 contextlib.closing(_connect(target, url, deadline, allow_private))
             )
-            stack.callback(_shut_at(deadline, connection.sock).cancel)
-            headers = _headers(target)
+            stack.callback(_shut_down_at(deadline, connection.sock).cancel)
+            headers = {**HEADERS, "Host": target.netloc or ""}
+            if target.auth:  # a password in a link is sent to that link's own host only
+                headers |= make_headers(basic_auth=target.auth)
             connection.request("GET", target.request_uri, headers=headers, preload_content=False)
             yield stack.enter_context(contextlib.closing(connection.getresponse()))
-            _left(deadline)  # a body without a told length ends like a whole one when it is shut
+            _left(deadline)  # a body without Content-Length looks complete when the socket is shut
     except ssl.SSLCertVerificationError as error:
-        raise _missing(url, f"its certificate is not to be trusted: {one_line(error)}") from None
+        raise _missing(url, f"its certificate is not trusted: {one_line(error)}") from None
     except (HTTPError, HTTPException, OSError) as error:
         if time.monotonic() >= deadline:
             raise _missing(url, "not complete within the time limit") from None
-        raise _Passing(one_line(error)) from None
+        raise _TransientError(one_line(error)) from None
 
 
-def _shut_at(deadline: float, sock: socket.socket) -> threading.Timer:
-    guard = threading.Timer(_left(deadline), _shut, [sock])
-    guard.daemon = True
-    guard.start()
-    return guard
+def _shut_down_at(deadline: float, sock: socket.socket) -> threading.Timer:
+    """Start a timer that wakes whatever then waits on this socket."""
 
+    def shut_down() -> None:
+        with contextlib.suppress(OSError):
+            # Not `SSLSocket.shutdown`, which changes an object that another thread uses.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
-def _shut(sock: socket.socket) -> None:
-    """Wake whoever waits on this socket. `SSLSocket.shutdown` would change its state meanwhile."""
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    timer = threading.Timer(_left(deadline), shut_down)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _parsed(here: str, url: str) -> Url:
     try:
         target = parse_url(here)
     except LocationParseError:
-        raise _missing(url, "not a link that can be read") from None
+        raise _missing(url, "it is not a valid URL") from None
     if target.scheme not in PORTS or not target.host:
         raise _missing(url, f"it leads to {here}, and only http:// and https:// are followed")
     return target
 
 
 def _connect(target: Url, url: str, deadline: float, allow_private: bool) -> HTTPConnection:
-    """A connection to the first address that answers, all of them checked before."""
+    """A connection to the first address that answers, after all of them were checked."""
     assert target.host is not None
     assert target.scheme is not None
     host = target.host.strip("[]")
@@ -190,7 +193,7 @@ def _connect(target: Url, url: str, deadline: float, allow_private: bool) -> HTT
 def _connection(
     scheme: str, host: str, address: Address, port: int, deadline: float
 ) -> HTTPConnection:
-    timeout = min(STILL_S, _left(deadline))
+    timeout = min(SILENT_S, _left(deadline))
     if scheme == "http":
         return HTTPConnection(str(address), port, timeout=timeout)
     return HTTPSConnection(
@@ -204,15 +207,15 @@ def _connection(
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Reading the system's certificates takes some 20 ms: once a process."""
+    """Once a process: reading the system's certificates takes about 20 ms."""
     return ssl.create_default_context()
 
 
 def _left(deadline: float) -> float:
-    """Seconds until the deadline. Raises TimeoutError where there are none."""
+    """Seconds until the deadline. Raises TimeoutError after it."""
     left = deadline - time.monotonic()
     if left <= 0:
-        raise TimeoutError("the time is up")
+        raise TimeoutError("the deadline has passed")
     return left
 
 
@@ -221,7 +224,7 @@ def _resolve(host: str, port: int, url: str) -> list[Address]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         if error.errno == socket.EAI_AGAIN:
-            raise _Passing(f"the name server does not answer for {host}") from None
+            raise _TransientError(f"the name server does not answer for {host}") from None
         raise _missing(url, f"there is no host {host}") from None
     except UnicodeError:
         raise _missing(url, f"{host} is not the name of a host") from None
@@ -243,18 +246,12 @@ def _is_global(address: Address) -> bool:
 
 
 def _embedded(address: Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for: mapped, 6to4, NAT64."""
+    """The IPv4 address inside an IPv6 one: mapped, 6to4 or NAT64."""
     if not isinstance(address, ipaddress.IPv6Address):
         return None
     if address in NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
-
-
-def _headers(target: Url) -> dict[str, str]:
-    """What is sent; a password in a link goes to that link's own host only."""
-    headers = {**HEADERS, "Host": target.netloc or ""}
-    return headers | make_headers(basic_auth=target.auth) if target.auth else headers
 
 
 def _body(response: HTTPResponse, url: str, max_bytes: int) -> bytes:
@@ -275,18 +272,13 @@ def _body(response: HTTPResponse, url: str, max_bytes: int) -> bytes:
 def _check_status(response: HTTPResponse, url: str) -> None:
     if response.status == OK:
         return
-    told = f"the server answers {response.status} {response.reason or ''}".rstrip()
-    if response.status in TRANSIENT_STATUS:
-        raise _Passing(told, _retry_after(response))
-    raise _missing(url, told)
-
-
-def _retry_after(response: HTTPResponse) -> float:
-    """Seconds the server asks to wait."""
-    try:
-        return float(Retry().parse_retry_after(response.headers.get("Retry-After", "0")))
-    except InvalidHeader:
-        return 0.0
+    answer = f"the server answers {response.status} {response.reason or ''}".rstrip()
+    if response.status not in TRANSIENT_STATUS:
+        raise _missing(url, answer)
+    pause_s = 0.0
+    with contextlib.suppress(InvalidHeader):
+        pause_s = Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
+    raise _TransientError(answer, pause_s)
 
 
 def _missing(url: str, why: str) -> RowError:

@@ -1,8 +1,7 @@
-"""What is cleaned up after a run, by the newest driver only: nobody else may need it.
+"""What is removed once all work is committed, by the newest driver only.
 
-Journals of committed units that a slower driver left, marks of poison_rows, drafts of processes that
-died, and parts whose rows are no longer in the input's planned files. What is young may belong to a
-driver that still runs, and stays.
+An older driver that still runs may need its drafts, so those are removed only when they are old.
+What it finds missing otherwise, it computes again.
 """
 
 from __future__ import annotations
@@ -11,32 +10,59 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from pipeline.output.journal import OF_RETRIES, OF_RUNS
 from pipeline.output.plan import dropped_parts
 from pipeline.storage.atomic import remove, remove_folder
 from pipeline.storage.location import INTERNAL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.output.fencing import Epoch
     from pipeline.output.plan import Plan
 
 OLD_S = 6 * 3600.0
-"""Drafts that are older belong to nobody."""
+"""Age from which a draft belongs to no process that still runs."""
 
 
-def clean_up(plan: Plan, turn: Epoch) -> None:
-    """Clean up after a run whose units are all committed."""
-    if not turn.is_newest:
+def clean_up_run(plan: Plan, epoch: Epoch) -> None:
+    """Remove what a run leaves behind, once all units are committed. Raises OSError.
+
+    That is: parts whose rows are no longer in the planned input, journals of units that a slower
+    driver computed as well, marks of poison rows, and drafts of processes that died.
+    """
+    if not epoch.is_newest:
         return
     for part in dropped_parts(plan):
         remove(plan.output / part)
-    for folder in ("journal", "suspects", "probe"):
+    for folder in (OF_RUNS, "suspects", "probe"):
         remove_folder(plan.output / INTERNAL / folder)
-    if plan.output.is_local:
-        _remove_old_drafts(os.path.join(plan.output.path, INTERNAL, "drafts"))
+    _remove_old_drafts(epoch)
 
 
-def _remove_old_drafts(folder: str) -> None:
-    if not os.path.isdir(folder):
+def clean_up_retry(units: Iterable[str], epoch: Epoch) -> None:
+    """Remove what a retry leaves behind, once all its rows are in their parts. Raises OSError.
+
+    A run of the same OUTPUT may be unfinished: its journal and its marks of poison rows stay.
+
+    Args:
+        units: Ids of the units that rows were retried of.
+        epoch: The retry's.
+    """
+    if not epoch.is_newest:
+        return
+    internal = epoch.output / INTERNAL
+    remove_folder(internal / OF_RETRIES)
+    remove_folder(internal / "probe")
+    marked = {info.path.partition("/")[0] for info in (internal / "suspects").tree()}
+    for unit_id in marked.intersection(units):
+        remove_folder(internal / "suspects" / unit_id)
+    _remove_old_drafts(epoch)
+
+
+def _remove_old_drafts(epoch: Epoch) -> None:
+    folder = os.path.join(epoch.output.path, INTERNAL, "drafts")
+    if not epoch.output.is_local or not os.path.isdir(folder):
         return
     with os.scandir(folder) as drafts:
         for draft in drafts:

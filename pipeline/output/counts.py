@@ -1,8 +1,8 @@
-"""The output files of a run: which are there, and what is in them.
+"""Which units are committed, and what is in all parts together.
 
-A listing of names says which units are committed; only a part that took over another's name has to
-be opened for that. Counts of outcomes are kept from run to run in a table beside the parts, so that
-each part is opened once for them.
+A listing of names says which units are committed; only a part that took over another unit's name
+has to be opened for that. What parts hold is kept from run to run in tables of counts, so each part
+is opened only once for it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.output.parts import part_index, part_names, read_committed
 from pipeline.storage.atomic import overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from pipeline.output.journal import Committed, Journal
+    from pipeline.output.parts import Committed
     from pipeline.output.plan import Plan
 
-PREFIX = "part-"
-DIGITS = 8
-PAGE_DIGITS = 4
-"""Names are listed by their first digits, so that a listing holds ten thousand of them at most."""
 READERS = 32
+"""Parts opened at once."""
 COUNTS = pa.schema(
     [
         pa.field("part", pa.string()),
@@ -60,20 +58,29 @@ class Totals:
     duplicates: int
 
 
-def committed_units(plan: Plan, journal: Journal) -> np.ndarray:
-    """[units] bool: whose part is there."""
+def committed_units(plan: Plan) -> np.ndarray:
+    """[units] bool: which units of the plan have a part. Raises OSError."""
     is_there = np.zeros(len(plan), dtype=bool)
-    for names in _pages(plan):
-        is_there[[_index(name) for name in names if _index(name) < len(plan)]] = True
+    for names in part_names(plan.output, len(plan)):
+        indices = map(part_index, names)
+        is_there[[index for index in indices if index < len(plan)]] = True
     for index in np.flatnonzero(plan.replaces >= 0):
         unit = plan.unit(int(index))
-        found = journal.committed(unit.part)
+        found = read_committed(plan.output / unit.part)
         is_there[index] = found is not None and found.unit_id == unit.id
     return is_there
 
 
 def save_counts(output: Location, commits: Iterable[tuple[str, Committed]]) -> None:
-    """Keep what commits counted, so that nobody has to open their parts for it."""
+    """Keep what is in some parts, so that they need not be opened for it.
+
+    Args:
+        output: OUTPUT.
+        commits: Names of parts, and what is in them.
+
+    Raises:
+        OSError: The store cannot be written to.
+    """
     rows = [_count(part, committed) for part, committed in commits]
     if not rows:
         return
@@ -84,18 +91,23 @@ def save_counts(output: Location, commits: Iterable[tuple[str, Committed]]) -> N
 
 
 def forget_counts(output: Location) -> None:
-    """Let parts be counted anew: some are about to be replaced."""
+    """Have all parts counted again, because some are replaced. Raises OSError."""
     remove_folder(_folder(output))
 
 
-def totals(plan: Plan, journal: Journal) -> Totals:
-    """Count all parts; those that no earlier count knows are opened, and the count kept."""
-    names = pa.array([name for page in _pages(plan) for name in page], pa.string())
+def totals(plan: Plan) -> Totals:
+    """Count all parts; those without a saved count are opened, and their count saved.
+
+    Raises:
+        OSError: The store cannot be read or written.
+    """
+    pages = part_names(plan.output, len(plan))
+    names = pa.array([name for page in pages for name in page], pa.string())
     counted = _saved(plan.output)
-    missing = names.filter(pc.invert(pc.is_in(names, value_set=counted["part"])))
+    missing = names.filter(pc.invert(pc.is_in(names, value_set=counted["part"]))).to_pylist()
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(journal.committed, missing.to_pylist())
-        parts = zip(missing.to_pylist(), found, strict=True)
+        found = pool.map(lambda name: read_committed(plan.output / name), missing)
+        parts = zip(missing, found, strict=True)
         opened = [(part, committed) for part, committed in parts if committed is not None]
     save_counts(plan.output, opened)
     rows = [_count(part, committed) for part, committed in opened]
@@ -117,7 +129,7 @@ def _sum(counts: pa.Table) -> Totals:
 
 
 def _saved(output: Location) -> pa.Table:
-    """All counts that were kept, one for each part."""
+    """All saved counts, one for each part."""
     folder = _folder(output)
     bodies = [(folder / name).read() for name in folder.names()]
     tables = [pq.read_table(pa.BufferReader(body)) for body in bodies]
@@ -137,17 +149,3 @@ def _count(part: str, committed: Committed) -> dict[str, object]:
 
 def _folder(output: Location) -> Location:
     return output / INTERNAL / "counts"
-
-
-def _pages(plan: Plan) -> Iterator[list[str]]:
-    """Names of the parts there are, some thousand at a time."""
-    if plan.output.is_local:
-        yield plan.output.names(PREFIX)
-        return
-    per_page = 10 ** (DIGITS - PAGE_DIGITS)
-    for page in range(-(-len(plan) // per_page)):
-        yield plan.output.names(f"{PREFIX}{page:0{PAGE_DIGITS}d}")
-
-
-def _index(name: str) -> int:
-    return int(name[len(PREFIX) : len(PREFIX) + DIGITS])

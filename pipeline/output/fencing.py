@@ -1,8 +1,8 @@
-"""Which driver is the newest: the fence between a run that was given up and the one after it.
+"""Which driver of an OUTPUT is the newest, so that one that was given up removes nothing.
 
-Every driver takes the next number, by exclusive create. Several may compute and commit at once,
-which exclusive commits make harmless; what removes something that another could need (cleaning up,
-dropping parts) only the newest may do.
+Every driver takes the next number, its epoch. Several drivers may compute and commit at once: no
+commit overwrites another one. But only the newest may remove what another one could need (journals,
+dropped parts).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Epoch:
 
     Attributes:
         output: OUTPUT.
-        number: From 1; later drivers have higher ones.
+        number: From 1; that of a later driver is higher.
     """
 
     output: Location
@@ -30,7 +30,7 @@ class Epoch:
 
     @property
     def is_newest(self) -> bool:
-        """Whether no driver has come since."""
+        """Whether no driver has started since. Raises OSError."""
         return _newest(self.output) <= self.number
 
 

@@ -1,13 +1,11 @@
 """Which units there are: saved before anything runs, extended when the input grows, never changed.
 
-A plan is a row of generations, `OUTPUT/_gemma3_batch/plan/<number>.parquet`, each created
-exclusively, so that drivers that start at once agree. A later generation cuts only files that no
-earlier one covers, so that nothing of what is done moves. A file whose content changed is cut
-again; its units take over the output files of the old ones (`Unit.replaces`), and old units that
-nobody takes over are dropped.
+A plan is a sequence of files, `OUTPUT/_gemma3_batch/plan/<number>.parquet`. Each is created only if
+it does not exist, so drivers that start at once agree. A later file has units only of input files
+that are new or changed, so finished units keep their place. The units of a changed input file take
+over the parts of its old units (`Unit.replaces`); old units beyond those are dropped.
 
-Only numbers are held in memory, a few bytes for a unit; units themselves are read when their turn
-comes.
+Memory holds a few numbers for each unit; the units themselves are read when they are needed.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
+from pipeline.output.parts import part_name
 from pipeline.sources import Kind
 from pipeline.sources.units import Cut, Unit, unit_id
 from pipeline.storage.atomic import create_from, draft_for
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 GROUP = 1024
-"""Units of a row group in a plan's file: what is read to get one of them."""
+"""Units in a row group of a plan file: as many are read to get one of them."""
 METADATA_KEY = b"gemma3_batch_plan"
 FILE = pa.struct(
     [("path", pa.string()), ("size", pa.int64()), ("stamp", pa.string()), ("tag", pa.string())]
@@ -55,20 +54,20 @@ UNITS = pa.schema(
 )
 
 Covered = dict[str, tuple[int, str, str]]
-"""Size, stamp and tag of each file that is planned, by path."""
+"""Size, stamp and fingerprint of each planned input file, by path."""
 
 
 @dataclass(frozen=True)
-class Generation:
+class PlanFile:
     """One file of a plan.
 
     Attributes:
-        file: Where it is.
+        location: Where it is.
         first: Index of its first unit.
         count: Units in it.
     """
 
-    file: Location
+    location: Location
     first: int
     count: int
 
@@ -79,59 +78,67 @@ class Plan:
 
     Attributes:
         output: OUTPUT.
-        generations: Its files, oldest first.
+        files: Its files, oldest first.
         rows: [units] int64, rows of each unit.
         replaces: [units] int64, index of the unit whose part it takes over, -1 for none.
-        is_live: [units] bool, False where a later generation made a unit obsolete.
+        is_live: [units] bool, False for a unit that a later plan file made obsolete.
         schema: The input's columns.
     """
 
     output: Location
-    generations: tuple[Generation, ...]
+    files: tuple[PlanFile, ...]
     rows: np.ndarray
     replaces: np.ndarray
     is_live: np.ndarray
     schema: pa.Schema
 
     def __len__(self) -> int:
-        """Units, obsolete ones too."""
+        """All units, obsolete ones included."""
         return len(self.rows)
 
     @property
     def total_rows(self) -> int:
-        """Rows of the input, as far as it is planned."""
+        """Rows of all live units."""
         return int(self.rows[self.is_live].sum())
 
     def unit(self, index: int) -> Unit:
         """One unit. Raises OSError."""
-        generation = next(g for g in self.generations if index < g.first + g.count)
-        group, row = divmod(index - generation.first, GROUP)
-        table = _read_group(generation.file, group)
+        file = next(file for file in self.files if index < file.first + file.count)
+        group, row = divmod(index - file.first, GROUP)
+        table = _read_group(file.location, group)
         return _unit(index, table.slice(row, 1).to_pylist()[0])
 
     def pending(self, is_committed: np.ndarray) -> np.ndarray:
-        """[n] indices of the units that are still to be done, in input order."""
+        """[n] int64, indices of the units to compute, in input order.
+
+        Args:
+            is_committed: [units] bool, see `counts.committed_units`.
+        """
         return np.flatnonzero(self.is_live & ~is_committed & (self.rows > 0))
 
 
 def open_plan(output: Location) -> Plan | None:
-    """The plan of an OUTPUT, or None where none was made.
+    """The plan of an OUTPUT; None if there is none.
 
     Raises:
         UserError: It was made by a version with another format.
+        OSError: It cannot be read.
     """
     folder = _folder(output)
     names = sorted(name for name in folder.names() if name.endswith(".parquet"))
     if not names:
         return None
-    generations, rows, replaces, dropped = [], [], [], []
+    files, rows, replaces, dropped = [], [], [], []
     first = 0
     for name in names:
         with (folder / name).open() as file, pq.ParquetFile(file) as parquet:
             meta = _metadata(parquet, folder / name)
             table = parquet.read(columns=["start", "stop", "replaces"])
-        generations.append(Generation(folder / name, first, table.num_rows))
-        start, stop, replaced = _numbers(table)
+        files.append(PlanFile(folder / name, first, table.num_rows))
+        start, stop, replaced = (
+            column.fill_null(-1).to_numpy().astype(np.int64)
+            for column in table.combine_chunks().columns
+        )
         rows.append(stop - start)
         replaces.append(replaced)
         dropped.extend(meta["dropped"])
@@ -140,21 +147,35 @@ def open_plan(output: Location) -> Plan | None:
     is_live = np.ones(first, dtype=bool)
     is_live[taken[taken >= 0]] = False
     is_live[np.array(dropped, dtype=np.int64)] = False
-    return Plan(output, tuple(generations), np.concatenate(rows), taken, is_live, _schema(meta))
+    return Plan(output, tuple(files), np.concatenate(rows), taken, is_live, _schema(meta))
 
 
 def extended(plan: Plan | None, output: Location, listing: Listing, source: Source) -> Plan:
-    """The plan with the input's new and changed files in it; the same plan if there are none.
+    """Add the input's new and changed files to a plan, and save that.
+
+    Args:
+        plan: The plan so far; None if there is none.
+        output: OUTPUT.
+        listing: The input as it is now.
+        source: What cuts it.
+
+    Returns:
+        The plan of the whole input; the same one if no file is new or changed.
 
     Raises:
         UserError: A new file cannot be read, or its columns differ.
+        OSError: OUTPUT cannot be read or written.
     """
     while True:
         covered = _covered(plan) if plan else {}
-        news = _news(covered, listing)
-        if plan is not None and not news:
+        unplanned = [
+            file
+            for file in listing.files
+            if file.path not in covered or not _is_unchanged(file, covered[file.path], listing.root)
+        ]
+        if plan is not None and not unplanned:
             return plan
-        draft = _Draft(plan, covered, listing, source, news)
+        draft = _Draft(plan, covered, listing, source, unplanned)
         if not draft.save(output) and plan is None and not _folder(output).names():
             raise UserError(f"OUTPUT {output} keeps no plan; is its store writable?")
         plan = open_plan(output)
@@ -162,21 +183,21 @@ def extended(plan: Plan | None, output: Location, listing: Listing, source: Sour
 
 
 def dropped_parts(plan: Plan) -> list[str]:
-    """Names of output files whose rows are no longer in the input's planned files."""
+    """Names of parts whose rows are no longer in the planned input. Raises OSError."""
     kept = {int(index) for index in plan.replaces if index >= 0}
     gone = (index for index in np.flatnonzero(~plan.is_live) if int(index) not in kept)
     return [plan.unit(int(index)).part for index in gone]
 
 
 def is_same_input(plan: Plan, listing: Listing) -> bool:
-    """Whether at least one planned file is still there as it was, wherever the input lies now."""
+    """Whether at least one planned file is in this input, unchanged. Raises OSError."""
     covered = _covered(plan)
     known = (file for file in listing.files if file.path in covered)
     return any(_is_unchanged(file, covered[file.path], listing.root) for file in known)
 
 
 class _Draft:
-    """The next generation, before it is saved."""
+    """The next plan file, before it is saved."""
 
     def __init__(
         self,
@@ -184,31 +205,32 @@ class _Draft:
         covered: Covered,
         listing: Listing,
         source: Source,
-        news: Sequence[FileInfo],
+        unplanned: Sequence[FileInfo],
     ) -> None:
         self._plan = plan
         self._source = source
         self._first = len(plan) if plan else 0
-        self._number = len(plan.generations) if plan else 0
+        self._number = len(plan.files) if plan else 0
         self._schema = plan.schema if plan else source.schema
-        tags = fingerprints(listing.root, news)
+        tags = fingerprints(listing.root, unplanned)
         self._files: Covered = {
-            f.path: (f.size, f.stamp, tag) for f, tag in zip(news, tags, strict=True)
+            f.path: (f.size, f.stamp, tag) for f, tag in zip(unplanned, tags, strict=True)
         }
-        self._changed = {file.path for file in news if file.path in covered}
-        self._new = [file for file in news if file.path not in covered]
-        self._news = {file.path: file for file in news}
+        self._changed = {file.path for file in unplanned if file.path in covered}
+        self._new = [file for file in unplanned if file.path not in covered]
+        self._unplanned = {file.path: file for file in unplanned}
         self._covered = covered
         self._present = {file.path for file in listing.files} if self._changed else set()
         self._dropped: list[int] = []
 
     def save(self, output: Location) -> bool:
-        """Write it. Returns whether this call did, and no other driver."""
+        """Write it. Returns whether this call did; if not, another driver was faster."""
         where = _folder(output) / f"{self._number:06d}.parquet"
         with draft_for(where) as draft:
             with pq.ParquetWriter(draft, UNITS, store_schema=False) as writer:
-                for rows in _grouped(self._rows()):
-                    writer.write_table(pa.Table.from_pylist(rows, schema=UNITS), GROUP)
+                rows = self._rows()
+                while group := list(itertools.islice(rows, GROUP)):
+                    writer.write_table(pa.Table.from_pylist(group, schema=UNITS), GROUP)
                 writer.add_key_value_metadata({METADATA_KEY: self._metadata()})
             return create_from(draft, where)
 
@@ -228,7 +250,7 @@ class _Draft:
             name = unit_id(contents, cut.start, cut.stop)
             yield {
                 "id": name,
-                "part": old.part if old else f"part-{index:08d}-{name}.parquet",
+                "part": old.part if old else part_name(index, name),
                 "start": cut.start,
                 "stop": cut.stop,
                 "offset": cut.offset,
@@ -239,8 +261,8 @@ class _Draft:
     def _with_empty_files(
         self, pieces: Iterable[tuple[Cut, Unit | None]]
     ) -> Iterator[tuple[Cut, Unit | None]]:
-        """The pieces, and one of no rows for each file that has none, so that it counts as seen."""
-        empty = dict.fromkeys(self._news)
+        """The pieces, and an empty one for each file without rows, so that it counts as planned."""
+        empty = dict.fromkeys(self._unplanned)
         for cut, old in pieces:
             for path in cut.files:
                 empty.pop(path, None)
@@ -253,37 +275,26 @@ class _Draft:
         return {"path": path, "size": size, "stamp": stamp, "tag": tag}
 
     def _recut(self) -> Iterator[tuple[Cut, Unit | None]]:
-        """New pieces of changed files, each with the unit whose part it takes over."""
+        """The pieces of changed files, each with the unit whose part it takes over, if any."""
         if not self._changed:
             return
         assert self._plan is not None
-        old = [unit for unit in _live_units(self._plan) if self._changed.intersection(unit.files)]
+        live = (self._plan.unit(int(index)) for index in np.flatnonzero(self._plan.is_live))
+        old = [unit for unit in live if self._changed.intersection(unit.files)]
         if self._source.kind is Kind.IMAGES:
-            yield from self._same_slices(old)
+            for unit in old:
+                present = tuple(path for path in unit.files if path in self._present)
+                yield Cut(files=present, start=0, stop=len(present)), unit
             return
         for path in sorted(self._changed):
-            cuts = list(self._source.cut([self._news[path]]))
+            cuts = list(self._source.cut([self._unplanned[path]]))
             olds = [unit for unit in old if unit.files == (path,)]
             yield from zip(cuts, [*olds, *itertools.repeat(None, len(cuts))], strict=False)
             self._dropped.extend(unit.index for unit in olds[len(cuts) :])
 
-    def _same_slices(self, old: Iterable[Unit]) -> Iterator[tuple[Cut, Unit | None]]:
-        for unit in old:
-            files = tuple(path for path in unit.files if path in self._present)
-            yield Cut(files=files, start=0, stop=len(files)), unit
-
-
-def _news(covered: Mapping[str, tuple[int, str, str]], listing: Listing) -> list[FileInfo]:
-    """Files that are not planned, or not as they are now."""
-    return [
-        file
-        for file in listing.files
-        if file.path not in covered or not _is_unchanged(file, covered[file.path], listing.root)
-    ]
-
 
 def _is_unchanged(file: FileInfo, was: tuple[int, str, str], root: Location) -> bool:
-    """By size and stamp; where the stamp is another (a copy on another machine), by content."""
+    """By size and stamp; if the stamp differs (a copy on another machine), by fingerprint."""
     size, stamp, tag = was
     if file.size != size:
         return False
@@ -292,8 +303,8 @@ def _is_unchanged(file: FileInfo, was: tuple[int, str, str], root: Location) -> 
 
 def _covered(plan: Plan) -> Covered:
     covered: Covered = {}
-    for generation in plan.generations:
-        with generation.file.open() as file, pq.ParquetFile(file) as parquet:
+    for plan_file in plan.files:
+        with plan_file.location.open() as file, pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(GROUP, columns=["files"]):
                 files = batch.column(0).flatten()
                 columns = (files.field(name).to_pylist() for name in FILE.names)
@@ -301,17 +312,8 @@ def _covered(plan: Plan) -> Covered:
     return covered
 
 
-def _live_units(plan: Plan) -> Iterator[Unit]:
-    return (plan.unit(int(index)) for index in np.flatnonzero(plan.is_live))
-
-
 def _folder(output: Location) -> Location:
     return output / INTERNAL / "plan"
-
-
-def _grouped(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    while group := list(itertools.islice(rows, GROUP)):
-        yield group
 
 
 def _metadata(parquet: pq.ParquetFile, file: Location) -> dict[str, Any]:
@@ -324,13 +326,6 @@ def _metadata(parquet: pq.ParquetFile, file: Location) -> dict[str, Any]:
 
 def _schema(meta: Mapping[str, Any]) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(meta["schema"])))
-
-
-def _numbers(table: pa.Table) -> list[np.ndarray]:
-    return [
-        column.fill_null(-1).to_numpy().astype(np.int64)
-        for column in table.combine_chunks().columns
-    ]
 
 
 @functools.lru_cache(8)

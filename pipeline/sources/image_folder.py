@@ -1,7 +1,7 @@
-"""A folder of images, as if it were a table with the columns `path` and `image`.
+"""Decides how a folder of images is read: as a table with the columns `path` and `image`.
 
-`path` is relative to the folder; `image` is the file's bytes. A unit is a slice of the sorted
-listing. No image is opened to cut or read one: the render stage fetches where it runs.
+`path` is relative to the folder, `image` is the file's bytes. A unit is a slice of the sorted
+listing. Cutting and reading open no image: the render stage fetches them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SCHEMA = pa.schema([pa.field("path", pa.string()), pa.field("image", pa.binary()
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """See the module's docstring; the members are `Source`'s."""
+    """A `Source` over images."""
 
     root: Location
     unit_rows: int
@@ -40,29 +40,29 @@ class ImageFolder:
         return SCHEMA if self.keep_images else pa.schema([SCHEMA.field("path")])
 
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
-        """Even slices."""
+        """Cut the files into slices of nearly equal length."""
         for start, stop in cut_evenly(0, len(files), self.unit_rows):
             paths = tuple(file.path for file in files[start:stop])
             yield Cut(files=paths, start=0, stop=len(paths))
 
     def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The `image` column holds paths here."""
+        """Yield a unit's rows; `image` holds paths."""
         paths = pa.array(unit.files, pa.string())
         table = pa.table({"path": paths, "image": paths}).select(list(columns))
         for start in range(0, len(unit.files), COPY_ROWS):
             yield table.slice(start, COPY_ROWS)
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """An image that is gone by now has a null `image`."""
+        """Yield a unit's rows; an image that cannot be read any more is null."""
         rows = READ_ROWS if self.keep_images else COPY_ROWS
         for start in range(0, len(unit.files), rows):
             paths = unit.files[start : start + rows]
             columns = [pa.array(paths, pa.string())]
             if self.keep_images:
-                columns.append(pa.array([*in_order(self._bytes, paths)], pa.binary()))
+                columns.append(pa.array([*in_order(self._read_or_none, paths)], pa.binary()))
             yield pa.table(columns, schema=self.passthrough_schema)
 
-    def _bytes(self, path: str) -> bytes | None:
+    def _read_or_none(self, path: str) -> bytes | None:
         try:
             return (self.root / path).read()
         except OSError:

@@ -1,4 +1,4 @@
-"""The Arrow type of a JSON column, and whether a value fits it.
+"""Decides the Arrow type of a JSON column, and whether a value fits it.
 
     JSON                                    Arrow
     true, false                             bool
@@ -9,9 +9,9 @@
     object                                  struct of all fields seen, absent ones null
     nothing but null                        string
 
-Decides both on its own, for Arrow's conversion is too willing: it cuts 1.5 to 1 in a column of
-integers, takes text for a list of letters, and lets 1 be true. What does not fit is a fault of its
-row here.
+Arrow's own conversion is not used, as it is too lenient: it truncates 1.5 to 1 in a column of
+integers, accepts text as a list of letters and 1 as true. Here a value that does not fit is an
+error of its row.
 """
 
 from __future__ import annotations
@@ -28,35 +28,44 @@ INT64 = range(-(2**63), 2**63)
 
 
 class MisfitError(ValueError):
-    """A value that a column's type has no place for; the message names the field."""
+    """A value that does not fit its column's type; the message names the field."""
 
 
 def schema_of(rows: Iterable[Mapping[str, object]]) -> pa.Schema:
-    """The columns of these rows, in the order in which they are first seen.
+    """The columns of these rows, in the order in which they first occur.
 
-    Where a column has values of types that do not go together, the most frequent type stands.
-    A column that holds nothing but empty objects is left out: parquet cannot store it.
+    Where the values of a column have incompatible types, the most frequent type is taken. A column
+    with nothing but empty objects is left out, as parquet cannot store it.
     """
     seen: dict[str, Counter[pa.DataType]] = {}
     for row in rows:
         for name, value in row.items():
             seen.setdefault(name, Counter())[_type_of(value)] += 1
-    types = {name: _settled(_most_of(counted)) for name, counted in seen.items()}
+    types = {name: _storable(_most_of(counted)) for name, counted in seen.items()}
     return pa.schema([(name, type_) for name, type_ in types.items() if type_ is not None])
 
 
-def fitted(value: object, type_: pa.DataType, name: str) -> object:
-    """The value as Arrow may convert it to the type. Raises MisfitError."""
+def convert(value: object, type_: pa.DataType, name: str) -> object:
+    """Convert a JSON value to what Arrow stores in a column.
+
+    Args:
+        value: As `json` parsed it.
+        type_: The column's type.
+        name: The field's name, for messages.
+
+    Raises:
+        MisfitError: The value does not fit the type.
+    """
     if value is None:
         return None
-    fit = _FITS.get(type_)
-    if fit is not None:
-        return fit(value, name)
+    scalar = _SCALARS.get(type_)
+    if scalar is not None:
+        return scalar(value, name)
     if pa.types.is_list(type_) and isinstance(value, list):
-        return [fitted(item, type_.value_type, f"{name}[]") for item in value]
+        return [convert(item, type_.value_type, f"{name}[]") for item in value]
     if pa.types.is_struct(type_) and isinstance(value, dict):
         return {
-            field.name: fitted(value.get(field.name), field.type, f"{name}.{field.name}")
+            field.name: convert(value.get(field.name), field.type, f"{name}.{field.name}")
             for field in type_
         }
     raise _misfit(value, type_, name)
@@ -67,20 +76,20 @@ def _misfit(value: object, type_: pa.DataType, name: str) -> MisfitError:
     return MisfitError(f"'{name}' is {kinds.get(type(value), 'a number')}, not {type_}")
 
 
-def _fitted_bool(value: object, name: str) -> bool:
+def _to_bool(value: object, name: str) -> bool:
     if isinstance(value, bool):
         return value
     raise _misfit(value, pa.bool_(), name)
 
 
-def _fitted_int(value: object, name: str) -> int:
+def _to_int(value: object, name: str) -> int:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if is_number and value == value // 1 and int(value) in INT64:  # type: ignore[operator,call-overload]
         return int(value)  # type: ignore[call-overload,no-any-return]
     raise _misfit(value, pa.int64(), name)
 
 
-def _fitted_float(value: object, name: str) -> float:
+def _to_float(value: object, name: str) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return float(value)
@@ -89,7 +98,7 @@ def _fitted_float(value: object, name: str) -> float:
     raise _misfit(value, pa.float64(), name)
 
 
-def _fitted_text(value: object, name: str) -> str:
+def _to_text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise _misfit(value, pa.string(), name)
     try:
@@ -99,16 +108,16 @@ def _fitted_text(value: object, name: str) -> str:
     return value
 
 
-_FITS = {
-    pa.bool_(): _fitted_bool,
-    pa.int64(): _fitted_int,
-    pa.float64(): _fitted_float,
-    pa.string(): _fitted_text,
+_SCALARS = {
+    pa.bool_(): _to_bool,
+    pa.int64(): _to_int,
+    pa.float64(): _to_float,
+    pa.string(): _to_text,
 }
 
 
 def _type_of(value: Any) -> pa.DataType:
-    """The type of one value by itself."""
+    """The type of one value."""
     if isinstance(value, list):
         return pa.list_(_most_of(Counter(_type_of(item) for item in value)))
     if isinstance(value, dict):
@@ -120,16 +129,16 @@ def _type_of(value: Any) -> pa.DataType:
 
 
 def _most_of(counted: Counter[pa.DataType]) -> pa.DataType:
-    """One type for as many of these as go together, the most frequent ones first."""
+    """A common type for as many of these as have one, taking the most frequent first."""
     found = pa.null()
     for type_, _ in counted.most_common():
-        joined = _joined(found, type_)
-        found = found if joined is None else joined
+        common = _common_type(found, type_)
+        found = found if common is None else common
     return found
 
 
-def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """The type that holds values of both, or None."""
+def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type that holds the values of both, or None."""
     if one == other or pa.types.is_null(other):
         return one
     if pa.types.is_null(one):
@@ -137,32 +146,32 @@ def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if {one, other} == {pa.int64(), pa.float64()}:
         return pa.float64()
     if pa.types.is_list(one) and pa.types.is_list(other):
-        item = _joined(one.value_type, other.value_type)
+        item = _common_type(one.value_type, other.value_type)
         return None if item is None else pa.list_(item)
     if pa.types.is_struct(one) and pa.types.is_struct(other):
-        return _joined_structs(one, other)
+        return _common_struct(one, other)
     return None
 
 
-def _joined_structs(one: pa.StructType, other: pa.StructType) -> pa.StructType | None:
+def _common_struct(one: pa.StructType, other: pa.StructType) -> pa.StructType | None:
     types = {field.name: field.type for field in one}
     for field in other:
-        joined = _joined(types.get(field.name, pa.null()), field.type)
-        if joined is None:
+        common = _common_type(types.get(field.name, pa.null()), field.type)
+        if common is None:
             return None
-        types[field.name] = joined
+        types[field.name] = common
     return pa.struct(list(types.items()))
 
 
-def _settled(type_: pa.DataType) -> pa.DataType | None:
-    """The type with null made string; None where nothing is left that parquet could store."""
+def _storable(type_: pa.DataType) -> pa.DataType | None:
+    """The type with null replaced by string; None where parquet cannot store it."""
     if pa.types.is_null(type_):
         return pa.string()
     if pa.types.is_list(type_):
-        item = _settled(type_.value_type)
+        item = _storable(type_.value_type)
         return None if item is None else pa.list_(item)
     if pa.types.is_struct(type_):
-        fields = [(field.name, _settled(field.type)) for field in type_]
-        kept = [(name, settled) for name, settled in fields if settled is not None]
+        fields = [(field.name, _storable(field.type)) for field in type_]
+        kept = [(name, storable) for name, storable in fields if storable is not None]
         return pa.struct(kept) if kept else None
     return type_

@@ -1,14 +1,14 @@
-"""JSON lines: one object a line, in UTF-8, plain or gzipped (`.gz`).
+"""Decides how JSON lines are read: one object a line, in UTF-8, plain or gzipped (`.gz`).
 
 The columns are those of the first 1,000 lines of the first file that has lines, with the types of
-`json_types`. Fields beyond them are ignored, absent ones are null. A line is a row unless it is
-blank; the last one needs no line feed. Line numbers in messages count rows, from 1.
+`json_types`. Other fields are ignored, absent ones are null. Every line that is not blank is a row;
+the last needs no line feed. Line numbers in messages count rows, from 1.
 
-A line that is not UTF-8, not an object, or does not fit the columns is a row all the same: its
-`FAULT` names file and line, and its columns are null.
+A line that is not UTF-8, not an object, or does not fit the columns is a row too: its columns are
+null, and its `FAULT` names the file and the line.
 
-A unit is a slice of lines. Of a plain file it is read from its own first byte on; of a gzipped one
-everything before it is unpacked again, so gzipped files are best small.
+A unit is a slice of lines. In a plain file reading begins at its first byte; a gzipped file is
+decompressed from its start for every unit, so gzipped files should be small.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 
 from pipeline.contract.errors import UserError
-from pipeline.sources.broken import told_as_user_error
-from pipeline.sources.columns import FAULT, bare
-from pipeline.sources.json_types import MisfitError, fitted, schema_of
+from pipeline.sources.columns import FAULT, table_of
+from pipeline.sources.json_types import MisfitError, convert, schema_of
 from pipeline.sources.listing import Kind
 from pipeline.sources.scanned import cut_by_offsets, open_from
 from pipeline.sources.source import COPY_ROWS
+from pipeline.sources.unreadable import user_errors
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from pipeline.storage.location import FileInfo, Location
 
 SAMPLE = 1000
-"""Lines that decide the columns."""
+"""Lines that determine the columns."""
 
 
 @dataclass(frozen=True)
 class JsonLines:
-    """See the module's docstring; the members are `Source`'s."""
+    """A `Source` over JSON lines."""
 
     root: Location
     schema: pa.Schema
@@ -52,12 +52,21 @@ class JsonLines:
     kind = Kind.JSONL
 
     @staticmethod
-    def over(listing: Listing, unit_rows: int, schema: pa.Schema | None) -> JsonLines:
-        """With the schema recorded, or else of the first file with lines. Raises UserError."""
+    def from_listing(listing: Listing, unit_rows: int, schema: pa.Schema | None) -> JsonLines:
+        """The source with this schema, or else with that of the first file that has lines.
+
+        Args:
+            listing: The files.
+            unit_rows: Most rows of a unit.
+            schema: The columns as an earlier plan recorded them.
+
+        Raises:
+            UserError: The file cannot be read or has no objects, or no file has lines.
+        """
         if schema is not None:
             return JsonLines(listing.root, schema, unit_rows)
         for file in listing.files:
-            with told_as_user_error(listing.root / file.path, _name_of(file.path)):
+            with user_errors(listing.root / file.path, _format_of(file.path)):
                 lines = [*itertools.islice(_lines(listing.root, file.path), SAMPLE)]
             if lines:
                 return JsonLines(listing.root, _schema(lines, listing.root / file.path), unit_rows)
@@ -65,36 +74,37 @@ class JsonLines:
 
     @property
     def passthrough_schema(self) -> pa.Schema:
-        """All columns: JSON has no binary ones."""
+        """All columns, as JSON has no binary ones."""
         return self.schema
 
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
-        """Reads each file once, to find its lines."""
+        """Cut the files; reads each one once."""
         for cuts in in_order(self._cut_file, files):
             yield from cuts
 
     def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Tables of at most `COPY_ROWS` rows."""
+        """Yield a unit's rows in tables of at most `COPY_ROWS`."""
+        schema = pa.schema([self.schema.field(name) for name in columns])
         for rows, faults in self._batches(unit):
-            table = self._table(rows, columns)
+            table = table_of(rows, schema)
             if any(faults):
                 table = table.append_column(FAULT, pa.array(faults, pa.string()))
             yield table
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """A line that cannot be read is a row of nulls."""
+        """Yield a unit's rows; a line that cannot be read is a row of nulls."""
         for rows, _ in self._batches(unit):
-            yield self._table(rows, self.schema.names)
+            yield table_of(rows, self.schema)
 
     def _cut_file(self, file: FileInfo) -> list[Cut]:
-        with told_as_user_error(self.root / file.path, _name_of(file.path)):
+        with user_errors(self.root / file.path, _format_of(file.path)):
             offsets = (offset for offset, _ in _lines(self.root, file.path))
             if _is_packed(file.path):
                 offsets = (0 for _ in offsets)
             return cut_by_offsets(file.path, offsets, self.unit_rows)
 
     def _batches(self, unit: Cut) -> Iterator[tuple[list[dict[str, Any]], list[str | None]]]:
-        """Rows in order, and what is wrong with each, whatever the columns asked for."""
+        """Rows in order, and for each why it cannot be read, or None."""
         (path,) = unit.files
         lines = _lines(self.root, path, unit.offset)
         if _is_packed(path):
@@ -105,21 +115,15 @@ class JsonLines:
             yield [row for row, _ in read], [fault for _, fault in read]
 
     def _row(self, line: bytes, place: str) -> tuple[dict[str, Any], str | None]:
-        """A line's values and None, or no values and what is wrong."""
+        """A line's values and None, or no values and why it cannot be read."""
         try:
             row = _parsed(line)
-            return {f.name: fitted(row.get(f.name), f.type, f.name) for f in self.schema}, None
+            return {f.name: convert(row.get(f.name), f.type, f.name) for f in self.schema}, None
         except MisfitError as error:
             return {}, f"{place}: {error}"
 
-    def _table(self, rows: list[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
-        if not columns:
-            return bare(len(rows))
-        schema = pa.schema([self.schema.field(name) for name in columns])
-        return pa.Table.from_pylist(rows, schema=schema)
 
-
-def _name_of(path: str) -> str:
+def _format_of(path: str) -> str:
     return "gzip" if _is_packed(path) else "JSON lines"
 
 
@@ -128,10 +132,10 @@ def _is_packed(path: str) -> bool:
 
 
 def _lines(root: Location, path: str, offset: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The lines from a byte on that are not blank, and where each begins (unpacked).
+    """Lines that are not blank, each with the byte at which it begins (after decompression).
 
     Raises:
-        OSError: The file cannot be read, or not be unpacked.
+        OSError: The file cannot be read or decompressed.
     """
     with open_from(root / path, offset) as file:
         lines: Iterable[bytes] = file

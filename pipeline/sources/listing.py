@@ -1,18 +1,19 @@
-"""Which files an INPUT has, and of which kind they are.
+"""Decides which files an INPUT has, and of which format they are.
 
-An INPUT is a file, a folder (with all that lies below) or a glob (`data/**/*.parquet`, matching
-files and folders), on any store. Of a folder the first kind counts that it has at all:
+An INPUT is a file, a folder (with everything below it) or a glob (`data/**/*.parquet`, matching
+files and folders), on any store. Of a folder only the files of one format are taken, the first of
+these that it has:
 
     parquet      .parquet
     jsonl        .jsonl  .ndjson  .jsonl.gz  .ndjson.gz
     webdataset   .tar
-    images     .jpg  .jpeg  .png  .webp  .bmp  .gif  .tif  .tiff
+    images       .jpg  .jpeg  .png  .webp  .bmp  .gif  .tif  .tiff
 
-Names that begin with `_` or `.` are skipped, and so are empty files; an empty image stays, for it
-is a row whose outcome says so. A single file may have any name and is then taken for parquet.
+Names that begin with `_` or `.` are skipped, and so are empty files other than images: an empty
+image is a row with an error. A single file of any other name is taken for parquet.
 
-Nothing is asked of a single file: an object store answers a thousand names a request, a disk is
-walked.
+Listing makes no request for each file: an object store returns a thousand names in one, and a disk
+is walked.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What the files of an input are."""
+    """The format of an input's files."""
 
     PARQUET = "parquet"
     JSONL = "jsonl"
@@ -51,7 +52,7 @@ SUFFIXES = {
     Kind.WEBDATASET: (".tar",),
     Kind.IMAGES: IMAGE_SUFFIXES,
 }
-"""In the order in which a folder is searched for them."""
+"""In the order of preference."""
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -61,7 +62,7 @@ class Listing:
 
     Attributes:
         root: The folder their paths start from.
-        kind: What all of them are.
+        kind: The format of all of them.
         files: Sorted by path.
     """
 
@@ -75,10 +76,10 @@ def list_input(uri: str, options: StorageOptions | None = None) -> Listing:
 
     Args:
         uri: A file, a folder or a glob; a path or a URI.
-        options: Arguments for the filesystem, by protocol.
+        options: Arguments of the filesystems, by protocol.
 
     Raises:
-        UserError: It is missing, empty, cannot be listed, or has no file of a known kind.
+        UserError: It is missing, empty, cannot be listed, or has no file of a known format.
     """
     base, pattern = _split_glob(uri)
     location = locate(base, options)
@@ -93,7 +94,7 @@ def list_input(uri: str, options: StorageOptions | None = None) -> Listing:
 
 
 def _split_glob(uri: str) -> tuple[str, str]:
-    """The longest prefix without wildcards, and the pattern below it (empty if there is none)."""
+    """The longest folder without wildcards, and the pattern below it (empty if there is none)."""
     protocol = get_protocol(uri)
     found = _MAGIC.search(uri)
     is_literal = protocol in ("file", "local") and os.path.lexists(uri.removeprefix("file://"))
@@ -104,7 +105,7 @@ def _split_glob(uri: str) -> tuple[str, str]:
 
 
 def _find(location: Location) -> tuple[Location, list[FileInfo]]:
-    """The root and all files, by path; for a single file the folder it lies in, and the file."""
+    """The root and all files, sorted by path; for a single file its folder and itself."""
     try:
         return _find_local(location) if location.is_local else _find_remote(location)
     except FileNotFoundError:
@@ -124,7 +125,7 @@ def _find_local(location: Location) -> tuple[Location, list[FileInfo]]:
 def _find_remote(location: Location) -> tuple[Location, list[FileInfo]]:
     if "https" in location.fs.protocol:
         return location.parent, [location.info()]
-    # An object named like the folder itself, or ending in "/", stands for a folder.
+    # An object with the folder's own name, or ending in "/", is a placeholder of a folder.
     found = with_backoff(location.files)
     files = [file for file in found if file.path and not file.path.endswith("/")]
     if files and files[0].path != location.path:
@@ -135,7 +136,7 @@ def _find_remote(location: Location) -> tuple[Location, list[FileInfo]]:
 
 
 def _walk(folder: str) -> Iterator[FileInfo]:
-    """All files below a folder of this machine; links are followed, but never in a circle."""
+    """All files below a local folder; symbolic links are followed, but not in cycles."""
     waiting = [(folder, "")]
     while waiting:
         path, prefix = waiting.pop()
@@ -145,26 +146,26 @@ def _walk(folder: str) -> Iterator[FileInfo]:
                     continue
                 if not entry.is_dir():
                     yield _local_file(entry, prefix)
-                elif not (entry.is_symlink() and _is_circle(entry.path)):
+                elif not (entry.is_symlink() and _is_cycle(entry.path)):
                     waiting.append((entry.path, f"{prefix}{entry.name}/"))
 
 
 def _local_file(entry: os.DirEntry[str], prefix: str) -> FileInfo:
     try:
         status = entry.stat()
-    except FileNotFoundError:  # a link to nothing
+    except FileNotFoundError:  # a link whose target is missing
         return FileInfo(prefix + entry.name, 0, "")
     return FileInfo(prefix + entry.name, status.st_size, str(status.st_mtime_ns))
 
 
-def _is_circle(link: str) -> bool:
-    """Whether a link to a folder points at a folder it lies in."""
+def _is_cycle(link: str) -> bool:
+    """Whether a link to a folder points to a folder that contains the link."""
     here = os.path.realpath(os.path.dirname(link)) + "/"
     return here.startswith(os.path.realpath(link).rstrip("/") + "/")
 
 
 def _matching(files: Iterable[FileInfo], pattern: str, uri: str) -> Iterator[FileInfo]:
-    """Files whose path, or a folder above them, matches."""
+    """Files whose path, or a folder of it, matches."""
     try:
         matches = re.compile(glob_translate(pattern.rstrip("/"))).match
     except (ValueError, re.error) as error:

@@ -1,29 +1,29 @@
-"""Parquet files with one schema.
+"""Decides how parquet files with one schema are read.
 
 A unit is a range of row groups, or a slice of a row group that is larger than a unit. Only the row
-groups and columns asked for are read. Keys in the path (`hive`) are columns at the end of the
-schema; a column of the same name inside the file wins.
+groups and columns asked for are read. Keys in paths (`hive`) are columns at the end of the schema,
+unless the file has a column of that name.
 
-Pass-through: all columns keep their types. Binary ones are dropped (they are the images, and
-large) unless `keep_images` is set. The `struct<bytes, path>` that Hugging Face datasets write stays
-a column of that type with its `bytes` null, so that the path still says which image it was.
+Columns pass through with their types. Binary ones (images, and large) are dropped unless
+`keep_images` is set. In the `struct<bytes, path>` of Hugging Face datasets only `bytes` becomes
+null, so that `path` still says which image it was.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
-from pipeline.sources.broken import told_as_user_error
-from pipeline.sources.columns import bare, is_image_struct, without_heavy
+from pipeline.sources.columns import is_image_struct, without_binary, without_columns
 from pipeline.sources.hive import partition_fields, partition_value, partition_values
 from pipeline.sources.listing import Kind
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
 from pipeline.sources.units import Cut, cut_row_groups
+from pipeline.sources.unreadable import user_errors
 from pipeline.storage.backoff import with_backoff
 from pipeline.storage.parallel import in_order
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline.storage.location import FileInfo, Location
 
 TAIL = 64 * 1024
-"""Bytes of a file's end that nearly always hold its whole footer."""
+"""Bytes at a file's end that nearly always include its whole footer."""
 FOOTER_END = 8
 """A parquet file ends with the footer's length (4 bytes, little endian) and `PAR1`."""
 PLANNED = "the files planned before"
@@ -42,10 +42,10 @@ PLANNED = "the files planned before"
 
 @dataclass(frozen=True)
 class ParquetSource:
-    """See the module's docstring; the members are `Source`'s.
+    """A `Source` over parquet files.
 
     Attributes:
-        first: What `schema` was taken from, for messages.
+        first: The file that `schema` was taken from, for messages.
     """
 
     root: Location
@@ -56,37 +56,49 @@ class ParquetSource:
     kind = Kind.PARQUET
 
     @staticmethod
-    def over(
+    def from_listing(
         listing: Listing, unit_rows: int, keep_images: bool, schema: pa.Schema | None
     ) -> ParquetSource:
-        """With the schema recorded, or else of the first file with rows. Raises UserError."""
+        """The source with this schema, or else with that of the first file that has rows.
+
+        Args:
+            listing: The files.
+            unit_rows: Most rows of a unit.
+            keep_images: Whether binary columns pass through.
+            schema: The columns as an earlier plan recorded them.
+
+        Raises:
+            UserError: The file cannot be read, or none has rows.
+        """
         if schema is not None:
             return ParquetSource(listing.root, schema, unit_rows, keep_images)
         for file in listing.files:
             found, row_groups = _footer(listing.root, file)
             if sum(row_groups):
-                schema = _with_partitions(found, listing)
+                partitions = partition_fields(file.path for file in listing.files)
+                added = [field for field in partitions if field.name not in found.names]
+                schema = pa.schema([*found, *added], metadata=found.metadata)
                 return ParquetSource(listing.root, schema, unit_rows, keep_images, file.path)
         raise UserError(f"INPUT {listing.root / listing.files[0].path} has no rows")
 
     @property
     def passthrough_schema(self) -> pa.Schema:
-        """All columns but binary ones; see the module's docstring."""
-        return self.schema if self.keep_images else without_heavy(self.schema)
+        """All columns, without binary ones unless images are kept."""
+        return self.schema if self.keep_images else without_binary(self.schema)
 
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
-        """Reads each file's footer."""
+        """Cut the files; reads each one's footer."""
         for file, row_groups in zip(files, in_order(self._row_groups, files), strict=True):
             for start, stop in cut_row_groups(row_groups, self.unit_rows):
                 yield Cut(files=(file.path,), start=start, stop=stop)
 
     def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Tables of at most `READ_ROWS` rows."""
+        """Yield a unit's rows in tables of at most `READ_ROWS`."""
         for table in self._slices(unit, {name: name for name in columns}, READ_ROWS):
             yield table.select(list(columns))
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """Images that are dropped are not read either."""
+        """Yield a unit's rows; images that do not pass through are not read."""
         schema = self.passthrough_schema
         leaves = {field.name: field.name for field in schema}
         if not self.keep_images:
@@ -96,7 +108,7 @@ class ParquetSource:
             yield _restore_columns(table, schema)
 
     def _row_groups(self, file: FileInfo) -> tuple[int, ...]:
-        """The rows of each row group of a file that has the right columns, or no rows."""
+        """Rows of each row group of a file, whose columns are checked unless it has no rows."""
         schema, row_groups = _footer(self.root, file)
         if sum(row_groups):
             self._check_columns(file, schema)
@@ -113,7 +125,7 @@ class ParquetSource:
                 )
 
     def _types_from_path(self, file: FileInfo) -> dict[str, pa.DataType]:
-        """The types of a path's values: the schema's own where they fit it."""
+        """The types of a path's values: those of the schema where the values fit."""
         types = {field.name: field.type for field in partition_fields([file.path])}
         for name, value in partition_values(file.path).items():
             if name in self.schema.names:
@@ -129,11 +141,17 @@ class ParquetSource:
 
         Args:
             unit: A piece of one file.
-            leaves: What to read of each column: its name, or the path of a field within it.
+            leaves: What to read of each column: its name, or the path of a field inside it.
             rows: Most rows of a table.
         """
         (path,) = unit.files
-        with _open(self.root / path) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
+        where = self.root / path
+        # Arrow asks for exactly the ranges that it needs, so fsspec need not read ahead.
+        exact: dict[str, Any] = {} if where.is_local else {"cache_type": "none"}
+        with (
+            where.fs.open(where.path, "rb", **exact) as file,
+            pq.ParquetFile(file, pre_buffer=True) as parquet,
+        ):
             inside = set(parquet.schema_arrow.names)
             columns = [leaf for name, leaf in leaves.items() if name in inside]
             outside = [name for name in leaves if name not in inside]
@@ -151,17 +169,10 @@ class ParquetSource:
         return table
 
 
-def _with_partitions(schema: pa.Schema, listing: Listing) -> pa.Schema:
-    for field in partition_fields(file.path for file in listing.files):
-        if field.name not in schema.names:
-            schema = schema.append(field)
-    return schema
-
-
 def _footer(root: Location, file: FileInfo) -> tuple[pa.Schema, tuple[int, ...]]:
-    """A parquet file's schema and the rows of its row groups. Raises UserError."""
+    """A file's schema and the rows of each of its row groups. Raises UserError."""
     where = root / file.path
-    with told_as_user_error(where, "parquet"):
+    with user_errors(where, "parquet"):
         tail = pa.BufferReader(_read_tail(where, file.size))
         with pq.ParquetFile(tail) as parquet:
             meta = parquet.metadata
@@ -170,7 +181,7 @@ def _footer(root: Location, file: FileInfo) -> tuple[pa.Schema, tuple[int, ...]]
 
 
 def _read_tail(where: Location, size: int) -> bytes:
-    """The end of a file with its whole footer, in one request and rarely two."""
+    """The end of a file with its whole footer, in one request, rarely two."""
     tail = _read_end(where, size, TAIL)
     footer = int.from_bytes(tail[-FOOTER_END : -FOOTER_END // 2], "little") + FOOTER_END
     return tail if footer <= len(tail) else _read_end(where, size, footer)
@@ -181,23 +192,17 @@ def _read_end(where: Location, size: int, length: int) -> bytes:
     return bytes(with_backoff(lambda: where.fs.cat_file(where.path, start=start, end=size)))
 
 
-def _open(where: Location) -> BinaryIO:
-    """Open for reads of exactly the ranges that Arrow asks for: it knows which it needs."""
-    exact: dict[str, Any] = {} if where.is_local else {"cache_type": "none"}
-    return cast("BinaryIO", where.fs.open(where.path, "rb", **exact))
-
-
 def _read_rows(
     parquet: pq.ParquetFile, unit: Cut, columns: Sequence[str], rows: int
 ) -> Iterator[pa.Table]:
     total = unit.stop - unit.start
     if not columns:  # no projection at all would read every column
-        yield bare(total)
+        yield without_columns(total)
         return
     meta = parquet.metadata
     sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
     groups, skipped = _covering(sizes, unit.start, unit.stop)
-    # One row group at a time: what is read ahead of it is kept in memory.
+    # One row group at a time, as Arrow keeps in memory what it reads ahead.
     batches = (
         batch
         for group in groups
@@ -207,7 +212,7 @@ def _read_rows(
 
 
 def _covering(sizes: Sequence[int], start: int, stop: int) -> tuple[list[int], int]:
-    """The row groups that hold rows `[start, stop)`, and the rows before the first of them."""
+    """The row groups of rows `[start, stop)`, and how many rows come before the first of them."""
     groups: list[int] = []
     skipped = begin = 0
     for group, rows in enumerate(sizes):
@@ -232,9 +237,9 @@ def _cut_to(batches: Iterable[pa.RecordBatch], skip: int, rows: int) -> Iterator
 
 
 def _restore_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Bring a projected table to its full schema, with nulls where bytes were not read."""
+    """Give a projected table its full schema, with nulls where bytes were not read."""
     if not schema.names:
-        return bare(table.num_rows)
+        return without_columns(table.num_rows)
     columns = []
     for field in schema:
         column = table.column(field.name) if field.name in table.column_names else None

@@ -1,7 +1,7 @@
-"""What JSON lines and tar shards share: rows are found by reading the file from its start once.
+"""Decides how files without an index of their rows are cut: JSON lines and tar shards.
 
-Decides how such files are cut: slices of `unit_rows` rows, each with the byte at which its first
-row begins, so that a unit is read without what stands before it.
+Such a file is read once from its start. A unit is a slice of `unit_rows` rows with the byte offset
+of its first row, so that reading a unit need not read what comes before it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from pipeline.storage.location import Location
 
 BLOCK = 8 * 2**20
-"""Bytes of one request to an object store: files are read in order."""
+"""Bytes of one request to an object store, as files are read sequentially."""
 BUFFER = 2**20
 
 
 def open_from(where: Location, offset: int = 0) -> io.BufferedReader:
-    """A file from this byte on. Raises OSError."""
+    """Open a file for reading at this byte. Raises OSError."""
     raw = with_backoff(lambda: where.fs.open(where.path, "rb", block_size=BLOCK))
-    # fsspec's own files read a line, or a few bytes, slowly.
+    # Lines and small reads of fsspec's own files are slow.
     file = io.BufferedReader(raw, BUFFER)
     if offset:
         file.seek(offset)
@@ -33,11 +33,11 @@ def open_from(where: Location, offset: int = 0) -> io.BufferedReader:
 
 
 def cut_by_offsets(path: str, offsets: Iterable[int], unit_rows: int) -> list[Cut]:
-    """Cut a file.
+    """Cut a file into units.
 
     Args:
-        path: Its name in the units.
-        offsets: Where each of its rows begins.
+        path: Its path relative to the input's root.
+        offsets: The byte at which each row begins.
         unit_rows: Rows of every unit but the last.
     """
     begins: list[int] = []

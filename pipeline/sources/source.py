@@ -1,8 +1,7 @@
-"""What every source offers, whatever the files are.
+"""Decides what the source of every format offers: cutting files into units, and reading a unit.
 
-A source knows how to cut files into units and how to read a unit; which files there are is
-`listing`'s, which units there are is the plan's. It pickles and is small: it travels to every
-process that reads, and never holds the listing.
+Which files there are is `listing`'s, which units there are is the plan's. A source is sent to every
+process that reads, so it pickles and does not hold the listing.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.storage.location import FileInfo, Location
 
 READ_ROWS = 32
-"""Rows read at a time where images are among the columns, so that they never pile up."""
+"""Rows read at a time where images are among the columns, to limit memory."""
 COPY_ROWS = 4096
 """Rows read at a time where they are not."""
 
@@ -29,26 +28,26 @@ class Source(Protocol):
 
     @property
     def root(self) -> Location:
-        """The folder that files and relative image paths start from."""
+        """The folder that paths of files and images are relative to."""
         ...
 
     @property
     def kind(self) -> Kind:
-        """What its files are."""
+        """The format of its files."""
         ...
 
     @property
     def schema(self) -> pa.Schema:
-        """All columns a task can ask for."""
+        """All columns that a task can read."""
         ...
 
     @property
     def passthrough_schema(self) -> pa.Schema:
-        """The columns that go through to the output, as they will be there."""
+        """The input columns that are copied to the output, as they are there."""
         ...
 
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
-        """These files cut into units, in order. No other file is opened.
+        """Cut these files into units, in order; no other file is opened.
 
         Raises:
             UserError: A file cannot be read, or its columns differ from `schema`.
@@ -56,13 +55,18 @@ class Source(Protocol):
         ...
 
     def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """A unit's rows in order, in small tables of these columns, and `FAULT` where need be.
+        """Yield a unit's rows in order, in small tables.
+
+        Args:
+            unit: What `cut` returned.
+            columns: The columns of the tables; `FAULT` is added where a row cannot be read.
 
         Raises:
-            OSError, pa.ArrowException: The file cannot be read any more.
+            OSError: The file cannot be read.
+            pa.ArrowException: The file is damaged.
         """
         ...
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """A unit's rows in order, in tables of `passthrough_schema`. Raises like `read`."""
+        """Yield a unit's rows in order, in tables of `passthrough_schema`. Raises like `read`."""
         ...

@@ -1,7 +1,7 @@
-"""What a unit is and how its id is made: the grain of progress and of output files.
+"""Decides what a unit is, what its id is, and how rows are divided into units.
 
-Decides identity and the arithmetic of cutting. What the files are, and in which pieces they are
-best read, is the source's to know; which units there are is the plan's.
+A unit is the part of the input that is committed together, as one output file. In which pieces a
+format's files are best read is the source's to say; which units there are is the plan's.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Cut:
     """A piece of the input, before it has a place in a plan.
 
     Attributes:
-        files: Input-relative paths: one file, or the images of a slice of the listing.
+        files: Paths relative to the input's root: one file, or a slice of a folder's images.
         start: First row in the file (0 for images).
         stop: One past the last row.
-        offset: Byte at which the first row begins, where the format has such (JSON lines, tar).
+        offset: Byte at which the first row begins, in JSON lines and tar shards.
     """
 
     files: tuple[str, ...]
@@ -38,10 +38,10 @@ class Unit(Cut):
     """A piece of the input that becomes one output file.
 
     Attributes:
-        index: Place among the plan's units, from 0; output files sort by it.
-        id: Hash of what the unit holds: the same from run to run and on every machine.
+        index: Its position in the plan, from 0; output files sort by it.
+        id: See `unit_id`.
         part: Name of its output file.
-        replaces: Index of the unit whose output file it takes over, because the input changed.
+        replaces: Index of the unit whose output file it replaces because the input changed.
     """
 
     index: int
@@ -51,27 +51,59 @@ class Unit(Cut):
 
     @property
     def rows(self) -> int:
-        """How many rows it has, and so its output file."""
+        """Rows in it, and in its output file."""
         return self.stop - self.start
 
     @property
     def name(self) -> str:
-        """For messages: the file and the rows."""
+        """The file and the rows, for messages."""
         if len(self.files) == 1:
             return f"{self.files[0]} rows {self.start}-{self.stop}"
         return f"{self.files[0]} to {self.files[-1]}"
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Rows of a unit that are still to be computed.
+
+    Attributes:
+        unit: The unit.
+        positions: Their positions in the unit, ascending; None for all rows.
+    """
+
+    unit: Unit
+    positions: tuple[int, ...] | None = None
+
+    @property
+    def missing(self) -> Sequence[int]:
+        """Positions of the rows to compute, ascending."""
+        return range(self.unit.rows) if self.positions is None else self.positions
+
+    @property
+    def rows(self) -> int:
+        """How many rows are to be computed."""
+        return len(self.missing)
+
+
 def unit_id(contents: Iterable[tuple[str, int, str]], start: int, stop: int) -> str:
-    """20 hex digits over each file's relative path, size and content tag, and the row range."""
+    """A unit's id: the same in every run and on every machine, as long as its input is.
+
+    Args:
+        contents: Relative path, size in bytes and tag (`fingerprint`) of each file.
+        start: First row.
+        stop: One past the last row.
+
+    Returns:
+        A hash of all of them, as 20 hex digits.
+    """
     identity = [[list(content) for content in contents], start, stop]
     return hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
 
 
 def cut_row_groups(row_groups: Sequence[int], unit_rows: int) -> list[tuple[int, int]]:
-    """Row ranges `[start, stop)` of about `unit_rows` rows, at the borders of row groups.
+    """Row ranges `[start, stop)` of at most `unit_rows` rows that keep row groups whole.
 
-    A row group that is larger by itself is cut inside, into even slices.
+    Only a row group with more rows is cut, into slices of nearly equal length.
 
     Args:
         row_groups: Rows of each row group, in file order.

@@ -1,21 +1,21 @@
-"""Tar shards as WebDataset and img2dataset write them: `000017.jpg`, `000017.txt`, `000017.json`.
+"""Decides how tar shards in WebDataset format are read: `000017.jpg`, `000017.txt`, `000017.json`.
 
-Members in a row whose paths are the same up to the first dot of the name are one sample, a row of:
+Consecutive members whose paths are equal up to the first dot of the name are one sample, a row of:
 
     __key__   string   that part of the path
     image     binary   the first member with an image's suffix (`listing`)
     txt  caption  cls  json      string, as UTF-8
     any other suffix             binary
 
-The columns are the suffixes of the first 100 samples of the first shard; later ones are ignored,
-absent ones null. A suffix seen again begins a new sample. Folders, links and names without a dot,
-or with nothing before it, are passed over.
+The columns are the suffixes of the first 100 samples of the first shard; other suffixes are
+ignored, absent ones null. A suffix that occurs again begins a new sample. Folders, links and names
+without a dot, or with nothing before it, are skipped.
 
-A text that is not UTF-8 is null; the row says so in its `FAULT` where the column is asked for.
+A text that is not UTF-8 is null; where its column is read, the row has a `FAULT`.
 
-A unit is a slice of samples, read from the byte of its first member's header on. Members are read
-one at a time. A shard must end as tar files do, in a block of zeros: one that was cut off between
-two members would look whole otherwise.
+A unit is a slice of samples, read from the header of its first member on, one member at a time. A
+shard must end in a block of zeros, as tar files do; otherwise one that was truncated between two
+members would look complete.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.contract.errors import UserError
-from pipeline.sources.broken import told_as_user_error
-from pipeline.sources.columns import FAULT, bare, is_string, without_heavy
+from pipeline.sources.columns import FAULT, is_string, table_of, without_binary
 from pipeline.sources.listing import IMAGE_SUFFIXES, Kind
 from pipeline.sources.scanned import cut_by_offsets, open_from
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
+from pipeline.sources.unreadable import user_errors
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pipeline.storage.location import FileInfo, Location
 
 SAMPLED = 100
-"""Samples that decide the columns."""
+"""Samples that determine the columns."""
 KEY = "__key__"
 IMAGE = "image"
 TEXTS = ("txt", "caption", "cls", "json")
@@ -58,7 +58,7 @@ class _Sample:
     members: dict[str, tarfile.TarInfo] = field(default_factory=dict)
 
     def member(self, column: str) -> tarfile.TarInfo | None:
-        """What a column is read from."""
+        """The member that a column is read from."""
         if column == IMAGE:
             images = (m for suffix, m in self.members.items() if _is_image(suffix))
             return next(images, None)
@@ -67,7 +67,7 @@ class _Sample:
 
 @dataclass(frozen=True)
 class WebDataset:
-    """See the module's docstring; the members are `Source`'s."""
+    """A `Source` over tar shards."""
 
     root: Location
     schema: pa.Schema
@@ -76,15 +76,25 @@ class WebDataset:
     kind = Kind.WEBDATASET
 
     @staticmethod
-    def over(
+    def from_listing(
         listing: Listing, unit_rows: int, keep_images: bool, schema: pa.Schema | None
     ) -> WebDataset:
-        """With the schema recorded, or else of the first shard with samples. Raises UserError."""
+        """The source with this schema, or else with that of the first shard with samples.
+
+        Args:
+            listing: The shards.
+            unit_rows: Most rows of a unit.
+            keep_images: Whether binary columns pass through.
+            schema: The columns as an earlier plan recorded them.
+
+        Raises:
+            UserError: The shard cannot be read, or none has samples.
+        """
         if schema is not None:
             return WebDataset(listing.root, schema, unit_rows, keep_images)
         for file in listing.files:
             where = listing.root / file.path
-            with told_as_user_error(where, "tar"), _Shard(where) as shard:
+            with user_errors(where, "tar"), _Shard(where) as shard:
                 samples = [*itertools.islice(shard.samples(), SAMPLED)]
             if samples:
                 return WebDataset(listing.root, _schema(samples), unit_rows, keep_images)
@@ -92,53 +102,51 @@ class WebDataset:
 
     @property
     def passthrough_schema(self) -> pa.Schema:
-        """The key and the texts; binary columns too where images are kept."""
-        return self.schema if self.keep_images else without_heavy(self.schema)
+        """The key and the texts, and binary columns where images are kept."""
+        return self.schema if self.keep_images else without_binary(self.schema)
 
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
-        """Reads each shard once, to find its samples."""
+        """Cut the shards; reads each one once."""
         for cuts in in_order(self._cut_shard, files):
             yield from cuts
 
     def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Tables of at most `READ_ROWS` rows; members of other columns are not read."""
+        """Yield a unit's rows in tables of at most `READ_ROWS`; only these columns are read."""
         for table, faults in self._tables(unit, columns, READ_ROWS):
             has_faults = any(fault is not None for fault in faults)
             added = pa.array(faults, pa.string())
             yield table.append_column(FAULT, added) if has_faults else table
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """Images that are dropped are not read either."""
+        """Yield a unit's rows; images that do not pass through are not read."""
         rows = READ_ROWS if self.keep_images else COPY_ROWS
         for table, _ in self._tables(unit, self.passthrough_schema.names, rows):
             yield table
 
     def _cut_shard(self, file: FileInfo) -> list[Cut]:
         where = self.root / file.path
-        with told_as_user_error(where, "tar"), _Shard(where) as shard:
+        with user_errors(where, "tar"), _Shard(where) as shard:
             offsets = (sample.offset for sample in shard.samples())
             return cut_by_offsets(file.path, offsets, self.unit_rows)
 
     def _tables(
         self, unit: Cut, columns: Sequence[str], rows: int
     ) -> Iterator[tuple[pa.Table, list[str | None]]]:
-        """Rows in order, and what is wrong with each."""
+        """Rows in order, and for each its fault or None."""
         (path,) = unit.files
         schema = pa.schema([self.schema.field(name) for name in columns])
         with _Shard(self.root / path, unit.offset) as shard:
             samples = itertools.islice(shard.samples(), unit.stop - unit.start)
             read = (shard.row(sample, schema) for sample in samples)
             while batch := [*itertools.islice(read, rows)]:
-                values = [row for row, _ in batch]
-                table = pa.Table.from_pylist(values, schema=schema) if columns else bare(len(batch))
-                yield table, [fault for _, fault in batch]
+                yield table_of([row for row, _ in batch], schema), [fault for _, fault in batch]
 
 
 class _Shard:
-    """An open tar file, from a member's header on.
+    """An open tar file, read from a member's header on.
 
     Raises:
-        OSError: It cannot be read, is not a tar file, or is cut off.
+        OSError: It cannot be read, is not a tar file, or is truncated.
     """
 
     def __init__(self, where: Location, offset: int = 0) -> None:
@@ -157,7 +165,7 @@ class _Shard:
         self._file.close()
 
     def samples(self) -> Iterator[_Sample]:
-        """Samples in order."""
+        """All samples from here on, in order."""
         sample: _Sample | None = None
         for member in self._members():
             key, suffix = _split(member.name)
@@ -172,7 +180,7 @@ class _Shard:
             yield sample
 
     def row(self, sample: _Sample, schema: pa.Schema) -> tuple[dict[str, object], str | None]:
-        """A sample's values of these columns, and what is wrong with them."""
+        """A sample's values of these columns, and its fault or None."""
         values: dict[str, object] = {KEY: sample.key}
         fault = None
         for name in schema.names:
@@ -189,7 +197,7 @@ class _Shard:
     def _members(self) -> Iterator[tarfile.TarInfo]:
         try:
             while (member := self._tar.next()) is not None:
-                # It would keep every header of the shard.
+                # Otherwise it keeps every header of the shard (cpython issue 102120).
                 self._tar.members.clear()  # type: ignore[attr-defined]
                 yield member
         except tarfile.TarError as error:
@@ -208,7 +216,7 @@ class _Shard:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A member's key and suffix; no key where its name is not of a sample."""
+    """A member's key and suffix; both empty where its name is not that of a sample's member."""
     # A name that is not UTF-8 has lone surrogates here, which Arrow does not take.
     text = name.encode(errors="surrogateescape").decode(errors="replace").removeprefix("./")
     folder, slash, base = text.rpartition("/")

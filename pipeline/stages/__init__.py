@@ -1,1 +1,1 @@
-"""The steps a row takes on Ray Data, one module each: read, render, generate, parse."""
+"""The stages of a row on Ray Data, one module each: read, render, generate, parse."""

@@ -1,9 +1,9 @@
-"""The tables that travel between the stages: which unit, which position, and a row's payload.
+"""Blocks, the tables that travel between the stages: unit, position and payload of each row.
 
-One fixed schema for every job, so that no block's types depend on the rows that happen to be in it.
-The payload is pickled (by cloudpickle, so that a task defined in a notebook works) and of the kind
-the receiving stage expects; a row that already failed carries its outcome instead and is passed on.
-Input columns that no task reads never travel; the commit takes them from the source.
+All jobs have the same schema, so a block's types never depend on its rows. The payload is pickled
+(with cloudpickle, so that a task defined in a notebook works); its type is what the next stage
+expects. A row that failed has its outcome instead and is passed through. Input columns that the
+task does not read do not travel; the commit reads them from the source.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ BLOCK = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row on its way.
+    """One row between two stages.
 
     Attributes:
         unit: Id of its unit.
-        position: Its place in the unit, from 0.
-        same_as: Position of the row it equals, from which it takes everything.
+        position: Its position in the unit, from 0.
+        same_as: Position of an identical row, whose results it takes; None if it is computed.
         payload: What the next stage works on; None once the row is settled.
-        outcome: Set once the row failed.
-        error: The text that says why.
-        fault: Not the row's: what makes its unit unreadable, or the run impossible.
+        outcome: Set if the row failed.
+        error: Why it failed.
+        fault: A failure of its unit or of the run, because of which it was not computed.
     """
 
     unit: str
@@ -59,24 +59,24 @@ class Item:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no later stage has anything to do for it."""
+        """Whether the later stages only pass it through."""
         return self.payload is None
 
     def carrying(self, payload: object) -> Item:
-        """The same row with its next payload."""
+        """The same row with the payload for the next stage."""
         return Item(self.unit, self.position, payload=payload)
 
     def failed(self, error: RowError) -> Item:
-        """The same row, ended by an error."""
+        """The same row, failed."""
         return Item(self.unit, self.position, outcome=error.outcome, error=str(error))
 
     def faulty(self, fault: Fault) -> Item:
-        """The same row, not computed because of something else."""
+        """The same row, not computed because of a failure of its unit or of the run."""
         return Item(self.unit, self.position, fault=fault)
 
 
 def pack(items: list[Item]) -> pa.Table:
-    """Items to a block of `BLOCK`."""
+    """Make a block (a table of `BLOCK`) of items."""
     from ray import cloudpickle
 
     columns = {
@@ -92,7 +92,7 @@ def pack(items: list[Item]) -> pa.Table:
 
 
 def unpack(block: pa.Table) -> Iterator[Item]:
-    """A block to its items, one at a time; payloads are read without copying the block."""
+    """Yield the items of a block one by one; payloads are read without copying the block."""
     from ray import cloudpickle
 
     columns = [block.column(name) for name in BLOCK.names]

@@ -1,9 +1,8 @@
-"""Generate: rendered requests to generations, in the actor that holds an engine.
+"""Generate: from rendered requests to generations, in the actor that holds an engine.
 
-All rows of a block, and of the other blocks in flight, are with the engine at once: a row enters as
-it comes, and no row's answer waits for the slowest of a batch. A request that fails alone ends its
-row. An engine that dies ends the actor's process, so that Ray starts another with a new engine: an
-actor that stayed would fail every block it is given.
+The engine gets the requests of all blocks in flight at once, so it can batch them continuously. A
+request that fails fails its row only. If the engine dies, the actor ends its own process, so that
+Ray starts another one with a new engine; otherwise it would fail every further block.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ if TYPE_CHECKING:
     from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import InferenceEngine, Rendered
     from pipeline.stages.poison_rows import PoisonRows
-    from pipeline.stages.render import Job
+    from pipeline.stages.render import RenderedRow
 
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """Who answered.
+    """The engine that answered.
 
     Attributes:
-        model_class: Module and name of the class the engine loaded.
-        ready: When the engine was ready, in seconds since the epoch.
+        model_class: Module and name of the model class that it loaded.
+        ready: When it was ready, in Unix time (seconds).
     """
 
     model_class: str
@@ -52,7 +51,13 @@ class EngineReport:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A row's generations, the state its task wants back, and who generated them (if anyone)."""
+    """A row after generation.
+
+    Attributes:
+        generations: One for each request, in their order.
+        state: What the task wants back with them.
+        engine: What generated them; None if every request failed.
+    """
 
     generations: tuple[Generation, ...]
     state: object
@@ -64,8 +69,8 @@ class Generate:
 
     Args:
         config: The engine to start.
-        make_engine: Starts it, here in the actor.
-        poison_rows: Where rows are marked while they are worked on alone; None for no marks.
+        make_engine: Starts it; called in the actor.
+        poison_rows: Where isolated rows are marked; None if rows are not isolated.
     """
 
     def __init__(
@@ -77,12 +82,13 @@ class Generate:
         self._engine = attempt(make_engine, config, "the engine")
         self._poison_rows = poison_rows
         self._ready = time.time()
-        # Ray Data tells a stage nothing of its end; the actor's process just exits. What is
-        # registered last runs first, so the engine is still whole then.
-        atexit.register(self._close)
+        # Ray Data (2.60) calls nothing when a stage ends; the actor's process just exits. What was
+        # registered last runs first, so the engine still works then.
+        if not isinstance(self._engine, Fault):
+            atexit.register(self._engine.close)
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
-        """Blocks whose payload is a `Job` become blocks whose payload is an `Answered`."""
+        """Answer a block: its payloads are `RenderedRow`s, those of the result `Answered`s."""
         try:
             answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
         except EngineDiedError as error:
@@ -104,11 +110,11 @@ class Generate:
                 _end_process()
 
     async def _answer_row(self, item: Item, engine: InferenceEngine) -> Item:
-        job: Job = item.payload
+        rendered: RenderedRow = item.payload
         key = row_key(item.unit, item.position)
         answers = (
             _answer(request, engine, f"{key}-{number}")
-            for number, request in enumerate(job.requests)
+            for number, request in enumerate(rendered.requests)
         )
         try:
             generations = tuple(await asyncio.gather(*answers))
@@ -117,11 +123,7 @@ class Generate:
         report = None
         if any(generation.failure is None for generation in generations):
             report = EngineReport(engine.model_class, self._ready)
-        return item.carrying(Answered(generations, job.state, report))
-
-    def _close(self) -> None:
-        if not isinstance(self._engine, Fault):
-            self._engine.close()
+        return item.carrying(Answered(generations, rendered.state, report))
 
 
 async def _answer(request: Rendered | RowError, engine: InferenceEngine, key: str) -> Generation:
@@ -142,7 +144,7 @@ def _failed(error: RowError, prompt_tokens: int) -> Generation:
 
 
 def _end_process() -> NoReturn:
-    """End this actor and what it started, at once; Ray starts it anew where it may."""
+    """Kill what this actor started and exit; Ray restarts the actor."""
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()

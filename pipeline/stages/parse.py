@@ -1,6 +1,6 @@
-"""Parse: generations to typed columns and an outcome, into the journal; a receipt to the driver.
+"""Parse: from generations to result columns and an outcome, which go to the journal.
 
-The journal is the truth; a receipt only tells the driver what to look at.
+The driver gets a receipt of what was written. If receipts and journal differ, the journal counts.
 """
 
 from __future__ import annotations
@@ -33,15 +33,27 @@ RECEIPT = pa.schema(
         pa.field("is_users", pa.bool_()),
     ]
 )
-"""Which rows of which unit are in the journal now, how many of them have no results and the error
-of one of those, the report of the engine that answered them (null where none of them came so far),
-and what is wrong beyond a row, see `errors.Fault`."""
+"""Which positions of a unit are in the journal now; how many of these rows have no results, and the
+error of one of them; the fields of an `EngineReport` (null if no engine answered); and those of a
+`Fault`, if there was one."""
 
 Entry = Mapping[str, Any]
 
 
 def parse_block(block: pa.Table, task: Task, journal: Journal) -> Iterator[pa.Table]:
-    """Journal a block's rows and yield one receipt for each unit in it."""
+    """Write a block's rows to the journal.
+
+    Args:
+        block: Its payloads are `generate.Answered`.
+        task: What turns generations into result columns.
+        journal: Where the rows are written.
+
+    Yields:
+        A receipt, a table of one row of `RECEIPT`, for each unit in the block.
+
+    Raises:
+        OSError: The journal cannot be written; the driver runs the rows again.
+    """
     items = sorted(unpack(block), key=lambda item: (item.unit, item.position))
     for unit, group in groupby(items, key=lambda item: item.unit):
         rows = list(group)
@@ -56,7 +68,7 @@ def parse_block(block: pa.Table, task: Task, journal: Journal) -> Iterator[pa.Ta
 def _receipt(unit: str, rows: list[Item], entries: list[Entry]) -> pa.Table:
     reports = (item.payload.engine for item in rows if item.payload is not None)
     report = next((report for report in reports if report is not None), None)
-    failed = [entry for entry in entries if _has_failed(entry)]
+    failed = [e for e in entries if "outcome" in e and not Outcome(e["outcome"]).has_results]
     fault = next((item.fault for item in rows if item.fault is not None), None)
     receipt = {
         "unit": unit,
@@ -72,12 +84,8 @@ def _receipt(unit: str, rows: list[Item], entries: list[Entry]) -> pa.Table:
     return pa.Table.from_pylist([receipt], schema=RECEIPT)
 
 
-def _has_failed(entry: Entry) -> bool:
-    return "outcome" in entry and not Outcome(entry["outcome"]).has_results
-
-
 def _entry(item: Item, task: Task) -> Entry:
-    """One row of the journal."""
+    """A row as the journal has it, see `journal.entry_schema`."""
     if item.same_as is not None:
         return {"position": item.position, "same_as": item.same_as}
     if item.outcome is not None:
@@ -95,7 +103,7 @@ def _entry(item: Item, task: Task) -> Entry:
 
 
 def _parsed(answered: Answered, task: Task) -> Result:
-    """The task's result; a fault of its own, or columns of a wrong type, end the row alone."""
+    """The task's result. If the task fails, or a column has a wrong type, the row fails."""
     try:
         result = task.result(answered.state, answered.generations)
         unknown = result.columns.keys() - {*task.result_schema.names}
@@ -105,5 +113,5 @@ def _parsed(answered: Answered, task: Task) -> Result:
         return result
     except RowError as error:
         return Result(outcome=error.outcome, error=str(error))
-    except Exception as error:  # an answer of unforeseen form is the row's fault, not the run's
+    except Exception as error:  # an answer that the task did not expect fails this row only
         return Result(outcome=Outcome.ENGINE_ERROR, error=f"parse: {one_line(error)}")

@@ -1,9 +1,8 @@
-"""Which row ends the process that works on it: found by letting it work alone, and noting that.
+"""Which rows kill the process that works on them, found by marking each isolated row.
 
-Where a process dies, all rows it held are poison_rows. They are done again one at a time, and each
-leaves a mark in storage while a stage works on it. A mark that is left behind is a death: the row's
-process did not come back. The marks outlive drivers, so a row that ends whatever it meets is found
-even if it ends the driver's own machine.
+When a process dies, any of its rows may be the cause. They are run again one at a time, and a mark
+lies in storage while a stage works on such a row. A mark that remains counts as a death of the
+process. Marks outlive the driver, so a poison row is found even if it takes the driver down too.
 """
 
 from __future__ import annotations
@@ -21,19 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_DEATHS = 3
-"""A row whose process died so often while it was alone is not tried again. More than once, because
-a machine that is taken away looks the same."""
+"""Deaths of its process after which an isolated row counts as a poison row. One is not enough: a
+machine that was taken away looks the same."""
 
 
 @dataclass(frozen=True)
 class PoisonRows:
-    """The marks of one OUTPUT. It pickles."""
+    """The marks of isolated rows in an OUTPUT. It pickles."""
 
     output: Location
 
     @contextlib.contextmanager
     def isolated(self, stage: str, unit_id: str, position: int) -> Iterator[None]:
-        """Mark a row while a stage works on it; an exception takes it away, a death cannot."""
+        """Mark a row while a stage works on it: removed at the end, also after an exception.
+
+        Args:
+            stage: The stage's name.
+            unit_id: The row's unit.
+            position: The row's position in it.
+
+        Raises:
+            OSError: The store cannot be written to.
+        """
         mark = self._folder(unit_id) / f"{position}-{stage}-{uuid.uuid4().hex}"
         overwrite(mark, b"", sync=False)
         try:
@@ -41,14 +49,14 @@ class PoisonRows:
         finally:
             remove(mark)
 
-    def poisonous(self, unit_id: str) -> dict[int, str]:
-        """Rows that ended their processes too often, with the stage they did it in."""
+    def found(self, unit_id: str) -> dict[int, str]:
+        """Positions of poison rows, and the stage that each one kills. Raises OSError."""
         marks = (name.split("-") for name in self._folder(unit_id).names())
         deaths = Counter((int(mark[0]), mark[1]) for mark in marks)
         return {row: stage for (row, stage), count in deaths.items() if count >= MAX_DEATHS}
 
     def clear(self, unit_id: str) -> None:
-        """Forget a unit: it is done."""
+        """Remove a unit's marks. Raises OSError."""
         remove_folder(self._folder(unit_id))
 
     def _folder(self, unit_id: str) -> Location:

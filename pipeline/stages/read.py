@@ -1,7 +1,7 @@
-"""Read: a unit to its rows, with the columns the task asked for.
+"""Read: from a unit to its rows, with the columns that the task asks for and no others.
 
-Nothing is decoded here and nothing else of the input is read. Decides which rows travel: those that
-are missing, and of identical ones the first.
+Decides which rows are computed: those that are missing, and of identical rows the first. Images are
+not decoded here.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
-from pipeline.execution.ledger import Work
 from pipeline.sources import FAULT
+from pipeline.sources.units import Work
 from pipeline.stages.blocks import Item, pack
 from pipeline.storage.backoff import is_transient
 
@@ -26,20 +26,27 @@ if TYPE_CHECKING:
 
 
 def pack_work(work: Work) -> bytes:
-    """To travel in a table."""
+    """Work as bytes, for the column of a table; `read_units` unpacks it."""
     return pickle.dumps(work)
 
 
 def read_units(
     work: pa.Table, source: Source, columns: Sequence[str], dedup: bool
 ) -> Iterator[pa.Table]:
-    """Yield blocks of rows; a payload is the row as a dict of Python values.
+    """Read units.
 
     Args:
         work: A table with one column `work` of packed `Work`.
-        source: The input.
-        columns: What the task reads.
-        dedup: Whether of identical rows only the first travels.
+        source: Where rows are read.
+        columns: Columns that the task reads.
+        dedup: Whether only the first of identical rows in a unit is computed.
+
+    Yields:
+        Blocks; the payload of a row is a dict of Python values. For a unit that cannot be read, a
+        block of one row with the fault.
+
+    Raises:
+        OSError: A unit cannot be read for now; the driver runs its rows again.
     """
     for packed in work["work"].to_pylist():
         piece: Work = pickle.loads(packed)  # noqa: S301  our own, from `pack_work`
@@ -69,8 +76,8 @@ def _read_unit(
 def _values(table: pa.Table) -> list[dict[str, Any]]:
     """A table's rows as Python values.
 
-    Parquet files can hold text that is not UTF-8, which Arrow passes on unseen; such a row has
-    nothing but its fault.
+    Parquet files may hold text that is not UTF-8, which Arrow does not check; such a row has only
+    the value `FAULT`.
     """
     try:
         return list(table.to_pylist())
@@ -100,13 +107,13 @@ def _item(unit_id: str, position: int, row: dict[str, Any], seen: _Seen | None) 
 
 
 class _Seen:
-    """The rows of a unit by content: 16 bytes each."""
+    """Digests of the rows seen in a unit, 16 bytes each."""
 
     def __init__(self) -> None:
         self._positions: dict[bytes, int] = {}
 
     def first(self, row: Mapping[str, object], position: int) -> int:
-        """Position of the first row with this content."""
+        """Position of the first row with these values."""
         digest = hashlib.blake2b(digest_size=16)
         for name, value in row.items():
             body = value if isinstance(value, bytes) else pickle.dumps(value)

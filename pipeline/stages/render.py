@@ -1,6 +1,6 @@
-"""Render: a row to engine-ready requests, in CPU actors, so that the engine does no image work.
+"""Render: from a row to engine-ready requests, in CPU actors, so the engine does no image work.
 
-Row by row: one that cannot be rendered becomes an outcome, and the others of its block go on.
+A row that cannot be rendered gets an outcome; the others of its block are not affected.
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A row's requests, each rendered or not to be had, and the state its task wants back."""
+class RenderedRow:
+    """A row after rendering.
+
+    Attributes:
+        requests: Each rendered, or why it could not be (if it may fail).
+        state: What the task wants back with the answers.
+    """
 
     requests: tuple[Rendered | RowError, ...]
     state: object
@@ -41,12 +46,12 @@ class Render:
     """The stage's actor.
 
     Args:
-        task: What a row asks of the model.
-        config: The engine the requests are for.
-        make_renderer: Makes the renderer, here in the actor.
+        task: What is done with each row.
+        config: The engine that the requests are for.
+        make_renderer: Makes the renderer; called in the actor.
         root: The folder that relative image paths start from.
-        limits: Images that are refused.
-        poison_rows: Where rows are marked while they are worked on alone; None for no marks.
+        limits: Which images are refused.
+        poison_rows: Where isolated rows are marked; None if rows are not isolated.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class Render:
         self._watchdog = Watchdog(config.stall_seconds)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Blocks whose payload is a row become blocks whose payload is a `Job`."""
+        """Render a block: its payloads are rows as dicts, those of the result `RenderedRow`s."""
         with self._watchdog:
             rendered = [self._take(item) for item in unpack(block)]
         yield pack(rendered)
@@ -91,10 +96,10 @@ class Render:
             requests = tuple(
                 self._render_request(request, renderer, images) for request in prepared.requests
             )
-            return item.carrying(Job(requests, prepared.state))
+            return item.carrying(RenderedRow(requests, prepared.state))
         except RowError as error:
             return item.failed(error)
-        except Exception as error:  # an image or a text the processor chokes on is one row's fault
+        except Exception as error:  # the task or the processor fails on this row only
             fault = RowError(Outcome.DECODE_ERROR, "render", one_line(error))
             return item.failed(fault)
 
@@ -107,13 +112,13 @@ class Render:
             if request.may_fail:
                 return error
             raise
-        except Exception as error:  # a template that does not know the text's language, say
+        except Exception as error:  # for example, a template that does not know the language
             if request.may_fail:
                 return RowError(Outcome.DECODE_ERROR, "render", one_line(error))
             raise
 
     def _load(self, image: ImageRef, images: dict[int, Image | RowError]) -> Image:
-        """A row's requests may share an image; it is fetched and decoded, or fails, once."""
+        """Load an image once for all requests of its row, and fail for all of them."""
         found = images.get(id(image.value))
         if found is None:
             found = images[id(image.value)] = self._try_to_load(image)
@@ -122,7 +127,7 @@ class Render:
         return found
 
     def _try_to_load(self, image: ImageRef) -> Image | RowError:
-        self._watchdog.reset()  # each may come from a slow server
+        self._watchdog.reset()  # every image may come from a slow server
         try:
             return load_image(image.value, self._root, self._limits)
         except RowError as error:

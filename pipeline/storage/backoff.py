@@ -1,7 +1,7 @@
-"""Which faults of a store or a network pass by themselves, and how long to wait for that.
+"""Decides which errors of a store or a network are transient, and how often a call is tried.
 
-Throttling, server errors, resets and timeouts are tried again with growing pauses; everything else
-(no such file, no permission, a condition that does not hold) is told at once.
+Throttling, server errors, resets and timeouts are tried again with exponential backoff and jitter;
+everything else (no such file, no permission, a failed condition) is raised at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRIES = 8
-"""With the pauses below about a minute; the store's own client tries each of them several times."""
+"""With the pauses below about a minute. The store's client makes several attempts in each try."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 20.0
 FIRST_ERROR_STATUS = 400
@@ -51,7 +51,7 @@ TRANSIENT_CLASSES = (
 )
 TRANSIENT_NAMES = frozenset(
     {
-        "ClientError",  # aiohttp's; botocore's own is told apart by its response
+        "ClientError",  # aiohttp's; botocore's is recognised by its response
         "ClientPayloadError",
         "ConnectionClosedError",
         "ConnectTimeoutError",
@@ -65,7 +65,7 @@ TRANSIENT_NAMES = frozenset(
         "ServerDisconnectedError",
     }
 )
-"""Classes of aiohttp, botocore and fsspec, by name: no client is imported to tell its errors."""
+"""Classes of aiohttp, botocore and fsspec by name, so that no client is imported for them."""
 
 
 def is_transient(error: BaseException | None) -> bool:
@@ -74,37 +74,26 @@ def is_transient(error: BaseException | None) -> bool:
         return False
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore's ClientError
-        return _is_transient_response(response)
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        code = response.get("Error", {}).get("Code")
+        return status in TRANSIENT_STATUS or code in TRANSIENT_CODES
     status = getattr(error, "code", None) or getattr(error, "status", None)
     if isinstance(status, int) and status >= FIRST_ERROR_STATUS:
         return status in TRANSIENT_STATUS
-    if isinstance(error, TRANSIENT_CLASSES) or _names(error) & TRANSIENT_NAMES:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, TRANSIENT_CLASSES) or names & TRANSIENT_NAMES:
         return True
-    if isinstance(error.__cause__, Exception) and _knows_better(error.__cause__):
-        return is_transient(error.__cause__)
-    return isinstance(error, OSError) and error.errno in TRANSIENT_ERRNO
+    if is_transient(error.__cause__):  # s3fs raises an OSError from its client's error
+        return True
+    is_answer = isinstance(getattr(error.__cause__, "response", None), dict)
+    return not is_answer and isinstance(error, OSError) and error.errno in TRANSIENT_ERRNO
 
 
 def with_backoff(call: Callable[[], T]) -> T:
-    """Call, again while the fault is transient. Raises the last fault."""
+    """Return `call()`, trying again after transient errors. Raises the last error."""
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_transient),
         stop=tenacity.stop_after_attempt(TRIES),
         wait=tenacity.wait_random_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S),
         reraise=True,
     )(call)
-
-
-def _is_transient_response(response: dict[str, dict[str, object]]) -> bool:
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    code = response.get("Error", {}).get("Code")
-    return status in TRANSIENT_STATUS or code in TRANSIENT_CODES
-
-
-def _knows_better(cause: BaseException) -> bool:
-    """Whether the cause says more than the OSError that s3fs made of it."""
-    return isinstance(getattr(cause, "response", None), dict) or is_transient(cause)
-
-
-def _names(error: BaseException) -> set[str]:
-    return {kind.__name__ for kind in type(error).__mro__}

@@ -1,9 +1,9 @@
-"""What tells one content of a file from another, on every machine and at little cost.
+"""Decides a file's tag: what tells one content from another, on every machine and at little cost.
 
-An object store has an ETag, a generation or a hash. On a disk it is a hash over the size and both
-ends of the file: unlike the time of the last change it stays when a dataset is copied, so units
-keep their ids. A change in the middle of a file that leaves its size as it was is not seen by the
-tag (the time tells of it).
+On an object store it is the ETag, the generation or a hash, whichever the store has. On a disk it
+is a hash of the file's size and both its ends: unlike the modification time it stays the same when
+a dataset is copied, so units keep their ids. A change in the middle of a file that keeps its size
+does not change the tag, only the modification time.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 END = 64 * 1024
 """Bytes read at each end of a file."""
 UNREADABLE = "unreadable"
-"""The tag of a file that is gone or may not be read; whoever reads it will say so."""
+"""The tag of a file that is gone or may not be read; reading it will raise the error."""
 
 
 def fingerprint(location: Location, info: FileInfo) -> str:
     """The tag of one file.
 
     Args:
-        location: The file itself.
-        info: What a listing says of it.
+        location: The file.
+        info: Its entry in a listing.
     """
     return _hash_of_ends(location.path, info.size) if location.is_local else info.stamp
 

@@ -1,12 +1,13 @@
-"""The one place where a URI becomes a filesystem and a path, and how files are listed and read.
+"""Decides how a path or URI becomes a filesystem and a path, and how files are listed and read.
 
 Everything that is read or written goes through a `Location`: local paths, `s3://`, `gs://`, `hf://`
-and `https://`, all under fsspec. Endpoint and credentials come from the stores' own environment
-variables, or from options by protocol. How files come to be there is `exclusive`'s to decide.
+and `https://`, all by fsspec. Endpoints and credentials come from the stores' own environment
+variables, or from options by protocol. Writing is `atomic`'s.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 INTERNAL = "_gemma3_batch"
-"""Folder in an OUTPUT for all that is not data; parquet readers skip names that begin with `_`."""
+"""Folder in an OUTPUT for what is not data; parquet readers skip names that begin with `_`."""
 READABLE = ("file", "local", "s3", "s3a", "gs", "gcs", "hf", "http", "https")
 WRITABLE = ("file", "local", "s3", "s3a", "gs", "gcs")
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -38,18 +39,18 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "gs": {"use_listings_cache": False},
     "https": {"use_listings_cache": False},
 }
-"""What each store's filesystem is given, beside what the user gives. A cached listing would hide
-what another driver wrote."""
+"""Arguments of each store's filesystem; the user's are merged into them. A cached listing would
+hide what another driver wrote."""
 ENVIRONMENT = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
-"""For the stores' clients, unless the user sets it: gcsfs (2026.10) would ask for a bucket's kind
-over gRPC, and where only HTTPS is let through wait a minute for each answer. Zonal buckets need
-it."""
+"""Environment of the stores' clients, for what the user has not set. gcsfs (2026.10) would ask
+for a bucket's kind over gRPC, and wait a minute for it where only HTTPS gets through; zonal buckets
+need `true`."""
 STAMPS = ("ETag", "generation", "blob_id", "etag")
-"""What tells a file's versions apart: of S3, GCS, Hugging Face and others."""
+"""Names of what identifies a version of a file, in the info of S3, GCS, Hugging Face and others."""
 _SAME_AS = {"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"}
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
-"""Arguments for fsspec's filesystems, by protocol: `{"s3": {"endpoint_url": ...}}`."""
+"""Arguments of fsspec's filesystems, by protocol: `{"s3": {"endpoint_url": ...}}`."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class FileInfo:
 
     Attributes:
         path: Relative to the location that was listed, with `/`.
-        size: Bytes.
-        stamp: Changes when the file is written again: the store's ETag, or the time of the last
-            change in nanoseconds. Costs nothing, but is another on another machine.
+        size: In bytes.
+        stamp: Changes when the file is written again: the store's ETag or generation, or on a disk
+            the modification time in nanoseconds, which differs between copies.
     """
 
     path: str
@@ -70,22 +71,22 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class Location:
-    """A filesystem and an absolute path on it. It pickles."""
+    """A filesystem and an absolute path on it; it pickles."""
 
     fs: AbstractFileSystem
     path: str
 
     def __truediv__(self, relative: str) -> Location:
-        """A path below this one. An absolute path stands for itself."""
+        """A path below this one, or `relative` itself where that is absolute."""
         return Location(self.fs, os.path.join(self.path, relative) if relative else self.path)
 
     def __str__(self) -> str:
-        """As a user would write it: a path, or a URI."""
+        """As a user would write it: a path or a URI."""
         return self.path if self.is_local else str(self.fs.unstrip_protocol(self.path))
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on a disk of this machine."""
+        """Whether it is on a filesystem of this machine."""
         return isinstance(self.fs, LocalFileSystem)
 
     @property
@@ -95,11 +96,11 @@ class Location:
 
     @property
     def parent(self) -> Location:
-        """The folder it lies in."""
+        """The folder that it is in."""
         return Location(self.fs, self.path.rstrip("/").rpartition("/")[0] or "/")
 
     def exists(self) -> bool:
-        """Whether a file or folder is there."""
+        """Whether it is a file or a folder that exists. Raises OSError."""
         try:
             with_backoff(lambda: self.fs.info(self.path))
         except FileNotFoundError:
@@ -107,21 +108,23 @@ class Location:
         return True
 
     def is_folder(self) -> bool:
-        """Whether a folder is there."""
+        """Whether it is a folder that exists. Raises OSError."""
         try:
             return bool(with_backoff(lambda: self.fs.info(self.path))["type"] == "directory")
         except FileNotFoundError:
             return False
 
     def contains(self, other: Location) -> bool:
-        """Whether `other` is this folder or lies in it."""
+        """Whether `other` is this folder or is inside it."""
         if self.is_local != other.is_local or self.fs.protocol != other.fs.protocol:
             return False
-        mine, theirs = (_canonical(where) for where in (self, other))
+        mine, theirs = self.path, other.path
+        if self.is_local:
+            mine, theirs = os.path.realpath(mine), os.path.realpath(theirs)
         return theirs == mine or theirs.startswith(mine.rstrip("/") + "/")
 
     def open(self) -> BinaryIO:
-        """Open the file for reading. Raises OSError (FileNotFoundError, PermissionError, ...)."""
+        """Open the file for reading. Raises OSError."""
         return cast("BinaryIO", self.fs.open(self.path, "rb"))
 
     def read(self) -> bytes:
@@ -129,13 +132,19 @@ class Location:
         return bytes(with_backoff(lambda: self.fs.cat_file(self.path)))
 
     def info(self) -> FileInfo:
-        """Size and stamp of the file itself; its `path` is its name. Raises OSError."""
+        """Size and stamp of the file; `path` is its name. Raises OSError."""
         return _file_info(self.name, with_backoff(lambda: self.fs.info(self.path)))
 
     def names(self, prefix: str = "") -> list[str]:
-        """Names of the files directly in this folder that begin so, unsorted; none if it is gone.
+        """Names of the files directly in this folder, unsorted; none if it does not exist.
 
-        On an object store one request for a thousand names.
+        Takes one request for a thousand names on an object store.
+
+        Args:
+            prefix: Only names that begin with it.
+
+        Raises:
+            OSError: The folder cannot be listed.
         """
         if self.is_local:
             return _local_names(self.path, prefix)
@@ -144,14 +153,25 @@ class Location:
         return [path.removeprefix(base) for path in found if path.startswith(base)]
 
     def tree(self) -> list[FileInfo]:
-        """All files below, hidden ones too, sorted by path; none if it is gone."""
+        """All files below, hidden ones too, sorted by path; none if it does not exist.
+
+        Raises:
+            OSError: The folder cannot be listed.
+        """
         found = with_backoff(lambda: self.fs.find(self.path, detail=True))
         base = self.path.rstrip("/") + "/"
-        infos = (_file_info_or_none(path.removeprefix(base), info) for path, info in found.items())
-        return sorted((info for info in infos if info is not None), key=lambda info: info.path)
+        files = []
+        for path, info in found.items():
+            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                files.append(_file_info(path.removeprefix(base), info))
+        return sorted(files, key=lambda file: file.path)
 
     def files(self) -> list[FileInfo]:
-        """All files below, sorted by path; names that begin with `_` or `.` are skipped."""
+        """All files below, sorted by path, without names that begin with `_` or `.`.
+
+        Raises:
+            OSError: The folder cannot be listed.
+        """
         found = cast("dict[str, dict[str, object]]", self.fs.find(self.path, detail=True))
         base = self.path.rstrip("/") + "/"
         listed = (_file_info(path.removeprefix(base), info) for path, info in found.items())
@@ -166,10 +186,6 @@ def _local_names(folder: str, prefix: str) -> list[str]:
         return []
 
 
-def _canonical(location: Location) -> str:
-    return os.path.realpath(location.path) if location.is_local else location.path
-
-
 def _file_info(path: str, info: Mapping[str, object]) -> FileInfo:
     stamp = next((info[name] for name in STAMPS if info.get(name)), None)
     if stamp is None and "mtime" in info:
@@ -179,27 +195,19 @@ def _file_info(path: str, info: Mapping[str, object]) -> FileInfo:
     return FileInfo(path, int(size), str(stamp or "").strip('"'))
 
 
-def _file_info_or_none(path: str, info: Mapping[str, object]) -> FileInfo | None:
-    """None where the file went away since it was listed."""
-    try:
-        return _file_info(path, info)
-    except FileNotFoundError:
-        return None
-
-
 def _is_hidden(path: str) -> bool:
     return any(part.startswith(("_", ".")) for part in path.split("/"))
 
 
 def locate(uri: str, options: StorageOptions | None = None) -> Location:
-    """Resolve a URI or a path; a local path becomes absolute.
+    """Resolve a path or a URI; a local path becomes absolute. Nothing is read.
 
     Args:
         uri: A path, or `s3://`, `gs://`, `hf://`, `https://`.
-        options: Arguments for the filesystem, by protocol.
+        options: Arguments of the filesystems, by protocol.
 
     Raises:
-        UserError: There is no way to read that protocol.
+        UserError: The protocol is not supported.
     """
     scheme = get_protocol(uri)
     if scheme not in READABLE:
@@ -215,14 +223,14 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
 
 
 def is_writable(location: Location) -> bool:
-    """Whether results can be written to that kind of store."""
+    """Whether this kind of store can be written to."""
     protocols = location.fs.protocol
     names = (protocols,) if isinstance(protocols, str) else protocols
     return any(name in WRITABLE for name in names)
 
 
 def _merged(base: Mapping[str, Any], more: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Both, nested mappings merged; `more` wins."""
+    """Both, nested mappings merged too; `more` takes precedence."""
     merged = dict(base)
     for name, value in (more or {}).items():
         mine = merged.get(name)

@@ -1,7 +1,4 @@
-"""Many small waits at once: a call for each item, results in the items' order.
-
-For requests to a store, where a call waits and does not compute.
-"""
+"""Runs many small requests to a store at once, and yields their results in order."""
 
 from __future__ import annotations
 
@@ -17,11 +14,15 @@ Answer = TypeVar("Answer")
 
 THREADS = 16
 AHEAD = 4 * THREADS
-"""Calls begun before the first result is taken: an input of 100,000 files is never queued whole."""
+"""Most calls that are begun and not taken: an input of 100,000 files is never queued whole."""
 
 
 def in_order(call: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-    """Yield `call(item)` for each item. Raises what the first failing call raises."""
+    """Yield `call(item)` for each item, in their order; calls run in threads.
+
+    Raises:
+        Exception: What the first failing call, in that order, raised.
+    """
     waiting: deque[Future[Answer]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="gemma3-batch")
     try:

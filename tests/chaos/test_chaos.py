@@ -1,12 +1,13 @@
 """Whatever is killed, and whenever: each row once, in order, with its own answer.
 
-20,000 rows through Ray with a fake engine, on a disk and on S3, while drivers, render actors,
+Thousands of rows through Ray with a fake engine, on a disk and on S3, while drivers, render actors,
 engine actors and the store's connections are killed at random moments, two drivers run at once for
 part of the time, and a reader reads OUTPUT all the while.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -15,7 +16,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +32,35 @@ from tests.chaos.proxy import FaultyProxy
 from tests.pipeline.sample_images import encoded, plain
 from tests.stores import S3, through
 
-ROWS = 20_000
 FILE_ROWS = 2000
 UNIT_ROWS = 400
 BLOCK_ROWS = 32
-FAULTS = 21
-LONGEST_PEACE = 500
-"""Most rows between two faults..."""
 MOST_PEACE_S = 60.0
-"""...and most seconds: a driver that is killed over and over gets nowhere."""
+"""Most seconds between two faults: a driver that is killed over and over gets nowhere."""
 SEED = 20261121
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is done, and how often it is disturbed.
+
+    Attributes:
+        rows: Of the input.
+        rounds: How often each kind of fault comes, all in random order.
+        longest_peace: Most rows between two faults.
+    """
+
+    rows: int
+    rounds: Mapping[str, int]
+    longest_peace: int
+
+
+SMALL = Size(rows=4_000, rounds={"disk": 2, "s3": 1}, longest_peace=250)
+FULL = Size(rows=20_000, rounds={"disk": 7, "s3": 4}, longest_peace=500)
+SIZES = [
+    pytest.param(SMALL, id="small"),
+    pytest.param(FULL, id="full", marks=pytest.mark.long),
+]
 
 
 def write_input(folder: Path, rows: int) -> list[list[int] | None]:
@@ -98,13 +119,15 @@ class Chaos:
     """Kills what it is told to, and keeps count."""
 
     def __init__(
-        self, settings: dict[str, Any], output: Location, proxy: FaultyProxy | None
+        self, settings: dict[str, Any], output: Location, size: Size, proxy: FaultyProxy | None
     ) -> None:
-        self.settings, self.proxy = settings, proxy
+        self.settings, self.size, self.proxy = settings, size, proxy
         self.drivers: list[subprocess.Popen[str]] = []
         self.done: Counter[str] = Counter()
         self.draw = random.Random(SEED)
         self.output = output
+        rounds = size.rounds["s3" if proxy else "disk"]
+        self.due = Counter(dict.fromkeys(self.faults(), rounds))
 
     def start_driver(self) -> None:
         self.drivers.append(
@@ -127,7 +150,7 @@ class Chaos:
         return True
 
     def kill_actor(self, stage: str) -> bool:
-        actors = [process for process in ray_workers() if stage in process.info["name_line"]]
+        actors = [process for process, line in ray_workers() if stage in line]
         if not actors:
             return False
         self.draw.choice(actors).kill()
@@ -157,12 +180,12 @@ class Chaos:
 
     def strike(self) -> None:
         """One fault of a random kind, at a random moment of the work."""
-        before, wanted = self.finished(), self.draw.randrange(LONGEST_PEACE)
+        before, wanted = self.finished(), self.draw.randrange(self.size.longest_peace)
         patience = time.monotonic() + MOST_PEACE_S
         while time.monotonic() < patience and self.finished() - before < wanted:
             time.sleep(0.1)
-        name, act = self.draw.choice([*self.faults().items()])
-        if act():
+        name = self.draw.choice([*(self.due - self.done).elements()])
+        if self.faults()[name]():
             self.done[name] += 1
             print(f"{time.strftime('%X')} {name}, after about {self.finished():,} rows", flush=True)
 
@@ -185,29 +208,35 @@ def ray_address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-def ray_workers(prefixes: tuple[str, ...] = ("ray::",)) -> Iterator[psutil.Process]:
-    """Ray's workers of this machine, with what they do in `info["name_line"]`."""
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if line.startswith(prefixes):
-            process.info["name_line"] = line
-            yield process
+def ray_workers(
+    prefixes: tuple[str, ...] = ("ray::",),
+) -> Iterator[tuple[psutil.Process, str]]:
+    """The workers of the cluster that this process has started, with what each does.
+
+    Of this cluster alone: other tests and other people run Ray on this machine as well.
+    """
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            line = " ".join(process.cmdline())
+            if line.startswith(prefixes):
+                yield process, line
 
 
 def run_through(chaos: Chaos, deadline_s: float) -> None:
     """Start, break and start again until a run comes to its end undisturbed."""
     end = time.monotonic() + deadline_s
+    faults = chaos.due.total()
     chaos.start_driver()
     while time.monotonic() < end:
         codes = chaos.reap()
-        if 0 in codes and chaos.done.total() >= FAULTS:
+        if 0 in codes and chaos.done == chaos.due:
             break
         if 0 in codes:
             pytest.fail(f"the run ended after {dict(chaos.done)} faults only")
-        wanted = 2 if FAULTS // 3 <= chaos.done.total() < 2 * FAULTS // 3 else 1
+        wanted = 2 if faults // 3 <= chaos.done.total() < 2 * faults // 3 else 1
         while len(chaos.drivers) < wanted:
             chaos.start_driver()
-        if chaos.done.total() < FAULTS:
+        if chaos.done != chaos.due:
             chaos.strike()
         else:
             time.sleep(0.2)
@@ -231,12 +260,6 @@ def check(output: Location, colours: list[list[int] | None]) -> None:
     assert table["outcome"].to_pylist() == expected
 
 
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[int] | None]]:
-    folder = tmp_path_factory.mktemp("chaos") / "in"
-    return folder, write_input(folder, ROWS)
-
-
 def settings(input_: str, output: str, model: Path, **more: Any) -> dict[str, Any]:
     engine = {"model": str(model), "max_num_seqs": 64}
     fields = {"input": input_, "output": output, "engine": engine, "unit_rows": UNIT_ROWS, **more}
@@ -244,38 +267,36 @@ def settings(input_: str, output: str, model: Path, **more: Any) -> dict[str, An
     return fields
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.usefixtures("ray_cluster")
-def test_on_a_disk(
-    colours: tuple[Path, list[list[int] | None]], tmp_path: Path, gemma_folder: Path
-) -> None:
-    folder, due = colours
-    output = tmp_path / "out"
-    chaos = Chaos(settings(str(folder), str(output), gemma_folder), locate(str(output)), None)
-    reader = Reader(locate(str(output)), UNIT_ROWS)
+def disturb(chaos: Chaos, due: list[list[int] | None]) -> None:
+    """A whole run under faults and under a reader's eyes; then everything is there."""
+    reader = Reader(chaos.output, UNIT_ROWS)
     reader.start()
     run_through(chaos, 800)
     reader.end()
     print(dict(chaos.done), reader.reads, "reads")
     assert reader.faults == []
     assert reader.reads > 20
-    check(locate(str(output)), due)
+    check(chaos.output, due)
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
-def test_on_s3(colours: tuple[Path, list[list[int] | None]], gemma_folder: Path, s3: S3) -> None:
-    folder, due = colours
+@pytest.mark.parametrize("size", SIZES)
+def test_on_a_disk(size: Size, tmp_path: Path, gemma_folder: Path) -> None:
+    due = write_input(tmp_path / "in", size.rows)
+    output = str(tmp_path / "out")
+    config = settings(str(tmp_path / "in"), output, gemma_folder)
+    disturb(Chaos(config, locate(output), size, None), due)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("size", SIZES)
+def test_on_s3(size: Size, tmp_path: Path, gemma_folder: Path, s3: S3) -> None:
+    due = write_input(tmp_path / "in", size.rows)
     proxy = FaultyProxy(s3.address)
     output = f"{s3.url}/out"
     options = {"storage_options": through(proxy)}
-    chaos = Chaos(settings(str(folder), output, gemma_folder, **options), locate(output), proxy)
-    reader = Reader(locate(output), UNIT_ROWS)
-    reader.start()
-    run_through(chaos, 800)
-    reader.end()
+    config = settings(str(tmp_path / "in"), output, gemma_folder, **options)
+    disturb(Chaos(config, locate(output), size, proxy), due)
     proxy.close()
-    print(dict(chaos.done), reader.reads, "reads")
-    assert reader.faults == []
-    assert reader.reads > 20
-    check(locate(output), due)

@@ -16,12 +16,13 @@ from pipeline.execution.cluster import WORKERS
 from pipeline.storage.location import locate
 from tests.chaos.test_chaos import UNIT_ROWS, check, settings, write_input
 
-ROWS = 6_000
-
 
 @pytest.mark.timeout(600)
-def test_a_node_that_goes_away_takes_no_row_with_it(tmp_path: Path, gemma_folder: Path) -> None:
-    due = write_input(tmp_path / "in", ROWS)
+@pytest.mark.parametrize("rows", [2_000, pytest.param(6_000, marks=pytest.mark.long)])
+def test_a_node_that_goes_away_takes_no_row_with_it(
+    tmp_path: Path, gemma_folder: Path, rows: int
+) -> None:
+    due = write_input(tmp_path / "in", rows)
     config = settings(
         str(tmp_path / "in"),
         str(tmp_path / "out"),
@@ -50,7 +51,7 @@ def test_a_node_that_goes_away_takes_no_row_with_it(tmp_path: Path, gemma_folder
             while not output.names("part-") and time.monotonic() < give_up:
                 assert driver.poll() is None, driver.communicate()[1][-2000:]
                 time.sleep(0.1)
-            assert len(output.names("part-")) < ROWS // UNIT_ROWS
+            assert len(output.names("part-")) < rows // UNIT_ROWS
             cluster.remove_node(other, allow_graceful=False)
             _, errors = driver.communicate(timeout=300)
             assert driver.returncode == 0, errors[-2000:]

@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from jobs.options.job_options import TranslateOptions
 
 from jobs.cli.job_file import read_job_file
+from jobs.translation.job import TranslateOptions
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SCHEMA = Path(__file__).parent / "kuberay" / "ray.io_raycronjobs.yaml"
@@ -82,7 +82,7 @@ def test_its_job_file_is_one(manifest: dict[str, Any], tmp_path: Path) -> None:
     (config,) = (document for document in documents if document["kind"] == "ConfigMap")
     ((name, text),) = config["data"].items()
     (tmp_path / name).write_text(text)
-    assert isinstance(read_job_file(str(tmp_path / name)).options, TranslateOptions)
+    assert isinstance(read_job_file(str(tmp_path / name)).job.options, TranslateOptions)
     assert manifest["spec"]["jobTemplate"]["entrypoint"].endswith(f"/{name}")
 
 
@@ -91,7 +91,7 @@ def test_the_example_files_are_job_files(job: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DATA", "/data")
     monkeypatch.setenv("MODEL", "demo")
     read = read_job_file(str(DEPLOY / f"{job}.yaml"))
-    assert type(read.options).__name__ == f"{job.title()}Options"
+    assert type(read.job.options).__name__ == f"{job.title()}Options"
 
 
 def test_the_crontab_line_runs_an_example() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -90,13 +91,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def submit(head: str, file: str, data: Path, name: str) -> subprocess.CompletedProcess[str]:
+def submit(
+    head: str, file: str, data: Path, name: str, folder: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     variables = {"DATA": str(data), "MODEL": "demo", "HF_HUB_OFFLINE": "1"}
     command = [str(BIN / "ray"), "job", "submit", f"--address={head}", f"--submission-id={name}"]
     command += ["--working-dir=.", f"--runtime-env-json={json.dumps({'env_vars': variables})}"]
     command += ["--", "gemma3-batch", "run", file]
     return subprocess.run(
-        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False
+        command,
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
     )
 
 
@@ -144,6 +153,20 @@ def test_labels(head: str, data: Path) -> None:
         for row, scene in zip(found, scenes, strict=True)
     ]
     assert sum(label == truth for label, truth in judged) >= 0.97 * len(judged)
+
+
+@pytest.mark.timeout(500)
+def test_a_job_of_ones_own(head: str, data: Path, tmp_path: Path) -> None:
+    """Its module is in the working directory only; every worker imports it from there."""
+    shutil.copy(ROOT / "tests/jobs/own/classify_images.py", tmp_path)
+    places = f"input: {data}/images\noutput: {data}/classes\n"
+    (tmp_path / "classify.yaml").write_text(
+        f"task: classify_images:Classify\n{places}model: ${{MODEL}}\nlabels: [red, green]\n"
+    )
+    done = submit(head, "classify.yaml", data, "classes", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{ROWS} rows ({ROWS} ok)" in done.stdout
+    assert {row["label"] for row in rows(data / "classes")} <= {"red", "green"}
 
 
 @pytest.mark.timeout(300)

@@ -6,6 +6,7 @@ good ones are captioned, the bad ones say what was wrong, and the input's column
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -48,11 +49,32 @@ def spoil(clean: pa.Table) -> tuple[pa.Table, list[str]]:
     return spoilt.append_column("number", extra), outcomes
 
 
-def engines() -> set[int]:
-    """The running processes of engines, by id."""
-    found = psutil.process_iter(["name", "status"])
-    running = [process for process in found if process.info["status"] != psutil.STATUS_ZOMBIE]
-    return {p.pid for p in running if (p.info["name"] or "").startswith("VLLM::")}
+def watched(*arguments: object) -> tuple[str, list[psutil.Process]]:
+    """Run a command to its end; gives what it printed, and the processes of its engines."""
+    engines: dict[int, psutil.Process] = {}
+    with subprocess.Popen(
+        [sys.executable, "-m", "jobs", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    ) as command:
+        parent, give_up = psutil.Process(command.pid), time.monotonic() + 500
+        while command.poll() is None:
+            assert time.monotonic() < give_up
+            with contextlib.suppress(subprocess.TimeoutExpired, psutil.NoSuchProcess):
+                below = parent.children(recursive=True)
+                engines |= {p.pid: p for p in below if p.name().startswith("VLLM::")}
+                command.communicate(timeout=0.5)
+        printed, errors = command.communicate()
+    assert command.returncode == 0, errors
+    return printed, [*engines.values()]
+
+
+def is_running(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +87,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[pa.Table, list[s
     pq.write_table(table[:half], folder / "in/a.parquet", row_group_size=50)
     pq.write_table(table[half:], folder / "in/b.parquet", row_group_size=1000)
     out = folder / "out"
-    before = engines()
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs", "caption", str(folder / "in"), str(out), "--model", "demo"],
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert not engines() - before
-    return table, outcomes, out, done.stdout
+    printed, engines = watched("caption", folder / "in", out, "--model", "demo")
+    assert engines, "nobody saw an engine"
+    assert not [engine for engine in engines if is_running(engine)], "engines outlive their run"
+    return table, outcomes, out, printed
 
 
 def test_every_row_is_there_once_in_input_order(finished: Any) -> None:

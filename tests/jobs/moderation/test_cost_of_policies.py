@@ -27,9 +27,9 @@ from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.stages.blocks import Item, pack, unpack
 from pipeline.stages.generate import Generate
-from pipeline.stages.render import Job
+from pipeline.stages.render import RenderedRow
 from tests.gemma3_model.test_parity import sample_image
-from tests.jobs import counting, shield
+from tests.jobs.moderation import counting, shield
 
 TOLERANCE = 1e-3
 """Largest error of a probability that is promised."""
@@ -69,7 +69,7 @@ class Engine:
         return tuple(self.renderer.render(request, images) for request in prepared.requests)
 
     def answer(self, unit: str, rows: list[tuple[Rendered, ...]]) -> list[list[float]]:
-        block = pack([Item(unit, i, payload=Job(row, None)) for i, row in enumerate(rows)])
+        block = pack([Item(unit, i, payload=RenderedRow(row, None)) for i, row in enumerate(rows)])
         answered = self.loop.run(self._answer(block))
         return [
             [probability(*generation.log_probabilities) for generation in item.payload.generations]

@@ -30,7 +30,7 @@ from jobs.sdk.retry import restore_task
 from pipeline import EngineConfig, RunConfig, RunResult, run
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.vllm_renderer import VllmRenderer
-from tests.jobs import shield
+from tests.jobs.moderation import shield
 
 TOLERANCE = 1e-3
 """Largest error of a probability that is promised."""

@@ -4,8 +4,6 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.contract.config import EngineConfig, RunConfig, describe_fault
-from pipeline.contract.errors import UserError
-from pipeline.execution.placement import place
 
 ENGINE = {"model": "m"}
 
@@ -27,30 +25,6 @@ def test_a_configuration_is_frozen() -> None:
     config = EngineConfig(model="m")
     with pytest.raises(ValidationError):
         config.model = "n"  # type: ignore[misc]
-
-
-def run_config(**fields: object) -> RunConfig:
-    engine = {"model": "m", "tensor_parallel_size": fields.pop("tensor_parallel_size", 1)}
-    return RunConfig.model_validate({"input": "i", "output": "o", "engine": engine, **fields})
-
-
-@pytest.mark.parametrize("cpus", [1, 2, 4, 16, 200])
-@pytest.mark.parametrize("gpus", [0, 1, 8])
-def test_actors_and_tasks_always_fit(cpus: int, gpus: int) -> None:
-    placement = place(run_config(), {"CPU": cpus, "GPU": gpus})
-    actors = placement.engines + placement.renderers
-    assert placement.cpu_share * (actors + placement.readers) <= cpus
-    assert placement.cpu_share > 0
-    assert placement.engine_gpus * placement.engines == gpus
-
-
-def test_gpus_are_shared_out_by_tensor_parallel_size() -> None:
-    placement = place(run_config(tensor_parallel_size=4), {"CPU": 64, "GPU": 8})
-    assert (placement.engines, placement.engine_gpus, placement.renderers) == (2, 4, 32)
-    with pytest.raises(UserError, match="the cluster has 8"):
-        place(run_config(tensor_parallel_size=16), {"CPU": 64, "GPU": 8})
-    with pytest.raises(UserError, match="there is no GPU"):
-        place(run_config(tensor_parallel_size=2), {"CPU": 64})
 
 
 def test_a_long_wrong_value_is_shortened() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jobs.demo.dataset import held_out_scenes
 from jobs.demo.drawings import draw
-from jobs.options.model import find_model
+from jobs.registry import find_model
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import RowError, UserError
 from pipeline.contract.record import Outcome

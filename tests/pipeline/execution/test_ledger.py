@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from pipeline.execution.ledger import Ledger, Work
-from tests.pipeline.output.test_journal import unit
+from pipeline.execution.ledger import Ledger
+from pipeline.sources.units import Work
+from tests.pipeline.output.samples import unit
 
 UNITS = [unit(index=i, id=f"u{i}", stop=3) for i in range(3)]
 WORK = [Work(piece) for piece in UNITS]

@@ -19,7 +19,7 @@ ROWS = 600
 BAD_SHARE = 0.3
 
 
-class MendedEngine(FakeEngine):
+class FixedEngine(FakeEngine):
     """Refuses nothing any more."""
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
@@ -34,7 +34,7 @@ def store(request: pytest.FixtureRequest) -> S3 | GCS:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_run_on_an_object_store_is_finished_and_mended(
+def test_a_run_on_an_object_store_is_finished_and_fixed(
     store: S3 | GCS, tmp_path: Path, gemma_folder: Path
 ) -> None:
     records = colours_dataset(tmp_path / "in", ROWS, BAD_SHARE)
@@ -69,7 +69,7 @@ def test_a_run_on_an_object_store_is_finished_and_mended(
     refused = {record["n"] for record in records if record["outcome"] == "engine_error"}
     listed = failed_rows(settings.output, ["engine_error"], store.options)
     assert {n for table in listed for n in table["n"].to_pylist()} == refused != set()
-    backend = Backend(FakeRenderer, MendedEngine)
+    backend = Backend(FakeRenderer, FixedEngine)
     fixed = retry(settings, ColourTask(), ["engine_error"], backend=backend)
     assert fixed.new_rows == len(refused)
     for row, record in zip(rows(), records, strict=True):

@@ -65,8 +65,27 @@ def test_no_more_is_claimed_than_there_is(resources: dict[str, float]) -> None:
         (EIGHT, {"engine_replicas": 9}, r"9 engine\(s\) of 1 GPU\(s\) asked for.* has 8"),
     ],
 )
-def test_too_few_gpus_are_told(
+def test_too_few_gpus_are_an_error(
     resources: dict[str, float], settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         place(run(**settings), resources)
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4, 16, 200])
+@pytest.mark.parametrize("gpus", [0, 1, 8])
+def test_actors_and_tasks_always_fit(cpus: int, gpus: int) -> None:
+    placement = place(run(), {"CPU": cpus, "GPU": gpus})
+    actors = placement.engines + placement.renderers
+    assert placement.cpu_share * (actors + placement.readers) <= cpus
+    assert placement.cpu_share > 0
+    assert placement.engine_gpus * placement.engines == gpus
+
+
+def test_gpus_are_shared_out_by_tensor_parallel_size() -> None:
+    placement = place(run(tensor_parallel_size=4), {"CPU": 64, "GPU": 8})
+    assert (placement.engines, placement.engine_gpus, placement.renderers) == (2, 4, 32)
+    with pytest.raises(UserError, match="the cluster has 8"):
+        place(run(tensor_parallel_size=16), {"CPU": 64, "GPU": 8})
+    with pytest.raises(UserError, match="there is no GPU"):
+        place(run(tensor_parallel_size=2), {"CPU": 64})

@@ -128,7 +128,7 @@ class TestRuns:
         table = read_back(out)
         assert table["colour"].to_pylist() == [*(r["colour"] for r in records), None]
         assert table["error"].to_pylist()[-1] == (
-            "generate: the process died or stood still 3 times while it worked on this row alone"
+            "generate: the process died or hung 3 times while it worked on this row alone"
         )
 
     def test_an_engine_that_is_slow_is_waited_for(

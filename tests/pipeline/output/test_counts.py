@@ -6,15 +6,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.output.counts import committed_units, forget_counts, save_counts, totals
-from pipeline.output.journal import Committed, Journal
+from pipeline.output.parts import Committed
 from pipeline.output.plan import Plan, extended, open_plan
 from pipeline.sources import Kind, Listing, list_input
+from pipeline.sources.units import Work
 from pipeline.storage.location import FileInfo, Location, locate
-from tests.pipeline.output.test_journal import Input, entries, fill, journal_in, source
+from tests.pipeline.output.samples import Input, fill, new_parts, source
 from tests.pipeline.output.test_plan import Endless
 from tests.stores import S3
 
@@ -30,8 +30,8 @@ def plan_of(output: Location, units: int, folder: Path) -> Plan:
 
 def part_names(plan: Plan) -> list[str]:
     names: list[str] = []
-    for generation in plan.generations:
-        with generation.file.open() as file:
+    for plan_file in plan.files:
+        with plan_file.location.open() as file:
             names += pq.read_table(file, columns=["part"])["part"].to_pylist()
     return names
 
@@ -44,7 +44,7 @@ def test_a_start_over_100_000_committed_units_takes_seconds(tmp_path: Path) -> N
     began = time.monotonic()
     plan = open_plan(output)
     assert plan is not None
-    pending = plan.pending(committed_units(plan, Journal(output, pa.schema([]), {"id": "x"})))
+    pending = plan.pending(committed_units(plan))
     took = time.monotonic() - began
     assert [plan.unit(int(index)).part for index in pending] == names[-2:]
     assert took < 5
@@ -58,7 +58,7 @@ def test_on_s3_a_thousand_units_cost_one_request(tmp_path: Path, s3: S3) -> None
     plan = open_plan(output)
     assert plan is not None
     before = len(s3.requests())
-    is_there = committed_units(plan, Journal(output, pa.schema([]), {"id": "x"}))
+    is_there = committed_units(plan)
     requests = s3.requests()[before:]
     assert is_there.sum() == 2_999
     assert not is_there[0]
@@ -69,18 +69,17 @@ def test_counts_are_kept_and_can_be_forgotten(source: Input, tmp_path: Path) -> 
     output = locate(str(tmp_path / "out"))
     listing = list_input(source.source.root.path)
     plan = extended(None, output, listing, source.source)
-    journal = journal_in(output)
-    fill(journal, source.units[0])
-    journal.append(source.units[1].id, entries(range(10)))
+    commits = new_parts(output, source)
     for unit in source.units:
-        journal.commit(unit, source.source)
-    assert totals(plan, journal).outcomes == {"ok": 20}
-    told = Committed(source.units[0].id, 10, {"ok": 7, "decode_error": 3}, 2, by_us=True)
+        fill(commits.journal, unit)
+        commits.commit(Work(unit))
+    assert totals(plan).outcomes == {"ok": 20}
+    known = Committed(source.units[0].id, 10, {"ok": 7, "decode_error": 3}, 2)
     forget_counts(output)
-    for _ in range(2):  # two drivers may tell of the same part
-        save_counts(output, [(source.units[0].part, told)])
-    counted = totals(plan, journal)  # as told, and not opened again
+    for _ in range(2):  # two drivers may save the same count
+        save_counts(output, [(source.units[0].part, known)])
+    counted = totals(plan)  # as saved, and not opened again
     assert (counted.outcomes, counted.duplicates) == ({"ok": 17, "decode_error": 3}, 2)
     assert (counted.units, counted.rows) == (2, 20)
     forget_counts(output)
-    assert totals(plan, journal).outcomes == {"ok": 20}
+    assert totals(plan).outcomes == {"ok": 20}

@@ -49,14 +49,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def test_the_same_input_gives_the_same_plan_and_no_new_generation(
+def test_the_same_input_gives_the_same_plan_and_no_new_plan_file(
     folder: Path, tmp_path: Path
 ) -> None:
     first = planned(folder, tmp_path / "out")
     again = planned(folder, tmp_path / "out", unit_rows=3)
     assert units(first) == units(again)
     assert [unit.rows for unit in units(first)] == [8, 8, 9, 7]
-    assert len(again.generations) == 1
+    assert len(again.files) == 1
     assert first.total_rows == 32
 
 
@@ -66,7 +66,7 @@ def test_units_are_known_by_content_wherever_the_input_lies(folder: Path, tmp_pa
     for path in (tmp_path / "moved").iterdir():
         os.utime(path, ns=(1, 1))
     after = planned(tmp_path / "moved", tmp_path / "out")
-    assert len(after.generations) == 1
+    assert len(after.files) == 1
     elsewhere = planned(tmp_path / "moved", tmp_path / "other")
     assert [unit.id for unit in units(elsewhere)] == [unit.id for unit in units(before)]
 
@@ -117,12 +117,12 @@ def test_a_file_without_rows_is_looked_at_once(folder: Path, tmp_path: Path) -> 
     write(folder / "empty.parquet", 0, 0)
     for _ in range(3):
         plan = planned(folder, tmp_path / "out")
-    assert len(plan.generations) == 1
+    assert len(plan.files) == 1
     assert len(units(plan)) == 4
     assert len(plan.pending(np.zeros(len(plan), dtype=bool))) == 4
 
 
-def test_another_input_is_told_apart(folder: Path, tmp_path: Path) -> None:
+def test_another_input_is_recognised(folder: Path, tmp_path: Path) -> None:
     plan = planned(folder, tmp_path / "out")
     assert is_same_input(plan, list_input(str(folder)))
     write(tmp_path / "other/a.parquet", 7, 3)
@@ -143,7 +143,7 @@ def test_drivers_that_start_at_once_agree(
     monkeypatch.setattr(plan_module, "create_from", late)
     plan = planned(folder, tmp_path / "out", unit_rows=10)
     assert units(plan) == units(rival[0])
-    assert len(plan.generations) == 1
+    assert len(plan.files) == 1
 
 
 class Endless:
@@ -189,5 +189,5 @@ def test_a_plan_of_a_billion_rows_costs_a_driver_some_bytes_a_unit(tmp_path: Pat
         process.submit(peak_of_a_start, tmp_path / "warm", 10**5).result()
         million = process.submit(peak_of_a_start, tmp_path / "million", 10**6).result()
         billion = process.submit(peak_of_a_start, tmp_path / "billion", 10**9).result()
-    assert len(open_plan(locate(str(tmp_path / "billion"))).generations) == 1  # type: ignore[union-attr]
+    assert len(open_plan(locate(str(tmp_path / "billion"))).files) == 1  # type: ignore[union-attr]
     assert billion - million < 8 * 2**20, "100,000 units, some dozen bytes each and a buffer"

@@ -118,3 +118,17 @@ def test_a_claim_is_taken_back_without_a_trace(gemma_folder: Path, tmp_path: Pat
     withdraw(output)
     assert not (tmp_path / "out").exists()
     assert read_record(output) is None
+
+
+def test_a_record_keeps_the_first_start(gemma_folder: Path, tmp_path: Path) -> None:
+    output = locate(str(tmp_path / "out"))
+    first = {**record_of(gemma_folder), "started": "2026-01-01T00:00:00+00:00"}
+    claim(output, first)
+    for rows in (1, 2):
+        later = record_of(gemma_folder, render_workers=rows)
+        finish(output, later, {"rows": rows})
+        found = read_record(output)
+        assert found is not None
+        assert (found["id"], found["started"]) == (first["id"], first["started"])
+        assert (found["rows"], found["config"]["render_workers"]) == (rows, rows)
+        assert found["finished"] >= later["started"]

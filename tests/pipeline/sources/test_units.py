@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.sources.units import cut_evenly, cut_row_groups, unit_id
-from tests.pipeline.output.test_journal import unit
+from tests.pipeline.output.samples import unit
 
 
 @pytest.mark.parametrize(

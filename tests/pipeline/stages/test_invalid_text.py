@@ -13,12 +13,12 @@ import pytest
 from pipeline import EngineConfig, RunConfig, run
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import ColumnKind, Generation, Prepared, Request, Result, Row, Sampling
-from pipeline.execution.ledger import Work
 from pipeline.sources import list_input, open_source
+from pipeline.sources.units import Work
 from pipeline.stages.blocks import Item, unpack
 from pipeline.stages.read import pack_work, read_units
 from tests.pipeline.fakes import FAKE
-from tests.pipeline.output.test_journal import unit
+from tests.pipeline.output.samples import unit
 
 BODIES = [b"good", b"caf\xe9 \xff", None, b"fine", b"cut \xe2\x82", b"caf\xc3\xa9", b"\xed\xa0\x80"]
 INVALID = [1, 4, 6]

@@ -18,7 +18,7 @@ from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.images import ImageLimits
 from pipeline.stages import render
 from pipeline.stages.blocks import Item, pack, unpack
-from pipeline.stages.render import Job, Render
+from pipeline.stages.render import Render, RenderedRow
 from pipeline.storage.location import locate
 from tests.gemma3_model.test_parity import sample_image
 from tests.pipeline.fakes import ColourTask, FakeRenderer
@@ -43,18 +43,18 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Image.Image]:
     return seen
 
 
-def row(renderer: VllmRenderer, *images: Image.Image) -> Job:
+def row(renderer: VllmRenderer, *images: Image.Image) -> RenderedRow:
     requests = [Request(question, Sampling(1)) for question in QUESTIONS]
-    return Job(tuple(renderer.render(request, [*images]) for request in requests), None)
+    return RenderedRow(tuple(renderer.render(request, [*images]) for request in requests), None)
 
 
 def test_a_rows_image_is_made_ready_once(made: list[Image.Image]) -> None:
     renderer, first, second = VllmRenderer(CONFIG), sample_image(1), sample_image(2)
-    jobs = [row(renderer, first), row(renderer, second), row(renderer, second, first)]
+    rows = [row(renderer, first), row(renderer, second), row(renderer, second, first)]
     assert len(made) == 4
     alone = VllmRenderer(CONFIG)
-    for job, images in zip(jobs, [[first], [second], [second, first]], strict=True):
-        for question, shared in zip(QUESTIONS, job.requests, strict=True):
+    for rendered, images in zip(rows, [[first], [second], [second, first]], strict=True):
+        for question, shared in zip(QUESTIONS, rendered.requests, strict=True):
             # Another renderer, and another image between, so that nothing is remembered.
             alone.render(Request("x", Sampling(1)), [sample_image(9)])
             single = alone.render(Request(question, Sampling(1)), images)
@@ -66,13 +66,14 @@ def test_a_rows_image_is_made_ready_once(made: list[Image.Image]) -> None:
                 strict=True,
             ):
                 assert ours["pixel_values"].data.equal(theirs["pixel_values"].data)
-    assert jobs[0].requests[0].prompt["mm_hashes"] != jobs[1].requests[0].prompt["mm_hashes"]
+    assert rows[0].requests[0].prompt["mm_hashes"] != rows[1].requests[0].prompt["mm_hashes"]
 
 
 def test_it_is_once_in_what_travels() -> None:
-    job = row(VllmRenderer(CONFIG), sample_image(1))
+    whole = row(VllmRenderer(CONFIG), sample_image(1))
     of_one, of_three = (
-        len(cloudpickle.dumps(Job(requests, None))) for requests in (job.requests[:1], job.requests)
+        len(cloudpickle.dumps(RenderedRow(requests, None)))
+        for requests in (whole.requests[:1], whole.requests)
     )
     assert of_three < 1.2 * of_one
 
@@ -85,7 +86,7 @@ class ThriceTask(ColourTask):
         )
 
 
-def test_a_image_that_is_not_to_be_had_is_asked_for_once(
+def test_an_image_that_is_not_to_be_had_is_asked_for_once(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right, asked = render.load_image, []

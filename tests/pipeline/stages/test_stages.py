@@ -23,19 +23,19 @@ from pipeline.contract.errors import Fault, RowError
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation, Prepared, Request, Result, Row, Sampling
 from pipeline.engine.interface import Rendered
-from pipeline.execution.ledger import Work
 from pipeline.images import ImageLimits
 from pipeline.output.journal import Journal
 from pipeline.sources import Source, list_input, open_source
+from pipeline.sources.units import Work
 from pipeline.stages.blocks import BLOCK, Item, pack, unpack
 from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
-from pipeline.stages.render import Job, Render
+from pipeline.stages.render import Render, RenderedRow
 from pipeline.storage.location import locate
 from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
-from tests.pipeline.output.test_journal import unit
+from tests.pipeline.output.samples import unit
 from tests.pipeline.sample_images import encoded, plain, truncated_jpeg
 
 CONFIG = EngineConfig(model="m", max_model_len=5)
@@ -165,9 +165,9 @@ def test_a_prompt_that_is_too_long_is_that_rows_outcome(tmp_path: Path) -> None:
     assert items[2].error == "render: KeyError: 'text'"
 
 
-def job(colour: tuple[int, int, int]) -> Job:
+def rendered_row(colour: tuple[int, int, int]) -> RenderedRow:
     request = FakeRenderer(CONFIG).render(Request("Which colour?", Sampling(4)), [plain(colour)])
-    return Job((request, request), state=colour)
+    return RenderedRow((request, request), state=colour)
 
 
 def test_all_rows_are_with_the_engine_at_once() -> None:
@@ -185,10 +185,10 @@ def test_all_rows_are_with_the_engine_at_once() -> None:
 
     stage = Generate(CONFIG, Counting)
     items = [
-        Item("u", 0, payload=job((1, 2, 3))),
+        Item("u", 0, payload=rendered_row((1, 2, 3))),
         FAILED,
-        Item("u", 2, payload=job(POISON)),
-        Item("u", 3, payload=job((4, 5, 6))),
+        Item("u", 2, payload=rendered_row(POISON)),
+        Item("u", 3, payload=rendered_row((4, 5, 6))),
     ]
 
     async def run() -> list[pa.Table]:
@@ -215,12 +215,12 @@ def test_a_request_that_may_fail_costs_its_row_nothing_else() -> None:
 
     lost = RowError(Outcome.TOO_LONG, "render", "the prompt has 9 tokens")
     items = [
-        Item("u", 0, payload=Job((rendered(POISON, may_fail=True), lost), None)),
-        Item("u", 1, payload=Job((rendered((1, 2, 3), may_fail=True), lost), None)),
+        Item("u", 0, payload=RenderedRow((rendered(POISON, may_fail=True), lost), None)),
+        Item("u", 1, payload=RenderedRow((rendered((1, 2, 3), may_fail=True), lost), None)),
         Item(
             "u",
             2,
-            payload=Job(
+            payload=RenderedRow(
                 (rendered((1, 2, 3), may_fail=True), rendered(POISON, may_fail=False)), None
             ),
         ),
@@ -265,7 +265,7 @@ def answered(text: str) -> Answered:
 
 def test_parsing_journals_each_unit_and_sends_a_receipt(tmp_path: Path) -> None:
     task = ColourTask()
-    journal = Journal(locate(str(tmp_path)), task.result_schema, {"id": "r"})
+    journal = Journal(locate(str(tmp_path)), task.result_schema)
     items = [
         Item("u", 1, payload=answered("1 2 3")),
         Item("v", 0, payload=answered("not a number")),
@@ -291,9 +291,9 @@ def test_parsing_journals_each_unit_and_sends_a_receipt(tmp_path: Path) -> None:
     assert (rows[9]["outcome"], rows[9]["error"]) == ("decode_error", "decode: it was broken")
 
 
-def test_a_fault_is_told_and_nothing_is_journalled(tmp_path: Path) -> None:
+def test_a_fault_is_in_the_receipt_and_nothing_is_journalled(tmp_path: Path) -> None:
     task = ColourTask()
-    journal = Journal(locate(str(tmp_path)), task.result_schema, {"id": "r"})
+    journal = Journal(locate(str(tmp_path)), task.result_schema)
     (receipt,) = pa.concat_tables(parse_block(pack([FAULTY]), task, journal)).to_pylist()
     assert (receipt["positions"], receipt["fault"], receipt["ends_run"]) == ([], "no engine", True)
     assert not [*tmp_path.iterdir()]
@@ -316,7 +316,7 @@ def die(poison_rows: PoisonRows) -> None:
         os._exit(1)
 
 
-def test_a_suspect_leaves_a_mark_while_it_is_worked_on(tmp_path: Path) -> None:
+def test_a_row_leaves_a_mark_while_it_is_worked_on_alone(tmp_path: Path) -> None:
     poison_rows = PoisonRows(locate(str(tmp_path)))
     for _ in range(MAX_DEATHS):
         assert poison_rows.found("u") == {}
@@ -337,7 +337,7 @@ def test_a_result_without_results_has_null_columns(tmp_path: Path) -> None:
             return Result({"colour": [1, 2, 3]}, Outcome.REPETITION, "parse: it repeats itself")
 
     task = Refusing()
-    journal = Journal(locate(str(tmp_path)), task.result_schema, {"id": "r"})
+    journal = Journal(locate(str(tmp_path)), task.result_schema)
     list(parse_block(pack([Item("u", 0, payload=answered("1 1 1"))]), task, journal))
     (file,) = (tmp_path / "_gemma3_batch/journal/u").iterdir()
     (row,) = pq.read_table(file).to_pylist()

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from pipeline.contract.errors import UserError
-from pipeline.output.fencing import begin_epoch
 from pipeline.storage import atomic
 from pipeline.storage.atomic import (
     create,
@@ -99,16 +98,6 @@ def test_a_body_that_ends_early_is_never_there(
     with pytest.raises(KeyboardInterrupt):
         create(folder / "a", b"1")
     assert folder.tree() == []
-
-
-def test_drivers_get_numbers_of_their_own(folder: Location) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        turns = [*pool.map(lambda _: begin_epoch(folder), range(8))]
-    assert sorted(turn.number for turn in turns) == [*range(1, 9)]
-    assert [turn.is_newest for turn in sorted(turns, key=lambda turn: turn.number)] == [
-        *[False] * 7,
-        True,
-    ]
 
 
 def test_a_store_that_supports_conditions_passes_the_probe(folder: Location) -> None:

@@ -1,4 +1,4 @@
-"""How a file that cannot be read is told to the user, before anything starts."""
+"""Decides how an input file that cannot be read while planning is reported to the user."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
     from pipeline.storage.location import Location
 
-FORMAT_FAULTS = (pa.ArrowException, OSError, EOFError, zlib.error, tarfile.TarError)
+FORMAT_ERRORS = (pa.ArrowException, OSError, EOFError, zlib.error, tarfile.TarError)
 
 
 @contextlib.contextmanager
-def told_as_user_error(file: Location, kind: str) -> Iterator[None]:
-    """Turn what reading a file raises into a UserError.
+def user_errors(file: Location, kind: str) -> Iterator[None]:
+    """Turn the errors of reading a file into one for the user.
 
     Args:
         file: The file.
-        kind: What it should be: `parquet`, `tar`, ...
+        kind: Its expected format: `parquet`, `tar`, ...
+
+    Raises:
+        UserError: The file is gone, may not be read, or is not of that format.
     """
     try:
         yield
@@ -34,7 +37,7 @@ def told_as_user_error(file: Location, kind: str) -> Iterator[None]:
         raise UserError(f"INPUT {file} is gone since it was listed; start again") from None
     except PermissionError:
         raise UserError(f"INPUT {file} cannot be read: permission") from None
-    except FORMAT_FAULTS as error:
+    except FORMAT_ERRORS as error:
         if is_transient(error):
             raise UserError(f"INPUT {file} cannot be read now: {one_line(error)}") from None
         raise UserError(

@@ -1,0 +1,127 @@
+"""The checks that come first, before Ray starts and without writing anything.
+
+Found only later: whether the cluster has enough GPUs (`placement`), whether OUTPUT can be written
+to and its store keeps conditions (`probe`), and whether vLLM accepts the engine's arguments (the
+first block of rows).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.contract.errors import UserError
+from pipeline.contract.record import Outcome, clashes
+from pipeline.contract.task import ColumnKind
+from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
+from pipeline.engine.supported_versions import check_versions
+from pipeline.output.plan import is_same_input, open_plan
+from pipeline.output.run_record import choose_output, describe_run
+from pipeline.sources import check_columns, list_input, open_source
+from pipeline.storage.location import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pipeline.contract.config import RunConfig
+    from pipeline.contract.task import Task
+    from pipeline.output.plan import Plan
+    from pipeline.output.run_record import Record
+    from pipeline.sources import Listing, Source
+    from pipeline.storage.location import Location
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedRun:
+    """A run whose input, output, columns and model have been checked.
+
+    Attributes:
+        config: The configuration, fitted to the checkpoint.
+        task: What is done with each row.
+        listing: The files of INPUT.
+        source: What cuts and reads them.
+        output: The folder to write to; with `new_version` it may be another than OUTPUT.
+        plan: The plan in it; None if there is none yet.
+        record: What the run is, for `run.json` and the parts.
+    """
+
+    config: RunConfig
+    task: Task
+    listing: Listing
+    source: Source
+    output: Location
+    plan: Plan | None
+    record: Record
+
+
+def check_run(config: RunConfig, task: Task) -> CheckedRun:
+    """Check the installed versions, and a configuration and a task against model, INPUT, OUTPUT.
+
+    Raises:
+        UserError: Something must be fixed.
+        OSError: INPUT or OUTPUT cannot be read.
+    """
+    check_versions()
+    checkpoint = open_checkpoint(config.engine.model)
+    has_images = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
+    if has_images and not checkpoint.profile.has_vision:
+        raise UserError(
+            f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
+            f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
+        )
+    config = config.model_copy(update={"engine": resolve_engine(config.engine, checkpoint)})
+    _check_folders(config)
+    listing = list_input(config.input, config.storage_options)
+    record = describe_run(config, task, checkpoint)
+    output = choose_output(config, record)
+    plan = open_plan(output)
+    source = open_source(
+        listing,
+        unit_rows=config.unit_rows,
+        keep_images=config.keep_images,
+        schema=plan.schema if plan else None,
+    )
+    _check_columns(source, task)
+    if plan is not None and not is_same_input(plan, listing):
+        raise UserError(
+            f"OUTPUT {output} was made from another INPUT, with which {config.input} has no file "
+            "in common; name a new folder"
+        )
+    return CheckedRun(
+        config=config,
+        task=task,
+        listing=listing,
+        source=source,
+        output=output,
+        plan=plan,
+        record=record,
+    )
+
+
+def check_outcomes(names: Collection[str]) -> list[Outcome]:
+    """Outcomes by name, for a retry. Raises UserError for `ok` or a name that does not exist."""
+    choices = [outcome for outcome in Outcome if outcome is not Outcome.OK]
+    for name in names:
+        if name not in choices:
+            raise UserError(f"outcome '{name}': should be one of {', '.join(choices)}")
+    return [Outcome(name) for name in names]
+
+
+def _check_folders(config: RunConfig) -> None:
+    output, location = (
+        locate(uri, config.storage_options)
+        for uri in (config.output, config.input.partition("*")[0] or ".")
+    )
+    if location.contains(output):
+        raise UserError(f"OUTPUT {output} lies in INPUT; choose a folder outside of it")
+    if output.is_local and output.exists() and not output.is_folder():
+        raise UserError(f"OUTPUT {output} is a file; name a folder")
+
+
+def _check_columns(source: Source, task: Task) -> None:
+    check_columns(source.schema, task.columns)
+    taken = clashes(source.passthrough_schema, task.result_schema)
+    if taken:
+        raise UserError(
+            f"INPUT has a column '{taken[0]}', which is the name of one the run adds; rename it"
+        )

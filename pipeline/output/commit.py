@@ -1,0 +1,184 @@
+"""The two ways to commit the rows of a unit: as a new part, or into the part that exists.
+
+    NewParts        a run: a unit's part is made from its journal and the input's own columns
+    PatchedParts    a retry: in an existing part, the rows that were computed again are replaced
+
+Both may be repeated and raced: a part is created only if there is none, and replaced only if it has
+not changed since it was read. What a part is as a file, `parts` knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.contract.errors import RunError
+from pipeline.contract.record import output_schema, row_key
+from pipeline.output.parts import (
+    Committed,
+    commit_record,
+    read_committed,
+    read_whole_part,
+    save_part,
+    summary_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pipeline.output.journal import Journal
+    from pipeline.output.run_record import Record
+    from pipeline.sources import Source
+    from pipeline.sources.units import Unit, Work
+    from pipeline.storage.location import Location
+
+
+class Committer(Protocol):
+    """A way to commit. It pickles: commits run in other processes."""
+
+    @property
+    def journal(self) -> Journal:
+        """Where the rows to commit are."""
+        ...
+
+    def commit(self, work: Work) -> Committed:
+        """Commit a unit's rows, all of which are in the journal; then forget them there.
+
+        Raises:
+            RunError: Rows are missing, or the input or the part is not what it was.
+            OSError, pa.ArrowException: The store or the input cannot be read or written.
+        """
+        ...
+
+    def is_committed(self, work: Work) -> bool:
+        """Whether another driver has committed this work already. Raises OSError."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewParts:
+    """Makes parts from journals. The part's existence is the commit.
+
+    A unit that takes over the part of an obsolete one replaces it. If another driver is faster, its
+    part stays.
+
+    Attributes:
+        journal: The run's journal.
+        source: Where the input's own columns are read.
+        run: The run's record, kept in every part.
+    """
+
+    journal: Journal
+    source: Source
+    run: Record
+
+    def commit(self, work: Work) -> Committed:
+        """See `Committer.commit`, which says what it raises."""
+        unit, part = work.unit, self.journal.output / work.unit.part
+        while True:
+            found = read_committed(part)
+            if found is not None and (found.unit_id == unit.id or unit.replaces is None):
+                self.journal.forget(unit.id)
+                return found
+            self._save(unit, part, replaces=part.info().stamp if found is not None else None)
+
+    def is_committed(self, work: Work) -> bool:
+        """See `Committer.is_committed`."""
+        found = read_committed(self.journal.output / work.unit.part)
+        return found is not None and found.unit_id == work.unit.id
+
+    def _save(self, unit: Unit, part: Location, *, replaces: str | None) -> None:
+        entries = self.journal.entries(unit.id)
+        if entries.num_rows != unit.rows:
+            raise RunError(f"{unit.name}: {entries.num_rows} of its {unit.rows} rows were finished")
+        ends = unit.files if len(unit.files) == 1 else (unit.files[0], unit.files[-1])
+        identity = {"id": unit.id, "files": ends, "start": unit.start, "stop": unit.stop}
+        duplicates = entries.num_rows - entries["same_as"].null_count
+        record = commit_record(self.run, identity, _outcomes(entries), duplicates)
+        schema = output_schema(self.source.passthrough_schema, self.journal.results)
+        rows = _joined(unit, self.source, entries, schema)
+        save_part(part, schema, rows, record, replaces=replaces)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchedParts:
+    """Replaces rows of parts that exist. A reader sees the old part or the new one.
+
+    Attributes:
+        journal: The retry's journal, apart from that of runs.
+        run: The retry's record, kept in the parts it changes.
+    """
+
+    journal: Journal
+    run: Record
+
+    def commit(self, work: Work) -> Committed:
+        """See `Committer.commit`, which says what it raises."""
+        part = self.journal.output / work.unit.part
+        while True:
+            try:
+                stamp = part.info().stamp
+                old, was = read_whole_part(part)
+            except FileNotFoundError:
+                raise RunError(f"{part} is gone; run the job again") from None
+            entries = self.journal.entries(work.unit.id)
+            missing = set(work.missing) - set(entries["position"].to_pylist())
+            if missing:
+                raise RunError(f"{work.unit.name}: {len(missing)} rows were not finished")
+            rows = _patched(old, entries)
+            record = commit_record(self.run, was["unit"], _outcomes(rows), was["duplicates"])
+            if save_part(part, rows.schema, [rows], record, replaces=stamp):
+                self.journal.forget(work.unit.id)
+                return summary_of(record, rows.num_rows)
+
+    def is_committed(self, work: Work) -> bool:
+        """Never: a part does not tell whether its rows were computed again."""
+        return False
+
+
+def _outcomes(rows: pa.Table) -> dict[str, int]:
+    """Rows by outcome."""
+    counted = pc.value_counts(rows["outcome"])
+    return {item["values"].as_py(): item["counts"].as_py() for item in counted}
+
+
+def _joined(unit: Unit, source: Source, entries: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The unit's output rows in input order: the input's own columns beside the entries.
+
+    Raises:
+        RunError: The input has another number of rows by now.
+    """
+    done = 0
+    for own in source.passthrough(unit):
+        rows = entries.slice(done, own.num_rows)
+        if rows.num_rows != own.num_rows:
+            break
+        keys = [row_key(unit.id, position) for position in rows["position"].to_pylist()]
+        columns: Mapping[str, Any] = {
+            **dict(zip(own.column_names, own.columns, strict=True)),
+            **dict(zip(rows.column_names, rows.columns, strict=True)),
+            "row_key": pa.array(keys, pa.string()),
+        }
+        yield pa.table([columns[name] for name in schema.names], schema=schema)
+        done += own.num_rows
+    if done != unit.rows:
+        raise RunError(f"{unit.name} changed while it was read; run again")
+
+
+def _patched(old: pa.Table, entries: pa.Table) -> pa.Table:
+    """The old rows, with the entries' columns in the rows at the entries' positions."""
+    positions = entries["position"].to_numpy()
+    taken = np.arange(old.num_rows)
+    taken[positions] = old.num_rows + np.arange(len(positions))
+    columns: dict[str, Any] = {}
+    for field in old.schema:
+        column = old[field.name]
+        if field.name in entries.column_names:
+            both = pa.chunked_array([*column.chunks, *entries[field.name].cast(field.type).chunks])
+            column = both.take(pa.array(taken))
+        columns[field.name] = column
+    return pa.table(columns, schema=old.schema)

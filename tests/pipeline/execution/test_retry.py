@@ -1,0 +1,169 @@
+"""A retry is as careful as a run: it probes, fences, drains, resumes and cleans up."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import RunConfig, RunError, UserError, retry, run, status
+from pipeline.execution.driver import Driver
+from pipeline.output.fencing import Epoch, begin_epoch
+from pipeline.sources.units import Work
+from pipeline.storage import atomic
+from pipeline.storage.location import Location
+from tests.pipeline.execution.test_run import config, read_back
+from tests.pipeline.fakes import FAKE, ColourTask
+from tests.pipeline.sample_images import encoded, plain
+
+run_module = importlib.import_module("pipeline.run")  # `pipeline.run` itself is the function
+COLOUR = (1, 2, 3)
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def write_image(path: Path) -> None:
+    path.write_bytes(encoded(plain(COLOUR), "PNG"))
+
+
+def with_missing_images(folder: Path, model: Path, rows: int) -> RunConfig:
+    """A finished run whose rows all failed, as `a.png` and `b.png` are not there yet."""
+    (folder / "in").mkdir()
+    images = ["a.png" if number % 2 else "b.png" for number in range(rows)]
+    pq.write_table(pa.table({"n": [*range(rows)], "image": images}), folder / "in/a.parquet")
+    fields = {"unit_rows": rows // 10, "dedup": False, "drain_seconds": 2}
+    settings = config(folder / "in/a.parquet", folder / "out", model, **fields)
+    assert run(settings, ColourTask(), backend=FAKE).outcomes == {"missing_input": rows}
+    return settings
+
+
+def test_a_retry_leaves_no_trace_but_what_a_newer_driver_needs(
+    tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = with_missing_images(tmp_path, gemma_folder, 40)
+    started = status(settings.output).started
+    internal = tmp_path / "out/_gemma3_batch"
+    unit = sorted(tmp_path.glob("out/part-*"))[0].stem.split("-")[2]
+    own = [internal / "retry/other/x.parquet", internal / f"suspects/{unit}/0-render-x"]
+    of_a_run = [internal / "journal/other/x.parquet", internal / "suspects/other/0-render-x"]
+    for path in (*own, *of_a_run):
+        path.parent.mkdir(parents=True)
+        path.touch()
+
+    def superseded(output: Location) -> Epoch:
+        epoch = begin_epoch(output)
+        begin_epoch(output)
+        return epoch
+
+    write_image(tmp_path / "in/a.png")
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "begin_epoch", superseded)
+        result = retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
+    assert result.outcomes == {"missing_input": 20, "ok": 20}
+    assert all(path.exists() for path in (*own, *of_a_run))
+
+    write_image(tmp_path / "in/b.png")
+    result = retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
+    assert (result.outcomes, result.new_rows) == ({"ok": 40}, 20)
+    assert [path.exists() for path in own] == [False, False]
+    assert not (internal / "retry").exists()
+    assert all(path.exists() for path in of_a_run)
+    assert read_back(tmp_path / "out")["colour"].to_pylist() == [[*COLOUR]] * 40
+    stands = status(settings.output)
+    assert (stands.outcomes, stands.started) == ({"ok": 40}, started)
+
+
+def test_a_store_that_ignores_conditions_is_refused(
+    tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = with_missing_images(tmp_path, gemma_folder, 10)
+    write_image(tmp_path / "in/a.png")
+
+    def unconditional(draft: str, where: Location, *_: object) -> bool:
+        os.makedirs(where.parent.path, exist_ok=True)
+        os.replace(draft, where.path)
+        return True
+
+    before = read_back(tmp_path / "out")
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "create_from", unconditional)
+        with pytest.raises(UserError, match=r"conditional writes.*--single-driver"):
+            retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
+    assert read_back(tmp_path / "out") == before
+
+
+def test_a_foreign_error_is_one_line_and_counts_stay_right(
+    tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = with_missing_images(tmp_path, gemma_folder, 10)
+    write_image(tmp_path / "in/a.png")
+
+    class Interrupted(Driver):
+        """Somebody asks for the status before the rows are there; then something breaks."""
+
+        def drive(self, work: Iterable[Work]) -> None:
+            assert status(settings.output).outcomes == {"missing_input": 10}
+            super().drive(work)
+            raise MemoryError("all is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "Driver", Interrupted)
+        with pytest.raises(RunError, match=r"^the run stopped: MemoryError: all is full$"):
+            retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
+    assert status(settings.output).outcomes == {"missing_input": 5, "ok": 5}
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_retry_that_is_ended_is_resumed(
+    tmp_path: Path, gemma_folder: Path, end: signal.Signals
+) -> None:
+    import ray
+
+    settings = with_missing_images(tmp_path, gemma_folder, 2000)
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / "in" / name)
+    code = (
+        "import sys; from pipeline import RunConfig, retry; "
+        "from tests.pipeline.fakes import SLOW_FAKE, ColourTask; "
+        "settings = RunConfig.model_validate_json(sys.argv[1]); "
+        "retry(settings, ColourTask(), ['missing_input'], backend=SLOW_FAKE)"
+    )
+    attempt = subprocess.Popen(
+        [sys.executable, "-c", code, settings.model_dump_json()],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+    )
+    give_up = time.monotonic() + 120
+    while time.monotonic() < give_up and not fixed_parts(tmp_path / "out"):
+        time.sleep(0.1)
+    attempt.send_signal(end)
+    signalled = time.monotonic()
+    _, errors = attempt.communicate(timeout=60)
+    assert time.monotonic() - signalled < 30
+    if end == signal.SIGTERM:
+        assert attempt.returncode == 1
+        assert "the run was ended by SIGTERM" in errors
+    stopped = status(settings.output).outcomes
+    assert 0 < stopped.get("ok", 0) < 2000
+    result = retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
+    assert result.outcomes == {"ok": 2000} == status(settings.output).outcomes
+    assert 0 < result.new_rows <= stopped["missing_input"]
+    table = read_back(tmp_path / "out")
+    assert table["n"].to_pylist() == [*range(2000)]
+    assert table["colour"].to_pylist() == [[*COLOUR]] * 2000
+    assert not (tmp_path / "out/_gemma3_batch/retry").exists()
+
+
+def fixed_parts(output: Path) -> list[str]:
+    paths = output.glob("part-*")
+    return [path.name for path in paths if b'"outcomes": {"ok"' in path.read_bytes()]
