@@ -34,7 +34,7 @@ from pipeline import (
     Sampling,
     UserError,
 )
-from pipeline.contract.record import worst
+from pipeline.contract.record import combined_error, worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -153,7 +153,8 @@ class ModerationTask:
             "labels": labels if good else None,
         }
         outcome = worst(error.outcome for error in failures.values())
-        return Result(columns, outcome, _combined_error(failures, len(scores)), partial=True)
+        errors = {p.name: str(failures[p]) if p in failures else None for p in self.policies}
+        return Result(columns, outcome, combined_error(errors), partial=True)
 
 
 def moderation_task(
@@ -228,11 +229,3 @@ def _score(generation: Generation) -> float | RowError:
     if math.isnan(found):
         return RowError(Outcome.ENGINE_ERROR, "parse", "Yes and No have no probability")
     return found
-
-
-def _combined_error(failures: Mapping[Policy, RowError], asked: int) -> str | None:
-    """The errors of all requests in one text; an error that all share (a missing image) once."""
-    errors = {str(error) for error in failures.values()}
-    if len(failures) == asked and len(errors) == 1:
-        return errors.pop()
-    return "; ".join(f"{policy.name}: {error}" for policy, error in failures.items()) or None

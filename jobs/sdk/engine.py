@@ -41,9 +41,9 @@ class Engine:
 
     Args:
         model: Folder of a Gemma 3 checkpoint, or `demo`.
-        **settings: The jobs' options of the engine: `dtype`, `max_model_len`,
-            `max_num_seqs`, `tensor_parallel_size`, `engine_args`, `engine_replicas`, `max_images`,
-            `pan_and_scan`; see `jobs/options/README.md`.
+        **settings: The jobs' options of the engine: `dtype`, `max_model_len`, `max_num_seqs`,
+            `tensor_parallel_size`, `engine_args`, `engine_replicas`, `max_images`, `pan_and_scan`;
+            see `jobs/options/README.md`.
 
     Raises:
         UserError: An option is wrong, `model` is not the folder of a complete Gemma 3, or Ray or

@@ -6,7 +6,7 @@ gives the translation, what it lost, and its outcome.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,18 +97,6 @@ class Answer:
     lost: Sequence[str] | None = None
     outcome: Outcome = Outcome.OK
     error: str | None = None
-
-
-def combined_error(answers: Mapping[str, Answer]) -> str | None:
-    """The errors of a row's answers in one text; an error that all share is given once.
-
-    Args:
-        answers: The answers by the name of their column.
-    """
-    errors = {name: answer.error for name, answer in answers.items() if answer.error is not None}
-    if len(errors) == len(answers) and len({*errors.values()}) == 1:
-        return next(iter(errors.values()))
-    return "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
 
 
 def _excerpt(text: str) -> str:

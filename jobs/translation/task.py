@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from jobs.options.languages import column_suffix, find_language
-from jobs.translation.answers import EXCERPT, Answer, Pending, combined_error
+from jobs.translation.answers import EXCERPT, Answer, Pending
 from jobs.translation.detection import Detected, detect, same_language
 from jobs.translation.documents import Chunk, Document, cut
 from jobs.translation.documents.document import MIN_BUDGET
@@ -41,7 +41,7 @@ from pipeline import (
     Sampling,
     UserError,
 )
-from pipeline.contract.record import worst
+from pipeline.contract.record import combined_error, worst
 
 if TYPE_CHECKING:
     from pipeline.contract.task import Row, TextMeter
@@ -290,7 +290,8 @@ class TranslationTask:
             if self.image_column is None:
                 columns[f"{name}_lost"] = answer.lost
         outcome = worst(answer.outcome for answer in answers.values())
-        return Result(columns, outcome, combined_error(answers), partial=True)
+        errors = {name: answer.error for name, answer in answers.items()}
+        return Result(columns, outcome, combined_error(errors), partial=True)
 
 
 def _result_column(column: str, target: str) -> str:
