@@ -45,10 +45,15 @@ def find_job(name: str) -> Job[Any]:
     if name not in declared:
         near = suggestion(name, job_names())
         raise UserError(f"there is no '{name}'; {near}they are {', '.join(job_names())}")
+    places = sorted(declared[name])
+    if len(places) > 1:
+        raise UserError(
+            f"'{name}' is declared by several packages: {', '.join(places)}; uninstall all but one"
+        )
     try:
-        target = declared[name].load()
-    except Exception as error:  # whatever importing somebody's module raises
-        raise UserError(f"{declared[name].value} cannot be loaded: {one_line(error)}") from error
+        target = declared[name][places[0]].load()
+    except (Exception, SystemExit) as error:  # whatever importing somebody's module raises
+        raise UserError(f"{places[0]} cannot be loaded: {one_line(error)}") from error
     return job_of(target, name)
 
 
@@ -69,8 +74,12 @@ def load_job(place: str) -> Job[Any]:
         target: Any = importlib.import_module(module)
         for part in name.split("."):
             target = getattr(target, part)
-    except Exception as error:  # whatever importing somebody's module raises
-        raise UserError(f"'{place}' cannot be loaded: {one_line(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever importing somebody's module raises
+        is_absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(
+            f"{error.name}."
+        )
+        hint = "; run it in the module's folder, or name that in PYTHONPATH" if is_absent else ""
+        raise UserError(f"'{place}' cannot be loaded: {one_line(error)}{hint}") from error
     return job_of(target)
 
 
@@ -89,6 +98,10 @@ def find_model(name: str) -> Model:
     )
 
 
-def _declared() -> dict[str, EntryPoint]:
-    """The jobs of other installed packages by name; ours keep their names."""
-    return {point.name: point for point in entry_points(group=GROUP) if point.name not in JOBS}
+def _declared() -> dict[str, dict[str, EntryPoint]]:
+    """The jobs of other installed packages by name and place; ours keep their names."""
+    declared: dict[str, dict[str, EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        if point.name not in JOBS:
+            declared.setdefault(point.name, {})[point.value] = point
+    return declared

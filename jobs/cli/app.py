@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from jobs.cli.demonstration import ROWS, demonstrate
@@ -31,6 +32,7 @@ from jobs.sdk.retry import retry_rows
 from pipeline import ErrorRateError, Outcome, RunError, RunResult, UserError, failed_rows, status
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
+from pipeline.contract.suggest import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,16 +47,25 @@ INTERRUPTED = 130
 class JobsAndCommands(TyperGroup):
     """Every job is a command; one of another package is imported when it is asked for.
 
-    Contexts and commands are Any: typer has a click of its own, which it does not show.
+    A job that is called as a command of ours can be run from a job file only. Contexts and commands
+    are Any: typer has a click of its own, which it does not show.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The jobs, then what can be done with them."""
-        return [*job_names(), *super().list_commands(ctx)]
+        ours = super().list_commands(ctx)
+        return [*(name for name in job_names() if name not in ours), *ours]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments begin with; a wrong name is told with the nearest."""
+        if args and args[0] not in self.list_commands(ctx):
+            near = suggestion(args[0], self.list_commands(ctx)).strip()
+            ctx.fail(f"No such command '{args[0]}'. {near[:1].upper()}{near[1:]}".strip())
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, name: str) -> Any:
         """The command of that name; None where there is none."""
-        if name not in job_names():
+        if name in self.commands or name not in job_names():
             return super().get_command(ctx, name)
         try:
             return job_command(name)
@@ -90,15 +101,18 @@ def job_command(name: str) -> Any:
             _run_and_tell(configure(job, given), source, output, debug)
 
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command(name=name, help=job.help)(command_of(job.options, run))
+    alone.command(name=name, help=escape(job.help))(command_of(job.options, run))
     return typer.main.get_command(alone)
 
 
 def _unusable(name: str, error: UserError) -> Any:
     """A command that says why it cannot be loaded; the other commands are not disturbed."""
     alone = typer.Typer(add_completion=False)
+    any_arguments = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-    @alone.command(name=name, help=f"Cannot be loaded: {error}")
+    @alone.command(
+        name=name, help=escape(f"Cannot be loaded: {error}"), context_settings=any_arguments
+    )
     def _() -> None:
         with _faults_in_one_line(debug=False):
             raise error

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobs.job import check_task
 from jobs.options.check import check_options
 from jobs.registry import find_model
 from pipeline import EngineConfig, RunConfig
@@ -30,8 +31,14 @@ class ConfiguredJob:
     options: JobOptions
 
     def task(self) -> Task:
-        """What is done with a row. Raises UserError where options exclude each other."""
-        return self.job.build(self.options, find_model(self.options.model))
+        """What is done with a row.
+
+        Raises:
+            UserError: Options exclude each other, or what is made of them is no task.
+        """
+        task = self.job.build(self.options, find_model(self.options.model))
+        check_task(task)
+        return task
 
     def engine(self) -> EngineConfig:
         """The engine that the job asks for. Raises ValidationError for a wrong value."""
