@@ -48,10 +48,18 @@ def find_job(name: str) -> Job[Any]:
     declared = _declared()
     if name not in declared:
         raise UserError(f"'{name}': {unknown(name, job_names(), 'job')}")
+    places = sorted(declared[name])
+    if len(places) > 1:
+        raise UserError(
+            f"'{name}' is declared by several packages: {', '.join(places)}; uninstall all but one"
+        )
     try:
-        target = declared[name].load()
-    except Exception as error:  # importing another package's module can raise anything
-        raise UserError(f"{declared[name].value} cannot be loaded: {one_line(error)}") from error
+        target = declared[name][places[0]].load()
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # importing it can raise anything
+        raise UserError(f"{places[0]} cannot be loaded: {one_line(error)}") from error
     return job_of(target, name)
 
 
@@ -72,8 +80,12 @@ def load_job(path: str) -> Job[Any]:
         target: Any = importlib.import_module(module)
         for part in name.split("."):
             target = getattr(target, part)
-    except Exception as error:  # importing a user's module can raise anything
-        raise UserError(f"'{path}' cannot be loaded: {one_line(error)}") from error
+    except (Exception, SystemExit) as error:  # importing a user's module can raise anything
+        is_absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(
+            f"{error.name}."
+        )
+        hint = "; run it in the module's folder, or name that in PYTHONPATH" if is_absent else ""
+        raise UserError(f"'{path}' cannot be loaded: {one_line(error)}{hint}") from error
     return job_of(target)
 
 
@@ -92,6 +104,10 @@ def find_model(name: str) -> Model:
     )
 
 
-def _declared() -> dict[str, EntryPoint]:
-    """Jobs that installed packages declare, by name. They cannot replace the package's own jobs."""
-    return {point.name: point for point in entry_points(group=GROUP) if point.name not in JOBS}
+def _declared() -> dict[str, dict[str, EntryPoint]]:
+    """Jobs that installed packages declare, by name and place; none that has a name of ours."""
+    declared: dict[str, dict[str, EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        if point.name not in JOBS:
+            declared.setdefault(point.name, {})[point.value] = point
+    return declared

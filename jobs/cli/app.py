@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from jobs.cli.demonstration import ROWS, demonstrate
@@ -37,6 +38,7 @@ from jobs.sdk.retry import retry_rows
 from pipeline import ErrorRateError, RunError, RunResult, UserError, status
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
+from pipeline.contract.suggest import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,16 +53,26 @@ INTERRUPTED = 130
 class JobsAndCommands(TyperGroup):
     """Every job is a command. One of another package is imported only when it is used.
 
-    Contexts and commands have the type Any, since typer does not export its own copy of click.
+    A job of another package that has the name of one of these commands can only be run from a job
+    file. Contexts and commands have the type Any, since typer does not export its own copy of
+    click.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of the jobs, then of the other commands."""
-        return [*job_names(), *super().list_commands(ctx)]
+        ours = super().list_commands(ctx)
+        return [*(name for name in job_names() if name not in ours), *ours]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments begin with; the message for a wrong name suggests one."""
+        if args and args[0] not in self.list_commands(ctx):
+            near = suggestion(args[0], self.list_commands(ctx)).strip()
+            ctx.fail(f"No such command '{args[0]}'. {near[:1].upper()}{near[1:]}".strip())
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, name: str) -> Any:
         """The command of that name, or None."""
-        if name not in job_names():
+        if name in self.commands or name not in job_names():
             return super().get_command(ctx, name)
         try:
             return job_command(name)
@@ -100,15 +112,18 @@ def job_command(name: str) -> Any:
             _run(configure(job, given), source, output, debug)
 
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command(name=name, help=job.help)(command_of(job.options, run))
+    alone.command(name=name, help=escape(job.help))(command_of(job.options, run))
     return typer.main.get_command(alone)
 
 
 def _failing_command(name: str, error: UserError) -> Any:
     """A command that reports why it cannot be loaded, so that `--help` and the others work."""
     alone = typer.Typer(add_completion=False)
+    any_arguments = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-    @alone.command(name=name, help=f"Cannot be loaded: {error}")
+    @alone.command(
+        name=name, help=escape(f"Cannot be loaded: {error}"), context_settings=any_arguments
+    )
     def _() -> None:
         with _exit_codes(debug=False):
             raise error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic_core import PydanticUndefined
+from rich.markup import escape
 
 from jobs.options.common import JobOptions, default_text, ordered_fields
 
@@ -67,31 +68,30 @@ def _option(name: str, field: FieldInfo, panel: str | None) -> tuple[Any, Any]:
     """The annotation and the default of one option; with None, pydantic sets the real default."""
     flag = "--" + name.replace("_", "-")
     kind = _kind(field.annotation)
-    default = field.default
     if kind is bool:
-        flags = flag if not default else f"{flag}/--no-{flag[2:]}"
+        flags = flag if field.default is False else f"{flag}/--no-{flag[2:]}"
         option = typer.Option(flags, help=_help(field), rich_help_panel=panel)
         return Annotated[bool | None, option], None
-    if default is PydanticUndefined and field.default_factory is None:
-        return Annotated[kind, typer.Option(flag, help=field.description)], inspect.Parameter.empty
+    if field.is_required():
+        return Annotated[kind, typer.Option(flag, help=_help(field))], inspect.Parameter.empty
     option = typer.Option(flag, help=_help(field), rich_help_panel=panel)
     return Annotated[kind | None, option], None
 
 
 def _kind(annotation: Any) -> Any:
     """The type for typer: numbers and choices as they are, all else as text."""
-    kinds = [part for part in get_args(annotation) if part is not type(None)]
-    if get_origin(annotation) is Literal:
-        return annotation
-    if not kinds or get_origin(annotation) is Annotated:
-        return annotation if annotation in (bool, int, float) else str
-    simple = kinds[0] if len(kinds) == 1 else str
-    if get_origin(simple) is Annotated:
-        simple = get_args(simple)[0]
-    return simple if simple in (bool, int, float) or get_origin(simple) is Literal else str
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kind(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        kinds = [part for part in get_args(annotation) if part is not types.NoneType]
+        return _kind(kinds[0]) if len(kinds) == 1 else str
+    return annotation if annotation in (bool, int, float) or origin is Literal else str
 
 
 def _help(field: FieldInfo) -> str:
     """The line of help, with the default unless that is empty, off or 0."""
-    shown = default_text(field) if field.default else ""
-    return f"{field.description} [default: {shown}]" if shown else str(field.description)
+    text, shown = field.description or "", default_text(field)
+    has_default = shown not in ("", "off", "0", "0.0") and not field.is_required()
+    # typer reads Rich's markup in it.
+    return escape(f"{text} [default: {shown}]".strip() if has_default else text)

@@ -6,6 +6,8 @@ and of the run are declared in `pipeline.contract.config` and inherited here.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
@@ -63,11 +65,15 @@ def own_fields(options: type[JobOptions]) -> dict[str, FieldInfo]:
 def default_text(field: FieldInfo) -> str:
     """An option's default as a user writes it; empty where it has none, or an empty one."""
     default = field.get_default(call_default_factory=True)
-    if field.is_required() or default is None or default in ((), {}):
+    if field.is_required() or default is None:
         return ""
     if isinstance(default, bool):
         return "on" if default else "off"
-    return ",".join(default) if isinstance(default, tuple) else str(default)
+    if isinstance(default, Mapping):
+        return json.dumps(default) if default else ""
+    if isinstance(default, list | tuple | Set):
+        return ",".join(str(getattr(item, "value", item)) for item in default)
+    return str(getattr(default, "value", default))  # of an enumeration, say
 
 
 def destination(option: str) -> Destination:

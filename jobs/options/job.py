@@ -8,26 +8,26 @@ the parameters of its constructor are then the options.
 from __future__ import annotations
 
 import inspect
-import re
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import BeforeValidator, Field, create_model
+import pyarrow as pa
+from pydantic import create_model
 
 from jobs.options.common import JobOptions
-from jobs.options.values import listed, mapped
-from pipeline import UserError
+from jobs.options.constructor import check_name, constructor_options
+from pipeline import ColumnKind, UserError
+from pipeline.contract.errors import one_line
+from pipeline.contract.record import ADDED
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from jobs.options.model import Model
     from pipeline import Task
 
 Options = TypeVar("Options", bound=JobOptions)
-
-DOCUMENTED = re.compile(r"^ +(\w+)(?: \([^)]*\))?: (.+(?:\n {8,}.+)*)", re.MULTILINE)
-"""An entry under `Args:` or `Attributes:` in a Google-style docstring."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def job_of(target: object, name: str | None = None) -> Job[Any]:
         UserError: It is none of the three, or a parameter of the class cannot be an option.
     """
     if isinstance(target, Job):
-        return target
+        return _checked_job(target)
     for method in ("prepare", "result"):
         if not callable(getattr(target, method, None)):
             raise UserError(
@@ -74,71 +74,86 @@ def job_of(target: object, name: str | None = None) -> Job[Any]:
     if inspect.isclass(target):
         return _job_of_class(target, name)
     task: Any = target
+    check_task(task)
     return Job(
         name=name or task.name,
-        help=_first_line(task),
+        help=_first_line(type(task)),
         options=JobOptions,
         build=lambda *_: task,
         restore=lambda **_: task,
     )
 
 
-def _job_of_class(task: type[Any], name: str | None) -> Job[Any]:
-    fields = _fields_of(task)
-    given_name = name or getattr(task, "name", None)
-    options = create_model(f"{task.__name__}Options", __base__=JobOptions, **fields)
+def check_task(task: Task) -> None:
+    """Check that a task has what the pipeline asks it for, before anything depends on it.
 
-    def build(chosen: JobOptions) -> Task:
-        instance: Task = task(**{option: getattr(chosen, option) for option in fields})
+    Raises:
+        UserError: It lacks something, or that is not what `pipeline.Task` says.
+    """
+    kinds = {"name": str, "columns": Mapping, "result_schema": pa.Schema, "settings": Mapping}
+    found: dict[str, Any] = {}
+    for attribute, kind in kinds.items():
+        wrong = f"{type(task).__name__}: its '{attribute}' should be a {kind.__name__}"
+        try:
+            found[attribute] = getattr(task, attribute)
+        except Exception as error:  # whatever somebody's property raises
+            raise UserError(f"{wrong}: {one_line(error)}") from error
+        if not isinstance(found[attribute], kind):
+            raise UserError(f"{wrong}, not a {type(found[attribute]).__name__}")
+    if not found["columns"] or any(kind not in [*ColumnKind] for kind in found["columns"].values()):
+        raise UserError(
+            f"{type(task).__name__}: its 'columns' should be columns of the input, each with one "
+            f"of {', '.join(f'ColumnKind.{kind.name}' for kind in ColumnKind)}"
+        )
+    names = [*found["result_schema"].names, *ADDED.names]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"{type(task).__name__}: an output has one column '{twice}'; rename that of its "
+            "'result_schema'"
+        )
+
+
+def _checked_job(job: Job[Any]) -> Job[Any]:
+    if not (inspect.isclass(job.options) and issubclass(job.options, JobOptions)):
+        raise UserError(f"job '{job.name}': its options should be a subclass of JobOptions")
+    for name in job.options.model_fields.keys() - JobOptions.model_fields.keys():
+        check_name(name, f"job '{job.name}': its option")
+    return job
+
+
+def _job_of_class(task: type[Any], name: str | None) -> Job[Any]:
+    own = constructor_options(task)
+    given_name = name or getattr(task, "name", None)
+
+    def made(chosen: BaseModel) -> Task:
+        given = {option: getattr(chosen, option) for option in chosen.model_fields_set & {*own}}
+        try:
+            instance: Task = task(**given)
+        except UserError:
+            raise
+        except Exception as error:  # whatever somebody's constructor raises
+            raise UserError(f"{task.__name__} cannot be made: {one_line(error)}") from error
         return instance
 
-    def restore(**settings: object) -> Task:
-        # Through the options, which turn JSON into what the constructor expects. Settings that
-        # are not parameters are left out; the run compares them anyway.
-        known = {name: value for name, value in settings.items() if name in fields}
-        return build(options(model="-", **known))
+    # As strict as the options, but it leaves texts as they were recorded, empty ones too.
+    recorded = create_model(f"{task.__name__}Settings", **own)
+
+    def restored(**settings: object) -> Task:
+        # Through a model, which makes of JSON what the constructor expects. What a task records
+        # beyond its parameters is compared by the run.
+        return made(recorded(**{name: settings[name] for name in settings if name in own}))
 
     return Job(
         name=given_name if isinstance(given_name, str) else task.__name__.lower(),
         help=_first_line(task),
-        options=options,
-        build=lambda chosen, _: build(chosen),
-        restore=restore,
+        options=create_model(f"{task.__name__}Options", __base__=JobOptions, **own),
+        build=lambda chosen, _: made(chosen),
+        restore=restored,
     )
 
 
-def _fields_of(task: type[Any]) -> dict[str, Any]:
-    """A constructor's parameters as pydantic fields, described by the class's docstring."""
-    hints = typing.get_type_hints(task.__init__, include_extras=True)
-    descriptions = {
-        found[1]: " ".join(found[2].split())
-        for found in DOCUMENTED.finditer(inspect.getdoc(task) or "")
-    }
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(task).parameters.items():
-        if name in JobOptions.model_fields:
-            raise UserError(
-                f"{task.__name__}: its parameter '{name}' has the name of an option of every job; "
-                "rename it"
-            )
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise UserError(f"{task.__name__}: '*{name}' cannot be an option; name each parameter")
-        facts: dict[str, Any] = {"description": descriptions[name]} if name in descriptions else {}
-        if parameter.default is not parameter.empty:
-            facts["default"] = parameter.default
-        fields[name] = (_option_type(hints.get(name, Any)), Field(**facts))
-    return fields
-
-
-def _option_type(annotation: Any) -> Any:
-    """An option's type; lists and mappings can also be written as text."""
-    origin = get_origin(annotation)
-    if origin in (list, tuple, Sequence):
-        return Annotated[annotation, BeforeValidator(listed)]
-    if origin in (dict, Mapping):
-        return Annotated[annotation, BeforeValidator(mapped)]
-    return annotation
-
-
-def _first_line(target: object) -> str:
-    return (inspect.getdoc(target) or "").partition("\n")[0]
+def _first_line(task: type[Any]) -> str:
+    """Of its own docstring, unless that is what a dataclass writes itself: its signature."""
+    docstring = inspect.cleandoc(task.__doc__ or "")
+    return "" if docstring.startswith(f"{task.__name__}(") else docstring.partition("\n")[0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobs.options.check import check_options
+from jobs.options.job import check_task
 from jobs.registry import find_model
 from pipeline import EngineConfig, RunConfig
 
@@ -28,9 +29,12 @@ class ConfiguredJob:
         """Build the task.
 
         Raises:
-            UserError: Options contradict each other, or name something that does not exist.
+            UserError: Options contradict each other or name something that does not exist, or
+                what is built is not a task.
         """
-        return self.job.build(self.options, find_model(self.options.model))
+        task = self.job.build(self.options, find_model(self.options.model))
+        check_task(task)
+        return task
 
     def engine(self) -> EngineConfig:
         """The engine's configuration; the model decides the dtype unless the user does.

@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.registry import find_job, job_names, load_job
+from pydantic import ValidationError
+
+from jobs.registry import JOBS, find_job, job_names, load_job
 from pipeline import RunConfig, RunResult, UserError, retry
+from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
-from pipeline.output.run_record import read_record
+from pipeline.output.run_record import class_place, read_record
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
+    from jobs.options.job import Job
     from pipeline.contract.task import Task
     from pipeline.storage.location import StorageOptions
 
@@ -64,24 +69,50 @@ def retry_rows(
 def restore_task(record: Mapping[str, Any]) -> Task:
     """Make the task of a run again, from the run's record.
 
+    A job with the task's name makes it, unless that is another task of this name; then its class
+    does.
+
     Raises:
         UserError: There is no job of that name and the task's class cannot be imported, or the
             recorded settings do not fit it.
     """
     name, place = record["task"], record.get("task_class", "")
-    if name in job_names():
-        job = find_job(name)
-    elif place.partition(":")[0] in ("", "__main__"):
+    if name in JOBS and place.partition(".")[0] in ("", "jobs"):
+        return _restored(JOBS[name], record)
+    ways = _ways(name, place)
+    if not ways:
         raise UserError(
             f"OUTPUT was made by the task '{name}', which is not a known job and was defined in a "
-            "script; call pipeline.retry from that script"
+            "script or a function; call pipeline.retry from there"
         )
-    else:
-        job = load_job(place)
+    tasks: list[Task] = []
+    faults: list[UserError] = []
+    for find in ways:
+        try:
+            tasks.append(_restored(find(), record))
+        except UserError as error:
+            faults.append(error)
+    if not tasks:
+        raise UserError(f"OUTPUT was made by the task '{name}': {faults[0]}") from faults[0]
+    # None has this place where the class has moved since.
+    return next((task for task in tasks if class_place(task) == place), tasks[0])
+
+
+def _ways(name: str, place: str) -> list[Callable[[], Job[Any]]]:
+    """How the job of a task may be found, by its name and by its class."""
+    ways: list[Callable[[], Job[Any]]] = []
+    if name in job_names() and name not in JOBS:
+        ways.append(partial(find_job, name))
+    if place.partition(":")[0] not in ("", "__main__") and "<locals>" not in place:
+        ways.append(partial(load_job, place))
+    return ways
+
+
+def _restored(job: Job[Any], record: Mapping[str, Any]) -> Task:
     try:
         return job.restore(**record["settings"])
     except Exception as error:  # a user's constructor can raise anything
+        fault = describe_fault(error) if isinstance(error, ValidationError) else one_line(error)
         raise UserError(
-            f"the task '{name}' cannot be made from the settings that OUTPUT records: "
-            f"{one_line(error)}"
+            f"a '{record['task']}' cannot be made from the settings that OUTPUT records: {fault}"
         ) from error

@@ -45,14 +45,17 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend:
         task: What it does with each row.
         checkpoint: Its model.
         backend: The name of what renders and generates.
+
+    Raises:
+        UserError: The task's settings are not JSON.
     """
     uris = {"input": redact(config.input), "output": redact(config.output)}
     return {
         "format": FORMAT,
         "id": uuid.uuid4().hex,
         "task": task.name,
-        "task_class": f"{type(task).__module__}:{type(task).__qualname__}",
-        "settings": _json(task.settings),
+        "task_class": class_place(task),
+        "settings": _json(task),
         "backend": backend,
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
@@ -60,6 +63,11 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend:
         "versions": _versions(),
         "started": _now(),
     }
+
+
+def class_place(task: Task) -> str:
+    """Where a task's class is: `package.module:Name`."""
+    return f"{type(task).__module__}:{type(task).__qualname__}"
 
 
 def choose_output(config: RunConfig, record: Record) -> Location:
@@ -194,9 +202,14 @@ def _to_json(record: Record) -> bytes:
     return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _json(value: object) -> Any:
-    """The value as it is read back: tuples become lists, keys become strings."""
-    return json.loads(json.dumps(value))
+def _json(task: Task) -> Any:
+    """The settings as they are read back: tuples become lists, keys become strings."""
+    try:
+        return json.loads(json.dumps(task.settings))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"task '{task.name}': its settings should be JSON values: {one_line(error)}"
+        ) from error
 
 
 def _short_pair(one: object, other: object, limit: int = 80) -> list[str]:
