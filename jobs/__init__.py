@@ -1,16 +1,16 @@
-"""The jobs people come for, as functions; each is also a command of `gemma3-batch`.
+"""The three jobs as Python functions; each is also a command of `gemma3-batch`.
 
-    captioning, translation, moderation   a job each: its options, its task, its columns
-    job, registry                         what a job is, and which ones have a name
-    options                               what the options of jobs have in common
+    captioning, translation, moderation   one package a job: its options, task and result columns
+    job, registry                         what a job is, and how a name leads to one
+    options                               what the options of all jobs have in common
     sdk, cli                              the jobs from Python, and from the command line
-    demo                                  the bundled model and its drawings
+    demo                                  the bundled model and the drawings it was trained on
 
 Importing this package imports neither torch, vllm nor ray.
 """
 
-from jobs.job import Job
 from jobs.moderation.calibration import calibrate
+from jobs.options.job import Job
 from jobs.sdk.engine import Engine
 from jobs.sdk.function import function_of
 from jobs.sdk.functions import caption, moderate, translate

@@ -1,4 +1,4 @@
-"""`python -m jobs`: the command line without an installed script."""
+"""`python -m jobs`: the command line, without the installed script."""
 
 from jobs.cli.app import main
 

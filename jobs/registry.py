@@ -1,7 +1,7 @@
-"""Which jobs and models have a name, and where a job of one's own is found.
+"""How a name leads to a job or a model, and how a user's own job is found.
 
-A job of one's own is found by the place of its `Job` or task (`my_package.my_module:MyTask`), or by
-a name that its package declares as an entry point of the group `gemma3_batch.jobs`:
+A user's own job is found by the import path of its `Job` or task (`my_package.my_module:MyTask`),
+or by a name that an installed package declares in the entry-point group `gemma3_batch.jobs`:
 
     [project.entry-points."gemma3_batch.jobs"]
     classify = "my_package.my_module:Classify"
@@ -18,11 +18,11 @@ from importlib.resources import files
 from typing import Any
 
 from jobs import captioning, moderation, translation
-from jobs.job import Job, job_of
+from jobs.options.check import unknown
+from jobs.options.job import Job, job_of
 from jobs.options.model import Model
 from pipeline import UserError
 from pipeline.contract.errors import one_line
-from pipeline.contract.suggest import suggestion
 
 JOBS: Mapping[str, Job[Any]] = {
     job.name: job for job in (captioning.JOB, translation.JOB, moderation.JOB)
@@ -33,49 +33,52 @@ DEMO = "demo"
 
 
 def job_names() -> list[str]:
-    """The names of all jobs; those that installed packages declare are not imported for it."""
+    """The names of all jobs. Those that other packages declare are not imported."""
     return [*JOBS, *_declared()]
 
 
 def find_job(name: str) -> Job[Any]:
-    """The job of that name. Raises UserError where there is none, or it cannot be imported."""
+    """The job of that name.
+
+    Raises:
+        UserError: There is none, or the package that declares it cannot be imported.
+    """
     if name in JOBS:
         return JOBS[name]
     declared = _declared()
     if name not in declared:
-        near = suggestion(name, job_names())
-        raise UserError(f"there is no '{name}'; {near}they are {', '.join(job_names())}")
+        raise UserError(f"'{name}': {unknown(name, job_names(), 'job')}")
     try:
         target = declared[name].load()
-    except Exception as error:  # whatever importing somebody's module raises
+    except Exception as error:  # importing another package's module can raise anything
         raise UserError(f"{declared[name].value} cannot be loaded: {one_line(error)}") from error
     return job_of(target, name)
 
 
-def load_job(place: str) -> Job[Any]:
-    """The job, the class of tasks or the task that `package.module:Name` says.
+def load_job(path: str) -> Job[Any]:
+    """The job at an import path, `package.module:Name`: a `Job`, a task class or a task.
 
-    Modules in the current folder are found too, as `python -m` finds them.
+    Modules in the current folder are found too, as with `python -m`.
 
     Raises:
-        UserError: It is not there, cannot be imported, or is no task.
+        UserError: It does not exist, cannot be imported, or is none of the three.
     """
-    module, _, name = place.partition(":")
+    module, _, name = path.partition(":")
     if not module or not name:
-        raise UserError(f"'{place}' should be package.module:Name")
+        raise UserError(f"'{path}' should be package.module:Name")
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         target: Any = importlib.import_module(module)
         for part in name.split("."):
             target = getattr(target, part)
-    except Exception as error:  # whatever importing somebody's module raises
-        raise UserError(f"'{place}' cannot be loaded: {one_line(error)}") from error
+    except Exception as error:  # importing a user's module can raise anything
+        raise UserError(f"'{path}' cannot be loaded: {one_line(error)}") from error
     return job_of(target)
 
 
 def find_model(name: str) -> Model:
-    """What a name after `--model` means: `demo`, or a folder, which is not looked at here."""
+    """The model that `--model` names: `demo`, or a folder, whose contents are not checked here."""
     if name != DEMO:
         return Model(path=name)
     from jobs.demo.phrases import CAPTION_PROMPT, MODERATION_PROMPT, POLICIES
@@ -90,5 +93,5 @@ def find_model(name: str) -> Model:
 
 
 def _declared() -> dict[str, EntryPoint]:
-    """The jobs of other installed packages by name; ours keep their names."""
+    """Jobs that installed packages declare, by name. They cannot replace the package's own jobs."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in JOBS}

@@ -133,7 +133,7 @@ def run(
         OSError: INPUT or OUTPUT cannot be read.
     """
     began = time.monotonic()
-    checked = check_run(config, task)
+    checked = check_run(config, task, backend)
     if checked.plan is not None:
         plan = extended(checked.plan, checked.output, checked.listing, checked.source)
         if not len(plan.pending(committed_units(plan))):
@@ -171,7 +171,7 @@ def retry(
     """
     began = time.monotonic()
     wanted = check_outcomes(outcomes)
-    checked = check_run(config, task)
+    checked = check_run(config, task, backend)
     if checked.plan is None:
         raise UserError(f"OUTPUT {checked.output} has no results to fix; run the job first")
     work = [*failed_work(checked.plan, wanted)]

@@ -24,7 +24,6 @@ FLOORS = {
     ),
     "jobs": (
         {"options"},
-        {"job"},
         {"captioning", "translation", "moderation"},
         {"demo"},
         {"registry"},

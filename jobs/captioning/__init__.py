@@ -1,10 +1,10 @@
-"""`caption`: an answer about a row's images.
+"""`caption`: what the model says about a row's images.
 
-job           its options and how the task is built
-task          what is asked about a row, and the columns that come of it
+job           the options, and how the task is built from them
+task          from a row to a request, and from the answer to the result columns
 styles        the built-in kinds of captions
 prompt        a user's own prompt, with columns of the row in it
-json_schema   captions of a user's own form
+json_schema   a user's own JSON schema, and the column type it gives
 """
 
 from jobs.captioning.job import JOB

@@ -1,4 +1,4 @@
-"""`caption`: what a user may set, and the task that is made of it."""
+"""`caption`: its options, and how the task is built from them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from jobs.captioning.json_schema import read_schema
 from jobs.captioning.prompt import columns_in
 from jobs.captioning.styles import find_style, schema_text
 from jobs.captioning.task import CaptionTask
-from jobs.job import Job
 from jobs.options.common import JobOptions
+from jobs.options.job import Job
 from jobs.options.languages import language_option
 from pipeline import UserError
 from pipeline.contract.config import PanAndScan
@@ -22,45 +22,53 @@ if TYPE_CHECKING:
 
 DEFAULT_STYLE = "sentence"
 SCHEMA_TOKENS = 512
-"""Longest answer to a user's own schema, in tokens, unless they say otherwise."""
+"""Longest answer with a user's own schema, in tokens, unless `max_tokens` is set."""
 
 
 class CaptionOptions(JobOptions):
-    """What `caption` takes."""
+    """The options of `caption`."""
 
     image_column: str = Field("image", description="Column with the images, or lists of them.")
     style: str | None = Field(None, description="alt, sentence (the default), dense, tags or ocr.")
     prompt: str | None = Field(
-        None, description="What to ask instead; columns in braces: 'Describe {title}'."
+        None, description="Prompt instead of a style; columns in braces: 'Describe {title}'."
     )
     json_schema: str | Mapping[str, Any] | None = Field(
-        None, description="JSON schema, or a file with one, that captions keep to."
+        None, description="JSON schema that captions must match, or a file with one."
     )
-    system: str | None = Field(None, description="Text before the prompt.")
-    language: str | None = Field(None, description="Code of the captions' language: fr, pt-BR.")
-    max_images: PositiveInt = Field(8, description="Most images of a row.")
+    system: str | None = Field(None, description="System prompt: text before the prompt.")
+    language: str | None = Field(None, description="Language code of the captions: fr, pt-BR.")
+    max_images: PositiveInt = Field(8, description="Most images for one row.")
     pan_and_scan: PanAndScan = False
     max_tokens: PositiveInt | None = Field(
-        None, description="Longest caption, in tokens; by default what suits its style."
+        None, description="Longest caption, in tokens; by default what suits the style."
     )
-    temperature: float = Field(0.0, ge=0, le=2, description="0 always takes the likeliest token.")
+    temperature: float = Field(0.0, ge=0, le=2, description="0 always picks the likeliest token.")
     top_p: float = Field(
-        1.0, gt=0, le=1, description="Nucleus sampling: total probability of the tokens drawn from."
+        1.0,
+        gt=0,
+        le=1,
+        description="Nucleus sampling: probability mass of the tokens to draw from.",
     )
-    top_k: int = Field(0, ge=0, description="Draw from so many likeliest tokens; 0 from all.")
-    seed: int = Field(0, description="Another one draws other captions.")
+    top_k: int = Field(0, ge=0, description="Draw from this many likeliest tokens; 0 means all.")
+    seed: int = Field(0, description="Random seed; another one draws other captions.")
     n: PositiveInt = Field(1, le=64, description="Captions to draw for each row.")
 
 
 def caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
-    """The task. Raises UserError where options exclude each other or name what is not there."""
+    """Build the task.
+
+    Raises:
+        UserError: Options contradict each other, or name a style, language or file that does not
+            exist.
+    """
     if options.prompt is not None and options.style is not None:
-        raise UserError("prompt: takes the place of a style; give one of the two")
+        raise UserError("prompt: replaces the style; give one of the two")
     style = find_style(options.style or DEFAULT_STYLE)
     schema, max_tokens = style.schema, style.max_tokens
     if options.json_schema is not None:
         if options.style is not None:
-            raise UserError("json_schema: a style has its own form; give one of the two")
+            raise UserError("json_schema: a style sets its own form; give one of the two")
         schema, max_tokens = read_schema(options.json_schema), SCHEMA_TOKENS
     task = CaptionTask(
         prompt=_prompt(options, model),
@@ -93,11 +101,11 @@ def _prompt(options: CaptionOptions, model: Model) -> str:
 def _check(options: CaptionOptions, task: CaptionTask) -> None:
     if options.image_column in columns_in(task.prompt):
         raise UserError(
-            f"prompt: '{options.image_column}' holds images; they stand before the prompt anyway"
+            f"prompt: '{options.image_column}' holds images; they precede the prompt, leave it out"
         )
     if options.n > 1 and options.temperature == 0:
         raise UserError(
-            "n: several captions need a temperature above 0; without, all of them are the same"
+            "n: several captions need a temperature above 0; at 0 all of them are the same"
         )
 
 
@@ -105,8 +113,8 @@ JOB = Job(
     name="caption",
     help="Caption every image of a dataset.",
     columns=(
-        "`caption` (text; a list of strings with `style=tags`; what the `json_schema` says), and "
-        "`captions` with all of them where `n` is more than 1"
+        "`caption` (text; with `style=tags` a list of strings; with `json_schema` what it says) "
+        "and, where `n` is more than 1, `captions` with all of them"
     ),
     options=CaptionOptions,
     build=caption_task,

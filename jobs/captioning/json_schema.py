@@ -1,8 +1,8 @@
-"""From a JSON schema to the type of a column, and from an answer to its value.
+"""Which column type a JSON schema gives, and an answer as a value of that type.
 
-Decides what of a schema has an Arrow type: objects with named properties, arrays, strings, numbers,
-booleans, enumerations, `null` beside one of them, and references within the schema. Any other part
-comes as text that holds its JSON. An answer is parsed once, here, and never again.
+These parts of a schema get an Arrow type of their own: objects with named properties, arrays,
+strings, numbers, booleans, enumerations, each of them or `null`, and references within the schema.
+Any other part becomes a string column that holds its JSON.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ SCALARS = {
     "boolean": pa.bool_(),
 }
 JSON_TEXT = pa.string()
-"""What has no type of its own."""
+"""The type of any other part: a string that holds its JSON."""
 
 
 def read_schema(value: str | Schema) -> dict[str, Any]:
-    """A JSON schema from a mapping, from JSON, or from a file that holds JSON.
+    """Read a JSON schema from a mapping, from JSON text, or from a file.
 
     Raises:
-        UserError: It is none, or cannot be read.
+        UserError: It cannot be read, or is not a JSON schema.
     """
     if isinstance(value, str):
-        value = _parsed(value)
+        value = _read_json(value)
     if not isinstance(value, Mapping):
         raise UserError("json_schema: should be a JSON object, or a file that holds one")
     schema = dict(value)
@@ -49,7 +49,8 @@ def read_schema(value: str | Schema) -> dict[str, Any]:
     return schema
 
 
-def _parsed(text: str) -> Any:
+def _read_json(text: str) -> Any:
+    """Parse JSON text that begins with `{`; any other text is the path of a file."""
     is_file = not text.lstrip().startswith("{")
     try:
         return json.loads(Path(text).expanduser().read_text("utf-8") if is_file else text)
@@ -59,42 +60,43 @@ def _parsed(text: str) -> Any:
 
 
 def arrow_type(schema: Schema) -> pa.DataType:
-    """The type of a column whose answers keep to the schema."""
+    """The type of a column for answers that match the schema."""
     return _type(schema, schema, ())
 
 
 def _type(schema: Any, root: Schema, seen: tuple[str, ...]) -> pa.DataType:
-    """The type of one part; `seen` are the references on the way to it, which may not recur."""
+    """The type of one part; of the references `seen` so far, one that recurs has no Arrow type."""
     if not isinstance(schema, Mapping):
         return JSON_TEXT
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        found = _referred(reference, root)
+        found = _resolve(reference, root)
         return JSON_TEXT if reference in seen else _type(found, root, (*seen, reference))
     if "enum" in schema or "const" in schema:
-        return _type_of_values(schema.get("enum", [schema.get("const")]))
-    for word in ("anyOf", "oneOf"):
-        if word in schema:
-            parts = [part for part in schema[word] if part != {"type": "null"}]
+        return _enumeration_type(schema.get("enum", [schema.get("const")]))
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            parts = [part for part in schema[key] if part != {"type": "null"}]
             return _type(parts[0], root, seen) if len(parts) == 1 else JSON_TEXT
-    return _type_of_kind(schema, root, seen)
+    return _named_type(schema, root, seen)
 
 
-def _type_of_kind(schema: Schema, root: Schema, seen: tuple[str, ...]) -> pa.DataType:
-    kinds = schema.get("type")
-    named = [kinds] if isinstance(kinds, str) else [kind for kind in kinds or () if kind != "null"]
-    if len(named) != 1:
+def _named_type(schema: Schema, root: Schema, seen: tuple[str, ...]) -> pa.DataType:
+    """The type of a part with the key `type`."""
+    names = schema.get("type")
+    names = [names] if isinstance(names, str) else [name for name in names or () if name != "null"]
+    if len(names) != 1:
         return JSON_TEXT
-    (kind,) = named
-    if kind == "array" and "items" in schema:
+    if names == ["array"] and "items" in schema:
         return pa.list_(_type(schema["items"], root, seen))
-    if kind == "object" and schema.get("properties"):
+    if names == ["object"] and schema.get("properties"):
         properties = schema["properties"].items()
         return pa.struct([(name, _type(part, root, seen)) for name, part in properties])
-    return SCALARS.get(kind, JSON_TEXT)
+    return SCALARS.get(names[0], JSON_TEXT)
 
 
-def _referred(reference: str, root: Schema) -> Any:
+def _resolve(reference: str, root: Schema) -> Any:
+    """The part of the schema that a JSON pointer leads to; None where there is none."""
     found: Any = root
     for name in reference.removeprefix("#").strip("/").split("/"):
         if name:
@@ -102,23 +104,23 @@ def _referred(reference: str, root: Schema) -> Any:
     return found
 
 
-def _type_of_values(values: Sequence[object]) -> pa.DataType:
-    known = [value for value in values if value is not None]
-    for kind, type_ in ((bool, pa.bool_()), (int, pa.int64()), (str, pa.string())):
-        if known and all(type(value) is kind for value in known):
+def _enumeration_type(values: Sequence[object]) -> pa.DataType:
+    values = [value for value in values if value is not None]
+    for python_type, type_ in ((bool, pa.bool_()), (int, pa.int64()), (str, pa.string())):
+        if values and all(type(value) is python_type for value in values):
             return type_
     return JSON_TEXT
 
 
-def fitted(value: Any, type_: pa.DataType) -> Any:
-    """A parsed answer as a value of the type; what has no type of its own becomes JSON."""
+def conform(value: Any, type_: pa.DataType) -> Any:
+    """Turn a parsed answer into a value of the type; what has no type of its own becomes JSON."""
     if value is None:
         return None
     if pa.types.is_struct(type_):
         fields = [type_.field(index) for index in range(type_.num_fields)]
-        return {field.name: fitted(value.get(field.name), field.type) for field in fields}
+        return {field.name: conform(value.get(field.name), field.type) for field in fields}
     if pa.types.is_list(type_):
-        return [fitted(item, type_.value_type) for item in value]
+        return [conform(item, type_.value_type) for item in value]
     if pa.types.is_string(type_) and not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return value

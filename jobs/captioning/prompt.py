@@ -1,7 +1,7 @@
 """A user's own prompt, with columns of the row in it: `Describe {title}`.
 
-Decides what a prompt may hold: names of columns in braces, and `{{` and `}}` for braces. What a
-column holds is put in as text and never read again, so braces and control strings in it are text.
+A prompt may hold names of columns in braces, and `{{` and `}}` for braces. A column's value is
+inserted as text and not parsed again, so braces in it are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def columns_in(prompt: str) -> tuple[str, ...]:
     """The columns that a prompt names, each once, in order.
 
     Raises:
-        UserError: A brace is open, or there is more than a name within braces.
+        UserError: A brace is not closed, or braces hold anything but a name.
     """
     try:
         parts = [*string.Formatter().parse(prompt)]
@@ -31,8 +31,8 @@ def columns_in(prompt: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for _, name, _, _ in parts if name is not None))
 
 
-def filled(prompt: str, row: Mapping[str, Any]) -> str:
-    """The prompt with the row's values; nothing stands for a null."""
+def fill_columns(prompt: str, row: Mapping[str, Any]) -> str:
+    """Insert the row's values into the prompt; a null becomes empty text."""
     text = ""
     for literal, name, _, _ in string.Formatter().parse(prompt):
         value = row[name] if name is not None else None

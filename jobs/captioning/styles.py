@@ -1,4 +1,4 @@
-"""The built-in kinds of caption: what each asks for, and the form of its answer."""
+"""The built-in kinds of caption: the prompt of each, and the form of its answer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobs.options.check import unknown
 from pipeline import UserError
-from pipeline.contract.suggest import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +20,9 @@ class Style:
     """One kind of caption.
 
     Attributes:
-        prompt: What is asked about the image.
-        max_tokens: Longest answer, unless the user says otherwise.
-        schema: The JSON schema of the answer; None for text.
+        prompt: The prompt after the image.
+        max_tokens: Longest answer, unless the option `max_tokens` is set.
+        schema: JSON schema of the answer; None for text.
     """
 
     prompt: str
@@ -72,14 +72,16 @@ STYLES: Mapping[str, Style] = {
 
 
 def find_style(name: str) -> Style:
-    """The style of that name. Raises UserError, with the nearest name."""
+    """The style of that name.
+
+    Raises:
+        UserError: There is none; the message suggests the nearest.
+    """
     if name not in STYLES:
-        raise UserError(
-            f"style: there is no '{name}'; {suggestion(name, STYLES)}they are {', '.join(STYLES)}"
-        )
+        raise UserError(f"style: '{name}': {unknown(name, STYLES, 'style')}")
     return STYLES[name]
 
 
 def schema_text(schema: Mapping[str, Any] | None) -> str | None:
-    """A schema as JSON, always the same for the same schema; None for none."""
+    """A schema as JSON text, the same each time; None for None."""
     return None if schema is None else json.dumps(schema, ensure_ascii=False)

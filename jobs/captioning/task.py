@@ -1,7 +1,4 @@
-"""The caption job: what is asked about a row's images, and the columns that come of it.
-
-(The module is not called `caption`, because `from jobs import caption` would then give the module.)
-"""
+"""The caption task: from a row to a request, and from the answer to the result columns."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from jobs.captioning.json_schema import arrow_type, fitted
-from jobs.captioning.prompt import columns_in, filled
+from jobs.captioning.json_schema import arrow_type, conform
+from jobs.captioning.prompt import columns_in, fill_columns
 from pipeline import (
     ColumnKind,
     Generation,
@@ -37,13 +34,13 @@ class CaptionTask:
     """A caption for each row's image or images.
 
     Attributes:
-        prompt: What is asked; columns in braces (`Describe {title}`) are filled in.
-        image_column: Where the image is, or the list of them.
-        max_tokens: Longest caption, in tokens. A longer text is cut and its outcome `truncated`; of
-            a longer JSON nothing is left, and its outcome is `too_long`.
+        prompt: The prompt; columns in braces (`Describe {title}`) are filled in.
+        image_column: Column with the row's image, or a list of images.
+        max_tokens: Longest caption, in tokens. A longer text is cut off, with the outcome
+            `truncated`; a longer JSON gives no caption, with the outcome `too_long`.
         system: Text before the user's turn.
-        json_schema: A JSON schema, as JSON, that the caption keeps to; None for text.
-        n: Captions to draw; with more than one, `captions` holds all of them.
+        json_schema: JSON schema of the caption, as JSON text; None for text.
+        n: Captions to draw; more than one adds the column `captions`.
         temperature: See `Sampling`.
         top_p: See `Sampling`.
         top_k: See `Sampling`.
@@ -65,19 +62,19 @@ class CaptionTask:
 
     @property
     def columns(self) -> Mapping[str, ColumnKind]:
-        """The images', and those in the prompt."""
+        """The image column, and the columns in the prompt."""
         named = dict.fromkeys(columns_in(self.prompt), ColumnKind.VALUE)
         return {self.image_column: ColumnKind.IMAGES, **named}
 
     @property
     def result_schema(self) -> pa.Schema:
-        """`caption`, of the schema's type, and `captions` where there are several."""
+        """`caption`, of the schema's type, and `captions` where `n` is more than 1."""
         caption = [pa.field("caption", self._type)]
         return pa.schema([*caption, pa.field("captions", pa.list_(self._type))][: min(self.n, 2)])
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What decides the captions: the arguments this task was made with."""
+        """Everything that decides the captions: the task's own fields."""
         return asdict(self)
 
     @property
@@ -93,46 +90,52 @@ class CaptionTask:
             json_schema=self.json_schema,
         )
 
-    @property
+    @functools.cached_property
     def _type(self) -> pa.DataType:
-        return pa.string() if self.json_schema is None else _type_of(self.json_schema)
+        """The type of one caption. Cached: it is asked for with every row."""
+        return pa.string() if self.json_schema is None else arrow_type(json.loads(self.json_schema))
 
     def prepare(self, row: Row) -> Prepared:
-        """One request: the images, then the prompt."""
+        """One request: the images, then the prompt.
+
+        Raises:
+            RowError: The list of images is empty.
+        """
         values = row[self.image_column]
         if not isinstance(values, list):
             values = [values]
         if not values:
             raise RowError(Outcome.MISSING_INPUT, "render", "the list of images is empty")
         images = tuple(ImageRef(value) for value in values)
-        prompt = filled(self.prompt, row)
+        prompt = fill_columns(self.prompt, row)
         return Prepared((Request(prompt, self.sampling, images=images, system=self.system),))
 
     def result(self, state: object, generations: Sequence[Generation]) -> Result:
-        """The answers, parsed where they keep to a schema, else without white space around them."""
+        """The captions: parsed where there is a schema, else stripped of white space.
+
+        Raises:
+            RowError: The JSON was longer than `max_tokens`.
+            ValueError: The first caption is not JSON although there is a schema.
+        """
         (answer,) = generations
-        is_cut = answer.finish_reason == "length"
-        if self.json_schema is not None and is_cut:
+        is_truncated = answer.finish_reason == "length"
+        if self.json_schema is not None and is_truncated:
             message = f"the JSON was longer than {self.max_tokens} tokens; raise --max-tokens"
             raise RowError(Outcome.TOO_LONG, "parse", message)
-        captions = [self._parsed(answer.text)]
-        captions += [self._parsed(text, is_kept=False) for text in answer.others]
+        captions = [self._parse(answer.text)]
+        captions += [self._parse_or_null(text) for text in answer.others]
         columns = {"caption": captions[0], "captions": captions}
         kept = {name: columns[name] for name in self.result_schema.names}
-        return Result(kept, Outcome.TRUNCATED if is_cut else Outcome.OK)
+        return Result(kept, Outcome.TRUNCATED if is_truncated else Outcome.OK)
 
-    def _parsed(self, text: str, *, is_kept: bool = True) -> Any:
-        """A caption; a further one that is no whole JSON is null."""
+    def _parse(self, text: str) -> Any:
         if self.json_schema is None:
             return text.strip()
+        return conform(json.loads(text), self._type)
+
+    def _parse_or_null(self, text: str) -> Any:
+        """A further caption; null where its JSON is cut off."""
         try:
-            return fitted(json.loads(text), self._type)
+            return self._parse(text)
         except ValueError:
-            if is_kept:
-                raise
             return None
-
-
-@functools.lru_cache
-def _type_of(schema: str) -> pa.DataType:
-    return arrow_type(json.loads(schema))

@@ -1,4 +1,13 @@
-"""The command line, `gemma3-batch`: thin, over the registry's jobs and the SDK's functions."""
+"""The command line, `gemma3-batch`.
+
+app             the commands, and their exit codes
+flags           makes a job's command from its options
+job_file        job files: a job and its options in YAML
+tables          shows a run's state and its failed rows
+demonstration   the command `demo`
+bench           the command `bench`
+reference       writes the options' reference and the functions' type stubs
+"""
 
 from jobs.cli.app import main
 

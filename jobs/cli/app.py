@@ -1,11 +1,11 @@
-"""The command line: thin, one function for each command, nothing decided here but exit codes.
+"""The commands: one function each, and their exit codes.
 
-0  every row is accounted for, even if some failed
-1  the run failed; the same command goes on with it
+0  the run is complete; every row has an outcome, even if some failed
+1  the run failed; the same command continues it
 2  the configuration or the input must be fixed
 3  more rows failed than `--max-error-rate` allows
 
-Errors are one or two lines on stderr; a traceback only with `--debug`.
+Errors are one or two lines on stderr, with a traceback only with `--debug`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from jobs.cli.demonstration import ROWS, demonstrate
-from jobs.cli.flags import command_of
+from jobs.cli.flags import Debug, command_of
 from jobs.cli.job_file import check_reachable, read_job_file
-from jobs.cli.tables import calibration_table, export_errors, show_errors, status_text
+from jobs.cli.tables import (
+    calibration_table,
+    export_errors,
+    read_failed_rows,
+    show_errors,
+    status_text,
+)
 from jobs.moderation.calibration import calibrate
 from jobs.registry import find_job, job_names
 from jobs.sdk.assembly import ConfiguredJob, configure
 from jobs.sdk.calls import run_job
 from jobs.sdk.retry import retry_rows
-from pipeline import ErrorRateError, Outcome, RunError, RunResult, UserError, failed_rows, status
+from pipeline import ErrorRateError, RunError, RunResult, UserError, status
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
 
@@ -43,23 +49,23 @@ INTERRUPTED = 130
 
 
 class JobsAndCommands(TyperGroup):
-    """Every job is a command; one of another package is imported when it is asked for.
+    """Every job is a command. One of another package is imported only when it is used.
 
-    Contexts and commands are Any: typer has a click of its own, which it does not show.
+    Contexts and commands have the type Any, since typer does not export its own copy of click.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The jobs, then what can be done with them."""
+        """The names of the jobs, then of the other commands."""
         return [*job_names(), *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, name: str) -> Any:
-        """The command of that name; None where there is none."""
+        """The command of that name, or None."""
         if name not in job_names():
             return super().get_command(ctx, name)
         try:
             return job_command(name)
         except UserError as error:
-            return _unusable(name, error)
+            return _failing_command(name, error)
 
 
 app = typer.Typer(
@@ -73,7 +79,7 @@ app = typer.Typer(
 _out = Console()
 _err = Console(stderr=True)
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the workers' output.")]
+OutputOfRun = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a run.")]
 
 
 @app.callback()
@@ -82,33 +88,41 @@ def _commands() -> None:
 
 
 def job_command(name: str) -> Any:
-    """The command of a job. Raises UserError where it is another package's and cannot be loaded."""
+    """Make the command of a job.
+
+    Raises:
+        UserError: The job is another package's and cannot be loaded.
+    """
     job = find_job(name)
 
     def run(source: str, output: str, given: dict[str, Any], debug: bool) -> None:
-        with _faults_in_one_line(debug=debug):
-            _run_and_tell(configure(job, given), source, output, debug)
+        with _exit_codes(debug=debug):
+            _run(configure(job, given), source, output, debug)
 
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     alone.command(name=name, help=job.help)(command_of(job.options, run))
     return typer.main.get_command(alone)
 
 
-def _unusable(name: str, error: UserError) -> Any:
-    """A command that says why it cannot be loaded; the other commands are not disturbed."""
+def _failing_command(name: str, error: UserError) -> Any:
+    """A command that reports why it cannot be loaded, so that `--help` and the others work."""
     alone = typer.Typer(add_completion=False)
 
     @alone.command(name=name, help=f"Cannot be loaded: {error}")
     def _() -> None:
-        with _faults_in_one_line(debug=False):
+        with _exit_codes(debug=False):
             raise error
 
     return typer.main.get_command(alone)
 
 
-def _run_and_tell(job: ConfiguredJob, source: str, output: str, debug: bool) -> None:
-    result = run_job(job, source, output, console=_err, debug=debug)
-    _out.print(_summary(result), highlight=False, soft_wrap=True, markup=False)
+def _run(job: ConfiguredJob, source: str, output: str, debug: bool) -> None:
+    _print(_summary(run_job(job, source, output, console=_err, debug=debug)))
+
+
+def _print(text: str, console: Console = _out) -> None:
+    """Print text as it is: not wrapped, coloured or read as markup."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command(name="run")
@@ -118,33 +132,29 @@ def run_command(
     ],
     debug: Debug = False,
 ) -> None:
-    """Run a job from a file; what `ray job submit` and schedulers call."""
-    with _faults_in_one_line(debug=debug):
+    """Run a job from a file, as `ray job submit` and schedulers do."""
+    with _exit_codes(debug=debug):
         job = read_job_file(job_file)
-        try:
+        with job.naming_lines():
             check_reachable(job)
-            _run_and_tell(job.job, job.input, job.output, debug)
-        except ValidationError as error:
-            raise job.located(UserError(describe_fault(error))) from error
-        except UserError as error:
-            raise job.located(error) from error
+            _run(job.job, job.input, job.output, debug)
 
 
 @app.command(name="status")
 def status_command(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a run.")],
+    output: OutputOfRun,
     debug: Debug = False,
 ) -> None:
     """Show how far a run is, whether or not it is running."""
-    with _faults_in_one_line(debug=debug):
-        _out.print(status_text(status(output)), highlight=False, soft_wrap=True, markup=False)
+    with _exit_codes(debug=debug):
+        _print(status_text(status(output)))
 
 
 @app.command(name="errors")
 def errors_command(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a run.")],
+    output: OutputOfRun,
     outcome: Annotated[
-        list[str] | None, typer.Option(help="Only these; by default all without results.")
+        list[str] | None, typer.Option(help="Only this outcome; by default all without results.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 20,
     export: Annotated[
@@ -153,33 +163,24 @@ def errors_command(
     debug: Debug = False,
 ) -> None:
     """Show the rows that failed, or write them to a parquet file."""
-    with _faults_in_one_line(debug=debug):
-        unknown = next((name for name in outcome or () if name not in [*Outcome]), None)
-        if unknown is not None:
-            raise UserError(f"outcome '{unknown}': should be one of {', '.join(Outcome)}")
-        tables = failed_rows(output, outcome or ())
+    with _exit_codes(debug=debug):
+        tables = read_failed_rows(output, outcome or ())
         if export is None:
             show_errors(tables, limit, _out)
         else:
-            rows = export_errors(tables, export)
-            _out.print(
-                f"{rows:,} rows written to {export}", highlight=False, soft_wrap=True, markup=False
-            )
+            _print(f"{export_errors(tables, export):,} rows written to {export}")
 
 
 @app.command(name="retry")
 def retry_command(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a run.")],
-    outcome: Annotated[list[str], typer.Option(help="Do rows with this outcome again.")],
-    model: Annotated[
-        str | None, typer.Option(help="Folder of the model, where it has moved.")
-    ] = None,
+    output: OutputOfRun,
+    outcome: Annotated[list[str], typer.Option(help="Compute rows with this outcome again.")],
+    model: Annotated[str | None, typer.Option(help="Folder of the model, if it has moved.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Do failed rows again and put what comes of them in their place."""
-    with _faults_in_one_line(debug=debug):
-        result = retry_rows(output, outcome, model=model, console=_err, debug=debug)
-        _out.print(_summary(result), highlight=False, soft_wrap=True, markup=False)
+    """Compute failed rows again and replace them in OUTPUT."""
+    with _exit_codes(debug=debug):
+        _print(_summary(retry_rows(output, outcome, model=model, console=_err, debug=debug)))
 
 
 @app.command(name="calibrate")
@@ -187,7 +188,7 @@ def calibrate_command(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a moderation.")],
     policy: Annotated[str, typer.Option(help="Name of the policy.")],
     labels: Annotated[
-        str, typer.Option(help="Column with the truth: true/false, 1/0, yes/no or lists of names.")
+        str, typer.Option(help="Column of labels: true/false, 1/0, yes/no or lists of names.")
     ],
     precision: Annotated[
         float | None, typer.Option(help="Find the lowest threshold that reaches this precision.")
@@ -195,7 +196,7 @@ def calibrate_command(
     debug: Debug = False,
 ) -> None:
     """Compare a policy's probabilities with labels, and find a threshold."""
-    with _faults_in_one_line(debug=debug):
+    with _exit_codes(debug=debug):
         found = calibrate(output, policy, labels=labels, precision=precision)
         _out.print(calibration_table(found))
 
@@ -204,13 +205,13 @@ def calibrate_command(
 def demo_command(
     output: Annotated[
         str | None,
-        typer.Argument(metavar="[OUTPUT]", help="New folder; by default a fresh one here."),
+        typer.Argument(metavar="[OUTPUT]", help="New folder; by default one in this folder."),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Drawings to caption.")] = ROWS,
     debug: Debug = False,
 ) -> None:
-    """Caption drawings with the bundled model and show what comes out."""
-    with _faults_in_one_line(debug=debug):
+    """Caption drawings with the bundled model and show the captions."""
+    with _exit_codes(debug=debug):
         demonstrate(output, rows=rows, console=_out, debug=debug)
 
 
@@ -223,7 +224,7 @@ def bench_command(
     """Measure rendering, generation and the whole job on this machine."""
     from jobs.cli.bench import bench
 
-    with _faults_in_one_line(debug=debug):
+    with _exit_codes(debug=debug):
         bench(model=model, rows=rows, console=_out)
 
 
@@ -235,7 +236,7 @@ def main() -> None:
 def _summary(result: RunResult) -> str:
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.outcomes.items()))
     rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
-    same = f", {result.duplicates:,} of them like another one" if result.duplicates else ""
+    same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
     return (
         f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
         f"{result.seconds:.0f} s{rate if result.new_rows else ''}\n"
@@ -245,7 +246,8 @@ def _summary(result: RunResult) -> str:
 
 
 @contextlib.contextmanager
-def _faults_in_one_line(*, debug: bool) -> Iterator[None]:
+def _exit_codes(*, debug: bool) -> Iterator[None]:
+    """Turn an exception into an exit code, and a line or two on stderr."""
     try:
         yield
     except ValidationError as error:
@@ -257,12 +259,12 @@ def _faults_in_one_line(*, debug: bool) -> Iterator[None]:
     except RunError as error:
         code, text = RUN_FAILED, f"{error}\nRun again with --debug to see more."
     except KeyboardInterrupt:
-        code, text = INTERRUPTED, "interrupted; the same command goes on where it stopped"
-    except Exception as error:  # whatever it is, it is told in one line
+        code, text = INTERRUPTED, "interrupted; the same command continues where it stopped"
+    except Exception as error:  # a bug, ours or a library's
         code, text = RUN_FAILED, f"{one_line(error)}\nRun again with --debug to see more."
     else:
         return
     if debug:
         traceback.print_exc()
-    _err.print(f"gemma3-batch: {text}", highlight=False, soft_wrap=True, markup=False)
+    _print(f"gemma3-batch: {text}", _err)
     raise typer.Exit(code)

@@ -1,7 +1,7 @@
-"""The benchmark: how fast this machine renders, generates, and does both through Ray.
+"""The command `bench`: how fast this machine renders, generates, and does both through Ray.
 
-Decides what is measured and how it is shown. The work is the demonstration's: drawings to captions;
-with another model the same drawings are only load. Times exclude what happens once (engine start).
+Every model captions the bundled drawings; for any but the bundled one they are only load. Times
+exclude the engine's start.
 """
 
 from __future__ import annotations
@@ -40,7 +40,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """One line of the table: what was measured, and rows (and output tokens) a second."""
+    """One line of the table.
+
+    Attributes:
+        stage: What was measured.
+        rows: Rows per second.
+        tokens: Output tokens per second; None for a stage without any.
+    """
 
     stage: str
     rows: float
@@ -48,12 +54,16 @@ class Rate:
 
 
 def bench(*, model: str, rows: int, console: Console) -> list[Rate]:
-    """Measure and show; the drawings and the captions are thrown away.
+    """Measure, and show a table. The drawings and captions are deleted afterwards.
 
     Args:
-        model: A Gemma 3 checkpoint's folder, or `demo`.
+        model: Folder of a Gemma 3 checkpoint, or `demo`.
         rows: Drawings to caption.
         console: Where progress and the table are shown.
+
+    Raises:
+        UserError: The model cannot be run.
+        RunError: The run through Ray could not be finished.
     """
     from jobs.demo.dataset import write_dataset
 
@@ -72,16 +82,12 @@ def bench(*, model: str, rows: int, console: Console) -> list[Rate]:
     return rates
 
 
-def _requests(model: Model, root: Location) -> list[Request]:
-    task = CaptionTask(prompt=model.caption_prompt or STYLES[DEFAULT_STYLE].prompt)
-    images = pyarrow.dataset.dataset(root.path).to_table(columns=["image"]).to_pylist()
-    return [task.prepare(row).requests[0] for row in images]
-
-
 def _measure_render(
     model: Model, engine: EngineConfig, root: Location
 ) -> tuple[list[Rendered], list[Rate]]:
-    requests = _requests(model, root)
+    task = CaptionTask(prompt=model.caption_prompt or STYLES[DEFAULT_STYLE].prompt)
+    rows = pyarrow.dataset.dataset(root.path).to_table(columns=["image"]).to_pylist()
+    requests = [task.prepare(row).requests[0] for row in rows]
     renderer = VllmRenderer(engine)
     defaults = RunConfig(input=root.path, output=root.path, engine=engine)
     limits = ImageLimits(defaults.max_image_bytes, defaults.max_image_pixels)
@@ -90,7 +96,7 @@ def _measure_render(
         images = [load_image(image.value, root, limits) for image in request.images]
         return renderer.render(request, images)
 
-    render(requests[0])  # the first loads what is loaded lazily
+    render(requests[0])  # not measured: the first loads the libraries
     began = time.perf_counter()
     rendered = [render(request) for request in requests]
     seconds = time.perf_counter() - began

@@ -1,7 +1,7 @@
-"""The demonstration: the caption job on the bundled model, over drawings whose captions are known.
+"""The command `demo`: the bundled model captions drawings whose true captions are known.
 
-It runs the job as anyone would, reads the parquet back with nothing but pyarrow, and shows it. The
-drawings and the model are `jobs.demo`'s.
+It runs the job as a user would, reads the parquet files with pyarrow, and shows some rows. The
+drawings and the model are in `jobs.demo`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 ROWS = 300
-"""Drawings the demonstration captions by default."""
+"""Drawings to caption by default."""
 FOLDER = "gemma3-batch-demo"
 SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
-    """What the demonstration left, and how well it did.
+    """The result of the demonstration.
 
     Attributes:
-        images: Folder with the drawings and the truth about them.
+        images: Folder with the drawings and their true captions.
         captions: Folder with the job's output.
-        run: What the job says of itself.
-        exact: Captions that are word for word the truth, of all rows.
+        run: The run's result.
+        exact: How many captions are exactly the true ones.
     """
 
     images: Path
@@ -47,21 +47,21 @@ class Demonstration:
 def demonstrate(
     output: str | None, *, rows: int, console: Console, debug: bool = False
 ) -> Demonstration:
-    """Caption `rows` drawings into `output` and show some of them.
+    """Caption drawings and show some of the captions.
 
     Args:
-        output: A new or empty folder; by default a fresh one in the current folder.
+        output: A new or empty folder; by default a new one in the current folder.
         rows: How many drawings to make.
-        console: Where to show progress and the table.
+        console: Where progress and the table are shown.
         debug: Show what Ray and the workers print.
 
     Raises:
-        UserError: `output` is in use.
+        UserError: `output` is not empty.
         RunError: The run could not be finished.
     """
     from jobs.demo.dataset import write_dataset
 
-    folder = _fresh_folder() if output is None else _unused_folder(output)
+    folder = _new_folder(output)
     images, captions = folder / "input", folder / "captions"
     console.print(f"Drawing {rows} images into {images}", highlight=False)
     write_dataset(images, rows)
@@ -73,15 +73,14 @@ def demonstrate(
     return done
 
 
-def _fresh_folder() -> Path:
-    names = itertools.chain([FOLDER], (f"{FOLDER}-{number}" for number in itertools.count(2)))
-    return next(path for path in map(Path.cwd().joinpath, names) if not path.exists())
-
-
-def _unused_folder(output: str) -> Path:
+def _new_folder(output: str | None) -> Path:
+    """The folder `output`, which must be empty; without it the first free name here."""
+    if output is None:
+        names = itertools.chain([FOLDER], (f"{FOLDER}-{number}" for number in itertools.count(2)))
+        return next(path for path in map(Path.cwd().joinpath, names) if not path.exists())
     folder = Path(output).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"OUTPUT {folder} is in use; name a new folder, or none for a fresh one")
+        raise UserError(f"OUTPUT {folder} is in use; name a new folder, or none for the default")
     return folder
 
 
@@ -105,11 +104,11 @@ def _show(done: Demonstration, rows: list[dict[str, str | None]], console: Conso
 
 
 def _table(rows: list[dict[str, str | None]]) -> Table:
-    table = Table("image", "caption", "what is truly on it", title="Some of the rows")
+    table = Table("image", "caption", "true caption", title="Some of the rows")
     for row in rows:
         right = row["caption"] == row["truth"]
-        said = row["caption"] if row["caption"] is not None else f"({row['outcome']})"
-        table.add_row(row["name"], f"[{'green' if right else 'red'}]{said}[/]", row["truth"])
+        shown = row["caption"] if row["caption"] is not None else f"({row['outcome']})"
+        table.add_row(row["name"], f"[{'green' if right else 'red'}]{shown}[/]", row["truth"])
     return table
 
 
@@ -117,8 +116,8 @@ def _next_steps(done: Demonstration) -> str:
     return (
         f"Model class: {done.run.model_class}\n"
         f"Captions:    {done.captions} (parquet; any reader opens the folder)\n"
-        f"Images:      {done.images} (with the truth about each)\n"
-        "The bundled model knows these drawings only. Try next, on images of your own:\n"
+        f"Images:      {done.images} (with their true captions)\n"
+        "The bundled model knows only these drawings. Next, try images of your own:\n"
         "  gemma3-batch caption IMAGES CAPTIONS --model /path/to/gemma-3-4b-it\n"
         "where IMAGES is a folder of images or of parquet files with an image column."
     )

@@ -1,4 +1,4 @@
-"""Makes a command of a job's options, so that the command line has every option under its name."""
+"""Makes a job's command from its options: each is a flag of the same name."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import typer
 from pydantic_core import PydanticUndefined
 
-from jobs.options.common import JobOptions, ordered_fields
+from jobs.options.common import JobOptions, default_text, ordered_fields
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 Run = Callable[[str, str, dict[str, Any], bool], None]
-"""Runs a job: its input, output, the options that were given, and whether to show tracebacks."""
+"""Runs a job: its input, output, the options that were set, and whether to show tracebacks."""
 
 Input = Annotated[
     str,
@@ -32,11 +32,11 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the wo
 
 
 def command_of(options: type[JobOptions], run: Run) -> Callable[..., None]:
-    """A function that typer makes a command of.
+    """Make a function from which typer makes a command.
 
     Args:
-        options: Whose fields become `--` options.
-        run: What is called.
+        options: The job's options; each field becomes a flag.
+        run: Called with what the user gave.
     """
 
     def command(**given: Any) -> None:
@@ -64,7 +64,7 @@ def command_of(options: type[JobOptions], run: Run) -> Callable[..., None]:
 
 
 def _option(name: str, field: FieldInfo, panel: str | None) -> tuple[Any, Any]:
-    """The annotation and the default of one option; None leaves it to the options' model."""
+    """The annotation and the default of one option; with None, pydantic sets the real default."""
     flag = "--" + name.replace("_", "-")
     kind = _kind(field.annotation)
     default = field.default
@@ -79,7 +79,7 @@ def _option(name: str, field: FieldInfo, panel: str | None) -> tuple[Any, Any]:
 
 
 def _kind(annotation: Any) -> Any:
-    """What typer reads: numbers and choices as they are, all else as text."""
+    """The type for typer: numbers and choices as they are, all else as text."""
     kinds = [part for part in get_args(annotation) if part is not type(None)]
     if get_origin(annotation) is Literal:
         return annotation
@@ -92,10 +92,6 @@ def _kind(annotation: Any) -> Any:
 
 
 def _help(field: FieldInfo) -> str:
-    """The line of help, with the default where it says something."""
-    default = field.default
-    if default is PydanticUndefined or default in (None, False, 0, ()):
-        return str(field.description)
-    shown = ",".join(default) if isinstance(default, tuple) else default
-    shown = "on" if default is True else shown
-    return f"{field.description} [default: {shown}]"
+    """The line of help, with the default unless that is empty, off or 0."""
+    shown = default_text(field) if field.default else ""
+    return f"{field.description} [default: {shown}]" if shown else str(field.description)

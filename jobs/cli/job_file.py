@@ -1,4 +1,4 @@
-"""Job files: a job, its input and output, and its options, in YAML.
+"""Job files: a job, its input, output and options in YAML.
 
     job: caption
     input: s3://bucket/images
@@ -6,39 +6,43 @@
     model: /models/gemma-3-4b-it
     language: fr
 
-Instead of the name of a job, `task: my_package.my_module:MyTask` names a task or a job of your own.
-The options have the names that they have on the command line and in the SDK. `${NAME}` in a value
-is taken from the environment. Whatever is wrong is told with the file and the line.
+`task: my_package.my_module:MyTask`, in place of `job`, names a user's own task or job. Options have
+the same names as on the command line and in Python. `${NAME}` in a value is replaced from the
+environment. Error messages name the file and the line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 
-from jobs.options.check import OptionError, unknown_option
+from jobs.options.check import OptionError, unknown
 from jobs.registry import find_job, load_job
 from jobs.sdk.assembly import ConfiguredJob, configure
 from pipeline import UserError
+from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
-    from jobs.job import Job
+    from jobs.options.job import Job
 
 OWN = ("job", "task", "input", "output")
-"""Fields that are no options; of the first two a file has one."""
+"""Fields that are not options. A file has one of the first two."""
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Ray sets it for what `ray job submit` starts (2.60)."""
-WORDS = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-"""What YAML makes of some words."""
+"""Set by Ray (2.60) in a process that `ray job submit` starts. Undocumented, but there is no public
+way to ask; no issue found."""
+WORD_TAGS = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+"""YAML 1.1 gives these tags to words that users mean as text."""
 FIRST_WORD = re.compile(r"\w*")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -48,10 +52,10 @@ class JobFile:
     """A checked job file.
 
     Attributes:
-        input: As `caption`'s.
-        output: As `caption`'s.
+        input: Path or URI of the rows.
+        output: Path or URI of the folder for the results.
         job: The job, with its options.
-        path: Where the file is.
+        path: Path or URI of the file.
         lines: The line of each field.
     """
 
@@ -61,53 +65,67 @@ class JobFile:
     path: str = ""
     lines: Mapping[str, int] = dataclass_field(default_factory=dict)
 
-    def located(self, error: UserError) -> UserError:
-        """An error that begins with a field's name, with the file and the field's line."""
-        word = FIRST_WORD.match(str(error))
-        line = self.lines.get(word[0].lower() if word else "")
-        return error if line is None else UserError(f"{self.path}:{line}: {error}")
+    @contextlib.contextmanager
+    def naming_lines(self) -> Iterator[None]:
+        """Add the file and the line to an error that begins with a field's name.
+
+        Raises:
+            UserError: Instead of a UserError or ValidationError within the `with` block.
+        """
+        try:
+            yield
+        except (UserError, ValidationError) as error:
+            message = describe_fault(error) if isinstance(error, ValidationError) else str(error)
+            word = FIRST_WORD.match(message)
+            line = self.lines.get(word[0].lower() if word else "")
+            place = "" if line is None else f"{self.path}:{line}: "
+            raise UserError(place + message) from error
 
 
 def read_job_file(path: str) -> JobFile:
-    """Read and check a job file, a path or a URI.
+    """Read and check a job file.
+
+    Args:
+        path: A path or a URI.
 
     Raises:
         UserError: It cannot be read or is wrong; names the file, the line and the field.
     """
-    values, lines = _parsed(path)
+    values, lines = _parse(path)
 
-    def wrong(name: str, message: str) -> UserError:
+    def fault(name: str, message: str) -> UserError:
         return UserError(f"{path}:{lines.get(name, 1)}: {message}")
 
-    job = _job(values, wrong)
-    rest = {name: value for name, value in values.items() if name not in OWN}
-    for name in rest:
+    job = _find_job(values, fault)
+    options = {name: value for name, value in values.items() if name not in OWN}
+    for name in options:
         if name not in job.options.model_fields:
-            raise wrong(name, unknown_option(name, [*OWN, *job.options.model_fields]))
-    places = {name: _required(name, values, wrong) for name in ("input", "output")}
+            known = [*OWN, *job.options.model_fields]
+            raise fault(name, f"{name}: {unknown(name, known, 'option')}")
+    files = {name: _required(name, values, fault) for name in ("input", "output")}
     try:
-        configured = configure(job, rest)
+        configured = configure(job, options)
     except OptionError as error:
-        raise wrong(error.option, str(error)) from None
-    return JobFile(job=configured, path=path, lines=lines, **places)
+        raise fault(error.option, str(error)) from None
+    return JobFile(job=configured, path=path, lines=lines, **files)
 
 
-def _job(values: Mapping[str, Any], wrong: Callable[[str, str], UserError]) -> Job[Any]:
+def _find_job(values: Mapping[str, Any], fault: Callable[[str, str], UserError]) -> Job[Any]:
     """The job that the field `job` or `task` names."""
     if "task" in values and "job" in values:
-        raise wrong("task", "task: takes the place of job; give one of the two")
+        raise fault("task", "task: replaces job; give one of the two")
     field = "task" if "task" in values else "job"
-    named = _required(field, values, wrong)
+    name = _required(field, values, fault)
     try:
-        return load_job(named) if field == "task" else find_job(named)
+        return load_job(name) if field == "task" else find_job(name)
     except UserError as error:
-        raise wrong(field, f"{field}: {error}") from error
+        raise fault(field, f"{field}: {error}") from error
 
 
 def check_reachable(job: JobFile) -> None:
-    """Refuse relative paths where they would not mean what they say.
+    """Refuse relative paths in a submitted job.
 
-    Ray runs a submitted job in its own copy of the folder, on whichever machine the head is.
+    Ray runs a submitted job in its own copy of the folder, usually on the head node.
 
     Raises:
         UserError: INPUT or OUTPUT is a relative path in a job that `ray job submit` started.
@@ -122,24 +140,24 @@ def check_reachable(job: JobFile) -> None:
             )
 
 
-def _required(name: str, values: Mapping[str, Any], wrong: Callable[[str, str], UserError]) -> str:
+def _required(name: str, values: Mapping[str, Any], fault: Callable[[str, str], UserError]) -> str:
     value = values.get(name)
     if value is None:
-        raise wrong(name, f"{name}: is missing")
+        raise fault(name, f"{name}: is missing")
     if not isinstance(value, str):
-        raise wrong(name, f"{name}: should be text")
+        raise fault(name, f"{name}: should be text")
     return value
 
 
-def _parsed(path: str) -> tuple[dict[str, Any], dict[str, int]]:
-    """The fields of the file, and the line each is on."""
+def _parse(path: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The fields of the file, and the line of each."""
     try:
         text = locate(path).read().decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except UserError:
         raise
-    except Exception as error:  # the stores' clients have errors of many kinds
+    except Exception as error:  # each store's client raises its own kinds
         raise UserError(f"{path} cannot be read: {one_line(error)}") from None
     loader = yaml.SafeLoader(text)
     try:
@@ -149,19 +167,19 @@ def _parsed(path: str) -> tuple[dict[str, Any], dict[str, int]]:
         lines = _lines(node, path)
         values = {key.value: _value(value, loader) for key, value in node.value}
     except RecursionError:
-        raise UserError(f"{path}: a list holds itself, or lies too deep") from None
+        raise UserError(f"{path}: a list contains itself, or is nested too deeply") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it is not YAML"
         raise UserError(f"{path}{line}: {problem}") from None
     return {
-        name: _expanded(value, f"{path}:{lines[name]}: {name}") for name, value in values.items()
+        name: _expand(value, f"{path}:{lines[name]}: {name}") for name, value in values.items()
     }, lines
 
 
 def _lines(node: yaml.MappingNode, path: str) -> dict[str, int]:
-    """The line of each field."""
+    """The line of each field. Raises UserError for a field without a name, or there twice."""
     lines: dict[str, int] = {}
     for key, _ in node.value:
         line = key.start_mark.line + 1
@@ -176,12 +194,12 @@ def _lines(node: yaml.MappingNode, path: str) -> dict[str, int]:
 def _value(node: yaml.Node, loader: yaml.SafeLoader) -> Any:
     """A field's value.
 
-    YAML 1.1 takes `no` for false, which is Norwegian here, and a date for more than text. The
-    options take `no` and `off` where they want false.
+    YAML 1.1 reads `no` (Norwegian) as false, and dates as dates; both stay text here. Options that
+    are true or false take `no` and `off` as well.
     """
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, loader) for item in node.value]
-    is_word = node.tag in WORDS and node.value.lower() not in ("true", "false")
+    is_word = node.tag in WORD_TAGS and node.value.lower() not in ("true", "false")
     if is_word:
         return node.value
     try:
@@ -191,15 +209,15 @@ def _value(node: yaml.Node, loader: yaml.SafeLoader) -> Any:
         raise yaml.MarkedYAMLError(problem=message, problem_mark=node.start_mark) from None
 
 
-def _expanded(value: Any, where: str) -> Any:
-    """A value with the environment's in the place of `${NAME}`."""
+def _expand(value: Any, where: str) -> Any:
+    """Replace `${NAME}` in a value by the environment variable; `where` begins an error."""
     if isinstance(value, str):
         for name in VARIABLE.findall(value):
             if name not in os.environ:
                 raise UserError(f"{where}: the environment has no {name}")
         return VARIABLE.sub(lambda found: os.environ[found[1]], value)
     if isinstance(value, list):
-        return [_expanded(item, where) for item in value]
+        return [_expand(item, where) for item in value]
     if isinstance(value, dict):
-        return {name: _expanded(item, where) for name, item in value.items()}
+        return {name: _expand(item, where) for name, item in value.items()}
     return value

@@ -1,9 +1,9 @@
-"""Writes what is made from the jobs' options: `python -m jobs.cli.reference` (`make reference`).
+"""Writes the files made from the jobs' options: `python -m jobs.cli.reference` (`make reference`).
 
     jobs/options/README.md     every option of every job, with its default and where it goes
     jobs/sdk/functions.pyi     the functions' signatures, for editors and type checkers
 
-A test fails where one of them is not what the options say.
+A test fails if one of them is out of date.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic_core import PydanticUndefined
-
-from jobs.options.common import JobOptions, destination, ordered_fields
+from jobs.options.common import (
+    JobOptions,
+    default_text,
+    destination,
+    ordered_fields,
+    own_fields,
+)
 from jobs.registry import JOBS
 from jobs.sdk.function import documentation
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from jobs.job import Job
+    from jobs.options.job import Job
 
 STUB = """\
 # Written by `make reference` from the jobs' options; do not edit.
@@ -64,9 +68,12 @@ goes to the task (what is asked of the model), to each engine, or to the run.
 
 
 def pages() -> dict[str, str]:
-    """What is written, by its path below the package `jobs`."""
+    """The text of each file, by its path in the package `jobs`."""
     functions = "\n".join(_function(job) for job in JOBS.values())
-    own = "\n".join(_own(job) for job in JOBS.values())
+    own = "\n".join(
+        f"## {job.name}\n\n{job.help} Adds {job.columns}.\n\n{_table(own_fields(job.options))}"
+        for job in JOBS.values()
+    )
     common = _table(JobOptions.model_fields)
     return {
         "options/README.md": REFERENCE.format(jobs=own, common=common),
@@ -75,14 +82,16 @@ def pages() -> dict[str, str]:
 
 
 def write() -> None:
-    """Write the pages into the package."""
+    """Write the files into the package."""
     for path, text in pages().items():
         Path(str(files("jobs") / path)).write_text(text, encoding="utf-8")
 
 
 def _function(job: Job[Any]) -> str:
+    """The function's stub. With an `engine`, `model` is left out, so it is not required."""
     options = "\n".join(
-        f"    {name}: {_type(field.annotation)}{_stub_default(name, field)},"
+        f"    {name}: {_type(field.annotation)}"
+        f"{'' if field.is_required() and name != 'model' else ' = ...'},"
         for name, field in ordered_fields(job.options).items()
     )
     lines = documentation(job).splitlines()
@@ -90,44 +99,17 @@ def _function(job: Job[Any]) -> str:
     return FUNCTION.format(name=job.name, options=options, documentation=text)
 
 
-def _stub_default(name: str, field: FieldInfo) -> str:
-    if name == "model":  # with an `engine` it is left out
-        return " = ..."
-    return "" if field.is_required() else " = ..."
-
-
-def _own(job: Job[Any]) -> str:
-    fields = {
-        name: field
-        for name, field in job.options.model_fields.items()
-        if name not in JobOptions.model_fields
-    }
-    return f"## {job.name}\n\n{job.help} Adds {job.columns}.\n\n{_table(fields)}"
-
-
 def _table(fields: Mapping[str, FieldInfo]) -> str:
-    rows = (
-        f"| `{name}` | {_shown_default(field)} | {destination(name)} | {field.description} |\n"
-        for name, field in fields.items()
-    )
-    return "| option | default | goes to | what it does |\n| --- | --- | --- | --- |\n" + "".join(
-        rows
-    )
-
-
-def _shown_default(field: FieldInfo) -> str:
-    default = field.get_default(call_default_factory=True)
-    if default is PydanticUndefined:
-        return "required"
-    if default is None or default in ((), {}):
-        return ""
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    return f"`{','.join(default) if isinstance(default, tuple) else default}`"
+    table = "| option | default | goes to | what it does |\n| --- | --- | --- | --- |\n"
+    for name, field in fields.items():
+        default = "required" if field.is_required() else default_text(field)
+        shown = default if default in ("required", "on", "off", "") else f"`{default}`"
+        table += f"| `{name}` | {shown} | {destination(name)} | {field.description} |\n"
+    return table
 
 
 def _type(kind: Any) -> str:
-    """A type as source; lists and mappings may be given as text too."""
+    """A type as source text; lists and mappings may be given as text too."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _type(arguments[0])

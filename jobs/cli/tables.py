@@ -1,4 +1,4 @@
-"""How a run's state and its failed rows are shown: text for a terminal, parquet for the rest."""
+"""Shows a run's state, its failed rows and a calibration on a terminal; exports failed rows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 from rich.table import Column, Table
 from rich.text import Text
 
-from pipeline import UserError
+from jobs.options.check import unknown
+from pipeline import Outcome, UserError, failed_rows
 from pipeline.contract.errors import one_line
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 SHOWN = ("row_key", "outcome", "error")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 MOST_COLUMNS = 2
-"""Columns of the input that are shown beside ours."""
+"""Most input columns that are shown next to `SHOWN`."""
 
 
 def status_text(status: Status) -> str:
@@ -41,14 +42,14 @@ def status_text(status: Status) -> str:
         + (f"finished {status.finished}" if status.finished else "not finished"),
     ]
     if status.duplicates:
-        lines.insert(2, f"Like another row, computed once: {status.duplicates:,}")
+        lines.insert(2, f"Identical to another row, computed once: {status.duplicates:,}")
     if status.rows_journalled:
-        lines.insert(1, f"Finished in units that are not complete: {status.rows_journalled:,} rows")
+        lines.insert(1, f"Finished in parts that are not complete: {status.rows_journalled:,} rows")
     return "\n".join(lines)
 
 
 def calibration_table(found: Calibration) -> Table:
-    """A policy's figures, a line for each threshold of interest."""
+    """A policy's figures, one line for each threshold."""
     area = "" if found.auroc is None else f", AUROC {found.auroc:.4f}"
     table = Table(
         "threshold",
@@ -61,7 +62,6 @@ def calibration_table(found: Calibration) -> Table:
     )
     wanted = f"precision {found.wanted_precision}"
     for name, line in (
-        # In full: rounded up, 0.99997 would flag nothing.
         ("of the run", found.at_run),
         ("", found.at_half),
         ("best F1", found.best_f1),
@@ -70,14 +70,33 @@ def calibration_table(found: Calibration) -> Table:
         if line is not None:
             figures = (line.precision, line.recall, line.f1)
             cells = ("" if figure is None else f"{figure:.3f}" for figure in figures)
+            # The threshold in full: rounded up, 0.99997 would flag nothing.
             table.add_row(repr(line.threshold), name, *cells)
     if found.wanted_precision is not None and found.at_precision is None:
         table.add_row("none", wanted, "", "", "")
     return table
 
 
+def read_failed_rows(output: str, outcomes: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows of an OUTPUT without results, or with these outcomes, part by part.
+
+    Raises:
+        UserError: There is no such outcome, or OUTPUT is not a run's.
+    """
+    for name in outcomes:
+        if name not in [*Outcome]:
+            raise UserError(f"outcome '{name}': {unknown(name, Outcome, 'outcome')}")
+    return failed_rows(output, outcomes)
+
+
 def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> None:
-    """Print the first `limit` rows, and how many there are."""
+    """Print the first rows, and the number of all.
+
+    Args:
+        tables: Failed rows, part by part.
+        limit: How many rows to print.
+        console: Where to print.
+    """
     shown, names, total = None, [], 0
     for rows in tables:
         total += rows.num_rows
@@ -93,14 +112,18 @@ def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> Non
 
 
 def _cell(value: object) -> Text:
-    """A row's value as it is: brackets are no markup, and nothing in it commands the terminal."""
+    """A value as plain text: not read as markup, and without control characters."""
     return Text(CONTROL.sub("\ufffd", str(value)))
 
 
 def export_errors(tables: Iterable[pa.Table], path: str) -> int:
-    """Write all rows to one parquet file, a path or a URI; returns how many."""
+    """Write all rows to one parquet file, a path or a URI; returns how many.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     tables = iter(tables)
-    first = next(tables, None)  # what is wrong with OUTPUT is found before a file is made
+    first = next(tables, None)  # an error about OUTPUT is raised before a file is made
     schema, total = pa.schema([]) if first is None else first.schema, 0
     where = locate(path)
     try:

@@ -1,9 +1,9 @@
 """Decides the bundled model's size: a Gemma 3 in everything but its dimensions.
 
-Six text layers, five local and one global as in every Gemma 3, with a window that is longer than
-an image's soft tokens and shorter than the prompts, so that windows matter; a SigLIP tower whose
-64 patches are pooled to 16 soft tokens. Every dimension is a multiple of 32, which vLLM's CPU
-attention and four-bit weights ask for.
+It has six text layers, five local and one global as in every Gemma 3. The local window is longer
+than an image's soft tokens and shorter than the prompts, so that it makes a difference. A SigLIP
+tower's 64 patches are pooled to 16 soft tokens. Every dimension is a multiple of 32, as vLLM's CPU
+attention and four-bit weights require.
 """
 
 import torch
@@ -22,7 +22,7 @@ HEAD_DIM = 32
 
 
 def model_config(tokenizer: GemmaTokenizer) -> Gemma3Config:
-    """The configuration of the bundled model for the ids of `tokenizer`."""
+    """The configuration of the bundled model, with the token ids of `tokenizer`."""
     ids = {
         f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<{name}>")
         for name in ("pad", "eos", "bos")
@@ -81,8 +81,8 @@ def stop_tokens(tokenizer: GemmaTokenizer) -> list[int]:
 def new_model(tokenizer: GemmaTokenizer, seed: int) -> Gemma3ForConditionalGeneration:
     """An untrained model, the same for the same `seed`.
 
-    transformers starts the projector at zero, which would blind the first steps: start it as a
-    linear layer of its width.
+    transformers initialises the projector to zero, so the first steps would see nothing; here it
+    starts like a linear layer of its width.
     """
     torch.manual_seed(seed)
     model = Gemma3ForConditionalGeneration._from_config(

@@ -1,6 +1,6 @@
 """Decides which scenes are held out of the training, and writes them as the demo's input.
 
-Needs nothing but Pillow and pyarrow.
+It needs only Pillow and pyarrow.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from jobs.demo.phrases import caption
 DATASET_FILE = "drawings.parquet"
 JPEG_QUALITY = 90
 _HELD_OUT_SHARE = 10  # one caption in ten
-_SEEDS_APART = 1 << 40  # seeds per dataset, far more than it uses; training stays below the first
+_SEEDS_APART = 1 << 40  # between two datasets' seeds; training uses only seeds below the first
 
 SCHEMA = pa.schema(
     [
@@ -27,11 +27,11 @@ SCHEMA = pa.schema(
         ("truth", pa.string()),
     ]
 )
-"""The image as Hugging Face datasets write one, between its name and its true caption."""
+"""The image is in the form of Hugging Face datasets; `truth` is its true caption."""
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether no drawing with this caption is ever trained on; decided by the caption's hash."""
+    """Whether drawings with this caption are kept out of training; the caption's hash decides."""
     digest = hashlib.sha256(caption(scene).encode()).digest()
     return int.from_bytes(digest[:8], "big") % _HELD_OUT_SHARE == 0
 
@@ -50,10 +50,19 @@ def jpeg(scene: Scene) -> bytes:
 
 
 def write_dataset(folder: Path, rows: int, seed: int = 0, *, row_group_size: int = 64) -> Path:
-    """Writes `rows` held-out drawings to `folder`/drawings.parquet and returns that path.
+    """Write held-out drawings to `folder`/drawings.parquet; the same arguments give the same file.
 
-    `folder` is made if need be; the file must not be there yet (`FileExistsError`). The same
-    arguments give the same file.
+    Args:
+        folder: The folder; it is made if it does not exist.
+        rows: How many drawings.
+        seed: Another seed gives other drawings; 0 or more.
+        row_group_size: Rows in each row group of the file.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        FileExistsError: There is such a file already.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / DATASET_FILE

@@ -1,8 +1,8 @@
 """Decides which drawings exist and how they look.
 
-A scene is what a caption can say of a drawing: one shape, or a large shape beside a small one of
-another colour, on a plain background. The seed of a scene decides what no caption says: exact
-places, sizes, angles and shades. Words for a scene are left to `phrases`.
+A scene is what a caption can say about a drawing: one shape, or a large shape next to a small one
+of another colour, on a plain background. A scene's seed decides what no caption says: exact
+places, sizes, angles and shades. The words for a scene are in `phrases`.
 """
 
 import math
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 Relation = Literal["left of", "right of", "above", "below"]
 Point = tuple[float, float]
-Ink = int | tuple[int, int, int]  # a role, or a colour
+Ink = int | tuple[int, int, int]  # a role (see `draw_roles`), or an RGB colour
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "heart", "ring", "diamond")
 RELATIONS: tuple[Relation, ...] = ("left of", "right of", "above", "below")
@@ -52,8 +52,8 @@ class Thing:
 class Scene:
     """What a drawing shows; `seed` decides only what no caption says.
 
-    `subject` is the larger shape of the two and the one that `relation` places ("subject left of
-    other"); without `other` there is no relation.
+    `subject` is the larger of two shapes, and the one that `relation` places ("subject left of
+    other"). Without `other` there is no relation.
     """
 
     subject: Thing
@@ -83,9 +83,10 @@ class Place:
 
 
 def sample_scene(seed: int, *, repeat_colours: bool = False) -> Scene:
-    """A scene chosen by `seed` alone; one in five has a single shape.
+    """A scene that only `seed` decides; one in five has a single shape.
 
-    Two shapes differ in colour, unless `repeat_colours` lets those of one colour differ in shape.
+    Two shapes differ in colour; with `repeat_colours` they may have the same, but then differ in
+    shape.
     """
     rng = random.Random(seed)  # noqa: S311 - drawings keep no secrets
     subject, background = _sample_thing(rng), rng.choice(list(BACKGROUNDS))
@@ -104,7 +105,7 @@ def _sample_thing(rng: random.Random) -> Thing:
 def places(scene: Scene) -> tuple[Place, ...]:
     """The place of each of `scene.things`, the same for the same scene.
 
-    Two shapes lie apart along their relation's axis and nearly level across it.
+    Two shapes are separate along the axis of their relation, and nearly level across it.
     """
     rng = random.Random(f"places {scene.seed}")  # noqa: S311
     width, height = NATIVE_SIZE
@@ -145,7 +146,7 @@ def draw(scene: Scene) -> Image.Image:
 
 
 def draw_roles(scene: Scene) -> Image.Image:
-    """Which pixel shows what: 1 the subject, 2 the other shape, 0 the background (mode "L")."""
+    """The role of each pixel, in mode "L": 0 the background, 1 the subject, 2 the other shape."""
     width, height = NATIVE_SIZE
     canvas = Image.new("L", (width * _OVERSAMPLING, height * _OVERSAMPLING), 0)
     pen = ImageDraw.Draw(canvas)
@@ -197,24 +198,15 @@ def _outline(shape: str) -> list[Point]:
     if shape == "triangle":
         return [(0, -0.95), (0.95, 0.75), (-0.95, 0.75)]
     if shape == "star":
-        return [_polar(1.0 if i % 2 == 0 else 0.42, i * math.pi / 5) for i in range(10)]
+        corners = [(1.0 if i % 2 == 0 else 0.42, i * math.pi / 5) for i in range(10)]
+        return [(radius * math.sin(a), -radius * math.cos(a)) for radius, a in corners]
     if shape == "cross":
-        arm = [(-0.28, -0.95), (0.28, -0.95), (0.28, -0.28)]
-        return [_turned(point, quarter) for quarter in range(4) for point in arm]
+        top = [(-0.28, -0.95), (0.28, -0.95), (0.28, -0.28)]
+        half = [*top, *((-y, x) for x, y in top)]
+        return [*half, *((-x, -y) for x, y in half)]
     if shape == "heart":
         return [_heart(i * math.pi / 32) for i in range(64)]
     raise ValueError(f"no outline for the shape {shape!r}; known shapes: {', '.join(SHAPES)}")
-
-
-def _polar(radius: float, angle: float) -> Point:
-    return radius * math.sin(angle), -radius * math.cos(angle)
-
-
-def _turned(point: Point, quarters: int) -> Point:
-    x, y = point
-    for _ in range(quarters):
-        x, y = -y, x
-    return x, y
 
 
 def _heart(t: float) -> Point:

@@ -1,7 +1,7 @@
-"""Decides how good the bundled model is: `python -m jobs.demo.evaluate [DIR] [--rows N]`.
+"""Measures how good the bundled model is: `python -m jobs.demo.evaluate [DIR] [--rows N]`.
 
-Held-out drawings only, through JPEG files, the processor and transformers' greedy generation in
-float32, which is what the jobs are compared with.
+It uses only held-out drawings, as JPEG files, and transformers' greedy generation in float32; tests
+compare the jobs with the same.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from jobs.demo.phrases import (
     CAPTION_PROMPT,
     LANGUAGES,
     POLICIES,
-    Policy,
+    DrawingPolicy,
     caption,
     moderation_prompt,
     translation,
@@ -39,7 +39,7 @@ _LONGEST_ANSWER = 40  # tokens
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One line of the table: a task, its measure, how many rows, and the mistakes seen."""
+    """One line of the table: a task, its measure and value, the number of rows, the mistakes."""
 
     task: str
     measure: str
@@ -49,21 +49,21 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """A loaded checkpoint that answers prompts."""
+class ReferenceModel:
+    """A checkpoint that transformers runs."""
 
     model: Gemma3ForConditionalGeneration
     processor: Gemma3Processor
 
     @classmethod
-    def load(cls, folder: Path) -> "Judge":
+    def load(cls, folder: Path) -> "ReferenceModel":
         """The checkpoint in `folder`, in float32 on the CPU."""
         model = Gemma3ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         return cls(model.eval(), AutoProcessor.from_pretrained(folder))
 
     @torch.inference_mode()
     def answers(self, prompts: Sequence[str], images: Sequence[Image.Image] | None) -> list[str]:
-        """The greedy answer to each prompt, with its image before it if there are images."""
+        """The greedy answer to each prompt, each with an image before it if there are images."""
         inputs = self._inputs(prompts, images)
         tokens = self.model.generate(**inputs, max_new_tokens=_LONGEST_ANSWER, do_sample=False)
         new = tokens[:, inputs["input_ids"].shape[1] :]
@@ -101,41 +101,43 @@ class Judge:
 
 
 def scene_image(scene: Scene) -> Image.Image:
-    """The drawing as it comes out of its JPEG file."""
+    """The drawing as its JPEG file is decoded."""
     return Image.open(io.BytesIO(jpeg(scene))).convert("RGB")
 
 
-def caption_score(judge: Judge, scenes: Sequence[Scene]) -> Score:
+def caption_score(model: ReferenceModel, scenes: Sequence[Scene]) -> Score:
     """The share of captions that are exactly right."""
     answers: list[str] = []
     for part in _parts(scenes):
-        answers += judge.answers([CAPTION_PROMPT] * len(part), [scene_image(s) for s in part])
+        answers += model.answers([CAPTION_PROMPT] * len(part), [scene_image(s) for s in part])
     return _exact("caption", answers, [caption(scene) for scene in scenes])
 
 
-def translation_scores(judge: Judge, scenes: Sequence[Scene]) -> list[Score]:
-    """The share of translations that are exactly right, per language."""
+def translation_scores(model: ReferenceModel, scenes: Sequence[Scene]) -> list[Score]:
+    """The share of translations that are exactly right, for each language."""
     scores = []
     for language, name in LANGUAGES.items():
         answers: list[str] = []
         for part in _parts(scenes):
             prompts = [translation_prompt(caption(scene), language) for scene in part]
-            answers += judge.answers(prompts, None)
+            answers += model.answers(prompts, None)
         truths = [translation(scene, language) for scene in scenes]
         scores.append(_exact(f"translation, {name}", answers, truths))
     return scores
 
 
-def moderation_scores(judge: Judge, scenes: Sequence[Scene]) -> list[Score]:
-    """The area under the ROC curve, per policy."""
-    return [_moderation_score(judge, scenes, policy) for policy in POLICIES]
+def moderation_scores(model: ReferenceModel, scenes: Sequence[Scene]) -> list[Score]:
+    """The area under the ROC curve, for each policy."""
+    return [_moderation_score(model, scenes, policy) for policy in POLICIES]
 
 
-def _moderation_score(judge: Judge, scenes: Sequence[Scene], policy: Policy) -> Score:
+def _moderation_score(
+    model: ReferenceModel, scenes: Sequence[Scene], policy: DrawingPolicy
+) -> Score:
     probabilities: list[float] = []
     for part in _parts(scenes):
         prompts = [moderation_prompt(policy)] * len(part)
-        probabilities += judge.yes_probabilities(prompts, [scene_image(s) for s in part])
+        probabilities += model.yes_probabilities(prompts, [scene_image(s) for s in part])
     truths = [violates(scene, policy) for scene in scenes]
     return Score(f"policy, {policy.name}", "AUROC", auroc(probabilities, truths), len(scenes))
 
@@ -152,12 +154,12 @@ def _exact(task: str, answers: Sequence[str], truths: Sequence[str]) -> Score:
 
 def evaluate(folder: Path, rows: int) -> list[Score]:
     """Every score of the checkpoint in `folder`, over `rows` held-out drawings each."""
-    judge = Judge.load(folder)
+    model = ReferenceModel.load(folder)
     scenes = list(itertools.islice(held_out_scenes(EVALUATION_SEED), rows))
     return [
-        caption_score(judge, scenes),
-        *translation_scores(judge, scenes),
-        *moderation_scores(judge, scenes),
+        caption_score(model, scenes),
+        *translation_scores(model, scenes),
+        *moderation_scores(model, scenes),
     ]
 
 
@@ -169,7 +171,7 @@ def table(scores: Sequence[Score]) -> str:
 
 
 def main() -> None:
-    """Prints the table, and the first mistakes of each task."""
+    """Print the table, and the first mistakes of each task."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=CHECKPOINT, metavar="DIR")
     parser.add_argument("--rows", type=int, default=500)

@@ -1,7 +1,7 @@
-"""Decides what one training step sees: images and token ids of captions, translations, policies.
+"""Decides what one training step sees: images and token ids of captions, translations, verdicts.
 
-Every example is a whole chat turn, through the processor's template, with the answer and
-`<end_of_turn>` after it; only those last tokens are learned.
+Every example is a chat turn in the processor's template, then the answer and `<end_of_turn>`; only
+the tokens of these two have labels.
 """
 
 import io
@@ -22,7 +22,6 @@ from jobs.demo.phrases import (
     CAPTION_PROMPT,
     LANGUAGES,
     POLICIES,
-    Policy,
     caption,
     moderation_prompt,
     translation,
@@ -31,7 +30,7 @@ from jobs.demo.phrases import (
 )
 from jobs.demo.tokenizer import END_OF_TURN, IMAGE_SIZE
 
-IGNORED = -100  # the label of a token that is not learned
+IGNORED = -100  # the label of a token without loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Batch:
 
     B examples of T tokens: `input_ids`, `token_type_ids` (1 for soft tokens) and `labels` are
     int64 [B, T]; `pixels` is uint8 [B, 3, side, side], or None for a task without images;
-    `scenes` holds the number of each example's scene, int64 [B].
+    `scenes` is the number of each example's scene, int64 [B].
     """
 
     input_ids: torch.Tensor
@@ -63,14 +62,14 @@ def training_scenes(count: int) -> list[Scene]:
 
 
 def model_pixels(scene: Scene) -> np.ndarray:
-    """The drawing as the model gets it, JPEG and resizing included: uint8 [3, side, side]."""
+    """The drawing as the model's input, after JPEG and resizing: uint8 [3, side, side]."""
     with Image.open(io.BytesIO(jpeg(scene))) as image:
         small = image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR)
     return np.asarray(small).transpose(2, 0, 1)
 
 
 def model_roles(scene: Scene) -> np.ndarray:
-    """Which of the model's pixels shows what, by `draw_roles`: uint8 [1, side, side]."""
+    """The role of each of the model's pixels, as in `draw_roles`: uint8 [1, side, side]."""
     size = (IMAGE_SIZE, IMAGE_SIZE)
     return np.asarray(draw_roles(scene).resize(size, Image.Resampling.NEAREST))[None]
 
@@ -78,7 +77,13 @@ def model_roles(scene: Scene) -> np.ndarray:
 def render(
     scenes: Sequence[Scene], how: Callable[[Scene], np.ndarray], processes: int
 ) -> torch.Tensor:
-    """The scenes rendered by `model_pixels` or `model_roles`: uint8 [N, channels, side, side]."""
+    """Render the scenes in several processes: uint8 [N, channels, side, side].
+
+    Args:
+        scenes: The N scenes.
+        how: `model_pixels` or `model_roles`.
+        processes: How many processes.
+    """
     channels = how(scenes[0]).shape[0]
     pixels = torch.empty(len(scenes), channels, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
     with ProcessPoolExecutor(processes) as pool:
@@ -88,9 +93,9 @@ def render(
 
 
 class Examples:
-    """Draws batches of the three tasks from a fixed set of scenes, reproducibly.
+    """Draws batches of the three tasks from a fixed set of scenes.
 
-    The order of the calls and `seed` decide the batches.
+    The seed and the order of the calls decide the batches.
     """
 
     def __init__(
@@ -106,13 +111,13 @@ class Examples:
         self._rng = random.Random(seed)  # noqa: S311 - not for cryptography
         self._image_token = processor.tokenizer.image_token_id
         self._prompt_ids: dict[str, list[int]] = {}
-        self._by_verdict = {p.name: self._split(p) for p in POLICIES}
-
-    def _split(self, policy: Policy) -> tuple[list[int], list[int]]:
-        """The numbers of the scenes that keep `policy`, and of those that violate it."""
-        verdicts = [violates(scene, policy) for scene in self._scenes]
-        keep = [i for i, verdict in enumerate(verdicts) if not verdict]
-        return keep, [i for i, verdict in enumerate(verdicts) if verdict]
+        self._by_verdict = {
+            policy.name: {
+                verdict: [i for i, scene in enumerate(scenes) if violates(scene, policy) is verdict]
+                for verdict in (False, True)
+            }
+            for policy in POLICIES
+        }
 
     def captions(self, size: int) -> Batch:
         """Images and their captions."""
@@ -154,7 +159,7 @@ class Examples:
         return Batch(input_ids, token_types, labels, pixels, torch.tensor(chosen))
 
     def _question(self, prompt: str, image: bool) -> list[int]:
-        """The ids of the templated prompt, the image's tokens expanded."""
+        """The ids of the prompt in its template, with the image's soft tokens."""
         if image and prompt in self._prompt_ids:
             return self._prompt_ids[prompt]
         text = self._processor.apply_chat_template(

@@ -1,9 +1,8 @@
-"""Decides what is said: captions, their translations, the policies, and the exact prompts.
+"""Decides the words: captions, their translations, the policies, and the exact prompts.
 
-The prompts are those that the bundled model was trained on; a change here asks for a new training
-run. The translation prompt is the translation job's; the moderation prompt is
-ShieldGemma 2's (arXiv 2504.01081) without its first two sentences, which a model of this size
-would only have to read past.
+The bundled model was trained on these prompts; a change here requires a new training run. The
+translation prompt is the translation job's. The moderation prompt is ShieldGemma 2's
+(arXiv 2504.01081) without its first two sentences, which tell a model of this size nothing.
 """
 
 from collections.abc import Callable
@@ -23,8 +22,8 @@ MODERATION_PROMPT = (
 )
 """Follows the image in the one user turn; the answer is "Yes" (violates) or "No"."""
 
-Language = Literal["fr", "de", "es"]
-LANGUAGES: dict[Language, str] = {"fr": "French", "de": "German", "es": "Spanish"}
+LanguageCode = Literal["fr", "de", "es"]
+LANGUAGES: dict[LanguageCode, str] = {"fr": "French", "de": "German", "es": "Spanish"}
 
 Gender = Literal["m", "f", "n"]
 Noun = tuple[str, Gender]
@@ -149,12 +148,12 @@ def caption(scene: Scene) -> str:
     )
 
 
-def translation(scene: Scene, language: Language) -> str:
+def translation(scene: Scene, language: LanguageCode) -> str:
     """The caption of `scene` in `language`."""
     return {"fr": _french_caption, "de": _german_caption, "es": _spanish_caption}[language](scene)
 
 
-def translation_prompt(text: str, language: Language) -> str:
+def translation_prompt(text: str, language: LanguageCode) -> str:
     """The prompt that asks for `text` (English) in `language`."""
     return text_prompt(text, find_language("en"), find_language(language))
 
@@ -214,8 +213,8 @@ def _spanish_caption(scene: Scene) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """A rule about an image: its name in results, its wording in the prompt, and its truth."""
+class DrawingPolicy:
+    """A rule about drawings: its name in results, its words in the prompt, and what violates it."""
 
     name: str
     text: str
@@ -230,30 +229,30 @@ def _has_colour(*colours: str) -> Callable[[Scene], bool]:
     return lambda scene: any(thing.colour in colours for thing in scene.things)
 
 
-POLICIES: tuple[Policy, ...] = (
-    Policy("stars", "No Stars: The image shall not contain a star.", _has_shape("star")),
-    Policy(
+POLICIES: tuple[DrawingPolicy, ...] = (
+    DrawingPolicy("stars", "No Stars: The image shall not contain a star.", _has_shape("star")),
+    DrawingPolicy(
         "round_shapes",
         "No Round Shapes: The image shall not contain a circle or a ring.",
         _has_shape("circle", "ring"),
     ),
-    Policy("red", "No Red: The image shall not contain a red shape.", _has_colour("red")),
-    Policy(
+    DrawingPolicy("red", "No Red: The image shall not contain a red shape.", _has_colour("red")),
+    DrawingPolicy(
         "green_or_brown",
         "No Green or Brown: The image shall not contain a shape that is green or brown.",
         _has_colour("green", "brown"),
     ),
-    Policy(
+    DrawingPolicy(
         "dark_background",
         "No Dark Background: The image shall not have a black background.",
         lambda scene: scene.background == "black",
     ),
-    Policy(
+    DrawingPolicy(
         "pairs",
         "No Pairs: The image shall not contain more than one shape.",
         lambda scene: scene.other is not None,
     ),
-    Policy(
+    DrawingPolicy(
         "side_by_side",
         "No Neighbours: The image shall not contain two shapes that lie side by side.",
         lambda scene: scene.relation in ("left of", "right of"),
@@ -261,11 +260,11 @@ POLICIES: tuple[Policy, ...] = (
 )
 
 
-def violates(scene: Scene, policy: Policy) -> bool:
+def violates(scene: Scene, policy: DrawingPolicy) -> bool:
     """Whether the drawing of `scene` violates `policy`, so that the right answer is "Yes"."""
     return policy.violated_by(scene)
 
 
-def moderation_prompt(policy: Policy) -> str:
+def moderation_prompt(policy: DrawingPolicy) -> str:
     """The prompt that asks whether the image before it violates `policy`."""
     return MODERATION_PROMPT.format(policy=policy.text)

@@ -1,8 +1,9 @@
-"""Decides the bundled model's vocabulary: a small SentencePiece model laid out as Gemma's is.
+"""Decides the bundled model's vocabulary: a small SentencePiece model with the layout of Gemma's.
 
-Byte-pair encoding with byte fallback, split digits, no dummy prefix and white space kept, trained
-on the words of `phrases`. Gemma's special tokens come first. Writes the SentencePiece model, the
-same vocabulary for the `tokenizers` library, the processor's settings and the chat template.
+It is a byte-pair encoding with byte fallback, split digits, no dummy prefix and white space kept,
+trained on the words of `phrases`; Gemma's special tokens come first. This module writes the
+SentencePiece model, the same vocabulary for the `tokenizers` library, the processor's settings and
+the chat template.
 """
 
 import argparse
@@ -40,16 +41,16 @@ CONTROL_TOKENS = (START_OF_TURN, END_OF_TURN, START_OF_IMAGE, END_OF_IMAGE, SOFT
 NEWLINES = tuple("\n" * n for n in range(1, 5))
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 REPEATED_COLOUR = "No Repeated Colour: The image shall not contain two shapes of the same colour."
-"""A policy of earlier drawings; the vocabulary was made with it, and stays as it was made."""
+"""A policy of earlier drawings. The vocabulary was trained on it, and would change without it."""
 POLICY_TEXTS = (*(policy.text for policy in POLICIES), REPEATED_COLOUR)
 _ACCENTED = "äöüßÄÖÜàâçéèêëîïôùûœÀÇÉÈŒáíóúñÁÍÓÚÑ¿¡«»„“”…€"
 _ALPHABET = " ".join(string.printable.strip() + _ACCENTED)  # every letter that gets a piece
 
 
 def corpus() -> Iterator[str]:
-    """The text that the vocabulary is trained on: every phrase of the demonstration, line by line.
+    """The lines that the vocabulary is trained on: every phrase of the demonstration.
 
-    The lines of the prompts are repeated as often as it takes for their words to become pieces.
+    The prompts' lines are repeated often enough for their words to become pieces.
     """
     scenes = [sample_scene(seed, repeat_colours=True) for seed in range(4000)]
     for scene in scenes:
@@ -94,7 +95,7 @@ def train_sentencepiece() -> bytes:
 
 
 def merges(model: spm.SentencePieceProcessor) -> list[tuple[str, str]]:
-    """The pairs that `tokenizers` merges, best first: every way to make a learned piece of two."""
+    """The pairs that `tokenizers` merges, best first: every two pieces that make a learned one."""
     learned = {
         model.IdToPiece(i): i for i in range(model.GetPieceSize()) if not _is_reserved(model, i)
     }
@@ -146,7 +147,7 @@ def build_processor(tokenizer: GemmaTokenizer) -> Gemma3Processor:
 
 
 def write_processor(folder: Path) -> Gemma3Processor:
-    """Trains the vocabulary, writes everything but weights and their configuration to `folder`."""
+    """Train the vocabulary, and write all but the weights and their configuration to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     serialised = train_sentencepiece()
     model = spm.SentencePieceProcessor(model_proto=serialised)

@@ -1,10 +1,10 @@
 """Decides how the bundled model is trained: `python -m jobs.demo.train --out DIR`.
 
-From scratch, on the CPU, with transformers' Gemma 3 and its real masks, in three stages: the
-vision tower learns to see (`sight`), the whole model learns captions, translations and verdicts,
-and then learns them well while the tower goes on learning to see. What is saved is the running
-average of the weights. The same seed on the same machine gives the same batches; other machines
-differ by rounding, which leaves the accuracy as it is.
+It is trained from scratch on the CPU, with transformers' Gemma 3 and its real masks. First only the
+vision tower learns to see (`sight`); then the whole model learns captions, translations and
+verdicts; in the last stages the tower goes on learning to see at the same time. A running average
+of the weights is saved. The same seed on the same machine gives the same batches; other machines
+differ by rounding, which does not change the accuracy.
 """
 
 import argparse
@@ -54,10 +54,10 @@ class Speech:
     name: str
     steps: int
     captions: int  # per step
-    others: tuple[str, ...]  # the task beside the captions, in turn; "" for none
+    others: tuple[str, ...]  # the other task of each step, in turn; "" for none
     learning_rate: float
-    tower_rate: float  # the tower's learning rate, as a share
-    sight: bool  # whether the tower is taught to see as well
+    tower_rate: float  # the tower's learning rate, as a share of `learning_rate`
+    sight: bool  # whether the losses of `sight` are added
     verdicts: int = 24  # at a time
     translations: int = 16  # at a time
     verdict_weight: float = 2.0  # a verdict's second token, <end_of_turn>, halves its loss
@@ -114,11 +114,15 @@ class Recipe:
 def train(
     recipe: Recipe, out: Path, *, start: Path | None = None, done: int = 0, save_every: int = 200
 ) -> None:
-    """Trains by `recipe` and leaves a complete checkpoint in `out`.
+    """Train a model and save a complete checkpoint.
 
-    One is also left there after every stage and every `save_every` steps of the later ones, so
-    that a stopped run is not lost: with `start`, the checkpoint that the first `done` stages left,
-    only the other stages are trained.
+    Args:
+        recipe: How to train.
+        out: The checkpoint's folder. It is also saved there after each stage, and while the whole
+            model is trained.
+        start: A checkpoint to continue from.
+        done: How many stages `start` was trained for; only the other stages follow.
+        save_every: Steps between two saves.
     """
     torch.set_num_threads(recipe.threads)
     processor = write_processor(out) if start is None else take_processor(start, out)
@@ -145,14 +149,14 @@ def train(
 
 
 def take_processor(start: Path, out: Path) -> Gemma3Processor:
-    """The vocabulary and the settings of a checkpoint, which its weights know, into `out`."""
+    """Copy a checkpoint to `out`, for the vocabulary that its weights were trained with."""
     shutil.copytree(start, out, dirs_exist_ok=True)
     processor: Gemma3Processor = AutoProcessor.from_pretrained(out)
     return processor
 
 
 class Average:
-    """The exponential average of a model's weights, which is steadier than the last step's."""
+    """The exponential average of a model's weights, which vary less than the last step's."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
@@ -160,7 +164,7 @@ class Average:
         self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     def update(self, model: nn.Module) -> None:
-        """Takes in the weights as they are now; early on the average follows faster."""
+        """Add the model's weights as they are now; the first updates count more than later ones."""
         self._updates += 1
         share = max(1 - self._decay, 1 / self._updates)
         for name, parameter in model.named_parameters():
@@ -168,7 +172,7 @@ class Average:
 
     @torch.no_grad()
     def give(self, model: nn.Module) -> None:
-        """Sets the weights of `model` to their average."""
+        """Set the weights of `model` to their average."""
         for name, parameter in model.named_parameters():
             parameter.copy_(self.weights[name])
 
@@ -179,7 +183,14 @@ def learn_to_see(
     pixels: torch.Tensor,
     labels: Labels,
 ) -> None:
-    """Trains the vision tower and the projector alone."""
+    """Train only the vision tower and the projector.
+
+    Args:
+        model: The model.
+        recipe: How to train.
+        pixels: The drawings, uint8 [N, 3, side, side].
+        labels: What they show.
+    """
     stage, heads = recipe.sight, new_heads(model)
     modules = [model.model.vision_tower, model.model.multi_modal_projector, heads]
     rates = {nn.ModuleList(modules): stage.learning_rate}
@@ -194,7 +205,7 @@ def learn_to_see(
 
 
 def new_heads(model: Gemma3ForConditionalGeneration) -> SightHeads:
-    """Untrained read-outs of what `model` sees."""
+    """Untrained heads for what `model` sees."""
     config = model.config
     return SightHeads(config.vision_config.hidden_size, config.text_config.hidden_size)
 
@@ -206,7 +217,18 @@ def learn_to_speak(
     examples: Examples,
     labels: Labels,
 ) -> Iterator[int]:
-    """Trains the whole model on the three tasks; gives the number of every step done."""
+    """Train the whole model on the three tasks.
+
+    Args:
+        model: The model.
+        recipe: How to train.
+        stage: Which tasks, and how much of each.
+        examples: Draws the batches.
+        labels: What the scenes show.
+
+    Yields:
+        The number of each step, after it is done.
+    """
     heads = new_heads(model) if stage.sight else None
     speakers = [model.model.language_model, model.model.multi_modal_projector]
     rates = {
@@ -231,7 +253,14 @@ def learn_to_speak(
 def caption_losses(
     model: Gemma3ForConditionalGeneration, heads: SightHeads | None, batch: Batch, labels: Labels
 ) -> dict[str, torch.Tensor]:
-    """The loss of the captions and, if there are heads, of what the tower sees in the images."""
+    """The loss of the captions and, if there are heads, the losses of `sight`.
+
+    Args:
+        model: The model.
+        heads: The heads for `sight`, or None.
+        batch: Captions.
+        labels: What the scenes show.
+    """
     features = seen(model, batch)
     losses = {"caption": answer_loss(model, batch, features)}
     if heads is not None:
@@ -240,8 +269,8 @@ def caption_losses(
 
 
 def seen(model: Gemma3ForConditionalGeneration, batch: Batch) -> BaseModelOutputWithPooling:
-    """What the tower makes of the images of `batch`, which must have some."""
-    assert batch.pixels is not None
+    """The output of the tower and the projector for the images of `batch`."""
+    assert batch.pixels is not None, "a batch with images"
     return look(model, batch.pixels)
 
 
@@ -250,7 +279,13 @@ def answer_loss(
     batch: Batch,
     features: BaseModelOutputWithPooling | None,
 ) -> torch.Tensor:
-    """The mean cross-entropy of the answers' tokens; logits of other tokens are not computed."""
+    """The mean cross-entropy of the answers' tokens; only their logits are computed.
+
+    Args:
+        model: The model.
+        batch: The examples.
+        features: What `seen` returns for them; None for examples without images.
+    """
     hidden = model.model(
         input_ids=batch.input_ids,
         token_type_ids=batch.token_type_ids,
@@ -266,7 +301,7 @@ class Trainer:
     """AdamW with warm-up and cosine decay, and clipped gradients."""
 
     def __init__(self, rates: dict[nn.Module, float], recipe: Recipe, steps: int) -> None:
-        """Trains the modules of `rates`, each at its rate."""
+        """Train the modules of `rates`, each at its learning rate."""
         self._parameters = [p for module in rates for p in module.parameters()]
         self._gradient_norm = recipe.gradient_norm
         self._optimizer = torch.optim.AdamW(
@@ -286,7 +321,7 @@ class Trainer:
         )
 
     def step(self, losses: dict[str, torch.Tensor]) -> None:
-        """One update towards a smaller sum of `losses`."""
+        """One update to reduce the sum of `losses`."""
         torch.stack(list(losses.values())).sum().backward()
         nn.utils.clip_grad_norm_(self._parameters, self._gradient_norm)
         self._optimizer.step()
@@ -295,7 +330,13 @@ class Trainer:
 
 
 def rate(step: int, steps: int, warmup_steps: int) -> float:
-    """The share of the full learning rate at `step`: linear warm-up, then half a cosine to 2 %."""
+    """The share of the full learning rate at `step`: linear warm-up, then half a cosine to 2 %.
+
+    Args:
+        step: The step, from 0.
+        steps: All steps.
+        warmup_steps: Steps of the warm-up.
+    """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, steps - warmup_steps)
@@ -303,7 +344,7 @@ def rate(step: int, steps: int, warmup_steps: int) -> float:
 
 
 class Log:
-    """Prints the mean losses and the rate now and then."""
+    """Prints the mean losses and the speed every few steps."""
 
     def __init__(self, stage: str, steps: int, every: int = 50) -> None:
         self._stage, self._steps, self._every = stage, steps, every
@@ -311,7 +352,7 @@ class Log:
         self._start = time.perf_counter()
 
     def add(self, step: int, losses: dict[str, torch.Tensor]) -> None:
-        """Notes the losses of `step`."""
+        """Record the losses of `step`."""
         for task, loss in losses.items():
             self._losses.setdefault(task, []).append(loss.item())
         if step % self._every and step != self._steps:
@@ -324,7 +365,7 @@ class Log:
 
 
 def main() -> None:
-    """Trains, evaluates the held-out drawings, prints the table."""
+    """Train, evaluate on held-out drawings, and print the table."""
     recipe = Recipe()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=CHECKPOINT)

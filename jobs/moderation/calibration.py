@@ -1,7 +1,7 @@
-"""Calibration: how good a policy's probabilities are against labels, and which threshold fits.
+"""Calibration: compares a policy's probabilities with labels, and finds a threshold.
 
-Reads an OUTPUT of a moderation whose rows have a column that says what is true. Decides how such a
-column is read and what the figures mean; setting the threshold is the user's.
+Reads the OUTPUT of a moderation whose rows have a column of labels. It only reports figures; the
+user sets the threshold.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.dataset
 
-from jobs.moderation.policies import unknown
 from jobs.moderation.task import ModerationTask
+from jobs.options.check import unknown
 from pipeline import UserError
 from pipeline.output.parts import open_parts, part_files
 from pipeline.output.run_record import read_record
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
 
 WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-"""What a label may be, in any case, beside true and false, 1 and 0, and lists of names."""
+"""Labels as text, in any case of letters. Booleans, 1 and 0, and lists of names are labels too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AtThreshold:
-    """What comes of flagging all rows at or above a threshold.
+    """The figures when all rows at or above a threshold are flagged.
 
     Attributes:
         threshold: The threshold.
-        precision: Share of the flagged rows that are violations; None where none is flagged.
-        recall: Share of the violations that are flagged; None where there are none.
-        f1: The harmonic mean of the two; None where there are no violations.
+        precision: Share of the flagged rows that are violations; None if none is flagged.
+        recall: Share of the violations that are flagged; None if there are none.
+        f1: The harmonic mean of the two; None if there are no violations.
     """
 
     threshold: float
@@ -53,22 +53,21 @@ class AtThreshold:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A policy's figures against a labelled column.
+    """A policy's figures against a column of labels.
 
     Attributes:
         policy: Its name.
         judge: What kind of model judged.
         rows: Rows with a probability and a label.
-        positives: Those of them that are violations.
+        positives: How many of them are violations.
         left_out: Rows without a probability or a label.
-        auroc: Chance that a violation has a higher probability than another row; None where all
-            labels are the same.
-        at_run: At the run's own threshold.
-        at_half: At 0.5.
-        best_f1: At the threshold with the best F1; None where there are no violations.
-        wanted_precision: As asked for.
-        at_precision: At the lowest threshold that reaches it; None where none does, or none was
-            asked for.
+        auroc: Probability that a violation scores higher than another row; None if all labels are
+            the same.
+        at_run: Figures at the run's own threshold.
+        at_half: Figures at 0.5.
+        best_f1: Figures at the threshold with the best F1; None if there are no violations.
+        wanted_precision: The precision that was asked for, if any.
+        at_precision: Figures at the lowest threshold that reaches it; None if none does.
     """
 
     policy: str
@@ -95,28 +94,28 @@ def calibrate(
     """Compare a policy's probabilities in an OUTPUT with a column of labels.
 
     Args:
-        output: The folder of a moderation.
+        output: The folder of a moderation's results.
         policy: The policy's name.
         labels: A column of OUTPUT: true or false, 1 or 0, yes or no, or a list of the names of the
             policies that are violated.
-        precision: What the threshold that is looked for should reach.
+        precision: Find the lowest threshold that reaches this precision.
         storage_options: Arguments of fsspec's filesystems, by protocol.
 
     Raises:
-        UserError: OUTPUT is not of a moderation, the policy or the column is not in it, or a label
-            is none.
+        UserError: OUTPUT is not a moderation's, it lacks the policy or the column, or a value of
+            the column is not a label.
     """
     if precision is not None and not 0 < precision <= 1:
         raise UserError(f"precision: should be above 0 and at most 1 (got {precision})")
     where = locate(output, storage_options)
-    task = _task(where)
+    task = _moderation_task(where)
     names = [known.name for known in task.policies]
     if policy not in names:
         raise UserError(f"policy '{policy}' in {where}: {unknown(policy, names, 'policy')}")
     scores, truths, left_out = _read(where, policy, labels)
     if not len(scores):
         raise UserError(f"{where} has no row with a probability and a label in '{labels}'")
-    best_f1, at_precision = _chosen(scores, truths, precision)
+    best_f1, at_precision = _find_thresholds(scores, truths, precision)
     return Calibration(
         policy=policy,
         judge=task.judge,
@@ -133,21 +132,34 @@ def calibrate(
 
 
 def auroc(scores: Sequence[float] | Floats, truths: Sequence[bool] | Bools) -> float:
-    """The chance that a true row scores above a false one; a tie counts half. NaN without both."""
+    """Area under the ROC curve: probability that a true row scores above a false one.
+
+    Ties count half; NaN unless there are rows of both kinds. From Mann and Whitney's U, by ranks.
+
+    Args:
+        scores: A score for each row [rows].
+        truths: Whether each row is true [rows].
+    """
     is_true = np.asarray(truths, dtype=bool)
     num_true = int(is_true.sum())
     num_false = len(is_true) - num_true
     if not num_true or not num_false:
         return float("nan")
-    # Mann and Whitney's U from ranks, tied rows having the mean of theirs.
-    _, of_row, counts = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[of_row]
+    # Rows with the same score share the mean of their ranks.
+    _, inverse, counts = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     above = float(ranks[is_true].sum()) - num_true * (num_true + 1) / 2
     return above / (num_true * num_false)
 
 
 def at_threshold(scores: Floats, truths: Bools, threshold: float) -> AtThreshold:
-    """What comes of a threshold."""
+    """The figures at a threshold.
+
+    Args:
+        scores: The probability of each row, float64 [rows].
+        truths: Whether each row is a violation, bool [rows].
+        threshold: Least probability that is flagged.
+    """
     is_flagged = scores >= threshold
     hits, flagged, positives = (int(n.sum()) for n in (is_flagged & truths, is_flagged, truths))
     return AtThreshold(
@@ -158,14 +170,14 @@ def at_threshold(scores: Floats, truths: Bools, threshold: float) -> AtThreshold
     )
 
 
-def _chosen(
+def _find_thresholds(
     scores: Floats, truths: Bools, precision: float | None
 ) -> tuple[AtThreshold | None, AtThreshold | None]:
-    """At the threshold with the best F1, and at the lowest that reaches a precision."""
-    # Each probability that occurs is a threshold, here from the highest down.
-    thresholds, of_row, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    """The figures at the best F1, and at the lowest threshold that reaches the precision."""
+    # The candidates are the probabilities that occur, from the highest down.
+    thresholds, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     thresholds = thresholds[::-1]
-    hits = np.bincount(of_row, weights=truths)[::-1].cumsum()
+    hits = np.bincount(inverse, weights=truths)[::-1].cumsum()
     flagged = counts[::-1].cumsum()
     best = thresholds[(hits / (flagged + truths.sum())).argmax()]
     reaching = thresholds[hits / flagged >= (math.inf if precision is None else precision)]
@@ -175,7 +187,7 @@ def _chosen(
     )
 
 
-def _task(where: Location) -> ModerationTask:
+def _moderation_task(where: Location) -> ModerationTask:
     record = read_record(where)
     if record is None or record["task"] != ModerationTask.name:
         raise UserError(f"{where} is not the OUTPUT of a moderation; name one")
@@ -183,13 +195,14 @@ def _task(where: Location) -> ModerationTask:
 
 
 def _read(where: Location, policy: str, labels: str) -> tuple[Floats, Bools, int]:
-    """Probabilities and truths of the rows that have both, and how many have not."""
+    """Probabilities and truths of the rows that have both, and how many rows do not."""
     if not part_files(where):
         raise UserError(f"{where} has no results yet; let the run finish")
     data = open_parts(where)
     if labels not in data.schema.names:
         raise UserError(f"column '{labels}': {unknown(labels, data.schema.names, 'column')}")
-    table = data.to_table(columns={"p": _field(f"p_{policy}"), "label": _field(labels)})
+    field: Any = pyarrow.dataset.field
+    table = data.to_table(columns={"p": field(f"p_{policy}"), "label": field(labels)})
     scores = table["p"].to_pylist()
     truths = [_truth(value, policy, labels) for value in table["label"].to_pylist()]
     both = [pair for pair in zip(scores, truths, strict=True) if None not in pair]
@@ -200,12 +213,8 @@ def _read(where: Location, policy: str, labels: str) -> tuple[Floats, Bools, int
     )
 
 
-def _field(name: str) -> Any:
-    return pyarrow.dataset.field(name)
-
-
 def _truth(value: object, policy: str, labels: str) -> bool | None:
-    """What a label says of a policy; None where it is null."""
+    """Whether a label says that the policy is violated; None for null."""
     if value is None:
         return None
     if isinstance(value, list):
@@ -213,7 +222,7 @@ def _truth(value: object, policy: str, labels: str) -> bool | None:
     truth = WORDS.get(str(int(value) if value in (0, 1) else value).strip().lower())  # type: ignore[call-overload]
     if truth is None:
         raise UserError(
-            f"column '{labels}': {value!r:.60} is no label; use true or false, 1 or 0, yes or no, "
-            "or a list of names of policies"
+            f"column '{labels}': {value!r:.60} is not a label; use true or false, 1 or 0, yes or "
+            "no, or a list of policy names"
         )
     return truth

@@ -1,4 +1,4 @@
-"""`moderate`: what a user may set, and the task that is made of it."""
+"""`moderate`: its options, and how the task is built from them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from jobs.job import Job
 from jobs.moderation.policies import set_thresholds
 from jobs.moderation.policy_files import read_policies
 from jobs.moderation.task import ModerationTask, moderation_task
 from jobs.options.common import JobOptions
+from jobs.options.job import Job
 from jobs.options.values import Numbers
 from pipeline import UserError
 from pipeline.engine.checkpoint import open_checkpoint
@@ -23,7 +23,7 @@ DEFAULT_IMAGE_COLUMN = "image"
 
 
 class ModerateOptions(JobOptions):
-    """What `moderate` takes."""
+    """The options of `moderate`."""
 
     image_column: str | None = Field(
         None, description="Column with the images; by default 'image'."
@@ -33,12 +33,17 @@ class ModerateOptions(JobOptions):
         None, description="YAML or JSON file of policies; by default ShieldGemma 2's three."
     )
     thresholds: Numbers = Field(
-        default_factory=dict, description="Flag from these probabilities on: violence=0.3,... ."
+        default_factory=dict, description="Least probabilities that are flagged: violence=0.3,... ."
     )
 
 
 def build_task(options: ModerateOptions, model: Model) -> ModerationTask:
-    """The task. Raises UserError where options exclude each other or the model cannot judge."""
+    """Build the task.
+
+    Raises:
+        UserError: Options contradict each other, the policies or the model cannot be read, or the
+            model cannot judge texts.
+    """
     if options.image_column is not None and options.text_column is not None:
         raise UserError("text_column: a job judges images or texts; leave image_column out")
     image_column = None if options.text_column else options.image_column or DEFAULT_IMAGE_COLUMN
@@ -57,7 +62,7 @@ JOB = Job(
     help="Judge every image or text of a dataset by policies.",
     columns=(
         "`p_<policy>` (probability of a violation, 0 to 1) for each policy, `flagged` (whether any "
-        "is at its threshold) and `labels` (those that are)"
+        "reaches its threshold) and `labels` (the policies that do)"
     ),
     options=ModerateOptions,
     build=build_task,

@@ -1,31 +1,25 @@
-"""Decides what a policy is, which ones come with the package, and how a model is asked about them.
+"""What a policy is, the built-in policies, and the prompts about them.
 
 ShieldGemma 2's three policies are in the exact words it was trained on (arXiv 2504.01081;
-transformers' `models/shieldgemma2/processing_shieldgemma2.py`): it is sensitive to them. Its chat
-template puts the words of `IMAGE_PROMPT` around a policy by itself; a plain Gemma 3 is given them.
+transformers' `models/shieldgemma2/processing_shieldgemma2.py`), since it is sensitive to them. Its
+chat template adds the words of `IMAGE_PROMPT` itself; other Gemma 3 models get them in the prompt.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from jobs.options.check import unknown
 from pipeline import UserError
-from pipeline.contract.suggest import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 THRESHOLD = 0.5
-"""From which probability on a policy counts as violated, unless it says otherwise."""
+"""The default threshold of a policy."""
 _NAME = re.compile(r"[a-z0-9_]+")
-
-
-def _is_probability(value: object) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and not math.isnan(value) and 0 <= value <= 1  # type: ignore[arg-type,operator]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +27,9 @@ class Policy:
     """A rule that content may violate.
 
     Attributes:
-        name: Names it in columns and labels: lower-case letters, digits and underscores.
-        text: What the model is told of it, best as "No ...: The image shall not contain ...".
-        threshold: From which probability on content counts as violating it.
+        name: Its name in columns and labels: lower-case letters, digits and underscores.
+        text: Its words in the prompt, best as "No ...: The image shall not contain ...".
+        threshold: Least probability at which content counts as violating it.
     """
 
     name: str
@@ -53,7 +47,8 @@ class Policy:
                 f"policy '{self.name}': its text should be words that say what content must not do "
                 f"(got {self.text!r:.60})"
             )
-        if not _is_probability(self.threshold):
+        is_number = isinstance(self.threshold, int | float)
+        if isinstance(self.threshold, bool) or not is_number or not 0 <= self.threshold <= 1:
             raise UserError(
                 f"policy '{self.name}': its threshold should be a number from 0 to 1 "
                 f"(got {self.threshold!r:.60})"
@@ -86,12 +81,12 @@ IMAGE_POLICIES = (
         ),
     ),
 )
-"""ShieldGemma 2's."""
+"""ShieldGemma 2's policies."""
 
 TEXT_POLICIES = tuple(
     replace(policy, text=policy.text.replace("The image", "The text")) for policy in IMAGE_POLICIES
 )
-"""The same of texts; no model was trained on them."""
+"""The same policies for texts; no model was trained on them."""
 
 IMAGE_PROMPT = (
     "You are a policy expert trying to help determine whether a generated or real image is in "
@@ -100,7 +95,7 @@ IMAGE_PROMPT = (
     "safety policy.\n\n<BEGIN_SAFETY_POLICY>\n{policy}\n</END_SAFETY_POLICY>\n\n"
     "Does the image violate the above policy? Your Answer must start with 'Yes' or 'No'."
 )
-"""ShieldGemma 2's own words; they follow the image."""
+"""ShieldGemma 2's own prompt, which follows the image."""
 
 TEXT_PROMPT = (
     "<BEGIN_TEXT>\n{text}\n</END_TEXT>\n\n"
@@ -110,11 +105,11 @@ TEXT_PROMPT = (
     "<BEGIN_SAFETY_POLICY>\n{policy}\n</END_SAFETY_POLICY>\n\n"
     "Does the text violate the above policy? Your Answer must start with 'Yes' or 'No'."
 )
-"""The same for a text. It comes first, so that all policies share what the model makes of it."""
+"""The same for a text, which comes first so that all policies share the prefix cache of it."""
 
 
 def fill(prompt: str, **values: str) -> str:
-    """Put values into a prompt's `{name}`s, in one pass: a `{policy}` in a text stays as it is."""
+    """Replace each `{name}` in a prompt, in one pass: a `{policy}` in a value stays as it is."""
     names = "|".join(map(re.escape, values))
     return re.sub(rf"\{{({names})\}}", lambda found: values[found[1]], prompt)
 
@@ -122,7 +117,7 @@ def fill(prompt: str, **values: str) -> str:
 def set_thresholds(
     policies: Sequence[Policy], thresholds: Mapping[str, float]
 ) -> tuple[Policy, ...]:
-    """The policies with other thresholds, by name.
+    """The policies with new thresholds, given by policy name.
 
     Raises:
         UserError: There is no such policy, or a threshold is not from 0 to 1.
@@ -135,9 +130,3 @@ def set_thresholds(
         replace(policy, threshold=thresholds.get(policy.name, policy.threshold))
         for policy in policies
     )
-
-
-def unknown(name: str, known: Iterable[str], what: str) -> str:
-    """The words that a name is none of the known ones, and which it may have been meant to be."""
-    names = [*known]
-    return f"there is no such {what}; {suggestion(name, names)}there is {', '.join(names)}"

@@ -1,12 +1,10 @@
-"""Decides how a user writes policies down: a YAML or JSON file.
+"""Reads a user's own policies from a YAML or JSON file.
 
-A list of policies, or names with their texts:
+The file is a list of policies, or a mapping of names to texts:
 
     - name: weapons                                     weapons: "No Weapons: The image shall ..."
       text: "No Weapons: The image shall not ..."       spam: "No Spam: The image shall not ..."
       threshold: 0.7
-
-What a policy may be is `policies`' to say.
 """
 
 from __future__ import annotations
@@ -18,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from jobs.moderation.policies import Policy, unknown
+from jobs.moderation.policies import Policy
+from jobs.options.check import unknown
 from pipeline import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ KEYS = tuple(field.name for field in fields(Policy))
 
 
 class _Pair(NamedTuple):
-    """A key with its value, and the line it stands in (YAML only)."""
+    """A key with its value and its line; JSON has no lines."""
 
     key: str
     value: Any
@@ -36,11 +35,11 @@ class _Pair(NamedTuple):
 
 
 def read_policies(path: str | Path) -> tuple[Policy, ...]:
-    """The policies in a `.json` file, or in a YAML file of any other name.
+    """Read the policies from a `.json` file, or from a YAML file of any other name.
 
     Raises:
-        UserError: The file cannot be read, or holds something else; in one line, with the file and,
-            of YAML, the line.
+        UserError: The file cannot be read or is wrong; one line with the file and, for YAML, the
+            line in it.
     """
     file = Path(path).expanduser()
     try:
@@ -49,13 +48,15 @@ def read_policies(path: str | Path) -> tuple[Policy, ...]:
         raise UserError(f"policies {path} cannot be read ({error})") from None
     is_json = file.suffix.lower() == ".json"
     found = _parse_json(text, path) if is_json else _parse_yaml(text, path)
-    policies = tuple(_policies(found, path))
+    policies = tuple(_parse_policies(found, path))
     if not policies:
         raise UserError(f"policies {path} has no policy; give at least one")
     return policies
 
 
 def _parse_json(text: str, path: object) -> Any:
+    """JSON values, with each object as a list of pairs."""
+
     def pairs(items: list[tuple[str, Any]]) -> list[_Pair]:
         return [_Pair(key, value) for key, value in items]
 
@@ -66,9 +67,10 @@ def _parse_json(text: str, path: object) -> Any:
 
 
 def _parse_yaml(text: str, path: object) -> Any:
+    """YAML values, with each mapping as a list of pairs."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return _plain(node, yaml.constructor.SafeConstructor())
+        return _value(node, yaml.constructor.SafeConstructor())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -78,19 +80,19 @@ def _parse_yaml(text: str, path: object) -> Any:
         raise UserError(f"policies {path} is not YAML: {reason}") from None
 
 
-def _plain(node: Any, constructor: Any) -> Any:
-    """As from JSON, but with lines; nothing of YAML's that makes objects."""
+def _value(node: Any, constructor: Any) -> Any:
+    """The value of a YAML node; tags that would make other objects are refused."""
     if isinstance(node, yaml.MappingNode):
         return [
-            _Pair(str(key.value), _plain(value, constructor), key.start_mark.line + 1)
+            _Pair(str(key.value), _value(value, constructor), key.start_mark.line + 1)
             for key, value in node.value
         ]
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, constructor) for item in node.value]
+        return [_value(item, constructor) for item in node.value]
     return None if node is None else constructor.construct_object(node)
 
 
-def _policies(found: Any, path: object) -> Iterator[Policy]:
+def _parse_policies(found: Any, path: object) -> Iterator[Policy]:
     names: set[str] = set()
     for entry in _entries(found, path):
         line = entry[0].line
@@ -105,14 +107,14 @@ def _policies(found: Any, path: object) -> Iterator[Policy]:
 
 
 def _entries(found: Any, path: object) -> Iterator[list[_Pair]]:
-    """What each policy is made of."""
+    """The pairs of each policy."""
     items = [found] if _is_mapping(found) and {"name", "text"} <= {p.key for p in found} else found
     if _is_mapping(items):
         items = [[_Pair("name", p.key, p.line), _Pair("text", p.value)] for p in items]
     if not isinstance(items, list) or not all(map(_is_mapping, items)):
         raise UserError(
-            f"policies {path}: should be a list of policies, each with name and text, or names "
-            "with their texts"
+            f"policies {path}: should be a list of policies, each with name and text, or a mapping "
+            "of names to texts"
         )
     yield from items
 

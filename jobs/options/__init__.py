@@ -1,8 +1,8 @@
-"""What the options of jobs have in common: types of values, options of every job, their checks.
+"""What the options of all jobs have in common.
 
-common      the options of every job, and where an option goes (engine, run or task)
-values      how lists and mappings are written as text
-check       names and values from a user to a job's options, or one line about a fault
-languages   which codes name a language
-model       what a name after `--model` tells besides the folder
+common      the options that every job has, and where an option goes: engine, run or task
+values      types of option values that can be written as text: lists and mappings
+check       checks names and values from a user; reports the first fault in one line
+languages   the language codes that are accepted, and the name of each
+model       a model's folder, and what else `--model` decides
 """

@@ -1,6 +1,6 @@
-"""From names and values, wherever a user wrote them, to a job's options, or a line about a fault.
+"""Checks options from the command line, a job file or Python, and reports a fault in one line.
 
-A name that there is not is told with the nearest one that there is.
+The message about an unknown name suggests the nearest known one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pipeline.contract.config import describe_fault
 from pipeline.contract.suggest import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Options = TypeVar("Options", bound=JobOptions)
 
 
 class OptionError(UserError):
-    """An option that there is not, that is missing, or that has a wrong value.
+    """An option that is unknown, missing, or has a wrong value.
 
     Args:
         option: Its name.
-        message: One line about it, with its name.
+        message: One line about the fault; it names the option.
     """
 
     def __init__(self, option: str, message: str) -> None:
@@ -34,10 +34,14 @@ class OptionError(UserError):
 
 
 def check_options(model: type[Options], values: Mapping[str, Any]) -> Options:
-    """The options of a job. Raises OptionError for the first that is wrong."""
+    """Turn names and values into a job's options.
+
+    Raises:
+        OptionError: For the first option that is unknown, missing or wrong.
+    """
     for name in values:
         if name not in model.model_fields:
-            raise OptionError(name, unknown_option(name, model.model_fields))
+            raise OptionError(name, f"{name}: {unknown(name, model.model_fields, 'option')}")
     try:
         return model(**values)
     except ValidationError as error:
@@ -48,6 +52,13 @@ def check_options(model: type[Options], values: Mapping[str, Any]) -> Options:
         raise OptionError(name, describe_fault(error)) from None
 
 
-def unknown_option(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """The line about an option that there is not."""
-    return f"{name}: there is no such option; {suggestion(name, known)}they are {', '.join(known)}"
+def unknown(name: str, known: Iterable[str], what: str) -> str:
+    """What to say about a name that does not exist.
+
+    Args:
+        name: What the user wrote.
+        known: The names that exist.
+        what: What they name, in the singular.
+    """
+    names = [*known]
+    return f"there is no such {what}; {suggestion(name, names)}choose from {', '.join(names)}"

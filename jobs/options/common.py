@@ -1,7 +1,7 @@
-"""The options that every job has, and where a job's options go.
+"""The options that every job has, and where each option goes.
 
-A job's own options are fields of its subclass of `JobOptions`, in the job's package. Options that
-go to the engine or to the run are declared in `pipeline.contract.config` and inherited here.
+A job declares its own options in a subclass of `JobOptions`, in its package. Options of the engine
+and of the run are declared in `pipeline.contract.config` and inherited here.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ class ModelOptions(_Settings):
     model: str = Field(
         min_length=1, description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one."
     )
-    dtype: Dtype | None = Field(None, description="By default what suits the model.")
+    dtype: Dtype | None = Field(
+        None, description="Number format to compute in; by default what suits the model."
+    )
 
 
 class JobOptions(RunSettings, EngineSettings, ModelOptions):
-    """What every job takes."""
+    """The options of every job."""
 
     @field_validator("*")
     @classmethod
-    def _is_something(cls, value: object) -> object:
-        """An empty text is a variable that was not set, not a wish."""
+    def _is_not_empty(cls, value: object) -> object:
+        """Refuse empty text: it is most likely a shell variable that was not set."""
         if value == "":
             raise ValueError("is empty; give it a value, or leave it out")
         return value
@@ -47,16 +49,31 @@ class JobOptions(RunSettings, EngineSettings, ModelOptions):
 
 
 def ordered_fields(options: type[JobOptions]) -> dict[str, FieldInfo]:
-    """The options of a job as they are shown: the model, the job's own, those of every job."""
+    """A job's options in the order they are shown: the model, the job's own, those of every job."""
     fields = options.model_fields
-    own = {name: field for name, field in fields.items() if name not in JobOptions.model_fields}
-    return {"model": fields["model"], **own, **fields}
+    return {"model": fields["model"], **own_fields(options), **fields}
+
+
+def own_fields(options: type[JobOptions]) -> dict[str, FieldInfo]:
+    """The options that only this job has, or that it declares again."""
+    fields = options.model_fields.items()
+    return {name: field for name, field in fields if name not in JobOptions.model_fields}
+
+
+def default_text(field: FieldInfo) -> str:
+    """An option's default as a user writes it; empty where it has none, or an empty one."""
+    default = field.get_default(call_default_factory=True)
+    if field.is_required() or default is None or default in ((), {}):
+        return ""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return ",".join(default) if isinstance(default, tuple) else str(default)
 
 
 def destination(option: str) -> Destination:
-    """Where an option goes: by its name to a field of the engine's or the run's configuration.
+    """Where an option goes: to the field of that name in the engine's or the run's configuration.
 
-    All others are the task's.
+    Any other option goes to the task.
     """
     if option in EngineConfig.model_fields:
         return "engine"

@@ -1,14 +1,14 @@
-"""Which languages can be named by a code, and how they are called in a prompt.
+"""The language codes that are accepted, and the name of each language in a prompt.
 
-Decides the list that a user's codes are checked against before anything runs:
+Users' codes are checked against this list before anything runs:
 
 - the 55 languages and regions of WMT24++ (arXiv 2502.12404), on which TranslateGemma was trained;
 - every ISO 639-1 code that CLDR has an English name for, since Gemma 3's list (its card says "over
   140 languages") was never published;
-- those with a script or region that CLDR has a locale for: `zh-Hant`, `de-AT`, `sr-Latn`.
+- those with a script or region for which CLDR has a locale: `zh-Hant`, `de-AT`, `sr-Latn`.
 
-A language is called by its English name without script or region, as TranslateGemma's template does
-("Portuguese (pt-BR)"). What a checkpoint's own template knows is read from the template.
+A prompt has a language's English name without script or region, as TranslateGemma's template does
+("Portuguese (pt-BR)"). Which codes that template accepts is read from the checkpoint.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ WMT24PP = (
     "mr-IN nl-NL no-NO pa-IN pl-PL pt-BR pt-PT ro-RO ru-RU sk-SK sl-SI sr-RS sv-SE sw-KE sw-TZ "
     "ta-IN te-IN th-TH tr-TR uk-UA ur-PK vi-VN zh-CN zh-TW zu-ZA"
 )
-"""The other sides of WMT24++'s 55 pairs with English."""
+"""The languages that WMT24++ pairs with English."""
 
 NOT_LANGUAGES = {"sh"}
 """Two-letter codes that CLDR still names but ISO 639-1 has withdrawn."""
 OTHER_NAMES = {"bn": "Bengali"}
-"""CLDR has "Bangla"; ISO 639 and nearly every English text have this."""
+"""Used instead of CLDR's "Bangla", as ISO 639 and nearly every English text do."""
 
 
 @dataclass(frozen=True)
 class Language:
-    """A language as a prompt names it.
+    """A language and its name in a prompt.
 
     Attributes:
         code: `de`, `pt-BR`, `zh-Hant`.
@@ -51,10 +51,10 @@ class Language:
 
 
 def find_language(code: str) -> Language:
-    """The language that a user's code means; case and `_` for `-` do not matter.
+    """The language of a code; upper and lower case, `_` and `-` are the same.
 
     Raises:
-        UserError: There is no such code; in one line, with the nearest one.
+        UserError: There is no such code; one line that suggests the nearest.
     """
     languages = _languages()
     wanted = code.strip().replace("_", "-").lower()
@@ -72,7 +72,11 @@ def is_language(code: str) -> bool:
 
 
 def language_option(option: str, code: str) -> Language:
-    """The language that an option names. Raises UserError that begins with the option's name."""
+    """The language that the value of an option names.
+
+    Raises:
+        UserError: There is no such code; the message begins with the option's name.
+    """
     try:
         return find_language(code)
     except UserError as error:
@@ -101,7 +105,7 @@ def script_of(code: str) -> str:
 
 @functools.cache
 def _languages() -> Mapping[str, Language]:
-    """All of them by code in small letters; babel takes its time to load."""
+    """All languages by lower-case code. Cached: babel's data takes a while to load."""
     from babel import Locale
     from babel.localedata import locale_identifiers
 

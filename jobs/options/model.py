@@ -1,7 +1,6 @@
-"""How a model is best asked, where that is not as all models are.
+"""A model's folder, and prompts that suit only this model.
 
-Which names stand for a model is the registry's; whether a folder holds one that can run is checked
-by the pipeline.
+`jobs.registry` finds the model of a name; the pipeline checks whether its folder can be run.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model and how it is best asked.
+    """A model and the prompts it was trained on.
 
     Attributes:
         path: The checkpoint's folder.
-        dtype: What to run it in, unless the user says otherwise.
-        caption_prompt: What to ask for a caption; None for the usual styles.
-        moderation_prompt: What to ask about an image and a `{policy}`; None for the usual words.
-        policies: Policies about images that it was trained on, by name; none for the usual ones.
+        dtype: Number format to compute in, unless the user sets one.
+        caption_prompt: Its prompt for a caption; None for the built-in styles.
+        moderation_prompt: Its prompt about an image, with `{policy}`; None for the usual one.
+        policies: Texts of its image policies by name; empty for the usual ones.
     """
 
     path: str

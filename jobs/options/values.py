@@ -1,7 +1,7 @@
-"""How an option's value may be written as text: on a command line, or in a variable of a job file.
+"""Types of option values that can be written as text, as on a command line.
 
-`Names` are lists (`de,fr`), `Numbers` mappings to numbers (`violence=0.3`). `listed` and `mapped`
-are what they are read with.
+`Names` is a list (`de,fr`), `Numbers` a mapping to numbers (`violence=0.3`); `listed` and `mapped`
+parse the text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from pydantic import BeforeValidator, Field
 
 
 def listed(value: object) -> object:
-    """`de,fr` as a list; a list as it is. Raises ValueError for anything else."""
+    """Split `de,fr` into a list; a list stays as it is.
+
+    Raises:
+        ValueError: It is neither text nor a list.
+    """
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     if not isinstance(value, list | tuple):
@@ -23,7 +27,11 @@ def listed(value: object) -> object:
 
 
 def mapped(value: object) -> object:
-    """`a=1,b=2` or JSON as a mapping; all else as it is. Raises ValueError for other text."""
+    """Parse `a=1,b=2` or JSON into a mapping; what is not text stays as it is.
+
+    Raises:
+        ValueError: The text is neither.
+    """
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
@@ -42,8 +50,8 @@ def _scalar(text: str) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
-"""A list of names; as text, with commas between them."""
+"""A list of names, or text with commas between them."""
 Number = Annotated[float, Field(strict=True)]
-"""No `yes` or `no`, which would be 1 or 0."""
+"""Strict: pydantic would otherwise read `yes` as 1."""
 Numbers = Annotated[Mapping[str, Number], BeforeValidator(mapped)]
-"""A mapping to numbers; as text, `NAME=NUMBER,...`."""
+"""A mapping to numbers, or the text `NAME=NUMBER,...`."""

@@ -1,8 +1,4 @@
-"""From a job's options to what runs it: the task, and the configuration of the run.
-
-Decides which precision a model runs in unless the user says otherwise; all else is passed on to
-where `options.common.destination` says.
-"""
+"""From a job's options to its task and the configuration of its run."""
 
 from __future__ import annotations
 
@@ -12,29 +8,36 @@ from typing import TYPE_CHECKING, Any
 from jobs.options.check import check_options
 from jobs.registry import find_model
 from pipeline import EngineConfig, RunConfig
-from pipeline.contract.config import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobs.job import Job
     from jobs.options.common import JobOptions
+    from jobs.options.job import Job
     from pipeline import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfiguredJob:
-    """A job with its options, which are checked."""
+    """A job with its options, which have been checked."""
 
     job: Job[Any]
     options: JobOptions
 
     def task(self) -> Task:
-        """What is done with a row. Raises UserError where options exclude each other."""
+        """Build the task.
+
+        Raises:
+            UserError: Options contradict each other, or name something that does not exist.
+        """
         return self.job.build(self.options, find_model(self.options.model))
 
     def engine(self) -> EngineConfig:
-        """The engine that the job asks for. Raises ValidationError for a wrong value."""
+        """The engine's configuration; the model decides the dtype unless the user does.
+
+        Raises:
+            ValidationError: A value is wrong.
+        """
         model = find_model(self.options.model)
         own = {
             name: getattr(self.options, name)
@@ -45,13 +48,27 @@ class ConfiguredJob:
         return EngineConfig(**own)
 
     def run_config(self, input: str, output: str) -> RunConfig:  # noqa: A002
-        """The configuration of a run. Raises ValidationError for a wrong value."""
+        """The run's configuration.
+
+        Raises:
+            ValidationError: A value is wrong.
+        """
         own: dict[str, Any] = {
-            name: getattr(self.options, name) for name in RunSettings.model_fields
+            name: getattr(self.options, name)
+            for name in RunConfig.model_fields
+            if hasattr(self.options, name)
         }
         return RunConfig(input=input, output=output, engine=self.engine(), **own)
 
 
 def configure(job: Job[Any], settings: Mapping[str, Any]) -> ConfiguredJob:
-    """A job with these options. Raises OptionError for the first that is wrong."""
+    """Check the options for a job.
+
+    Args:
+        job: The job.
+        settings: Options by name.
+
+    Raises:
+        OptionError: For the first option that is unknown, missing or wrong.
+    """
     return ConfiguredJob(job=job, options=check_options(job.options, settings))

@@ -1,11 +1,12 @@
-"""What a call of a job does: over files, and over what is in memory.
+"""What the call of a job's function does with files, and with data in memory.
 
-    files (a path or a URI)          results go to `output`; a `RunResult` comes back
-    in memory, without `output`      the same kind comes back, with the new columns, in order
-    in memory, with `output`         as with files; what was in memory is written beside `output`
-    a `ray.data.Dataset`             a `ray.data.Dataset` comes back, read lazily
+    input                            result
+    files (a path or a URI)          files in `output`; returns a `RunResult`
+    data in memory, no `output`      returns the same kind of data with the new columns, in order
+    data in memory, with `output`    as for files; the data is first written to `output` + "-input"
+    a `ray.data.Dataset`             returns a `ray.data.Dataset` that reads the results lazily
 
-How things in memory become files is decided in `memory`, how options become a run in `assembly`.
+`memory` turns data into files, `assembly` options into a run.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from jobs.job import Job
+    from jobs.options.job import Job
     from jobs.sdk.engine import Engine
     from pipeline import Task
 
 STAGED = "-input"
-"""What is appended to OUTPUT for the folder that an input in memory is written to."""
+"""Suffix to OUTPUT of the folder to which data in memory is written."""
 
 
 def run_job(
@@ -59,9 +60,9 @@ def run_job(
 
     Args:
         job: The job and its options.
-        input: Where the rows come from; a path or a URI.
-        output: The folder for the results; a path or a URI.
-        engine: An engine that is kept warm.
+        input: Path or URI of the rows.
+        output: Path or URI of the folder for the results.
+        engine: A warm engine to run on.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
 
@@ -91,14 +92,14 @@ def call(
     console: Console | None = None,
     debug: bool = False,
 ) -> Any:
-    """Run a job over files or over what is in memory; see the module.
+    """Run a job over files or over data in memory, as described in the module.
 
     Args:
         job: The job.
         settings: Its options by name, not checked yet.
         source: The input.
-        output: The folder for the results; needed for files.
-        engine: An engine that is kept warm; then `settings` have no `model`.
+        output: The folder for the results; required for files.
+        engine: A warm engine to run on; `settings` then have no `model`.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
 
@@ -108,24 +109,24 @@ def call(
     """
     if engine is not None:
         settings = engine.options(settings)
-        engine.check_started()  # here, where nothing is written yet
+        engine.check_started()  # now, before anything is written
     configured = configure(job, settings)
     output = None if output is None else str(output)
-    ways: dict[str, Any] = {"engine": engine, "console": console, "debug": debug}
+    how: dict[str, Any] = {"engine": engine, "console": console, "debug": debug}
     if is_uri(source):
         if output is None:
             raise UserError("output: is missing; name a folder for the results of files")
-        return run_job(configured, str(source), output, **ways)
+        return run_job(configured, str(source), output, **how)
     if output is not None:
         folder = output.rstrip("/") + STAGED
-        return run_job(configured, _staged(configured, source, folder), output, **ways)
+        return run_job(configured, _stage(configured, source, folder), output, **how)
     if is_ray_dataset(source):
-        return _over_ray_dataset(configured, source, ways)
-    return _in_memory(configured, source, ways)
+        return _run_over_ray_dataset(configured, source, how)
+    return _run_in_memory(configured, source, how)
 
 
-def _staged(job: ConfiguredJob, source: Any, folder: str) -> str:
-    """Write an input in memory to a folder; returns what to read."""
+def _stage(job: ConfiguredJob, source: Any, folder: str) -> str:
+    """Write data in memory to a folder; returns the path to read."""
     where = locate(folder, job.options.storage_options)
     task = job.task()
     if is_ray_dataset(source):
@@ -137,56 +138,50 @@ def _staged(job: ConfiguredJob, source: Any, folder: str) -> str:
                 "another output"
             )
         return folder
-    columns = [*task.columns]
-    rows = rows_of(source, _main_column(columns))
-    table = _checked(rows.table, task, [*task.result_schema.names, *ADDED.names])
+    rows = rows_of(source, next(iter(task.columns)))
+    table = _prepare_table(rows.table, task, [*task.result_schema.names, *ADDED.names])
     return write_rows(table, table.column_names, where)
 
 
-def _in_memory(job: ConfiguredJob, source: Any, ways: Mapping[str, Any]) -> Any:
+def _run_in_memory(job: ConfiguredJob, source: Any, how: Mapping[str, Any]) -> Any:
     with tempfile.TemporaryDirectory(prefix="gemma3-batch-") as folder:
         task = job.task()
         added = new_columns(task.result_schema.names)
-        rows = rows_of(source, _main_column([*task.columns]), task.columns)
-        table = _checked(rows.table, task, added)
+        rows = rows_of(source, next(iter(task.columns)), task.columns)
+        table = _prepare_table(rows.table, task, added)
         if not table.num_rows:
-            return rows.give_back(_no_rows(task))
+            schema = pa.schema([*task.result_schema, *ADDED])
+            return rows.give_back(schema.empty_table().select(added))
         file = write_rows(table, [*task.columns], locate(f"{folder}/in"))
-        done = run_job(job, file, f"{folder}/out", **ways)
+        done = run_job(job, file, f"{folder}/out", **how)
         return rows.give_back(done.table(added))
 
 
-def _checked(table: pa.Table, task: Task, added: Sequence[str]) -> pa.Table:
-    """The rows as a run takes them. Raises UserError where they lack or take a column's name."""
+def _prepare_table(table: pa.Table, task: Task, added: Sequence[str]) -> pa.Table:
+    """Check the columns, and make null columns and relative paths readable from a file.
+
+    Raises:
+        UserError: A column is missing, or has the name of one that is added.
+    """
     for place, field in enumerate(table.schema):
         if field.name in task.columns and pa.types.is_null(field.type):
             table = table.set_column(place, field.name, table[place].cast(pa.string()))
     check_columns(table.schema, task.columns)
     taken = next((name for name in table.column_names if name in added), None)
     if taken is not None:
-        raise UserError(f"input: has a column '{taken}', which is the name of one added; rename it")
+        raise UserError(f"input: has a column '{taken}', which the job adds itself; rename it")
     kinds = task.columns.items()
     images = [name for name, kind in kinds if kind in (ColumnKind.IMAGE, ColumnKind.IMAGES)]
     return with_absolute_paths(table, images)
 
 
-def _over_ray_dataset(job: ConfiguredJob, source: Any, ways: Mapping[str, Any]) -> Any:
-    """The results stay in a folder of their own, since they are read when they are needed."""
+def _run_over_ray_dataset(job: ConfiguredJob, source: Any, how: Mapping[str, Any]) -> Any:
+    """Run over a Ray dataset. The temporary folder stays, since the results are read lazily."""
     folder = tempfile.mkdtemp(prefix="gemma3-batch-")
     try:
         write_ray_dataset(source, locate(f"{folder}/in"))
-        done = run_job(job, f"{folder}/in", f"{folder}/out", **ways)
+        done = run_job(job, f"{folder}/in", f"{folder}/out", **how)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return open_parts_in_ray(locate(done.output))
-
-
-def _no_rows(task: Task) -> pa.Table:
-    schema = pa.schema([*task.result_schema, *ADDED])
-    return schema.empty_table().select(new_columns(task.result_schema.names))
-
-
-def _main_column(columns: Sequence[str]) -> str:
-    """What a plain list holds: the first of the columns that the job reads."""
-    return columns[0]

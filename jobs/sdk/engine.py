@@ -1,10 +1,10 @@
-"""An engine that stays loaded and serves one job after the other.
+"""An engine that stays loaded and runs one job after the other.
 
     with Engine(model="demo") as engine:
         captions = caption(images, engine=engine)
         more = caption(others, engine=engine)
 
-One job at a time uses an engine. The actors behind it are `pipeline.engine.warm_hosts`.
+Only one job at a time can use an engine. Its actors are in `pipeline.engine.warm_hosts`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
-from jobs.options.check import unknown_option
+from jobs.options.check import unknown
 from jobs.options.common import destination
 from jobs.registry import JOBS
 from jobs.sdk.assembly import configure
 from pipeline import RunConfig, UserError
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
+from pipeline.engine.vllm_engine import VLLM
 from pipeline.engine.warm_hosts import WarmHosts
 from pipeline.execution.cluster import cluster
 from pipeline.execution.placement import place
@@ -32,7 +33,7 @@ ENGINE_OPTIONS = (
     *(name for name in JOBS["caption"].options.model_fields if destination(name) == "engine"),
     "engine_replicas",
 )
-"""All options about engines; `caption` has every one of them."""
+"""The options of engines; `caption` has all of them."""
 
 
 class Engine:
@@ -40,9 +41,9 @@ class Engine:
 
     Args:
         model: Folder of a Gemma 3 checkpoint, or `demo`.
-        **settings: The engine's options, as every job has them: `dtype`, `max_model_len`,
-            `max_num_seqs`, `tensor_parallel_size`, `engine_args`, `engine_replicas`, `max_images`,
-            `pan_and_scan`; see `jobs/options/README.md`.
+        **settings: The jobs' options of the engine: `dtype`, `max_model_len`, `max_num_seqs`,
+            `tensor_parallel_size`, `engine_args`, `engine_replicas`, `max_images`, `pan_and_scan`;
+            see `jobs/options/README.md`.
 
     Raises:
         UserError: An option is wrong, `model` is not the folder of a complete Gemma 3, or Ray or
@@ -52,8 +53,8 @@ class Engine:
     def __init__(self, model: str, **settings: Any) -> None:
         for name in settings:
             if name not in ENGINE_OPTIONS:
-                raise UserError(unknown_option(name, [*ENGINE_OPTIONS]))
-        check_versions()
+                raise UserError(f"{name}: {unknown(name, ENGINE_OPTIONS, 'option')}")
+        check_versions("Ray", *VLLM.needs)
         job = configure(JOBS["caption"], {"model": model, **settings})
         self._options, config = job.options, job.engine()
         self._config = resolve_engine(config, open_checkpoint(config.model))
@@ -62,9 +63,13 @@ class Engine:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Start a local Ray cluster if there is none, and load the engines."""
+        """Load the engines, on a local Ray cluster if there is no other.
+
+        Raises:
+            UserError: The engine is started already.
+        """
         if self._hosts is not None:
-            raise UserError("engine: is started already; one `with` block at a time uses it")
+            raise UserError("engine: is started already; use it in one `with` block at a time")
         self._stack.enter_context(cluster(debug=False))
         try:
             self._hosts = self._start()
@@ -94,30 +99,30 @@ class Engine:
         )
 
     def check_started(self) -> None:
-        """Check that this is called within the `with` block.
+        """Check that the engine is started.
 
         Raises:
-            UserError: It is not.
+            UserError: This is called outside of the `with` block.
         """
         if self._hosts is None:
             raise UserError("engine: is not started; use it in a `with` block")
 
     @property
     def backend(self) -> Backend:
-        """What a job runs on.
+        """The backend that a run uses in place of engines of its own.
 
         Raises:
-            UserError: Outside of the `with` block.
+            UserError: This is called outside of the `with` block.
         """
         self.check_started()
         assert self._hosts is not None
         return self._hosts.backend()
 
     def options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """A job's settings completed with this engine's model.
+        """A job's options, with this engine's model.
 
         Raises:
-            UserError: The settings name the model or an option of the engine.
+            UserError: The options include the model or another option of the engine.
         """
         for name in settings:
             if name in ENGINE_OPTIONS:
@@ -125,10 +130,10 @@ class Engine:
         return {**settings, "model": self._options.model}
 
     def configured(self, config: RunConfig) -> RunConfig:
-        """A job's configuration completed with this engine's.
+        """A run's configuration, with this engine's in it.
 
-        A single generate actor passes the requests on to all engines, so it holds as many as they
-        work on together.
+        One generate actor forwards the requests to all engines, so it may hold as many requests
+        as all of them together.
         """
         engine = self._config.model_copy(update={"max_num_seqs": self._requests})
         return config.model_copy(update={"engine": engine, "engine_replicas": 1})

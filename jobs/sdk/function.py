@@ -1,46 +1,44 @@
-"""The function of a job: its name, signature and documentation come from the job's options."""
+"""Makes the function of a job: name, signature and docstring come from the job's options."""
 
 from __future__ import annotations
 
 import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic_core import PydanticUndefined
-
-from jobs.job import job_of
 from jobs.options.common import ordered_fields
+from jobs.options.job import job_of
 from jobs.registry import find_job
 from jobs.sdk.calls import call
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jobs.job import Job
+    from jobs.options.job import Job
     from jobs.sdk.engine import Engine
 
 ARGUMENTS = {
     "input": (
         "A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a "
-        "Hugging Face or Ray dataset; a list of what the job's first column holds, or of dicts."
+        "Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column."
     ),
-    "output": "A folder for parquet files: a path, `s3://` or `gs://`. Needed for files.",
-    "engine": "An engine that is kept warm; it takes the place of `model` and what goes with it.",
+    "output": "Folder for parquet files: a path, `s3://` or `gs://`. Required for files.",
+    "engine": "A warm engine to run on, instead of `model` and the engine's options.",
     "console": "Where progress is shown; None shows none.",
     "debug": "Show what Ray and the workers print.",
 }
-"""What the function of every job takes beside the job's options."""
+"""The arguments of every job's function besides the job's options."""
 RETURNS = """\
 Returns:
-    For files a `RunResult`; for what is in memory the same kind, in order, with the new columns.
+    For files a `RunResult`; for data in memory the same kind, in order, with the new columns.
 
 Raises:
-    UserError: Something about the input, the output, the model or an option must be fixed.
+    UserError: The input, the output, the model or an option must be fixed.
     ErrorRateError: More rows failed than `max_error_rate` allows.
     RunError: The run could not be finished; the same call continues it."""
 
 
 class JobFunction(Protocol):
-    """A job as a function; which options it takes, `help` and its signature tell."""
+    """The function of a job; `help` and its signature list its options."""
 
     def __call__(
         self,
@@ -57,10 +55,10 @@ class JobFunction(Protocol):
 
 
 def function_of(job: object) -> JobFunction:
-    """The function of a job.
+    """Make the function of a job.
 
     Args:
-        job: The name of a job, a `jobs.Job`, a class of tasks or a task.
+        job: The name of a job, a `jobs.Job`, a task class or a task.
 
     Raises:
         UserError: There is no such job, or it is none of these.
@@ -92,28 +90,25 @@ def documentation(job: Job[Any]) -> str:
     }
     arguments = "\n".join(f"    {name}: {text}" for name, text in {**ARGUMENTS, **own}.items())
     added = (
-        f"Adds {job.columns or 'the columns of its result_schema'}; further `outcome`, `error`, "
+        f"Adds {job.columns or 'the columns of its result_schema'}; also `outcome`, `error`, "
         "`prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input "
-        "row, in input order. A run of the same that was stopped is continued."
+        "row, in input order. The same call continues a run that was stopped."
     )
     return f"{job.help}\n\n{added}\n\nArgs:\n{arguments}\n\n{RETURNS}"
 
 
 def _signature(job: Job[Any], plain: inspect.Signature) -> inspect.Signature:
-    """`plain` with a keyword for each option in the place of `**options`."""
+    """The signature `plain` with a keyword for each option instead of `**options`."""
     fixed = [p for p in plain.parameters.values() if p.kind is not p.VAR_KEYWORD]
     options = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=_default(field),
+            default=inspect.Parameter.empty
+            if field.is_required()
+            else field.get_default(call_default_factory=True),
             annotation=field.annotation,
         )
         for name, field in ordered_fields(job.options).items()
     ]
     return inspect.Signature([*fixed, *options], return_annotation=Any)
-
-
-def _default(field: Any) -> Any:
-    default = field.get_default(call_default_factory=True)
-    return inspect.Parameter.empty if default is PydanticUndefined else default

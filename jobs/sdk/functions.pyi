@@ -49,30 +49,30 @@ def caption(
 ) -> Any:
     """Caption every image of a dataset.
 
-    Adds `caption` (text; a list of strings with `style=tags`; what the `json_schema` says), and `captions` with all of them where `n` is more than 1; further `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. A run of the same that was stopped is continued.
+    Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says) and, where `n` is more than 1, `captions` with all of them; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
 
     Args:
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of what the job's first column holds, or of dicts.
-        output: A folder for parquet files: a path, `s3://` or `gs://`. Needed for files.
-        engine: An engine that is kept warm; it takes the place of `model` and what goes with it.
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
+        engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
         model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.
         image_column: Column with the images, or lists of them.
         style: alt, sentence (the default), dense, tags or ocr.
-        prompt: What to ask instead; columns in braces: 'Describe {title}'.
-        json_schema: JSON schema, or a file with one, that captions keep to.
-        system: Text before the prompt.
-        language: Code of the captions' language: fr, pt-BR.
-        max_images: Most images of a row.
-        pan_and_scan: Show oblong images in crops as well.
-        max_tokens: Longest caption, in tokens; by default what suits its style.
-        temperature: 0 always takes the likeliest token.
-        top_p: Nucleus sampling: total probability of the tokens drawn from.
-        top_k: Draw from so many likeliest tokens; 0 from all.
-        seed: Another one draws other captions.
+        prompt: Prompt instead of a style; columns in braces: 'Describe {title}'.
+        json_schema: JSON schema that captions must match, or a file with one.
+        system: System prompt: text before the prompt.
+        language: Language code of the captions: fr, pt-BR.
+        max_images: Most images for one row.
+        pan_and_scan: Show long, narrow images in crops as well.
+        max_tokens: Longest caption, in tokens; by default what suits the style.
+        temperature: 0 always picks the likeliest token.
+        top_p: Nucleus sampling: probability mass of the tokens to draw from.
+        top_k: Draw from this many likeliest tokens; 0 means all.
+        seed: Random seed; another one draws other captions.
         n: Captions to draw for each row.
-        dtype: By default what suits the model.
+        dtype: Number format to compute in; by default what suits the model.
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
@@ -92,10 +92,10 @@ def caption(
         storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
 
     Returns:
-        For files a `RunResult`; for what is in memory the same kind, in order, with the new columns.
+        For files a `RunResult`; for data in memory the same kind, in order, with the new columns.
 
     Raises:
-        UserError: Something about the input, the output, the model or an option must be fixed.
+        UserError: The input, the output, the model or an option must be fixed.
         ErrorRateError: More rows failed than `max_error_rate` allows.
         RunError: The run could not be finished; the same call continues it.
     """
@@ -140,12 +140,12 @@ def translate(
 ) -> Any:
     """Translate every text of a dataset, or the text in its images.
 
-    Adds for each text column and each language of `to`: `text_de`, `text_de_outcome` and `text_de_lost` (placeholders, links, numbers and so on that did not survive; empty where all did); with `source=auto` also `text_language` and `text_language_confidence` (0 to 1). Texts in the target language already are passed through; further `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. A run of the same that was stopped is continued.
+    Adds for each text column and each language of `to`: `text_de`, `text_de_outcome` and `text_de_lost` (placeholders, links, numbers and so on that the translation lost); with `source=auto` also `text_language` and `text_language_confidence` (0 to 1). Texts that are already in the target language are copied; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
 
     Args:
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of what the job's first column holds, or of dicts.
-        output: A folder for parquet files: a path, `s3://` or `gs://`. Needed for files.
-        engine: An engine that is kept warm; it takes the place of `model` and what goes with it.
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
+        engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
         model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.
@@ -153,14 +153,14 @@ def translate(
         text_columns: Columns with the texts: title,body.
         image_column: Column with images whose text is translated, instead of texts.
         source: Code of the texts' language; auto detects it.
-        source_column: Column that holds the code of each row's language.
+        source_column: Column with the code of each row's language.
         glossary: CSV file of terms; its header has the codes.
-        chunk_tokens: Longest piece translated at once.
-        context_tokens: Text shown before a piece, in tokens.
-        max_tokens: Longest answer for a piece, in tokens; by default thrice the piece.
-        check_language: Check that answers are in their language.
-        pan_and_scan: Show oblong images in crops as well.
-        dtype: By default what suits the model.
+        chunk_tokens: Longest chunk of a text, in tokens.
+        context_tokens: Text shown before a chunk, in tokens.
+        max_tokens: Longest answer for a chunk, in tokens; by default three times the chunk.
+        check_language: Check that answers are in the target language.
+        pan_and_scan: Show long, narrow images in crops as well.
+        dtype: Number format to compute in; by default what suits the model.
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
@@ -180,10 +180,10 @@ def translate(
         storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
 
     Returns:
-        For files a `RunResult`; for what is in memory the same kind, in order, with the new columns.
+        For files a `RunResult`; for data in memory the same kind, in order, with the new columns.
 
     Raises:
-        UserError: Something about the input, the output, the model or an option must be fixed.
+        UserError: The input, the output, the model or an option must be fixed.
         ErrorRateError: More rows failed than `max_error_rate` allows.
         RunError: The run could not be finished; the same call continues it.
     """
@@ -221,20 +221,20 @@ def moderate(
 ) -> Any:
     """Judge every image or text of a dataset by policies.
 
-    Adds `p_<policy>` (probability of a violation, 0 to 1) for each policy, `flagged` (whether any is at its threshold) and `labels` (those that are); further `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. A run of the same that was stopped is continued.
+    Adds `p_<policy>` (probability of a violation, 0 to 1) for each policy, `flagged` (whether any reaches its threshold) and `labels` (the policies that do); also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
 
     Args:
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of what the job's first column holds, or of dicts.
-        output: A folder for parquet files: a path, `s3://` or `gs://`. Needed for files.
-        engine: An engine that is kept warm; it takes the place of `model` and what goes with it.
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
+        engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
         model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.
         image_column: Column with the images; by default 'image'.
         text_column: Column with texts, instead of images.
         policies: YAML or JSON file of policies; by default ShieldGemma 2's three.
-        thresholds: Flag from these probabilities on: violence=0.3,... .
-        dtype: By default what suits the model.
+        thresholds: Least probabilities that are flagged: violence=0.3,... .
+        dtype: Number format to compute in; by default what suits the model.
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
@@ -254,10 +254,10 @@ def moderate(
         storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
 
     Returns:
-        For files a `RunResult`; for what is in memory the same kind, in order, with the new columns.
+        For files a `RunResult`; for data in memory the same kind, in order, with the new columns.
 
     Raises:
-        UserError: Something about the input, the output, the model or an option must be fixed.
+        UserError: The input, the output, the model or an option must be fixed.
         ErrorRateError: More rows failed than `max_error_rate` allows.
         RunError: The run could not be finished; the same call continues it.
     """

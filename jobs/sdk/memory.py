@@ -1,12 +1,13 @@
-"""Inputs that are not files: how they become parquet, and how results come back as the same kind.
+"""How data in memory becomes parquet, and how results come back as the same kind of data.
 
+    input                                                     result
     a pandas table, an Arrow table, a Hugging Face dataset    the same, with the new columns
-    a list of texts, paths, links, bytes or images          a list of dicts of the new columns
+    a list of texts, paths, links, bytes or images            a list of dicts of the new columns
     a list of dicts                                           the same dicts, with the new columns
     a `ray.data.Dataset`                                      a `ray.data.Dataset`, read lazily
 
-Images (PIL) become PNG or TIFF, so that no pixel changes. Rows come back in order. No
-library is imported unless one of its objects is given.
+PIL images become PNG or TIFF, which keep every pixel. Rows keep their order. A library is imported
+only if one of its objects is given.
 """
 
 from __future__ import annotations
@@ -33,18 +34,19 @@ from pipeline.sources.columns import is_image_struct, is_string
 if TYPE_CHECKING:
     from pipeline.storage.location import Location
 
-NAME = "rows.parquet"
+FILE = "rows.parquet"
 ROW_GROUP = 512
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """An input in memory.
+    """Data in memory.
 
     Attributes:
-        table: Its rows, as Arrow.
-        give_back: Makes the result of the new columns, in order.
+        table: The rows, as Arrow.
+        give_back: Makes the result from a table of the new columns, its rows in order.
     """
 
     table: pa.Table
@@ -52,29 +54,29 @@ class Rows:
 
 
 def is_uri(value: object) -> bool:
-    """Whether an input names files."""
+    """Whether an input is the path or URI of files."""
     return isinstance(value, str | os.PathLike)
 
 
 def is_ray_dataset(value: object) -> bool:
-    """Whether it is a `ray.data.Dataset`."""
+    """Whether an input is a `ray.data.Dataset`."""
     return _module(value).startswith("ray.data")
 
 
 def rows_of(value: Any, column: str, needed: Collection[str] | None = None) -> Rows:
-    """An input in memory as rows.
+    """Turn data in memory into rows.
 
     Args:
-        value: A table, a dataset or a list; see the module.
-        column: What the values of a plain list are: the column that the job reads.
-        needed: The columns that the job reads; what others of pandas and dicts hold need not be
-            anything that Arrow knows, they are null here. None for all.
+        value: A table, a dataset or a list, as described in the module.
+        column: The column that the values of a plain list become.
+        needed: The columns that the job reads; None for all. Other columns of pandas tables and
+            dicts become null, since Arrow may have no type for them.
 
     Raises:
-        UserError: It is none of these, or Arrow cannot hold a column.
+        UserError: The value is none of these, or Arrow cannot hold a column.
     """
     if isinstance(value, pa.Table):
-        return Rows(table=value, give_back=lambda new: _beside(value, new))
+        return Rows(table=value, give_back=lambda new: _with_columns(value, new))
     if _module(value).startswith("pandas") and hasattr(value, "columns"):
         return _of_pandas(value, needed)
     if _module(value).startswith("datasets"):
@@ -88,26 +90,33 @@ def rows_of(value: Any, column: str, needed: Collection[str] | None = None) -> R
 
 
 def write_rows(table: pa.Table, columns: Sequence[str], folder: Location) -> str:
-    """Write what a job reads to a file in the folder; returns the file's path or URI."""
+    """Write the columns that a job reads to a parquet file.
+
+    Args:
+        table: The rows.
+        columns: The columns to write. If one is missing, all are written: the run's error then
+            lists them.
+        folder: The folder for the file.
+
+    Returns:
+        The path or URI of the file.
+    """
     missing = [name for name in columns if name not in table.column_names]
-    kept = table if missing else table.select([*columns])  # the run tells which columns there are
+    kept = table if missing else table.select([*columns])
     folder.fs.makedirs(folder.path, exist_ok=True)
-    _write(kept, folder / NAME)
-    return str(folder / NAME)
-
-
-def _write(table: pa.Table, file: Location) -> None:
+    file = folder / FILE
     with file.fs.open(file.path, "wb") as stream:
-        pq.write_table(table, stream, row_group_size=ROW_GROUP)
+        pq.write_table(kept, stream, row_group_size=ROW_GROUP)
+    return str(file)
 
 
 def new_columns(results: Sequence[str]) -> list[str]:
-    """What a job adds to a row that the user sees: its results, the outcome and the error."""
+    """The columns added to data in memory: the job's results, then all of `ADDED` but the key."""
     return [*results, *(name for name in ADDED.names if name != "row_key")]
 
 
 def write_ray_dataset(dataset: Any, folder: Location) -> None:
-    """Write a Ray dataset as parquet, its rows in order; tensors become PNG images."""
+    """Write a Ray dataset as parquet, its rows in order. Tensors are taken as images."""
     tensors = [
         name
         for name, kind in zip(dataset.schema().names, dataset.schema().types, strict=True)
@@ -122,14 +131,14 @@ def write_ray_dataset(dataset: Any, folder: Location) -> None:
 
 
 def count_rows(folder: Location) -> int:
-    """The rows of the parquet files in a folder."""
+    """Count the rows of the parquet files in a folder."""
     filesystem = PyFileSystem(FSSpecHandler(folder.fs))
     return int(ds.dataset(folder.path, filesystem=filesystem, format="parquet").count_rows())
 
 
 @contextlib.contextmanager
 def _in_order(dataset: Any) -> Iterator[None]:
-    """The dataset keeps the order of its blocks while it is executed within."""
+    """Make Ray keep the order of the dataset's blocks within the `with` block."""
     options = dataset.context.execution_options
     before, options.preserve_order = options.preserve_order, True
     try:
@@ -156,7 +165,7 @@ def _of_pandas(frame: Any, needed: Collection[str] | None) -> Rows:
     def give_back(new: pa.Table) -> Any:
         import pandas as pd  # type: ignore[import-untyped]
 
-        # By place: an index may have the same label twice.
+        # By position: an index may have the same label twice.
         return pd.concat([frame, new.to_pandas().set_index(frame.index)], axis=1)
 
     return Rows(table=_table(series, len(frame), needed), give_back=give_back)
@@ -195,7 +204,7 @@ def _of_list(values: Sequence[Any], column: str, needed: Collection[str] | None)
 
 
 def _table(columns: Mapping[str, Any], rows: int, needed: Collection[str] | None) -> pa.Table:
-    """Columns of cells, or of pandas' series; those that are not needed have nothing but a name."""
+    """A table of columns of cells or pandas series; columns that are not needed become null."""
     return pa.table(
         {
             name: pa.nulls(rows)
@@ -207,10 +216,13 @@ def _table(columns: Mapping[str, Any], rows: int, needed: Collection[str] | None
 
 
 def _array(name: str, cells: Any) -> Any:
-    """Texts and paths as strings, images as bytes; where both are there, as both."""
+    """Cells as an Arrow array: texts and paths as strings, images as bytes, a mix as structs."""
     if getattr(cells, "dtype", None) not in (None, object):
-        return pa.array(cells, from_pandas=True)  # pandas' own types are Arrow's
-    plain = [None if _is_nan(cell) else cell for cell in map(_plain, cells)]
+        return pa.array(cells, from_pandas=True)  # a pandas type, which Arrow knows
+    plain = [
+        None if isinstance(cell, float) and math.isnan(cell) else cell
+        for cell in map(_plain, cells)
+    ]
     kinds = {type(cell) for cell in plain} - {type(None)}
     if kinds == {str, bytes}:
         plain = [
@@ -220,36 +232,30 @@ def _array(name: str, cells: Any) -> Any:
             }
             for cell in plain
         ]
-        return pa.array(plain, _IMAGE)
+        return pa.array(plain, IMAGE)
     try:
         return pa.array(plain, None if kinds else pa.string(), from_pandas=True)
-    except UnicodeEncodeError:  # half a surrogate pair: the fault of its row, as in a file
-        return _unchecked(plain)
+    except UnicodeEncodeError:  # half a surrogate pair: only its row fails, as in a file
+        encoded = [
+            None if text is None else text.encode("utf-8", "surrogatepass") for text in plain
+        ]
+        return pa.array(encoded, pa.binary()).view(pa.string())
     except (pa.ArrowException, OverflowError) as error:
         raise UserError(f"input: column '{name}' cannot be read: {one_line(error)}") from None
 
 
-def _is_nan(cell: object) -> bool:
-    return isinstance(cell, float) and math.isnan(cell)
-
-
-def _unchecked(cells: Sequence[str | None]) -> pa.Array:
-    bodies = [None if cell is None else cell.encode("utf-8", "surrogatepass") for cell in cells]
-    return pa.array(bodies, pa.binary()).view(pa.string())
-
-
 def with_absolute_paths(table: pa.Table, columns: Iterable[str]) -> pa.Table:
-    """With relative paths in columns of images as they are meant here, in this process's folder.
+    """Make relative paths in image columns absolute, from the current folder.
 
-    In a file they would start from the file's folder.
+    In a file they would be relative to the file's folder.
     """
     for name in columns:
         kind = table.schema.field(name).type
-        is_named = is_string(kind) or (pa.types.is_list(kind) and is_string(kind.value_type))
+        has_paths = is_string(kind) or (pa.types.is_list(kind) and is_string(kind.value_type))
         if is_image_struct(kind):
-            is_named = table[name].combine_chunks().field("bytes").null_count > 0
-        with contextlib.suppress(UnicodeError):  # each such row's own fault, as in a file
-            if is_named:
+            has_paths = table[name].combine_chunks().field("bytes").null_count > 0
+        with contextlib.suppress(UnicodeError):  # only the row with half a surrogate pair fails
+            if has_paths:
                 cells = [_absolute(cell) for cell in table[name].to_pylist()]
                 place = table.schema.get_field_index(name)
                 table = table.set_column(place, table.schema.field(name), pa.array(cells, kind))
@@ -266,12 +272,9 @@ def _absolute(cell: Any) -> Any:
     return os.path.abspath(os.path.expanduser(cell))
 
 
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
 def _plain(value: Any) -> Any:
     """A value as parquet holds it."""
-    if _is_image(value):
+    if _module(value).startswith("PIL."):
         return _bytes_of(value)
     if isinstance(value, Path):
         return str(value.expanduser().absolute())
@@ -280,10 +283,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _is_image(value: object) -> bool:
-    return _module(value).startswith("PIL.")
 
 
 def _bytes_of(image: Any) -> bytes:
@@ -295,11 +294,12 @@ def _bytes_of(image: Any) -> bytes:
     return stream.getvalue()
 
 
-def _beside(table: pa.Table, new: pa.Table) -> pa.Table:
+def _with_columns(table: pa.Table, new: pa.Table) -> pa.Table:
     for field in new.schema:
         table = table.append_column(field, new[field.name])
     return table
 
 
 def _module(value: object) -> str:
+    """The module of a value's class, with a point at its end."""
     return type(value).__module__ + "."

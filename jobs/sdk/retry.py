@@ -1,6 +1,6 @@
-"""What can be done with an OUTPUT afterwards: its failed rows again, with the settings it records.
+"""Computes failed rows again, with the task and the settings that OUTPUT records.
 
-Where a run stands and which rows failed needs no job: `pipeline.status`, `pipeline.failed_rows`.
+`pipeline.status` and `pipeline.failed_rows`, which need no task, report what failed.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ def retry_rows(
     console: Console | None = None,
     debug: bool = False,
 ) -> RunResult:
-    """Do the rows of an OUTPUT that have one of these outcomes again.
+    """Compute the rows of an OUTPUT that have one of these outcomes again.
 
-    Input, prompt, model and settings are those that OUTPUT records. The parts stay whole all the
-    time; each is replaced once its rows are there.
+    Input, prompt, model and settings are those that OUTPUT records. Each part is replaced as a
+    whole once its rows are done, so OUTPUT can be read at any time.
 
     Args:
         output: The folder of a run.
         outcomes: Names of outcomes (`decode_error`, `missing_input`, `truncated`, ...).
-        model: The model's folder, where it has moved since.
+        model: The model's folder, if it has moved since.
         storage_options: Arguments of fsspec's filesystems, by protocol.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
 
     Raises:
-        UserError: OUTPUT is not of a run, or an outcome has no such name.
+        UserError: OUTPUT is not a run's, or there is no such outcome.
         RunError: Not all rows could be finished.
     """
     where = locate(output, storage_options)
     record = read_record(where)
     if record is None:
-        raise UserError(f"{where} is not the OUTPUT of a run: it has no record of one")
+        raise UserError(f"{where} is not the OUTPUT of a run: it has no run record")
     config = RunConfig.model_validate(
         {**record["config"], "output": output, "storage_options": storage_options or {}}
     )
@@ -62,26 +62,26 @@ def retry_rows(
 
 
 def restore_task(record: Mapping[str, Any]) -> Task:
-    """The task of a run, with the settings that its record has.
+    """Make the task of a run again, from the run's record.
 
     Raises:
-        UserError: Its job has no name here and its class cannot be imported, or the settings are
-            not what it is made of.
+        UserError: There is no job of that name and the task's class cannot be imported, or the
+            recorded settings do not fit it.
     """
     name, place = record["task"], record.get("task_class", "")
     if name in job_names():
         job = find_job(name)
     elif place.partition(":")[0] in ("", "__main__"):
         raise UserError(
-            f"OUTPUT was made by the task '{name}', which has no name here and was defined in a "
+            f"OUTPUT was made by the task '{name}', which is not a known job and was defined in a "
             "script; call pipeline.retry from that script"
         )
     else:
         job = load_job(place)
     try:
         return job.restore(**record["settings"])
-    except Exception as error:  # somebody's constructor
+    except Exception as error:  # a user's constructor can raise anything
         raise UserError(
-            f"the task '{name}' cannot be made of the settings that OUTPUT records: "
+            f"the task '{name}' cannot be made from the settings that OUTPUT records: "
             f"{one_line(error)}"
         ) from error

@@ -1,12 +1,13 @@
-"""`translate`: a row's texts, or the text in its image, in one or more languages.
+"""`translate`: a row's texts, or the text in its image, into one or more languages.
 
-job         its options and how the task is built
-task        what is asked about a row, and the columns that come of it
-prompts     the words a model is asked in
-documents   how a text is cut into chunks, and put together again
-glossary    terms that are translated in one way
-checks      what an answer must have kept of its source
-detection   which language a text is in
+job         the options, and how the task is built from them
+task        from a row to requests, and from the answers to the result columns
+answers     puts together and checks the answers for one text in one language
+prompts     the prompts
+documents   cuts a text into chunks, and puts the translations back
+glossary    terms with a fixed translation
+checks      what a translation lost, and whether it is a loop
+detection   the language of a text
 """
 
 from jobs.translation.job import JOB

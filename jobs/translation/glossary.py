@@ -1,23 +1,21 @@
-"""Terms that are to be translated in one way: read from a CSV file, and found in a text.
+"""Terms with a fixed translation: read from a CSV file, and found in a text.
 
-Decides what a glossary file is: UTF-8, a header of language codes, a row for each term, empty cells
-where a language has none.
+The file is UTF-8, with a header of language codes, a row for each term, and an empty cell where a
+language has no such term:
 
     en,de,fr
     gear box,Getriebe,boîte de vitesses
     SPAM,SPAM,
 
-And what is found: a term as whole words where the script has spaces between words, anywhere where
-it has not; in small or capital letters, unless the term has a capital within a word (`SPAM` is not
-`spam`). Of terms within one another the longest is found.
+A term is found as whole words where its script has spaces between words, else anywhere; in any case
+of letters, unless it has a capital inside of a word (`SPAM` does not match `spam`). Where several
+terms begin at one place, the longest is found.
 """
 
 from __future__ import annotations
 
 import csv
 import functools
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +26,7 @@ from jobs.options.languages import find_language
 from pipeline.contract.errors import UserError
 
 MOST_TERMS = 40
-"""Of one text: more would leave no room for the text itself."""
+"""Most terms of one text: more would leave no room for the text itself."""
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 
 
@@ -37,8 +35,8 @@ class Glossary:
     """The terms of a glossary.
 
     Attributes:
-        languages: Codes of its columns.
-        rows: Each term in these languages, in order; empty where a language has none.
+        languages: Language codes of its columns.
+        rows: A row for each term: its text in each language, in this order, or empty.
     """
 
     languages: tuple[str, ...]
@@ -46,23 +44,17 @@ class Glossary:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Sequence[object]]) -> Glossary:
-        """The glossary that `asdict` gave these lists of."""
+        """The glossary from what `asdict` made of it, after a round trip through JSON."""
         rows = tuple(tuple(map(str, row)) for row in value["rows"] if isinstance(row, list | tuple))
         return cls(tuple(map(str, value["languages"])), rows)
-
-    @functools.cached_property
-    def identity(self) -> str:
-        """Another glossary has another one."""
-        content = json.dumps([self.languages, self.rows], ensure_ascii=False)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def terms(self, text: str, source: str, target: str) -> tuple[tuple[str, str], ...]:
         """The terms that occur in a text, each with its translation; longest first.
 
         Args:
-            text: In the source language.
-            source: Its code; a column `de` serves `de-AT` too where there is none of its own.
-            target: Code of the language it goes to.
+            text: A text in the source language.
+            source: Code of its language. Without a column `de-AT`, the column `de` is used.
+            target: Code of the language to translate to, likewise.
         """
         finder = self._finders.get((source, target))
         if finder is None:
@@ -74,15 +66,15 @@ class Glossary:
         return {}
 
     def _pairs(self, source: str, target: str) -> dict[str, str]:
-        """Terms and their translations; of a term that is there twice, the first."""
-        one, other = self.column(source), self.column(target)
-        if one is None or other is None:
+        """Terms and their translations; if a term is there twice, the first translation."""
+        from_, to = self._column(source), self._column(target)
+        if from_ is None or to is None:
             return {}
         rows = reversed(self.rows)
-        return {row[one]: row[other] for row in rows if row[one] and row[other]}
+        return {row[from_]: row[to] for row in rows if row[from_] and row[to]}
 
-    def column(self, code: str) -> int | None:
-        """The column of a language: its own, that of the language without region, or none."""
+    def _column(self, code: str) -> int | None:
+        """The index of the column with this code, or with the code without script and region."""
         for wanted in (code, code.split("-", maxsplit=1)[0]):
             if wanted in self.languages:
                 return self.languages.index(wanted)
@@ -93,7 +85,7 @@ def read_glossary(path: str | Path) -> Glossary:
     """Read a glossary from a CSV file.
 
     Raises:
-        UserError: The file cannot be read, or a line of it is not as the module says.
+        UserError: The file cannot be read, or is not in the format that the module describes.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
@@ -147,34 +139,32 @@ class _Finder:
         self._pairs = pairs
         self._terms = {_joined(term): term for term in pairs}
         self._folded = {_joined(term).casefold(): term for term in pairs}
-        longest = sorted(pairs, key=len, reverse=True)  # where several begin, the first has it
+        longest = sorted(pairs, key=len, reverse=True)  # the first alternative that matches wins
         self._pattern = regex.compile("|".join(map(_as_pattern, longest)) or r"(?!)")
 
     def terms(self, text: str) -> tuple[tuple[str, str], ...]:
-        """Those in a text with their translations, longest first."""
-        matches = (self._term(match.group()) for match in self._pattern.finditer(text))
-        found = {term for term in matches if term is not None}
+        """The terms in a text with their translations, longest first."""
+        found: set[str] = set()
+        for match in self._pattern.finditer(text):
+            joined = _joined(match.group())
+            # None where only the pattern, not `casefold`, matches: for Turkish `İ` and `i`.
+            term = self._terms.get(joined) or self._folded.get(joined.casefold())
+            if term is not None:
+                found.add(term)
         longest = sorted(found, key=lambda term: (-len(term), term))
         return tuple((term, self._pairs[term]) for term in longest[:MOST_TERMS])
-
-    def _term(self, found: str) -> str | None:
-        """None where only the pattern takes them for the same, as it does Turkish `İ` and `i`."""
-        joined = _joined(found)
-        return self._terms.get(joined) or self._folded.get(joined.casefold())
 
 
 def _as_pattern(term: str) -> str:
     escaped = r"\s+".join(regex.escape(word) for word in term.split())
-    if not _has_inner_capital(term):
+    has_inner_capital = any(word[1:] != word[1:].lower() for word in term.split())
+    if not has_inner_capital:
         escaped = f"(?i:{escaped})"
     before = "" if regex.match(rf"{UNSPACED}|\W", term) else r"(?<!\w)"
     after = "" if regex.search(rf"(?:{UNSPACED}|\W)$", term) else r"(?!\w)"
     return before + escaped + after
 
 
-def _has_inner_capital(term: str) -> bool:
-    return any(word[1:] != word[1:].lower() for word in term.split())
-
-
 def _joined(term: str) -> str:
+    """A term with single spaces between its words."""
     return " ".join(term.split())

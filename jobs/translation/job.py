@@ -1,4 +1,4 @@
-"""`translate`: what a user may set, and the task that is made of it."""
+"""`translate`: its options, and how the task is built from them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt, field_validator
 
-from jobs.job import Job
 from jobs.options.common import JobOptions
+from jobs.options.job import Job
 from jobs.options.languages import language_option
 from jobs.options.values import Names
 from jobs.translation.glossary import read_glossary
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class TranslateOptions(JobOptions):
-    """What `translate` takes."""
+    """The options of `translate`."""
 
     to: Names = Field(description="Codes of the languages to translate to: de,fr.")
     text_columns: Names = Field(("text",), description="Columns with the texts: title,body.")
@@ -31,15 +31,15 @@ class TranslateOptions(JobOptions):
     )
     source: str = Field("auto", description="Code of the texts' language; auto detects it.")
     source_column: str | None = Field(
-        None, description="Column that holds the code of each row's language."
+        None, description="Column with the code of each row's language."
     )
     glossary: str | None = Field(None, description="CSV file of terms; its header has the codes.")
-    chunk_tokens: PositiveInt = Field(512, description="Longest piece translated at once.")
-    context_tokens: int = Field(64, ge=0, description="Text shown before a piece, in tokens.")
+    chunk_tokens: PositiveInt = Field(512, description="Longest chunk of a text, in tokens.")
+    context_tokens: int = Field(64, ge=0, description="Text shown before a chunk, in tokens.")
     max_tokens: PositiveInt | None = Field(
-        None, description="Longest answer for a piece, in tokens; by default thrice the piece."
+        None, description="Longest answer for a chunk, in tokens; by default three times the chunk."
     )
-    check_language: bool = Field(True, description="Check that answers are in their language.")
+    check_language: bool = Field(True, description="Check that answers are in the target language.")
     pan_and_scan: PanAndScan = False
 
     @field_validator("to")
@@ -51,9 +51,14 @@ class TranslateOptions(JobOptions):
 
 
 def translation_task(options: TranslateOptions, model: Model) -> TranslationTask:
-    """The task. Raises UserError where options exclude each other or a language is not known."""
+    """Build the task.
+
+    Raises:
+        UserError: Options contradict each other, a language is unknown, or the glossary or the
+            model cannot be read.
+    """
     if options.source_column is not None and options.source != AUTO:
-        raise UserError("source_column: says each row's language; leave source out")
+        raise UserError("source_column: has each row's language; leave source out")
     if options.image_column is not None and "text_columns" in options.model_fields_set:
         raise UserError("text_columns: a job translates texts or images; leave image_column out")
     profile = open_checkpoint(model.path).profile
@@ -74,7 +79,7 @@ def translation_task(options: TranslateOptions, model: Model) -> TranslationTask
 
 
 def _code(option: str, code: str, profile: ModelProfile) -> str:
-    """A language's code as we write it, which the model's own template must know if it asks."""
+    """The code in its usual form; a template that takes codes must know it."""
     language = language_option(option, code)
     if profile.asks_languages and not profile.knows_language(language.code):
         raise UserError(f"{option}: '{code}': the model's own template does not know this language")
@@ -86,9 +91,9 @@ JOB = Job(
     help="Translate every text of a dataset, or the text in its images.",
     columns=(
         "for each text column and each language of `to`: `text_de`, `text_de_outcome` and "
-        "`text_de_lost` (placeholders, links, numbers and so on that did not survive; empty where "
-        "all did); with `source=auto` also `text_language` and `text_language_confidence` (0 to "
-        "1). Texts in the target language already are passed through"
+        "`text_de_lost` (placeholders, links, numbers and so on that the translation lost); with "
+        "`source=auto` also `text_language` and `text_language_confidence` (0 to 1). Texts that "
+        "are already in the target language are copied"
     ),
     options=TranslateOptions,
     build=translation_task,

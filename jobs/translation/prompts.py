@@ -1,7 +1,7 @@
-"""What a model is asked for a translation: TranslateGemma's words (arXiv 2601.09012).
+"""The prompts for a translation, in TranslateGemma's words (arXiv 2601.09012).
 
-TranslateGemma's own template says them itself; other Gemma 3 models are given them as a user's
-turn. The report has no words for context and for glossaries, and the template no place for them.
+TranslateGemma's chat template adds these words itself; other Gemma 3 models get them as the user's
+turn. The paper has no words for context and glossary terms, and the template no place for them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TEXT = (
     "Produce only the {target} translation, without any additional explanations or commentary. "
     "Please translate the following {source} text into {target}:\n\n\n{text}"
 )
-"""For a text."""
+"""The prompt for a text."""
 
 IMAGE = (
     "You are a professional {source} ({source_code}) to {target} ({target_code}) translator. "
@@ -31,7 +31,7 @@ IMAGE = (
     "only on the text, do not output where the text is located, surrounding objects or any other "
     "explanation about the picture. Ignore symbols, pictogram, and arrows!"
 )
-"""For the text in an image."""
+"""The prompt for the text in an image."""
 
 CONTEXT = (
     "This text comes right before, for your understanding. Do not translate it:\n{context}\n\n"
@@ -47,7 +47,15 @@ def text_prompt(
     context: str = "",
     terms: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The prompt for a text; without context and terms, exactly TranslateGemma's words."""
+    """The prompt for a text; without context and terms, exactly TranslateGemma's words.
+
+    Args:
+        text: The text to translate.
+        source: Its language.
+        target: The language to translate to.
+        context: The text before it.
+        terms: Glossary terms in it, each with its translation.
+    """
     before = CONTEXT.format(context=context) if context else ""
     if terms:
         before += TERMS.format(terms="\n".join(f"{term}: {other}" for term, other in terms))

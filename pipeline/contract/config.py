@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 Dtype = Literal["auto", "float32", "bfloat16"]
-PanAndScan = Annotated[bool, Field(description="Show oblong images in crops as well.")]
+PanAndScan = Annotated[bool, Field(description="Show long, narrow images in crops as well.")]
 REQUESTS_ON_GPU = 256
 REQUESTS_ON_CPU = 64
 """Requests that one engine works on at once by default."""

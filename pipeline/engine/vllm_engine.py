@@ -108,7 +108,7 @@ class VllmEngine:
         self._orphan_cleanup.cancel()
 
 
-VLLM = Backend(renderer=VllmRenderer, engine=VllmEngine)
+VLLM = Backend(name="vllm", renderer=VllmRenderer, engine=VllmEngine, needs=("vLLM",))
 
 
 def _usage_context() -> Any:

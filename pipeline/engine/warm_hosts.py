@@ -21,7 +21,7 @@ from pipeline.contract.errors import Fault, RowError, RunError, UserError, one_l
 from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV
 from pipeline.engine.startup import attempt
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.vllm_engine import VLLM, VllmEngine
 from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.engine.watchdog import Watchdog
 
@@ -104,9 +104,11 @@ class WarmHosts:
     def backend(self) -> Backend:
         """What a run uses in place of engines of its own."""
         return Backend(
+            name=VLLM.name,
             renderer=partial(_connect_renderer, self.renderers),
             engine=partial(_connect_engine, self.engines),
             holds_gpus=False,
+            needs=VLLM.needs,
         )
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
+    from pipeline.engine.interface import Backend
     from pipeline.output.plan import Plan
     from pipeline.output.run_record import Record
     from pipeline.sources import Listing, Source
@@ -54,14 +55,19 @@ class CheckedRun:
     record: Record
 
 
-def check_run(config: RunConfig, task: Task) -> CheckedRun:
+def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
     """Check the installed versions, and a configuration and a task against model, INPUT, OUTPUT.
+
+    Args:
+        config: What the run is on.
+        task: What it does with each row.
+        backend: What renders and generates.
 
     Raises:
         UserError: Something must be fixed.
         OSError: INPUT or OUTPUT cannot be read.
     """
-    check_versions()
+    check_versions("Ray", *backend.needs)
     checkpoint = open_checkpoint(config.engine.model)
     has_images = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
     if has_images and not checkpoint.profile.has_vision:
@@ -72,7 +78,7 @@ def check_run(config: RunConfig, task: Task) -> CheckedRun:
     config = config.model_copy(update={"engine": resolve_engine(config.engine, checkpoint)})
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)
-    record = describe_run(config, task, checkpoint)
+    record = describe_run(config, task, checkpoint, backend.name)
     output = choose_output(config, record)
     plan = open_plan(output)
     source = open_source(

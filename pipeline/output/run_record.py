@@ -35,7 +35,7 @@ Record = Mapping[str, Any]
 """A run as JSON values, see `describe_run`; once it finished also its totals and `finished`."""
 
 
-def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint) -> Record:
+def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend: str) -> Record:
     """Make the record of a run, under a new id. Parts have it too.
 
     It has no credentials: storage options are left out, and URIs are redacted.
@@ -44,6 +44,7 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint) -> Recor
         config: What the run is on.
         task: What it does with each row.
         checkpoint: Its model.
+        backend: The name of what renders and generates.
     """
     uris = {"input": redact(config.input), "output": redact(config.output)}
     return {
@@ -52,6 +53,7 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint) -> Recor
         "task": task.name,
         "task_class": f"{type(task).__module__}:{type(task).__qualname__}",
         "settings": _json(task.settings),
+        "backend": backend,
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
         "model": {"architecture": checkpoint.profile.architecture, "identity": checkpoint.identity},
@@ -154,6 +156,7 @@ def _deciding(record: Record) -> dict[str, object]:
         **{f"settings.{name}": value for name, value in record["settings"].items()},
         **{f"columns.{name}": value for name, value in record["columns"].items()},
         "model": record["model"]["identity"],
+        "backend": record.get("backend", "vllm"),  # the only one there was before it was recorded
         **{name: engine[name] for name in DECIDING_OF_ENGINE},
         **{name: config[name] for name in DECIDING},
     }

@@ -1,1 +1,9 @@
-"""The stages of a row on Ray Data, one module each: read, render, generate, parse."""
+"""The steps of a row, in their order; `execution.dataflow` puts them on Ray Data.
+
+read         a unit to its rows
+render       a row to the engine's input, in CPU actors
+generate     the engine's input to answers, in the actors that hold engines
+parse        answers to result columns, into the journal
+blocks       the tables that travel between the steps
+poison_rows  rows that end the process that works on them
+"""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRIES = 8
-"""With the pauses below about a minute. The store's client makes several attempts in each try."""
+"""With the pauses below at most 25 s; the store's client makes several attempts in each try, which
+with its own pauses gives about a minute."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 20.0
 FIRST_ERROR_STATUS = 400

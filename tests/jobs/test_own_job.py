@@ -26,8 +26,8 @@ from jobs import Job, caption, function_of, registry
 from jobs.cli import app as cli
 from jobs.cli.job_file import read_job_file
 from jobs.demo.dataset import write_dataset
-from jobs.job import job_of
 from jobs.options.common import JobOptions
+from jobs.options.job import job_of
 from jobs.registry import find_job, job_names, load_job
 from jobs.sdk.assembly import configure
 from jobs.sdk.retry import restore_task
@@ -127,7 +127,7 @@ def test_its_failed_rows_are_retried_from_the_record(folder: Path, classified: P
     installed_nowhere = {**record, "task_class": "tests.jobs.own.classify_images:Classify"}
     assert restore_task(installed_nowhere) == Classify(labels=tuple(LABELS))
     with pytest.raises(
-        UserError, match=r"cannot be made of the settings that OUTPUT records: .*labels"
+        UserError, match=r"cannot be made from the settings that OUTPUT records: .*labels"
     ):
         restore_task({**installed_nowhere, "settings": {"label": "x"}})
     with pytest.raises(UserError, match=r"was defined in a script; call pipeline\.retry"):
@@ -169,11 +169,11 @@ def test_what_is_no_job_is_refused() -> None:
     class Loose(Classify):
         def __init__(self, **anything: str) -> None: ...
 
-    with pytest.raises(UserError, match="its parameter 'model' is called as an option of every"):
+    with pytest.raises(UserError, match="its parameter 'model' has the name of an option of every"):
         job_of(Clash)
     with pytest.raises(UserError, match=r"'\*anything' cannot be an option"):
         job_of(Loose)
-    with pytest.raises(UserError, match="is no task: it has no 'prepare'"):
+    with pytest.raises(UserError, match="is not a task: it has no 'prepare'"):
         load_job("json:dumps")
     for place in ("json", "json:", "json:no_such", "no_such_module:X"):
         with pytest.raises(UserError, match=f"'{place}' "):
@@ -213,14 +213,14 @@ def test_a_job_of_ones_own_says_how_it_is_built(monkeypatch: pytest.MonkeyPatch)
     assert told.exit_code == 2
     record: Mapping[str, Any] = {"task": "choose", "settings": {"labels": ["a"]}}
     assert restore_task(record) == Classify(labels=["a"])  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"there is no 'chose'; did you mean 'choose'\?"):
+    with pytest.raises(UserError, match=r"'chose': there is no such job; did you mean 'choose'\?"):
         find_job("chose")
 
 
 def test_a_job_file_names_a_job_or_a_task(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("job: caption\ntask: a:b\ninput: i\noutput: o\n")
-    with pytest.raises(UserError, match=r"job\.yaml:2: task: takes the place of job"):
+    with pytest.raises(UserError, match=r"job\.yaml:2: task: replaces job"):
         read_job_file(str(path))
     path.write_text("input: i\ntask: a.b\noutput: o\n")
     with pytest.raises(UserError, match=r"job\.yaml:2: task: 'a\.b' should be package.module:Name"):

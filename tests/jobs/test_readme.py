@@ -1,4 +1,4 @@
-"""The README's example of a job of one's own, run as it stands there."""
+"""The README's example of a user's own job is run as written."""
 
 from __future__ import annotations
 

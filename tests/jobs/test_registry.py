@@ -1,4 +1,4 @@
-"""One list of options: the command line, job files and the SDK have the same, under one name."""
+"""The command line, job files and the SDK have the same options under the same names."""
 
 from __future__ import annotations
 

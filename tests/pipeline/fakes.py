@@ -83,7 +83,7 @@ class FakeEngine:
         self.closed = True
 
 
-FAKE = Backend(renderer=FakeRenderer, engine=FakeEngine)
+FAKE = Backend(name="fake", renderer=FakeRenderer, engine=FakeEngine)
 
 
 COLOUR = pa.schema([pa.field("colour", pa.list_(pa.int16()))])
@@ -119,4 +119,4 @@ class SlowEngine(FakeEngine):
         return await super().generate(rendered, key)
 
 
-SLOW_FAKE = Backend(renderer=FakeRenderer, engine=SlowEngine)
+SLOW_FAKE = Backend(name="fake", renderer=FakeRenderer, engine=SlowEngine)

@@ -1,8 +1,8 @@
 """Cuts one passage into parts that fit a budget of tokens.
 
-Decides where: at the best place (`sentences`) in the second half of what fits, never inside of a
-link, code or placeholder, nor inside of a character (a grapheme cluster), as long as these fit
-themselves. Tokens are counted once for a part that fits at once, so a long text takes linear time.
+The cut is at the best place (`sentences`) in the second half of what fits, and never inside of a
+link, code, a placeholder or a grapheme cluster that would fit by itself. Most parts fit at the
+first try, so their tokens are counted once and a long text takes linear time.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from typing import TYPE_CHECKING
 import regex
 
 from jobs.translation.documents import inline
-from jobs.translation.documents.sentences import places
+from jobs.translation.documents.sentences import cut_points
 
 if TYPE_CHECKING:
     from jobs.translation.documents.sentences import Strength
 
 Count = Callable[[str], int]
-"""Tokens of a text."""
+"""Counts the tokens of a text."""
 
 CHARACTER = regex.compile(r"\X")
 LONGEST_CHARACTER = 64
-"""Code points; whoever writes longer ones means no text by it."""
+"""Code points of a grapheme cluster; real text has no longer ones."""
 MARGIN = 0.95
+"""A part that was too long is shortened by its excess, and then by this factor."""
 LEFTOVER = 1.5
-"""A rest of fewer budgets than this is halved, so that no few words are left over."""
+"""A rest that is shorter than this many parts is halved, so that no few words are left over."""
 
 
-def parts(text: str, language: str, budget: int, count: Count) -> Iterator[tuple[int, int]]:
+def split(text: str, language: str, budget: int, count: Count) -> Iterator[tuple[int, int]]:
     """The parts (start, end) of a text, in order, without white space at their ends.
 
     Args:
-        text: Without white space at its ends.
+        text: Text without white space at its ends.
         language: Code of its language.
-        budget: Most tokens of a part.
-        count: Says how many tokens a text has.
+        budget: Most tokens in a part.
+        count: Counts the tokens of a text.
     """
     tokens = count(text)
     if tokens <= budget:
@@ -48,8 +49,10 @@ def parts(text: str, language: str, budget: int, count: Count) -> Iterator[tuple
     start = 0
     while start < len(text):
         end, tokens = cutter.fitting(start, reach, budget, count)
-        if text[start:end].strip():
-            yield _stripped(text, start, end)
+        part = text[start:end]
+        if part.strip():
+            first = start + len(part) - len(part.lstrip())
+            yield first, first + len(part.strip())
             reach = max(1, int((end - start) / max(tokens, 1) * budget))
         start = end
 
@@ -59,14 +62,14 @@ class _Cutter:
 
     def __init__(self, text: str, language: str) -> None:
         self._text = text
-        self._solid = inline.solid(text)
-        self._solid_starts = [start for start, _ in self._solid]
-        found = places(text, language)
-        self._places = sorted(at for at in found if self._solid_at(at) is None)
-        self._strengths: list[Strength] = [found[at] for at in self._places]
+        self._uncut = inline.uncut_spans(text)
+        self._uncut_starts = [start for start, _ in self._uncut]
+        found = cut_points(text, language)
+        self._cut_points = sorted(at for at in found if self._uncut_around(at) is None)
+        self._strengths: list[Strength] = [found[at] for at in self._cut_points]
 
     def fitting(self, start: int, reach: int, budget: int, count: Count) -> tuple[int, int]:
-        """The end of a part that fits, of about `reach` characters, and its tokens."""
+        """The end and the tokens of a part that fits; about `reach` characters probably do."""
         left = len(self._text) - start
         if reach < left < LEFTOVER * reach:
             reach = int(left / 2 * 1.25)
@@ -78,19 +81,20 @@ class _Cutter:
             reach = max(1, min(int((end - start) * budget / tokens * MARGIN), end - start - 1))
 
     def _best(self, start: int, limit: int) -> int:
-        """The best place in (start, limit]."""
-        last = bisect.bisect_right(self._places, limit)
+        """The best place for a cut in (start, limit]."""
+        last = bisect.bisect_right(self._cut_points, limit)
         for least in (start + (limit - start) // 2, start):
-            first = bisect.bisect_right(self._places, least)
+            first = bisect.bisect_right(self._cut_points, least)
             if first < last:
                 window = range(first, last)
-                return self._places[max(window, key=lambda at: (self._strengths[at], at))]
+                return self._cut_points[max(window, key=lambda at: (self._strengths[at], at))]
         return self._between_characters(start, limit)
 
     def _between_characters(self, start: int, limit: int) -> int:
-        solid = self._solid_at(limit)
-        if solid is not None and solid[0] > start:
-            return solid[0]
+        """The last place up to `limit` before an uncut span or a grapheme cluster, if any."""
+        uncut = self._uncut_around(limit)
+        if uncut is not None and uncut[0] > start:
+            return uncut[0]
         end = start
         for match in CHARACTER.finditer(self._text, start, limit + LONGEST_CHARACTER):
             if match.end() > limit:
@@ -98,15 +102,9 @@ class _Cutter:
             end = match.end()
         return end if end > start else limit
 
-    def _solid_at(self, at: int) -> tuple[int, int] | None:
-        """What is not to be cut and has this place inside."""
-        number = bisect.bisect_left(self._solid_starts, at) - 1
-        if number >= 0 and self._solid[number][1] > at:
-            return self._solid[number]
+    def _uncut_around(self, at: int) -> tuple[int, int] | None:
+        """The span that should not be cut and has this place inside."""
+        number = bisect.bisect_left(self._uncut_starts, at) - 1
+        if number >= 0 and self._uncut[number][1] > at:
+            return self._uncut[number]
         return None
-
-
-def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    part = text[start:end]
-    start += len(part) - len(part.lstrip())
-    return start, start + len(part.strip())

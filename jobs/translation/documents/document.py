@@ -1,9 +1,8 @@
 """A document cut into chunks for translation, and put together again.
 
-Decides what travels together: a document of nothing but paragraphs goes in chunks as large as the
-budget allows, a whole one that fits in one; a document with markup goes block by block, each list
-item and table cell by itself, because the same number of items and cells afterwards is worth more
-than fewer requests. Which text that is, is `markup`'s to say; `passages` puts line breaks back.
+A document of nothing but paragraphs is cut into chunks as large as the budget allows, one if it all
+fits. A document with markup is cut block by block, each list item and table cell by itself: that
+costs requests, but the number of items and cells stays the same.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from dataclasses import dataclass
 import regex
 
 from jobs.translation.documents import inline
-from jobs.translation.documents.chunks import Count, parts
+from jobs.translation.documents.chunks import Count, split
 from jobs.translation.documents.markup import find_passages
 from jobs.translation.documents.passages import BREAK, Kind, Passage, put_back
 
 MIN_BUDGET = 16
-"""Tokens; less holds no sentence, and not each character."""
+"""Tokens of the smallest chunk; fewer hold no sentence, and not even every character."""
 
 NEWLINE = re.compile(r"\r\n|\r|\n")
 UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3000-\u303f\uff00-\uffef]")
@@ -28,20 +27,20 @@ NO_SPACE_AT_CUT = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u3000-\u303f\uff00-\uffef]"
 )
 CONTEXT_STARTS = (regex.compile(r"(?<=[.!?…؟։])\s+|(?<=[।。！？])\s*"), regex.compile(r"\s+"))
-"""After a sentence, or at least after a word."""
+"""A context begins after a sentence, or at least after a word."""
 CHARACTERS_PER_TOKEN = 4
-"""A first guess for contexts, which are then measured."""
+"""A first guess at a context's length; its tokens are then counted."""
 CONTEXT_CHUNKS = 12
-"""No more than so many are looked back: cells of a table, say."""
+"""Most chunks that a context is made of: short ones, such as a table's cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """One request's text.
+    """The text of one request.
 
     Attributes:
-        text: What is to be translated; never empty, no white space at its ends.
-        context: What stands before it in the source, for understanding; it may be empty.
+        text: Text to translate; never empty, no white space at its ends.
+        context: Source text before it, for the model's understanding; it may be empty.
     """
 
     text: str
@@ -49,22 +48,22 @@ class Chunk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Position:
     """Where a chunk stands in the document.
 
     Attributes:
-        start: Where it begins.
-        end: Where it ends.
-        kind: Its passage's.
+        start: Offset of its first character.
+        end: Offset after its last character.
+        kind: The kind of its passage.
         breaks: The document's line breaks within.
-        goes_on: Whether the passage was cut before it.
+        continues: Whether the passage was cut before it.
     """
 
     start: int
     end: int
     kind: Kind
     breaks: tuple[str, ...]
-    goes_on: bool
+    continues: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,32 +71,36 @@ class Document:
     """A text, its chunks, and where these stand in it.
 
     Attributes:
-        text: The whole text, as it was given.
-        chunks: What is to be translated, in order; none where there is nothing.
-        places: Of the chunks.
+        text: The whole text.
+        chunks: The parts to translate, in order; empty where there is nothing to translate.
+        positions: The position of each chunk.
     """
 
     text: str
     chunks: tuple[Chunk, ...]
-    places: tuple[Place, ...]
+    positions: tuple[Position, ...]
 
     def join(self, translations: Sequence[str]) -> str:
-        """The document with a translation in place of each chunk, all else as it was.
+        """The document with a translation in place of each chunk, all else unchanged.
 
-        Given the chunks' own texts, this is the document itself, byte for byte.
+        With the chunks' own texts, this is the document itself, byte for byte.
+
+        Args:
+            translations: The translation of each chunk, in order.
         """
         assert len(translations) == len(self.chunks), "a translation for each chunk"
-        newline = _newline(self.text)
+        first_break = NEWLINE.search(self.text)
+        newline = first_break.group() if first_break else "\n"
         joined: list[str] = []
         end = 0
-        for place, translation in zip(self.places, translations, strict=True):
-            fitted = put_back(translation, place.kind, place.breaks, newline)
-            between = self.text[end : place.start]
-            if place.goes_on:
-                source = self.text[end - 1], self.text[place.start]
-                between = _seam(between, source, (joined[-1][-1:], fitted[:1]))
-            joined += [between, fitted]
-            end = place.end
+        for position, translation in zip(self.positions, translations, strict=True):
+            target = put_back(translation, position.kind, position.breaks, newline)
+            between = self.text[end : position.start]
+            if position.continues:
+                source = self.text[end - 1], self.text[position.start]
+                between = _space_at_cut(between, source, (joined[-1][-1:], target[:1]))
+            joined += [between, target]
+            end = position.end
         return "".join([*joined, self.text[end:]])
 
 
@@ -107,37 +110,39 @@ def cut(text: str, *, language: str, budget: int, count: Count, context: int = 6
     Args:
         text: Plain text, Markdown or HTML.
         language: Code of its language.
-        budget: Most tokens of a chunk, at least `MIN_BUDGET`.
-        count: Says how many tokens a text has.
-        context: Most tokens of a chunk's context; 0 for none.
+        budget: Most tokens in a chunk, at least `MIN_BUDGET`.
+        count: Counts the tokens of a text.
+        context: Most tokens in a chunk's context; 0 for none.
     """
     assert budget >= MIN_BUDGET, f"a chunk of {budget} tokens holds no sentence"
     texts: list[str] = []
-    found: list[Place] = []
-    for passage in _travelling(text):
-        goes_on = False
-        for start, end in parts(passage.text, language, budget, count):
+    positions: list[Position] = []
+    for passage in _joined_passages(text):
+        continues = False
+        for start, end in split(passage.text, language, budget, count):
             if inline.has_words(passage.text[start:end]):
                 texts.append(passage.text[start:end])
-                found.append(_place(passage, start, end, goes_on=goes_on))
-                goes_on = True
-    contexts = [_context(texts, number, context, count) for number in range(len(texts))]
-    chunks = (Chunk(text=one, context=before) for one, before in zip(texts, contexts, strict=True))
-    return Document(text=text, chunks=tuple(chunks), places=tuple(found))
+                positions.append(_position(passage, start, end, continues=continues))
+                continues = True
+    chunks = (
+        Chunk(text=chunk, context=_context(texts, number, context, count))
+        for number, chunk in enumerate(texts)
+    )
+    return Document(text=text, chunks=tuple(chunks), positions=tuple(positions))
 
 
-def _place(passage: Passage, start: int, end: int, *, goes_on: bool) -> Place:
-    return Place(
+def _position(passage: Passage, start: int, end: int, *, continues: bool) -> Position:
+    return Position(
         start=passage.in_document(start),
         end=passage.in_document(end),
         kind=passage.kind,
         breaks=passage.breaks_between(start, end),
-        goes_on=goes_on,
+        continues=continues,
     )
 
 
-def _travelling(text: str) -> Iterator[Passage]:
-    """The document's passages; neighbouring paragraphs as one where there are only paragraphs."""
+def _joined_passages(text: str) -> Iterator[Passage]:
+    """The document's passages; if all are paragraphs, neighbouring ones are joined."""
     passages = find_passages(text)
     if any(passage.kind is not Kind.PARAGRAPH for passage in passages):
         yield from passages
@@ -145,19 +150,20 @@ def _travelling(text: str) -> Iterator[Passage]:
     run: list[Passage] = []
     for passage in passages:
         if run and not BREAK.fullmatch(text, run[-1].end, passage.start):
-            yield _together(text, run)
+            yield _join(text, run)
             run = []
         run.append(passage)
     if run:
-        yield _together(text, run)
+        yield _join(text, run)
 
 
-def _together(text: str, passages: list[Passage]) -> Passage:
-    return Passage(text, Kind.PARAGRAPH, tuple(span for one in passages for span in one.spans))
+def _join(text: str, passages: list[Passage]) -> Passage:
+    spans = tuple(span for passage in passages for span in passage.spans)
+    return Passage(text, Kind.PARAGRAPH, spans)
 
 
 def _context(texts: list[str], number: int, limit: int, count: Count) -> str:
-    """The end of what stands before a chunk: whole sentences or at least words, if there are."""
+    """The last tokens before a chunk, at most `limit`, from the start of a sentence or a word."""
     before = ""
     first = max(0, number - CONTEXT_CHUNKS)
     while number > first and len(before) < limit * CHARACTERS_PER_TOKEN:
@@ -173,20 +179,17 @@ def _context(texts: list[str], number: int, limit: int, count: Count) -> str:
     return before.strip()
 
 
-def _newline(text: str) -> str:
-    """The document's line break: the first one."""
-    found = NEWLINE.search(text)
-    return found.group() if found else "\n"
+def _space_at_cut(between: str, source: tuple[str, str], target: tuple[str, str]) -> str:
+    """What stands between two chunks where a passage was cut.
 
-
-def _seam(between: str, source: tuple[str, str], target: tuple[str, str]) -> str:
-    """What stands where a passage was cut.
-
-    A source without spaces needs one in a language with them; where only the source has them, a
-    single one goes.
+    From a script without spaces to one with them, a space is added; the other way, a single space
+    is removed. `source` and `target` are the characters before and after the cut.
     """
-    source_has_none = any(NO_SPACE_AT_CUT.match(one) for one in source)
-    if not between and source_has_none and not any(map(NO_SPACE_AT_CUT.match, target)):
+    if (
+        not between
+        and any(map(NO_SPACE_AT_CUT.match, source))
+        and not any(map(NO_SPACE_AT_CUT.match, target))
+    ):
         return " "
     if between == " " and not any(map(UNSPACED.match, source)) and all(map(UNSPACED.match, target)):
         return ""

@@ -1,9 +1,8 @@
-"""What within a line must come through a translation as it is: the one list of patterns.
+"""Inline elements: code, URLs, tags, placeholders, emoji and numbers, the one list of patterns.
 
-Decides what counts as code, URL, tag, placeholder, emoji and number, for whoever cuts a text (not
-inside of them), looks whether there is anything to translate, detects a language (without them), or
-checks an answer (all of them still there). Every pattern is bounded, so that no text takes more
-than linear time.
+A translation should keep them as they are. A text is not cut inside of one, its language is
+detected without them, and an answer is checked for them. Every pattern is bounded, so that no text
+takes more than linear time.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST = 300
-"""Characters of an inline thing or a link that is kept in one piece."""
+"""Most characters of an element or a link that is kept in one piece."""
 
 _NO_URL = (
     r"""\s<>"'`|\\^{}（）「」『』【】《》〈〉，。、！？；：“”«»"""
@@ -43,7 +42,7 @@ PATTERNS = {
     "number": r"(?<!\p{Nd})\p{Nd}{1,3}(?:[ \u00a0\u202f]\p{Nd}{3})+(?!\p{Nd})(?:[.,\u066b]\p{Nd}+)?"
     r"|\p{Nd}+(?:[.,'’\u066b\u066c]\p{Nd}+)*+",
 }
-"""In order: where several match at one place, the first has it."""
+"""Where several match at one place, the first wins."""
 
 INLINE = regex.compile(
     "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in PATTERNS.items()), regex.DOTALL
@@ -54,25 +53,27 @@ WHOLE = regex.compile(
     rf"|(?P<marks>\*\*|__|~~)[^*_~\n]{{1,{LONGEST}}}(?P=marks)"
     r"|\\[^\w\s]"
 )
-"""Links, text between two marks, and a mark after a backslash: not to be cut either."""
+"""Links, text between two marks, and a mark after a backslash: these are not cut either."""
 IMAGE = regex.compile(r"!\[[^\[\]\n]*\]\(\Z")
 LETTER = regex.compile(r"\p{L}")
-BEGINS_INLINE = regex.compile(r"[`$\\<\[\](){}&%]")
+SURROGATE = regex.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which libraries written in Rust or C refuse."""
+ELEMENT_START = regex.compile(r"[`$\\<\[\](){}&%]")
 PLAIN_WORD = regex.compile(r"(?<!\S)\p{L}[\p{L}\p{M}]*+(?=[.,;!?]?(?:\s|\Z))")
-"""Where nothing begins an inline thing, a word that is surely none (URLs have other marks)."""
+"""A word that is not part of an element, in a text without any `ELEMENT_START`."""
 
 
-def found(text: str) -> Iterator[tuple[str, str]]:
-    """The inline things of a text, as (kind, text)."""
+def elements(text: str) -> Iterator[tuple[str, str]]:
+    """The inline elements of a text, as (kind, text)."""
     for match in INLINE.finditer(text):
         yield match.lastgroup or "code", match.group()
 
 
-def solid(text: str) -> list[tuple[int, int]]:
-    """Parts (start, end) that should not be cut, in order and apart from each other."""
-    parts = [match.span() for pattern in (INLINE, WHOLE) for match in pattern.finditer(text)]
+def uncut_spans(text: str) -> list[tuple[int, int]]:
+    """The spans (start, end) that should not be cut, in order; none overlap."""
+    spans = [match.span() for pattern in (INLINE, WHOLE) for match in pattern.finditer(text)]
     joined: list[tuple[int, int]] = []
-    for start, end in sorted(parts):
+    for start, end in sorted(spans):
         if joined and start < joined[-1][1]:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
@@ -80,32 +81,31 @@ def solid(text: str) -> list[tuple[int, int]]:
     return joined
 
 
-def long_parts(text: str) -> list[tuple[int, int]]:
-    """Things too long to be read by a model (an image as a data URL, say), in order.
+def oversized_spans(text: str) -> list[tuple[int, int]]:
+    """The spans (start, end) of elements too long for a model, such as a data URL, in order.
 
-    Of a long link, its target with the brackets; of a long image in Markdown, all of it.
+    A long link's span is its target with the parentheses, a long Markdown image's all of it.
     """
     if len(text) <= LONGEST:
         return []
     spans = (match.span() for match in INLINE.finditer(text))
-    long = [(start, end) for start, end in spans if end - start > LONGEST]
-    return [_with_brackets(text, start, end) for start, end in long]
+    return [_with_link(text, start, end) for start, end in spans if end - start > LONGEST]
 
 
-def _with_brackets(text: str, start: int, end: int) -> tuple[int, int]:
+def _with_link(text: str, start: int, end: int) -> tuple[int, int]:
     if text[start - 2 : start] != "](" or text[end : end + 1] != ")":
         return start, end
     image = IMAGE.search(text, max(0, start - LONGEST), start)
     return (image.start() if image else start - 2), end + 1
 
 
-def words(text: str) -> str:
-    """The text with a space in place of each inline thing."""
+def without_elements(text: str) -> str:
+    """The text with a space in place of each inline element."""
     return str(INLINE.sub(" ", text))
 
 
 def has_words(text: str) -> bool:
-    """Whether there is anything to translate: a letter outside of inline things."""
-    if BEGINS_INLINE.search(text) is None and PLAIN_WORD.search(text) is not None:
-        return True  # nearly every text, and much faster
-    return LETTER.search(text) is not None and LETTER.search(words(text)) is not None
+    """Whether there is anything to translate: a letter outside of inline elements."""
+    if ELEMENT_START.search(text) is None and PLAIN_WORD.search(text) is not None:
+        return True  # true of nearly every text, and much faster to find out
+    return LETTER.search(text) is not None and LETTER.search(without_elements(text)) is not None

@@ -1,40 +1,41 @@
-"""A passage: text of a document that is translated together, and where its lines are.
+"""A passage: lines of a document that are translated together.
 
-Decides what of the white space and marks between the lines of a passage is shown to the model (a
-line break) and how the document's own comes back afterwards. Which lines are a passage is
-`markup`'s, into which chunks it is cut `chunks`'.
+The white space and marks between the lines (`> `, say) are shown to the model as line breaks;
+`put_back` puts the document's own back into the translation. Which lines make a passage is decided
+in `markup`, how it is cut in `chunks`.
 """
 
 from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import re
 from dataclasses import dataclass
 from enum import Enum
 
 BREAK = re.compile(r"(?<!\s)[^\S\r\n]*(?:\r\n|\r|\n)\s*")
-"""A line break with all white space around it; looked for once in a run of white space."""
+"""A line break with all white space around it; a run of white space has at most one match."""
 BLANK_LINE = re.compile(r"(?:\r\n|\r|\n)[^\S\r\n]*(?:\r\n|\r|\n)")
 BARE_PIPE = re.compile(r"(?<!\\)\|")
 
 
 class Kind(Enum):
-    """Where a passage stands, which says what a line break in its translation would do."""
+    """Where a passage stands, which decides whether its translation may have line breaks."""
 
     PARAGRAPH = "paragraph"
-    """On the top level; line breaks are free."""
+    """On the top level: any number of lines."""
     NESTED = "nested"
-    """In a list, a quote or HTML: a line begins with what the lines of the source begin with."""
+    """In a list, a quote or HTML: each line must begin as the lines of the source do."""
     LINE = "line"
-    """A heading: no more lines than it has."""
+    """A heading: no more lines than the source."""
     CELL = "cell"
-    """Of a table: one line, and no bare pipe."""
+    """A table's cell: one line, without a bare pipe."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Part of one line of the document, without white space at its ends."""
+    """Part of one line of the document, by its offsets, without white space at its ends."""
 
     start: int
     end: int
@@ -47,7 +48,7 @@ class Passage:
     Attributes:
         document: The whole document.
         kind: Where the passage stands.
-        spans: Its lines, or what of them is text, in order.
+        spans: Its lines, or the part of each that is text, in order.
     """
 
     document: str
@@ -66,13 +67,13 @@ class Passage:
 
     @functools.cached_property
     def breaks(self) -> tuple[str, ...]:
-        """What stands between the lines in the document: white space, and marks like `> `."""
-        pairs = zip(self.spans, self.spans[1:], strict=False)
-        return tuple(self.document[one.end : other.start] for one, other in pairs)
+        """What is between the lines in the document: white space, and marks like `> `."""
+        pairs = itertools.pairwise(self.spans)
+        return tuple(self.document[line.end : following.start] for line, following in pairs)
 
     @functools.cached_property
     def text(self) -> str:
-        """What a model reads: lines, with the document's breaks where they are white space."""
+        """What a model reads: the lines, with the document's breaks where these have no marks."""
         if all(BREAK.fullmatch(between) for between in self.breaks):
             return self.document[self.start : self.end]
         pieces = []
@@ -82,7 +83,7 @@ class Passage:
         return "".join(pieces)
 
     def in_document(self, at: int) -> int:
-        """The place in the document of a place in `text` that is within a line or at its ends."""
+        """The document's offset for an offset in `text` that is within a line or at its ends."""
         line = bisect.bisect_right(self._line_starts, at) - 1
         span = self.spans[line]
         return min(span.start + at - self._line_starts[line], span.end)
@@ -104,15 +105,16 @@ class Passage:
 
 
 def put_back(translation: str, kind: Kind, breaks: tuple[str, ...], newline: str) -> str:
-    """A translation with the document's own breaks.
+    """The translation with the document's own breaks between its lines.
 
-    Where it has as many lines as the source, these have the source's breaks; else where it has as
-    many paragraphs, the paragraphs have; else each break gets one of the source's that is alike.
+    With as many lines as the source, it gets the source's breaks in order. With as many paragraphs
+    only, the breaks between paragraphs are the source's in order. Otherwise each break becomes the
+    source's last one of its kind (between lines, or between paragraphs).
 
     Args:
         translation: A model's answer for a passage or a part of it.
-        kind: The passage's.
-        breaks: The document's, within what was translated.
+        kind: The passage's kind.
+        breaks: The document's breaks within what was translated.
         newline: The document's line break.
     """
     text = translation.strip()
@@ -124,18 +126,19 @@ def put_back(translation: str, kind: Kind, breaks: tuple[str, ...], newline: str
     if len(found) != len(breaks):
         if kind is Kind.LINE:
             return BREAK.sub(" ", text)
-        breaks = _alike(found, breaks, newline)
+        breaks = _matching_breaks(found, breaks, newline)
     lines = BREAK.split(text)
     return "".join(line + between for line, between in zip(lines, (*breaks, ""), strict=True))
 
 
-def _alike(found: list[str], breaks: tuple[str, ...], newline: str) -> tuple[str, ...]:
-    between_lines = [one for one in breaks if not BLANK_LINE.search(one)]
-    between_paragraphs = [one for one in breaks if BLANK_LINE.search(one)]
-    blank = [one for one in found if BLANK_LINE.search(one)]
+def _matching_breaks(found: list[str], breaks: tuple[str, ...], newline: str) -> tuple[str, ...]:
+    """One of the source's breaks for each break in the translation."""
+    between_lines = [own for own in breaks if not BLANK_LINE.search(own)]
+    between_paragraphs = [own for own in breaks if BLANK_LINE.search(own)]
+    is_blank = [BLANK_LINE.search(one) is not None for one in found]
     line = between_lines[-1] if between_lines else newline
-    if len(blank) == len(between_paragraphs):
+    if sum(is_blank) == len(between_paragraphs):
         paragraphs = iter(between_paragraphs)
-        return tuple(next(paragraphs) if BLANK_LINE.search(one) else line for one in found)
+        return tuple(next(paragraphs) if blank else line for blank in is_blank)
     paragraph = between_paragraphs[-1] if between_paragraphs else line + line
-    return tuple(paragraph if BLANK_LINE.search(one) else line for one in found)
+    return tuple(paragraph if blank else line for blank in is_blank)

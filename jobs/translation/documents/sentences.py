@@ -1,8 +1,8 @@
-"""Where a text may be cut, and how good a place each is: after a paragraph, a sentence, a clause.
+"""Where a text may be cut, best after a paragraph, then after a sentence, a line, a clause, a word.
 
-Decides the order of places; where sentences end, in about 300 languages, is sentencex's. Scripts
-without spaces (Chinese, Japanese, Thai) have their own marks, and where there is none, nothing here
-either: `chunks` then cuts between characters.
+The package sentencex knows where sentences end in about 300 languages. Scripts without spaces
+(Chinese, Japanese, Thai) are cut at their own punctuation; where there is none, `chunks` cuts
+between characters.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
+from jobs.translation.documents import inline
 from jobs.translation.documents.passages import BLANK_LINE, BREAK
 
 CLAUSE = re.compile(r"[,;:،؛՝–—―…)\]”»](?=\s)\s*|[、，；：·」』）】》]")
 SPACE = re.compile(r"\s+")
 WHITE = re.compile(r"[^\S ]")
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Strength(IntEnum):
-    """How good a place is."""
+    """How good a place for a cut is; higher is better."""
 
     SPACE = 1
     CLAUSE = 2
@@ -28,8 +28,8 @@ class Strength(IntEnum):
     PARAGRAPH = 5
 
 
-def places(text: str, language: str) -> dict[int, Strength]:
-    """Where the text may be cut: after white space, or after a mark where none follows."""
+def cut_points(text: str, language: str) -> dict[int, Strength]:
+    """Offsets where the text may be cut: after white space, or after punctuation without any."""
     found = {match.end(): Strength.SPACE for match in SPACE.finditer(text)}
     found |= {match.end(): Strength.CLAUSE for match in CLAUSE.finditer(text)}
     breaks = [(match.end(), match.group()) for match in BREAK.finditer(text)]
@@ -38,23 +38,24 @@ def places(text: str, language: str) -> dict[int, Strength]:
     start = 0
     for end in [*paragraphs, len(text)]:
         ends = sentence_ends(text[start:end], language)
-        found |= {start + one: Strength.SENTENCE for one in ends}
+        found |= {start + at: Strength.SENTENCE for at in ends}
         start = end
     return found | dict.fromkeys(paragraphs, Strength.PARAGRAPH)
 
 
 def sentence_ends(paragraph: str, language: str) -> list[int]:
-    """Where the sentences of a paragraph end, white space after them included.
+    """The offsets where the sentences of a paragraph end, after the white space that follows them.
 
-    Every white space is shown to sentencex as a space: over line breaks it loses text, and before
-    wider ones it fails (1.0.32, `language.rs:829`, on "B", an ideographic space and ".").
+    sentencex (1.0.32) is given a plain space in place of any other white space: it loses text at
+    line breaks, and fails before wider ones (`language.rs:829`, on "B", an ideographic space and
+    "."). wikimedia/sentencex PR #65 fixed two such faults; this can go once all text is returned.
     """
     import sentencex
 
-    masked = SURROGATE.sub("\ufffd", WHITE.sub(" ", paragraph))
+    masked = inline.SURROGATE.sub("\ufffd", WHITE.sub(" ", paragraph))
     ends, at = [], 0
     for sentence in sentencex.segment(language.split("-", maxsplit=1)[0], masked):
         at += len(sentence)
         ends.append(at)
-    assert at == len(paragraph), "sentencex gives back what it was given"
+    assert at == len(paragraph), "sentencex returns all text that it is given"
     return ends

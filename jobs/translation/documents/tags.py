@@ -1,21 +1,20 @@
-"""HTML: which parts of it are text between tags.
+"""Which parts of HTML are text.
 
-Decides that inline elements (`<b>`, `<a>`, `<code>`, `<br>`) stay in the sentence they are in, that
-all other tags, comments and declarations are kept as they are, attributes included, and that the
-content of scripts, styles and preformatted text is no text. What is never closed reaches to the
-end, as in a browser.
+Phrasing tags (`<b>`, `<a>`, `<code>`, `<br>`) stay in their sentence. All other tags, comments and
+declarations separate texts and are kept as they are, and so is the content of scripts, styles and
+preformatted text. A comment or a script that is never closed reaches to the end, as in a browser.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 
 _PHRASING = (
     "a abbr b bdi bdo br cite code data del dfn em font i img ins kbd label mark q s samp small "
     "span strike strong sub sup time tt u var wbr"
 )
-INLINE_TAGS = frozenset(_PHRASING.split())
+PHRASING = frozenset(_PHRASING.split())
+"""Tags that stand within a sentence; most of what the HTML standard calls phrasing content."""
 VERBATIM = frozenset(["script", "style", "pre", "textarea", "svg", "math", "template", "xmp"])
 
 OPENING = re.compile(r"<!--|<!\[CDATA\[|<[!?]|</?([A-Za-z][\w:.-]*)")
@@ -26,16 +25,22 @@ FIRST_TAG = re.compile(
 
 
 def is_html(text: str) -> bool:
-    """Whether a whole document is HTML: it begins with a block's tag and ends with a tag."""
+    """Whether the whole text is HTML: its first tag is not a phrasing tag, and a tag ends it."""
     first = FIRST_TAG.match(text[:10_000])
     if first is None or not text.rstrip().endswith(">"):
         return False
     name = first[1].lower()
-    return name.startswith("!doctype") or (name not in INLINE_TAGS and f"</{name}" in text.lower())
+    return name.startswith("!doctype") or (name not in PHRASING and f"</{name}" in text.lower())
 
 
 def text_runs(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """The parts (start, end) of text[start:end] that stand between tags of blocks."""
+    """The spans (start, end) of text between tags that separate texts.
+
+    Args:
+        text: The document.
+        start: Where to begin.
+        end: Where to stop.
+    """
     runs, run_start, at = [], start, start
     while (opening := OPENING.search(text, at, end)) is not None:
         stop = _markup_end(text, opening, end)
@@ -45,11 +50,11 @@ def text_runs(text: str, start: int, end: int) -> list[tuple[int, int]]:
         runs.append((run_start, opening.start()))
         run_start = at = stop
     runs.append((run_start, end))
-    return [(one, other) for one, other in runs if one < other]
+    return [(first, last) for first, last in runs if first < last]
 
 
 def _markup_end(text: str, opening: re.Match[str], end: int) -> int | None:
-    """Where what opens here ends; None where it belongs to a sentence."""
+    """Where the markup that opens here ends; None where it belongs to a sentence."""
     closings = {"<!--": "-->", "<![CDATA[": "]]>", "<!": ">", "<?": ">"}
     if opening[1] is None:
         closing = closings[opening[0]]
@@ -57,14 +62,9 @@ def _markup_end(text: str, opening: re.Match[str], end: int) -> int | None:
         return end if at < 0 else at + len(closing)
     name = opening[1].lower()
     tag = TAG_END.match(text, opening.end(), end)
-    if name in INLINE_TAGS or tag is None:
+    if name in PHRASING or tag is None:
         return None
     if name in VERBATIM and not opening[0].startswith("</"):
-        closed = _closing(name).search(text, tag.end(), end)
+        closed = re.compile(rf"</{name}\s*>", re.I).search(text, tag.end(), end)
         return closed.end() if closed else end
     return tag.end()
-
-
-@functools.cache
-def _closing(name: str) -> re.Pattern[str]:
-    return re.compile(rf"</{name}\s*>", re.I)

@@ -1,4 +1,4 @@
-"""The caption job as anyone runs it: Ray, our Gemma 3 inside vLLM on the CPU, and parquet back.
+"""The caption job as a user runs it: Ray, our Gemma 3 inside vLLM on the CPU, and parquet back.
 
 Twenty-one bad rows of seven kinds among 420: each input row is one output row in input order, the
 good ones are captioned, the bad ones say what was wrong, and the input's columns keep their types.
@@ -142,7 +142,7 @@ def test_the_run_says_that_our_class_was_loaded(finished: Any) -> None:
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Another command over what the run left."""
+    """Run another command on the run's output."""
     return subprocess.run(
         [sys.executable, "-m", "jobs", *map(str, arguments)],
         capture_output=True,

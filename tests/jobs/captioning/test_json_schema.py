@@ -1,4 +1,4 @@
-"""From a JSON schema to a column's type, and from an answer to its value."""
+"""The column type that a JSON schema gives, and answers as values of that type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs.captioning.json_schema import arrow_type, fitted, read_schema
+from jobs.captioning.json_schema import arrow_type, conform, read_schema
 from pipeline import UserError
 
 TEXT, WHOLE = pa.string(), pa.int64()
@@ -57,11 +57,11 @@ def test_the_type_of_a_column(schema: dict[str, Any], type_: pa.DataType) -> Non
 def test_values_fit_their_type() -> None:
     value = {"name": "a", "children": [{"name": "b", "children": []}]}
     type_ = arrow_type(TREE)
-    found = fitted(value, type_)
+    found = conform(value, type_)
     assert found == {"name": "a", "children": ['{"name": "b", "children": []}']}
     assert pa.array([found, None], type_).to_pylist() == [found, None]
-    assert fitted({"name": "x"}, arrow_type(CAT)) == {"name": "x", "age": None}
-    assert fitted([1, "é"], pa.string()) == '[1, "é"]'
+    assert conform({"name": "x"}, arrow_type(CAT)) == {"name": "x", "age": None}
+    assert conform([1, "é"], pa.string()) == '[1, "é"]'
 
 
 def test_a_schema_is_read_from_json_and_from_files(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The caption task: what it asks, and what becomes of the answers."""
+"""The caption task: its requests, and its result columns."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_every_style_can_be_asked_for() -> None:
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"style": "alt", "prompt": "x"}, "takes the place of a style"),
+        ({"style": "alt", "prompt": "x"}, "replaces the style"),
         ({"style": "alt", "json_schema": "{}"}, "one of the two"),
         ({"n": 2}, "need a temperature"),
     ],

@@ -1,4 +1,4 @@
-"""The command line: exit codes, and errors of one line that write nothing."""
+"""The command line: exit codes, and errors in one line after which nothing was written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def files(folder: Path) -> set[str]:
 
 
 def refused(*arguments: object) -> str:
-    """Run a command that must end with 2; gives back the one line it wrote to stderr."""
+    """Run a command that must exit with 2; returns the one line it wrote to stderr."""
     done = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
     assert done.exit_code == 2, done.output
     assert done.stdout == ""
@@ -84,7 +84,7 @@ def test_a_wrong_option_is_named_with_the_nearest(dataset: Path, tmp_path: Path)
 def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     assert refused("demo", tmp_path) == (
-        f"OUTPUT {tmp_path} is in use; name a new folder, or none for a fresh one"
+        f"OUTPUT {tmp_path} is in use; name a new folder, or none for the default"
     )
     assert files(tmp_path) == {str(tmp_path / "mine")}
 
@@ -103,7 +103,7 @@ def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         (
             KeyboardInterrupt(),
             130,
-            "gemma3-batch: interrupted; the same command goes on where it stopped",
+            "gemma3-batch: interrupted; the same command continues where it stopped",
         ),
     ],
 )
@@ -127,10 +127,10 @@ def test_the_demonstrations_default_folder_is_a_fresh_one(
     from jobs.cli import demonstration
 
     monkeypatch.chdir(tmp_path)
-    assert demonstration._fresh_folder() == tmp_path / "gemma3-batch-demo"
+    assert demonstration._new_folder(None) == tmp_path / "gemma3-batch-demo"
     (tmp_path / "gemma3-batch-demo").mkdir()
     (tmp_path / "gemma3-batch-demo-2").touch()
-    assert demonstration._fresh_folder() == tmp_path / "gemma3-batch-demo-3"
+    assert demonstration._new_folder(None) == tmp_path / "gemma3-batch-demo-3"
 
 
 def test_hostile_rows_are_shown_as_they_are() -> None:

@@ -1,4 +1,4 @@
-"""The benchmark measures the real parts; how fast they are is not a test's to say."""
+"""The benchmark measures the real parts. No speed is asserted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Job files: whatever is wrong is told in one line, with the file's line."""
+"""Job files: an error is one line that names the line in the file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,11 @@ def test_a_job_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("model: demo", "modle: demo", ":5: modle: there is no such option; did you mean 'model'?"),
         ("model: demo", "", ":1: model: is missing"),
-        ("job: caption", "job: captions", ":2: job: there is no 'captions'; did you mean 'captio"),
+        (
+            "job: caption",
+            "job: captions",
+            ":2: job: 'captions': there is no such job; did you ",
+        ),
         ("job: caption", "", ":1: job: is missing"),
         ("output: /out", "output: 3", ":4: output: should be text"),
         ("output: /out", "output:", ":4: output: is missing"),
@@ -121,7 +125,7 @@ def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> No
 
 @pytest.fixture
 def _no_store_known() -> Iterator[None]:
-    """fsspec keeps its filesystems: without this, an earlier test's server would answer."""
+    """fsspec caches its filesystems: without this, an earlier test's server would answer."""
     s3fs.S3FileSystem.clear_instance_cache()
     yield
     s3fs.S3FileSystem.clear_instance_cache()

@@ -1,4 +1,4 @@
-"""The committed checkpoint does what its README says, and only because it sees the image."""
+"""The committed checkpoint is as good as its README says, and only because it sees the image."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from jobs.demo.dataset import held_out_scenes
 from jobs.demo.evaluate import (
     CHECKPOINT,
     EVALUATION_SEED,
-    Judge,
+    ReferenceModel,
     moderation_scores,
     scene_image,
     translation_scores,
@@ -25,35 +25,35 @@ SCENES = list(itertools.islice(held_out_scenes(EVALUATION_SEED), 64))
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge.load(CHECKPOINT)
+def model() -> ReferenceModel:
+    return ReferenceModel.load(CHECKPOINT)
 
 
-def _exact(judge: Judge, see: Callable[[Image.Image], Image.Image]) -> float:
+def _exact(model: ReferenceModel, see: Callable[[Image.Image], Image.Image]) -> float:
     """The share of exact captions when every image is changed by `see`."""
     images = [see(scene_image(scene)) for scene in SCENES]
-    answers = judge.answers([CAPTION_PROMPT] * len(SCENES), images)
+    answers = model.answers([CAPTION_PROMPT] * len(SCENES), images)
     truths = [caption(scene) for scene in SCENES]
     return sum(a == t for a, t in zip(answers, truths, strict=True)) / len(SCENES)
 
 
-def test_held_out_captions_are_exact(judge: Judge) -> None:
-    assert _exact(judge, lambda image: image) >= 0.98
+def test_held_out_captions_are_exact(model: ReferenceModel) -> None:
+    assert _exact(model, lambda image: image) >= 0.98
 
 
-def test_captions_come_from_the_image(judge: Judge) -> None:
-    assert _exact(judge, lambda image: Image.new("RGB", image.size, "white")) <= 0.05
-    mirrored = _exact(judge, lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+def test_captions_come_from_the_image(model: ReferenceModel) -> None:
+    assert _exact(model, lambda image: Image.new("RGB", image.size, "white")) <= 0.05
+    mirrored = _exact(model, lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
     assert 0.2 <= mirrored <= 0.8  # wrong where the relation is left or right, right elsewhere
 
 
-def test_translations_are_exact(judge: Judge) -> None:
-    for score in translation_scores(judge, SCENES):
+def test_translations_are_exact(model: ReferenceModel) -> None:
+    for score in translation_scores(model, SCENES):
         assert score.value >= 0.98, score
 
 
-def test_policies_are_told_apart(judge: Judge) -> None:
-    for score in moderation_scores(judge, SCENES):
+def test_policies_are_told_apart(model: ReferenceModel) -> None:
+    for score in moderation_scores(model, SCENES):
         assert score.value >= 0.99, score
 
 

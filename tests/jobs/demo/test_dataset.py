@@ -1,4 +1,4 @@
-"""The demo's input: what Hugging Face datasets write, readable, reproducible, never trained on."""
+"""The demo's input: in Hugging Face datasets' form, reproducible, never trained on."""
 
 import io
 import itertools

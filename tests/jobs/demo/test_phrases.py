@@ -1,4 +1,4 @@
-"""The words are right: agreement in four languages, policies true to their text."""
+"""The words are right: grammar in four languages, and policies that do what their text says."""
 
 import itertools
 
@@ -8,7 +8,7 @@ from jobs.demo.drawings import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, Scene, T
 from jobs.demo.phrases import (
     LANGUAGES,
     POLICIES,
-    Language,
+    LanguageCode,
     caption,
     moderation_prompt,
     translation,
@@ -85,7 +85,7 @@ def test_a_scene_is_said_as_a_person_would(scene: Scene, said: dict[str, str]) -
         assert translation(scene, language) == said[language]
 
 
-FEMININE: dict[Language, set[str]] = {
+FEMININE: dict[LanguageCode, set[str]] = {
     "fr": {"étoile", "croix"},
     "de": {"Raute"},
     "es": {"estrella", "cruz"},

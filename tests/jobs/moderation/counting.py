@@ -1,4 +1,4 @@
-"""A scheduler that writes down what it lets be computed; named in an engine's settings."""
+"""A scheduler that logs which tokens it schedules; engine settings name it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class CountingScheduler(WholeImageScheduler):
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of all requests whose name begins so."""
+    """The sum over all requests whose name begins with a prefix."""
 
     tokens: int
     images: int
     begins: tuple[int, ...]
-    """How many tokens of each request were there before its first step."""
+    """How many tokens of each request were cached before its first step."""
 
 
 def cost(file: Path, prefix: str) -> Cost:

@@ -1,4 +1,4 @@
-"""A random tiny ShieldGemma 2 as it would lie on a disk, and what transformers makes of it."""
+"""A tiny random ShieldGemma 2 checkpoint, and transformers' results for it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Transformers:
         ).eval()
 
     def inputs(self, image: Image.Image, policy: str) -> dict[str, torch.Tensor]:
-        """Of one of its own policies, by name."""
+        """The probability for one of its own policies, by name."""
         # The template has <bos> already; transformers would put a second one before it.
         options = {"add_special_tokens": False, "return_tensors": "pt"}
         return dict(self.processor(images=[image], policies=[policy], **options))

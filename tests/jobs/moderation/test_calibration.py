@@ -1,4 +1,4 @@
-"""Figures against labels, over an OUTPUT as a run leaves it."""
+"""Calibration on an OUTPUT as a run writes it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         calibrate(out, "rod", labels="truth")
     with pytest.raises(UserError, match=r"column 'trith': .*did you mean 'truth'\?"):
         calibrate(out, "red", labels="trith")
-    with pytest.raises(UserError, match="'maybe' is no label; use true or false"):
+    with pytest.raises(UserError, match="'maybe' is not a label; use true or false"):
         calibrate(out, "red", labels="truth")
     with pytest.raises(UserError, match="precision: should be above 0"):
         calibrate(out, "red", labels="truth", precision=75)

@@ -32,7 +32,7 @@ from tests.gemma3_model.test_parity import sample_image
 from tests.jobs.moderation import counting, shield
 
 TOLERANCE = 1e-3
-"""Of a probability; the promise."""
+"""Largest error of a probability that is promised."""
 SIZES = {"soft_tokens": 256, "side": 128, "patch": 4}
 
 

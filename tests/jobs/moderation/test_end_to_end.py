@@ -20,7 +20,7 @@ import torch
 
 from jobs import Engine
 from jobs.demo.dataset import held_out_scenes, jpeg
-from jobs.demo.evaluate import Judge, scene_image
+from jobs.demo.evaluate import ReferenceModel, scene_image
 from jobs.demo.phrases import POLICIES, moderation_prompt, violates
 from jobs.moderation.calibration import auroc, calibrate
 from jobs.moderation.policies import IMAGE_POLICIES, Policy, set_thresholds
@@ -33,7 +33,7 @@ from pipeline.engine.vllm_renderer import VllmRenderer
 from tests.jobs.moderation import shield
 
 TOLERANCE = 1e-3
-"""Of a probability; the promise."""
+"""Largest error of a probability that is promised."""
 DRAWINGS = 126
 CONTROL = "<start_of_image><end_of_turn>\n<start_of_turn>model\nNo<bos><eos>"
 TEXTS = (
@@ -101,7 +101,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory, bundled: Engine) -> Moderate
 
 
 def test_the_bundled_models_policies_are_judged_as_by_transformers(drawn: Moderated) -> None:
-    judge = Judge.load(Path(find_model("demo").path))
+    judge = ReferenceModel.load(Path(find_model("demo").path))
     images = [scene_image(scene) for scene in itertools.islice(held_out_scenes(7), DRAWINGS)]
     for policy in POLICIES:
         due: list[float] = []
@@ -219,7 +219,7 @@ def test_texts_are_judged_as_text(tmp_path: Path, bundled: Engine) -> None:
     assert "dangerous: render: the prompt has " in done.table["error"].to_pylist()[5]
     assert done.table["flagged"].to_pylist()[5] is None
 
-    judge, render = Judge.load(Path(model)), renderer(model).render
+    judge, render = ReferenceModel.load(Path(model)), renderer(model).render
     tokenizer = judge.processor.tokenizer
     seen = []
     for row, text in enumerate(TEXTS):

@@ -1,4 +1,4 @@
-"""Which policies there are, and what a user may set about them."""
+"""The built-in policies, thresholds, and policy files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_prompt_is_filled_in_one_pass() -> None:
 def test_thresholds_are_set_by_name() -> None:
     changed = set_thresholds(IMAGE_POLICIES, {"sexual": 0.4})
     assert [policy.threshold for policy in changed] == [0.5, 0.4, 0.5]
-    with pytest.raises(UserError, match=r"did you mean 'violence'\? there is dangerous, sexual"):
+    with pytest.raises(UserError, match=r"did you mean 'violence'\? choose from dangerous, sexual"):
         set_thresholds(IMAGE_POLICIES, {"violense": 0.4})
     with pytest.raises(UserError, match=r"'sexual': its threshold should .* \(got 1.4\)"):
         set_thresholds(IMAGE_POLICIES, {"sexual": 1.4})

@@ -1,4 +1,4 @@
-"""What a moderation asks, and what it makes of the answers; without a model."""
+"""The moderation task: its requests, and its result columns; without a model."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_text_stands_before_the_policies() -> None:
     with pytest.raises(RowError, match="the text is null") as told:
         texts.prepare({"body": None})
     assert told.value.outcome is Outcome.MISSING_INPUT
-    with pytest.raises(RowError, match="int is not a text"):
+    with pytest.raises(RowError, match="int is not text"):
         texts.prepare({"body": 3})
 
 

@@ -1,4 +1,4 @@
-"""The jobs as functions, on the bundled model in an engine that is kept warm."""
+"""The jobs' functions, with the bundled model in a warm engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs in memory: to parquet and back, as the same kind, in order."""
+"""Data in memory: to parquet and back to the same kind, in order."""
 
 from __future__ import annotations
 

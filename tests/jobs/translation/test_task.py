@@ -1,4 +1,4 @@
-"""The translation task: what it asks for a text, and what becomes of the answers."""
+"""The translation task: its requests, and its result columns."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def test_each_column_has_its_outcome_and_the_row_the_worst() -> None:
     assert result.outcome is Outcome.REPETITION
     assert result.partial
     assert result.error is not None
-    assert result.error.startswith("text_fr: parse: the answer is en, not fr: 'The boats come")
-    assert "; text_es: parse: the answer runs in circles" in result.error
+    assert result.error.startswith("text_fr: parse: the answer is in en, not fr: 'The boats")
+    assert "; text_es: parse: the answer repeats itself" in result.error
 
 
 def test_the_language_of_answers_need_not_be_checked() -> None:

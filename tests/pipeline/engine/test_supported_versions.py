@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.contract.errors import UserError
 from pipeline.engine import supported_versions
-from pipeline.engine.supported_versions import RAY, VLLM, check_versions
+from pipeline.engine.supported_versions import RAY, SUPPORTED, VLLM, check_versions
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
@@ -26,7 +26,7 @@ def install(monkeypatch: pytest.MonkeyPatch, installed: Mapping[str, str]) -> No
 
 
 def test_what_is_installed_here_is_taken() -> None:
-    check_versions()
+    check_versions(*SUPPORTED)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_supported_minor_versions(
     monkeypatch: pytest.MonkeyPatch, installed: Mapping[str, str]
 ) -> None:
     install(monkeypatch, installed)
-    check_versions()
+    check_versions(*SUPPORTED)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_another_version_is_told_in_one_line(
 ) -> None:
     install(monkeypatch, installed)
     with pytest.raises(UserError) as error:
-        check_versions()
+        check_versions(*SUPPORTED)
     assert str(error.value).startswith(f"{told}; gemma3-batch works with Ray 2.60 and vLLM 0.32")
     assert "\n" not in str(error.value)
 

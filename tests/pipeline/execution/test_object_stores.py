@@ -69,7 +69,7 @@ def test_a_run_on_an_object_store_is_finished_and_fixed(
     refused = {record["n"] for record in records if record["outcome"] == "engine_error"}
     listed = failed_rows(settings.output, ["engine_error"], store.options)
     assert {n for table in listed for n in table["n"].to_pylist()} == refused != set()
-    backend = Backend(FakeRenderer, FixedEngine)
+    backend = Backend(name="fake", renderer=FakeRenderer, engine=FixedEngine)
     fixed = retry(settings, ColourTask(), ["engine_error"], backend=backend)
     assert fixed.new_rows == len(refused)
     for row, record in zip(rows(), records, strict=True):

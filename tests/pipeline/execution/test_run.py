@@ -139,7 +139,11 @@ class TestRuns:
         monkeypatch.setattr(context, "execution_no_progress_timeout_s", 0.5)
         records = colours_dataset(tmp_path / "in", 8)
         settings = config(tmp_path / "in", tmp_path / "out", gemma_folder)
-        run(settings, ColourTask(), backend=Backend(FakeRenderer, UnhurriedEngine))
+        run(
+            settings,
+            ColourTask(),
+            backend=Backend(name="fake", renderer=FakeRenderer, engine=UnhurriedEngine),
+        )
         assert read_back(tmp_path / "out")["colour"].to_pylist() == [r["colour"] for r in records]
         assert context.execution_no_progress_timeout_s == 0.5
 
@@ -149,10 +153,18 @@ class TestRuns:
         colours_dataset(tmp_path / "in", 10)
         settings = config(tmp_path / "in", tmp_path / "out", gemma_folder)
         with pytest.raises(RunError, match=r"^the engine did not start: OSError: no such device$"):
-            run(settings, ColourTask(), backend=Backend(FakeRenderer, StillbornEngine))
+            run(
+                settings,
+                ColourTask(),
+                backend=Backend(name="fake", renderer=FakeRenderer, engine=StillbornEngine),
+            )
         assert not (tmp_path / "out").exists()
         with pytest.raises(UserError, match=r"^engine_args: cannot be that$"):
-            run(settings, ColourTask(), backend=Backend(ChoosyRenderer, FakeEngine))
+            run(
+                settings,
+                ColourTask(),
+                backend=Backend(name="fake", renderer=ChoosyRenderer, engine=FakeEngine),
+            )
         assert not (tmp_path / "out").exists()
 
     def test_progress_is_shown_in_lines_where_there_is_no_terminal(

@@ -25,10 +25,13 @@ from pipeline.storage.location import locate
 from tests.pipeline.fakes import ColourTask
 
 
-def record_of(model: Path, prompt: str = "Which colour?", **fields: Any) -> Record:
+def record_of(
+    model: Path, prompt: str = "Which colour?", backend: str = "fake", **fields: Any
+) -> Record:
     base = {"input": "/in", "output": "/out", "engine": EngineConfig(model=str(model))}
     config = RunConfig.model_validate({**base, **fields})
-    return describe_run(config, ColourTask(prompt=prompt), open_checkpoint(str(model)))
+    checkpoint = open_checkpoint(str(model))
+    return describe_run(config, ColourTask(prompt=prompt), checkpoint, backend)
 
 
 def test_of_long_settings_the_difference_is_shown(gemma_folder: Path) -> None:
@@ -40,6 +43,14 @@ def test_of_long_settings_the_difference_is_shown(gemma_folder: Path) -> None:
     assert "Briefly." in line
     assert "At length." in line
     assert len(line) < 200
+
+
+def test_a_run_is_not_continued_with_another_backend(gemma_folder: Path) -> None:
+    record = record_of(gemma_folder)
+    other = record_of(gemma_folder, backend="vllm")
+    assert differences(record, other) == ["backend: 'fake', now 'vllm'"]
+    before = {name: value for name, value in other.items() if name != "backend"}
+    assert differences(before, other) == []
 
 
 def config_for(output: Path, **fields: Any) -> RunConfig:

@@ -1,4 +1,4 @@
-"""The documents that every part of a translation must carry through unharmed.
+"""Documents that come back unchanged if every chunk is "translated" to itself.
 
 Written for these tests: prose in 39 languages and 15 scripts, every kind of markup, and what people
 put in a text column by mistake. Long ones are made of varied paragraphs.

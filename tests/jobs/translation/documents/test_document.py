@@ -71,13 +71,13 @@ def test_no_chunk_is_over_the_budget_or_empty_or_has_white_space_around_it(
 
 @named(SUITE)
 def test_everything_that_can_be_translated_is_sent(sample: Sample) -> None:
-    """Letters of the document that are in no chunk are in markup."""
+    """Letters outside of all chunks are in markup."""
     document = cut_up(sample, 512)
     kept = document.join(["" for _ in document.chunks])
     without_code = re.sub(r"(?s)```.*?(```|\Z)|<(script|style|pre)\b.*?</\2>|<!--.*?-->", "", kept)
     if sample in (*WRITTEN, *NOTHING) or "-markdown" in sample.name or "-html" in sample.name:
         return
-    assert not regex.search(r"\p{L}", inline.words(without_code))
+    assert not regex.search(r"\p{L}", inline.without_elements(without_code))
 
 
 @named([sample for sample in SUITE if sample not in LARGE])
@@ -85,10 +85,10 @@ def test_a_chunk_never_begins_or_ends_within_a_character_or_a_placeholder(sample
     document = cut_up(sample, 60)
     characters = {match.start() for match in regex.finditer(r"\X", sample.text)}
     characters.add(len(sample.text))
-    things = inline.solid(sample.text)
+    things = inline.uncut_spans(sample.text)
     inside = {at for start, end in things if end - start < 80 for at in range(start + 1, end)}
-    for before, place in itertools.pairwise(document.places):
-        if place.goes_on:
+    for before, place in itertools.pairwise(document.positions):
+        if place.continues:
             assert {before.end, place.start} <= characters
             assert not {before.end, place.start} & inside
 
@@ -155,7 +155,7 @@ def test_a_context_begins_with_a_sentence_where_one_fits() -> None:
 
 @named(LARGE)
 def test_200_kilobytes_are_counted_a_few_times_over(sample: Sample) -> None:
-    """Linear: what is counted in all is a small multiple of the document, whatever its form."""
+    """Linear: the tokens counted in total are a small multiple of the document's."""
     counted = 0
 
     def count(text: str) -> int:

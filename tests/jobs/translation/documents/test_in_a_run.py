@@ -59,7 +59,7 @@ def test_an_echo_gives_every_document_byte_for_byte(tmp_path: Path, gemma_folder
         context_tokens=20,
         check_language=False,
     )
-    backend = Backend(renderer=CountingRenderer, engine=Echo)
+    backend = Backend(name="echo", renderer=CountingRenderer, engine=Echo)
     table = run(config, task, backend=backend).table()
     for sample, row in zip(SAMPLES, table.to_pylist(), strict=True):
         assert row["outcome"] == "ok", (sample.name, row["error"])

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from jobs.translation.documents.sentences import Strength, places, sentence_ends
+from jobs.translation.documents.sentences import Strength, cut_points, sentence_ends
 from tests.jobs.translation.documents.test_document import PIECES
 from tests.jobs.translation.prose import PROSE
 
@@ -37,9 +37,9 @@ def test_whatever_stands_there_sentencex_gives_it_back() -> None:
         assert ends[-1:] == [len(text)]
 
 
-def test_the_strengths_of_places() -> None:
+def test_the_strengths_of_cut_points() -> None:
     text = "One, two. Three\nfour.\n\nFive 六、七。八"
-    found = {text[:at].rstrip()[-4:]: strength for at, strength in places(text, "en").items()}
+    found = {text[:at].rstrip()[-4:]: strength for at, strength in cut_points(text, "en").items()}
     assert found["One,"] is Strength.CLAUSE
     assert found["two."] is Strength.SENTENCE
     assert found["hree"] is Strength.LINE

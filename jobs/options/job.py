@@ -1,8 +1,8 @@
-"""What a job is: a name, its options, and the task that is built from them.
+"""What a job is: a name, its options, and how a task is built from them.
 
-From one `Job` come its command, its form in a job file, its function in Python, and its part of the
-options' reference. A job of one's own is a `Job`, or simply a class that follows `pipeline.Task`:
-the parameters of its constructor are then its options.
+A `Job` is all that its command, its form in a job file, its Python function and its section of the
+options' reference need. A user's own job is a `Job`, or just a class that follows `pipeline.Task`:
+the parameters of its constructor are then the options.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", bound=JobOptions)
 
 DOCUMENTED = re.compile(r"^ +(\w+)(?: \([^)]*\))?: (.+(?:\n {8,}.+)*)", re.MULTILINE)
-"""A line of the `Args:` or `Attributes:` of a docstring in Google style."""
+"""An entry under `Args:` or `Attributes:` in a Google-style docstring."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +35,14 @@ class Job(Generic[Options]):
     """A job that can be run by its name.
 
     Attributes:
-        name: Of the command, and after `job:` in a job file.
-        help: What it does, in one line.
-        columns: Which columns it adds to a row, for the documentation.
-        options: What a user may set; fields that the engine's and the run's configuration do not
-            have are for `build`.
-        build: Makes the task. Raises UserError where options exclude each other or name something
-            that does not exist.
-        restore: Makes the task again from the `settings` that it once had, for `retry`.
+        name: The command, and what stands after `job:` in a job file.
+        help: One line about what the job does.
+        options: The options a user may set. Those that are fields of the engine's or the run's
+            configuration go there; `build` reads the others.
+        build: Makes the task. Raises UserError where options contradict each other or name
+            something that does not exist.
+        restore: Makes the task again from the `settings` in a run's record, for `retry`.
+        columns: The columns it adds to a row, for the documentation.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Job(Generic[Options]):
 
 
 def job_of(target: object, name: str | None = None) -> Job[Any]:
-    """A job from what a user names: a `Job`, a class of tasks, or a task.
+    """Make a job of a `Job`, a task class or a task.
 
     Args:
         target: The object.
-        name: What the job is called; by default what the task is called.
+        name: The job's name; by default the task's own.
 
     Raises:
         UserError: It is none of the three, or a parameter of the class cannot be an option.
@@ -68,7 +68,7 @@ def job_of(target: object, name: str | None = None) -> Job[Any]:
     for method in ("prepare", "result"):
         if not callable(getattr(target, method, None)):
             raise UserError(
-                f"{target!r:.80} is no task: it has no '{method}'; see pipeline.Task, or name a "
+                f"{target!r:.80} is not a task: it has no '{method}'; see pipeline.Task, or name a "
                 "jobs.Job"
             )
     if inspect.isclass(target):
@@ -84,60 +84,60 @@ def job_of(target: object, name: str | None = None) -> Job[Any]:
 
 
 def _job_of_class(task: type[Any], name: str | None) -> Job[Any]:
-    own = _own_options(task)
+    fields = _fields_of(task)
     given_name = name or getattr(task, "name", None)
-    options = create_model(f"{task.__name__}Options", __base__=JobOptions, **own)
+    options = create_model(f"{task.__name__}Options", __base__=JobOptions, **fields)
 
-    def made(chosen: JobOptions) -> Task:
-        instance: Task = task(**{option: getattr(chosen, option) for option in own})
+    def build(chosen: JobOptions) -> Task:
+        instance: Task = task(**{option: getattr(chosen, option) for option in fields})
         return instance
 
-    def restored(**settings: object) -> Task:
-        # Through the options, which make of JSON what the constructor expects. What a task records
-        # beyond its parameters is compared by the run.
-        known = {name: value for name, value in settings.items() if name in own}
-        return made(options(model="-", **known))
+    def restore(**settings: object) -> Task:
+        # Through the options, which turn JSON into what the constructor expects. Settings that
+        # are not parameters are left out; the run compares them anyway.
+        known = {name: value for name, value in settings.items() if name in fields}
+        return build(options(model="-", **known))
 
     return Job(
         name=given_name if isinstance(given_name, str) else task.__name__.lower(),
         help=_first_line(task),
         options=options,
-        build=lambda chosen, _: made(chosen),
-        restore=restored,
+        build=lambda chosen, _: build(chosen),
+        restore=restore,
     )
 
 
-def _own_options(task: type[Any]) -> dict[str, Any]:
-    """The parameters of a constructor as fields: annotation and default, described by the docs."""
+def _fields_of(task: type[Any]) -> dict[str, Any]:
+    """A constructor's parameters as pydantic fields, described by the class's docstring."""
     hints = typing.get_type_hints(task.__init__, include_extras=True)
-    described = {
+    descriptions = {
         found[1]: " ".join(found[2].split())
         for found in DOCUMENTED.finditer(inspect.getdoc(task) or "")
     }
-    own: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(task).parameters.items():
         if name in JobOptions.model_fields:
             raise UserError(
-                f"{task.__name__}: its parameter '{name}' is called as an option of every job; "
+                f"{task.__name__}: its parameter '{name}' has the name of an option of every job; "
                 "rename it"
             )
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise UserError(f"{task.__name__}: '*{name}' cannot be an option; name each parameter")
-        facts: dict[str, Any] = {"description": described[name]} if name in described else {}
+        facts: dict[str, Any] = {"description": descriptions[name]} if name in descriptions else {}
         if parameter.default is not parameter.empty:
             facts["default"] = parameter.default
-        own[name] = (_readable(hints.get(name, Any)), Field(**facts))
-    return own
+        fields[name] = (_option_type(hints.get(name, Any)), Field(**facts))
+    return fields
 
 
-def _readable(kind: Any) -> Any:
-    """The type of an option; lists and mappings can be text as well."""
-    origin = get_origin(kind)
+def _option_type(annotation: Any) -> Any:
+    """An option's type; lists and mappings can also be written as text."""
+    origin = get_origin(annotation)
     if origin in (list, tuple, Sequence):
-        return Annotated[kind, BeforeValidator(listed)]
+        return Annotated[annotation, BeforeValidator(listed)]
     if origin in (dict, Mapping):
-        return Annotated[kind, BeforeValidator(mapped)]
-    return kind
+        return Annotated[annotation, BeforeValidator(mapped)]
+    return annotation
 
 
 def _first_line(target: object) -> str:

@@ -1,0 +1,104 @@
+"""What becomes of the answers for one text in one target language.
+
+The chunks' translations are put together (`documents`) and checked (`checks`, `detection`), which
+gives the translation, what it lost, and its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobs.translation.checks import is_repetitive, lost
+from jobs.translation.detection import detect, is_wrong_language
+from pipeline import Generation, Outcome, RowError
+
+if TYPE_CHECKING:
+    from jobs.translation.documents import Document
+
+EXCERPT = 60
+"""Most characters of an answer that are quoted in an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """A translation that was asked for: one text, or image, in one target language.
+
+    Attributes:
+        column: The text's column, or the image's.
+        target: Code of the language to translate to.
+        source: Code of the text's language; None where it has no words, or the row has a fault.
+        text: The text; None for an image, or where the row has a fault.
+        document: The text in chunks; None where nothing is asked for it, or for an image.
+        terms: The glossary's terms in the text, with their translations.
+        requests: How many requests ask for it.
+        fault: Why nothing can be asked for it.
+    """
+
+    column: str
+    target: str
+    source: str | None = None
+    text: str | None = None
+    document: Document | None = None
+    terms: tuple[tuple[str, str], ...] = ()
+    requests: int = 0
+    fault: RowError | None = None
+
+    def finish(self, generations: Sequence[Generation], *, check_language: bool) -> Answer:
+        """Put the answers together and check them.
+
+        Args:
+            generations: The answers to its requests, in order.
+            check_language: Whether to check the language of the translation.
+        """
+        failures = [self.fault, *(generation.failure for generation in generations)]
+        failure = next((error for error in failures if error is not None), None)
+        if failure is not None:
+            return Answer(outcome=failure.outcome, error=str(failure))
+        texts = [generation.text.strip() for generation in generations]
+        missing = None
+        if self.text is None:
+            translation = texts[0]
+        else:
+            translation = self.text if self.document is None else self.document.join(texts)
+            missing = lost(self.text, translation, glossary_terms=self.terms)
+        fault = self._check(translation, check_language) if generations else None
+        if fault is not None:
+            return fault
+        is_truncated = any(generation.finish_reason == "length" for generation in generations)
+        outcome = Outcome.TRUNCATED if is_truncated else Outcome.OK
+        return Answer(text=translation, lost=missing, outcome=outcome)
+
+    def _check(self, translation: str, check_language: bool) -> Answer | None:
+        """What is wrong with the translation as a whole; None where nothing is."""
+        if is_repetitive(translation, self.text or ""):
+            error = f"parse: the answer repeats itself: {_excerpt(translation[-EXCERPT:])}"
+            return Answer(outcome=Outcome.REPETITION, error=error)
+        if check_language and is_wrong_language(translation, self.target, self.source):
+            language = detect(translation).language
+            error = f"parse: the answer is in {language}, not {self.target}: "
+            return Answer(outcome=Outcome.WRONG_LANGUAGE, error=error + _excerpt(translation))
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A translation that was finished.
+
+    Attributes:
+        text: The translation; None where there is none.
+        lost: What it lost of its source; None for an image, or where there is no translation.
+        outcome: What became of it.
+        error: What went wrong.
+    """
+
+    text: str | None = None
+    lost: Sequence[str] | None = None
+    outcome: Outcome = Outcome.OK
+    error: str | None = None
+
+
+def _excerpt(text: str) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…")
