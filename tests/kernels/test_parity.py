@@ -37,7 +37,7 @@ from tests.gemma3_model.parity import (
     forked,
     run,
 )
-from tests.gemma3_model.test_parallel import PipelineWorker
+from tests.gemma3_model.test_parallel import make_buffer
 from tests.gemma3_model.test_parity import PROMPTS, TOLERANCE, TURN, sample_image, worst
 
 
@@ -127,11 +127,9 @@ def test_an_image_longer_than_the_window(tmp_path: Path, runs: Any) -> None:
 
 def test_pipeline_parallel(checkpoint: Path, reference: Reference) -> None:
     """The second process has no tower and must know of images all the same."""
-    worker = f"{PipelineWorker.__module__}.{PipelineWorker.__qualname__}"
-    settings = {"pipeline_parallel_size": 2, "worker_extension_cls": worker}
-    with forked(), engine(checkpoint, **settings) as llm:
+    with forked(), engine(checkpoint, pipeline_parallel_size=2) as llm:
         assert llm.llm_engine.vllm_config.use_v2_model_runner
-        assert len(llm.collective_rpc("make_buffer")) == 2
+        assert len(llm.collective_rpc(make_buffer)) == 2
         differences = worst(llm, reference, ["no image", "one", "three"])
     assert max(differences.values()) < TOLERANCE, differences
 
