@@ -74,7 +74,7 @@ def check_name(name: str, what: str) -> None:
         UserError: Every job has it, as an option or otherwise, or pydantic takes no such name.
     """
     if name.removeprefix("no_") in JobOptions.model_fields:
-        raise UserError(f"{what} '{name}' is called as an option of every job; rename it")
+        raise UserError(f"{what} '{name}' has the name of an option of every job; rename it")
     if name in RESERVED or name.startswith("_") or hasattr(BaseModel, name):
         raise UserError(f"{what} '{name}' has a name that an option cannot have; rename it")
 
