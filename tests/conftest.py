@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import Engine
 from pipeline.execution.cluster import WORKERS
 from tests.stores import gcs, rgw, s3
 
@@ -96,3 +97,10 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def warm_engine(ray_cluster: None) -> Iterator[Engine]:  # noqa: ARG001
+    """The bundled model, loaded once for all tests of the jobs."""
+    with Engine(model="demo", max_images=2) as engine:
+        yield engine
