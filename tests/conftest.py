@@ -1,7 +1,7 @@
 """What all tests have: how engines run on this CPU, stores, one Ray cluster, and who runs what.
 
-`make test` runs two processes of tests, each with whole files (pytest-xdist): what is heavy comes
-first, so that both end at about the same time.
+`make test` runs two processes of tests (pytest-xdist), each with whole files: those that take long
+come first, so that both processes end at about the same time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import Engine
 from pipeline.execution.cluster import WORKERS
 from tests.stores import gcs, rgw, s3
 
@@ -55,10 +56,15 @@ def pytest_collection_finish() -> None:
     gc.freeze = gc.unfreeze = lambda: None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first."""
+    """Put the longest files first, and all that share an engine into one process."""
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.location[0], len(LONGEST)))
+    sharing = {i.location[0] for i in items if "warm_engine" in getattr(i, "fixturenames", ())}
+    for item in items:
+        file = item.location[0]
+        item.add_marker(pytest.mark.xdist_group("warm" if file in sharing else file))
 
 
 @pytest.fixture
@@ -91,3 +97,10 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def warm_engine(ray_cluster: None) -> Iterator[Engine]:  # noqa: ARG001
+    """The bundled model, loaded once for all tests of the jobs."""
+    with Engine(model="demo", max_images=2) as engine:
+        yield engine

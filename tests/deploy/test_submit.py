@@ -10,24 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from ray.job_submission import JobSubmissionClient
 
-from jobs.demo.dataset import held_out_scenes, write_dataset
-from jobs.demo.phrases import POLICIES, caption, translation, violates
 from pipeline.execution.cluster import WORKERS
+from tests.deploy import examples
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-ROWS = 60
-SEED = 11
 ENVIRONMENT = {
     **os.environ,
     **WORKERS,
@@ -83,12 +76,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder / "images", ROWS, seed=SEED)
-    (folder / "texts").mkdir()
-    texts = [caption(scene) for scene in islice(held_out_scenes(SEED), ROWS)]
-    pq.write_table(pa.table({"text": texts}), folder / "texts" / "texts.parquet")
-    return folder
+    return examples.write(tmp_path_factory.mktemp("data"))
 
 
 def submit(
@@ -109,50 +97,16 @@ def submit(
     )
 
 
-def rows(folder: Path) -> list[dict[str, object]]:
-    return list(ds.dataset(folder).to_table().to_pylist())
-
-
+@pytest.mark.long  # `test_examples` has the files without the submission
 @pytest.mark.timeout(500)
-def test_captions(head: str, data: Path) -> None:
-    done = submit(head, "deploy/caption.yaml", data, "captions")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = rows(data / "captions")
-    assert [row["name"] for row in found] == [f"drawing-{n:05}.jpg" for n in range(ROWS)]
-    assert sum(row["caption"] == row["truth"] for row in found) >= 0.98 * ROWS
-    record = json.loads((data / "captions/_gemma3_batch/run.json").read_text())
-    assert record["model_class"] == "gemma3_model.model.Gemma3ForConditionalGeneration"
-
-
-@pytest.mark.timeout(500)
-def test_translations(head: str, data: Path) -> None:
-    done = submit(head, "deploy/translate.yaml", data, "translations")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = rows(data / "translations")
-    scenes = [*islice(held_out_scenes(SEED), ROWS)]
-    for language in ("fr", "de", "es"):
-        truths = [translation(scene, language) for scene in scenes]
-        answers = [row[f"text_{language}"] for row in found]
-        right = sum(answer == truth for answer, truth in zip(answers, truths, strict=True))
-        assert right >= 0.98 * ROWS
-    again = submit(head, "deploy/translate.yaml", data, "translations-again")
-    assert again.returncode == 0
-    assert f"{ROWS} rows ({ROWS} ok)" in again.stdout
-    assert "; 0 of them new" in again.stdout
-
-
-@pytest.mark.timeout(500)
-def test_labels(head: str, data: Path) -> None:
-    done = submit(head, "deploy/moderate.yaml", data, "labels")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = rows(data / "labels")
-    scenes = [*islice(held_out_scenes(SEED), ROWS)]
-    judged = [
-        (f"{policy.name}" in row["labels"], violates(scene, policy))  # type: ignore[operator]
-        for policy in POLICIES
-        for row, scene in zip(found, scenes, strict=True)
-    ]
-    assert sum(label == truth for label, truth in judged) >= 0.97 * len(judged)
+@pytest.mark.parametrize("job", [*examples.CHECKS])
+def test_an_example_file(head: str, data: Path, job: str) -> None:
+    for name, new_rows in ((job, examples.ROWS), (f"{job}-again", 0)):
+        done = submit(head, f"deploy/{job}.yaml", data, name)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"{examples.ROWS} rows ({examples.ROWS} ok)" in done.stdout
+        assert f"; {new_rows} of them new" in done.stdout
+    examples.CHECKS[job](data)
 
 
 @pytest.mark.timeout(500)
@@ -165,8 +119,8 @@ def test_a_job_of_ones_own(head: str, data: Path, tmp_path: Path) -> None:
     )
     done = submit(head, "classify.yaml", data, "classes", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{ROWS} rows ({ROWS} ok)" in done.stdout
-    assert {row["label"] for row in rows(data / "classes")} <= {"red", "green"}
+    assert f"{examples.ROWS} rows ({examples.ROWS} ok)" in done.stdout
+    assert {row["label"] for row in examples.rows(data / "classes")} <= {"red", "green"}
 
 
 @pytest.mark.timeout(300)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,17 +86,10 @@ def drawings(count: int) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def bundled() -> Iterator[Engine]:
-    """The bundled model, loaded once."""
-    with Engine(model="demo") as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory, bundled: Engine) -> Moderated:
+def drawn(tmp_path_factory: pytest.TempPathFactory, warm_engine: Engine) -> Moderated:
     task = task_for("demo", image_column="image")
     folder = tmp_path_factory.mktemp("drawings")
-    return moderate(find_model("demo").path, drawings(DRAWINGS), folder, task, bundled)
+    return moderate(find_model("demo").path, drawings(DRAWINGS), folder, task, warm_engine)
 
 
 def test_the_bundled_models_policies_are_judged_as_by_transformers(drawn: Moderated) -> None:
@@ -208,10 +200,10 @@ def controls(ids: list[int], tokenizer: object) -> list[int]:
     return [number for number in ids if number in special]
 
 
-def test_texts_are_judged_as_text(tmp_path: Path, bundled: Engine) -> None:
+def test_texts_are_judged_as_text(tmp_path: Path, warm_engine: Engine) -> None:
     model = find_model("demo").path
     task = task_for("demo", text_column="text")
-    done = moderate(model, pa.table({"text": TEXTS}), tmp_path, task, bundled)
+    done = moderate(model, pa.table({"text": TEXTS}), tmp_path, task, warm_engine)
     outcomes = ["missing_input" if text is None else "ok" for text in TEXTS]
     outcomes[5] = "too_long"
     assert done.table["outcome"].to_pylist() == outcomes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -25,10 +24,9 @@ TRUTHS = [truth(scene) for scene in SCENES]
 pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.fixture(scope="module")
-def engine(ray_cluster: None) -> Iterator[Engine]:  # noqa: ARG001
-    with Engine(model="demo", max_images=2) as started:
-        yield started
+@pytest.fixture
+def engine(warm_engine: Engine) -> Engine:
+    return warm_engine
 
 
 def test_a_list_comes_back_in_order_with_faults_in_their_places(engine: Engine) -> None:
