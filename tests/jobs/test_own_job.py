@@ -11,12 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from pydantic import Field
@@ -28,7 +29,7 @@ from jobs.cli.job_file import read_job_file
 from jobs.demo.dataset import write_dataset
 from jobs.options.common import JobOptions
 from jobs.options.job import job_of
-from jobs.registry import find_job, job_names, load_job
+from jobs.registry import JOBS, find_job, job_names, load_job
 from jobs.sdk.assembly import configure
 from jobs.sdk.retry import restore_task
 from pipeline import UserError
@@ -175,9 +176,11 @@ def test_what_is_no_job_is_refused() -> None:
         job_of(Loose)
     with pytest.raises(UserError, match="is not a task: it has no 'prepare'"):
         load_job("json:dumps")
-    for place in ("json", "json:", "json:no_such", "no_such_module:X"):
+    for place in ("json", "json:", "json:no_such", "./json:dumps"):
         with pytest.raises(UserError, match=f"'{place}' "):
             load_job(place)
+    with pytest.raises(UserError, match=r"'no_such:X' .*; run it in the module's folder, or name"):
+        load_job("no_such:X")
 
 
 def test_a_task_that_is_made_already_has_no_options_of_its_own() -> None:
@@ -186,7 +189,159 @@ def test_a_task_that_is_made_already_has_no_options_of_its_own() -> None:
     assert configure(job, {"model": "demo"}).task() is job.restore(labels=("a",))
 
 
-def test_a_job_of_ones_own_says_how_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_has_what_the_pipeline_asks_for() -> None:
+    class Unmade(Classify):
+        def __init__(self, labels: tuple[str, ...] = ()) -> None:
+            raise ValueError("labels: two\nare needed")
+
+    with pytest.raises(UserError, match=r"^Unmade cannot be made: ValueError: labels: two are nee"):
+        configure(job_of(Unmade), {"model": "demo"}).task()
+    wrong: dict[str, Any] = {
+        "name": None,
+        "columns": {"image": "picture"},
+        "result_schema": {"label": "string"},
+        "settings": property(lambda _: 1 / 0),
+    }
+    for attribute, value in wrong.items():
+        task: Any = type("Wrong", (Classify,), {attribute: value})
+        with pytest.raises(UserError, match=f"^Wrong: its '{attribute}' should be "):
+            configure(job_of(task), {"model": "demo", "labels": "a"}).task()
+    clash = type("Clash", (Classify,), {"result_schema": pa.schema([("outcome", pa.string())])})
+    with pytest.raises(UserError, match=r"^Clash: an output has one column 'outcome'"):
+        job_of(clash(labels=("a",)))
+    with pytest.raises(UserError, match="job 'x': its options should be a subclass of JobOptions"):
+        job_of(Job(name="x", help="", options=Any, build=Any, restore=Any))  # type: ignore[type-var]
+
+
+def test_settings_that_are_not_json_are_refused_before_anything_starts(
+    folder: Path, tmp_path: Path
+) -> None:
+    task: Any = type("Unrecorded", (Classify,), {"settings": {"labels": {"a"}}})
+    with pytest.raises(UserError, match="'classify': its settings should be JSON values"):
+        function_of(task)(folder / "images", str(tmp_path / "out"), model="demo", labels="a")
+    assert not (tmp_path / "out").exists()
+
+
+class Point(EntryPoint):
+    """An entry point that says what it loads."""
+
+    targets: ClassVar[Mapping[str, object]] = {}
+
+    def load(self) -> object:
+        target = self.targets[self.value]
+        if isinstance(target, BaseException):
+            raise target
+        return target
+
+
+@pytest.fixture
+def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Installs packages: the names of their jobs, and what each is."""
+
+    def installed(*jobs: tuple[str, object]) -> None:
+        values = [f"package{number}:x" for number, _ in enumerate(jobs)]
+        targets = dict(zip(values, (target for _, target in jobs), strict=True))
+        monkeypatch.setattr(Point, "targets", targets)
+        points = [
+            Point(name, value, registry.GROUP)
+            for (name, _), value in zip(jobs, values, strict=True)
+        ]
+        monkeypatch.setattr(registry, "entry_points", lambda **_: points)
+
+    return installed
+
+
+def told(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(cli.app, [*arguments], env={"COLUMNS": "200"})
+    return done.exit_code, done.output
+
+
+class Opaque(Classify):
+    def __init__(self, labels: EntryPoint) -> None: ...
+
+
+def test_a_broken_package_disturbs_no_other(declare: Callable[..., None]) -> None:
+    declare(
+        ("exits", SystemExit("usage: [/x]")), ("raises", OSError("no\nfile")), ("opaque", Opaque)
+    )
+    code, listed = told("--help")
+    assert code == 0
+    assert listed.count("Cannot be loaded") == 3
+    assert "SystemExit: usage: [/x]" in listed
+    faults = {"exits": "SystemExit: usage", "raises": "OSError: no file", "opaque": "'labels' is a"}
+    for name, fault in faults.items():
+        code, line = told(name, "in", "out", "--model", "demo", "--labels", "a")
+        assert code == 2
+        assert fault in line
+        assert line.count("\n") == 1
+
+
+def test_a_name_that_is_taken(declare: Callable[..., None]) -> None:
+    declare(("run", Classify), ("twice", Classify), ("twice", Opaque))
+    code, line = told("run", "no_such.yaml")
+    assert (code, line) == (2, "gemma3-batch: no_such.yaml does not exist\n")  # ours
+    assert told("--help")[1].count("│ run ") == 1
+    code, line = told("twice", "in", "out")
+    assert code == 2
+    assert "'twice' is declared by several packages: package1:x, package2:x; uninstall" in line
+
+
+def test_a_wrong_command_is_told_with_the_nearest(declare: Callable[..., None]) -> None:
+    declare(("classify", Classify))
+    for wrong, right in (("captoin", "caption"), ("clasify", "classify"), ("stats", "status")):
+        code, text = told(wrong)
+        assert code == 2
+        assert f"No such command '{wrong}'. Did you mean '{right}'?" in text
+
+
+class Hostile(Classify):
+    """Say [red]what[/blue] it is."""
+
+    def __init__(self, end: str = "[/INST]", sizes: Sequence[int] = (1, 2)) -> None:
+        """Make it.
+
+        Args:
+            end: What [/b] ends it.
+        """
+
+
+def test_help_shows_texts_and_defaults_as_they_are(declare: Callable[..., None]) -> None:
+    declare(("hostile", Hostile))
+    assert "Say [red]what[/blue] it is." in told("--help")[1]
+    code, text = told("hostile", "--help")
+    assert code == 0
+    assert "Say [red]what[/blue] it is." in text
+    assert "What [/b] ends it. [default: [/INST]]" in text
+    assert "--sizes        <str>   [default: 1,2]" in text
+    assert "None" not in text
+    assert "[default: 8192]" in told("caption", "--help")[1]
+
+
+def test_a_retry_is_of_the_task_that_made_the_output(declare: Callable[..., None]) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Other(Classify):
+        """Another package's job of the same name."""
+
+    place = "tests.jobs.own.classify_images:Classify"
+    record = {"task": "classify", "task_class": place, "settings": {"labels": ["a"]}}
+    declare(("classify", Other))
+    assert type(restore_task(record)) is Classify
+    assert type(restore_task({**record, "task_class": "moved.since:Other"})) is Other
+    declare(("classify", Opaque))
+    assert type(restore_task(record)) is Classify
+    declare()
+    assert type(restore_task({**record, "task": "caption"})) is Classify  # ours has this name too
+    ours = {"task": "caption", "task_class": "jobs.captions:CaptionTask"}
+    task = JOBS["caption"].restore(prompt="x")
+    assert restore_task({**ours, "settings": task.settings}) == task
+    for nowhere in ("__main__:Mine", "x:f.<locals>.Mine", ""):
+        with pytest.raises(UserError, match=r"was defined in a script or a function"):
+            restore_task({**record, "task_class": nowhere})
+    with pytest.raises(UserError, match=r"by the task 'classify': .*no attribute 'Renamed'"):
+        restore_task({**record, "task_class": place.replace(":Classify", ":Renamed")})
+
+
+def test_a_job_of_ones_own_says_how_it_is_built(declare: Callable[..., None]) -> None:
     class Options(JobOptions):
         pair: str = Field(description="Two labels.")
 
@@ -195,22 +350,13 @@ def test_a_job_of_ones_own_says_how_it_is_built(monkeypatch: pytest.MonkeyPatch)
 
     job = Job(name="choose", help="Choose.", options=Options, build=build, restore=Classify)
 
-    def points(*, group: str) -> list[Any]:
-        assert group == "gemma3_batch.jobs"
-        return [Point("choose", "x:y", group), Point("caption", "x:z", group)]
-
-    class Point(EntryPoint):
-        def load(self) -> object:
-            return job
-
-    monkeypatch.setattr(registry, "entry_points", points)
+    declare(("choose", job), ("caption", job))
     assert find_job("choose") is job
     assert find_job("caption") is registry.JOBS["caption"]  # ours keep their names
     assert job_names() == ["caption", "translate", "moderate", "choose"]
     made = configure(job, {"model": "demo", "pair": "a/b"}).task()
     assert made == Classify(labels=("a", "b"))
-    told = CliRunner().invoke(cli.app, ["choose", "a", "b", "--model", "demo", "--pairs", "x"])
-    assert told.exit_code == 2
+    assert told("choose", "a", "b", "--model", "demo", "--pairs", "x")[0] == 2
     record: Mapping[str, Any] = {"task": "choose", "settings": {"labels": ["a"]}}
     assert restore_task(record) == Classify(labels=["a"])  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"'chose': there is no such job; did you mean 'choose'\?"):
