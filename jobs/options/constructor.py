@@ -64,7 +64,7 @@ def constructor_options(made: type[Any]) -> dict[str, Any]:
 
 
 def check_name(name: str, what: str) -> None:
-    """Refuse a name that an option of one's own cannot have.
+    """Check that a job's own option may have this name.
 
     Args:
         name: The name.
@@ -80,7 +80,7 @@ def check_name(name: str, what: str) -> None:
 
 
 def _parameters(made: type[Any]) -> Mapping[str, inspect.Parameter]:
-    """There are none where the only constructor is of a protocol that the class inherits from."""
+    """None where the class has no constructor but that of a protocol it inherits from."""
     if getattr(_owner(made), "_is_protocol", False):
         return {}
     return inspect.signature(made).parameters
@@ -98,7 +98,7 @@ def _docstrings(made: type[Any]) -> Iterable[str]:
 
 
 def _default(made: type[Any], parameter: inspect.Parameter) -> dict[str, Any]:
-    """For the display: where an option is not given, the constructor is not given one either."""
+    """What `--help` shows. An option that is not given is not passed to the constructor."""
     if parameter.default is parameter.empty:
         return {}
     if dataclasses.is_dataclass(made):
@@ -138,7 +138,7 @@ def _annotation(made: type[Any], parameter: inspect.Parameter) -> Any:
     if kind is parameter.empty:
         simple = type(parameter.default)
         return simple if simple in (bool, int, float, str) else Any
-    # A dataclass inherits annotations that mean what their own module says.
+    # An inherited annotation is resolved in the module of the class that declares it.
     owner = next((c for c in made.__mro__ if _annotations(c).get(name) == kind), _owner(made))
     names = getattr(sys.modules.get(owner.__module__), "__dict__", {})
     holder: Any = types.SimpleNamespace(__annotations__={name: kind})

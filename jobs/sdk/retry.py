@@ -79,33 +79,33 @@ def restore_task(record: Mapping[str, Any]) -> Task:
     name, place = record["task"], record.get("task_class", "")
     if name in JOBS and place.partition(".")[0] in ("", "jobs"):
         return _restored(JOBS[name], record)
-    ways = _ways(name, place)
-    if not ways:
+    candidates = _candidates(name, place)
+    if not candidates:
         raise UserError(
             f"OUTPUT was made by the task '{name}', which is not a known job and was defined in a "
             "script or a function; call pipeline.retry from there"
         )
     tasks: list[Task] = []
     faults: list[UserError] = []
-    for find in ways:
+    for find in candidates:
         try:
             tasks.append(_restored(find(), record))
         except UserError as error:
             faults.append(error)
     if not tasks:
         raise UserError(f"OUTPUT was made by the task '{name}': {faults[0]}") from faults[0]
-    # None has this place where the class has moved since.
+    # If the class has moved since, none of them has the recorded place.
     return next((task for task in tasks if class_place(task) == place), tasks[0])
 
 
-def _ways(name: str, place: str) -> list[Callable[[], Job[Any]]]:
-    """How the job of a task may be found, by its name and by its class."""
-    ways: list[Callable[[], Job[Any]]] = []
+def _candidates(name: str, place: str) -> list[Callable[[], Job[Any]]]:
+    """What may give the job of a task: its name, and the place of its class."""
+    candidates: list[Callable[[], Job[Any]]] = []
     if name in job_names() and name not in JOBS:
-        ways.append(partial(find_job, name))
+        candidates.append(partial(find_job, name))
     if place.partition(":")[0] not in ("", "__main__") and "<locals>" not in place:
-        ways.append(partial(load_job, place))
-    return ways
+        candidates.append(partial(load_job, place))
+    return candidates
 
 
 def _restored(job: Job[Any], record: Mapping[str, Any]) -> Task:
