@@ -55,10 +55,7 @@ def find_job(name: str) -> Job[Any]:
         )
     try:
         target = declared[name][places[0]].load()
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # importing it can raise anything
+    except (Exception, SystemExit) as error:  # importing it can raise anything
         raise UserError(f"{places[0]} cannot be loaded: {one_line(error)}") from error
     return job_of(target, name)
 
