@@ -23,9 +23,9 @@ setup: $(READY) ## Install everything into .venv, from the lock
 demo: $(READY) ## Caption a few hundred drawings with the bundled model, and show them
 	@$(BIN)/gemma3-batch demo
 
-# Two processes of tests, with the groups and in the order that `tests/conftest.py` gives.
+# Two processes of tests, each with whole files, in the order that `tests/conftest.py` gives.
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30
 	@$(MAKE) --no-print-directory test-kernels
 
 test-long: test ## Run the tests, then those that have a larger size at that size
@@ -39,7 +39,7 @@ $(TRITON)/.ready: $(GPU_LOCK) $(READY)
 	@touch $@
 
 test-kernels: $(TRITON)/.ready ## Run vLLM's attention kernels for GPUs on this CPU, interpreted
-	@PYTHONPATH=tests/kernels/interpreter:$(TRITON):. $(BIN)/python -m pytest tests/kernels
+	@PYTHONPATH=tests/kernels/interpreter:$(TRITON):. $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/kernels
 
 check: $(READY) ## Lint, formatting and types
 	@$(BIN)/ruff check .

@@ -34,7 +34,15 @@ ENGINES = {
 }
 """Environment variables, read by vLLM and torch when they are first imported."""
 
-LONGEST = ("tests/chaos/test_chaos.py",)
+LONGEST = (
+    "tests/jobs/sdk/test_functions.py",
+    "tests/chaos/test_chaos.py",
+    "tests/jobs/moderation/test_end_to_end.py",
+    "tests/pipeline/execution/test_resume.py",
+    "tests/chaos/test_real_engine.py",
+    "tests/pipeline/execution/test_retry.py",
+    "tests/jobs/test_own_job.py",
+)
 """The files that take longest, the longest first."""
 
 
@@ -56,15 +64,10 @@ def pytest_collection_finish() -> None:
     gc.freeze = gc.unfreeze = lambda: None
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, and all that share an engine into one process."""
+    """Put the longest files first."""
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.location[0], len(LONGEST)))
-    sharing = {i.location[0] for i in items if "warm_engine" in getattr(i, "fixturenames", ())}
-    for item in items:
-        file = item.location[0]
-        item.add_marker(pytest.mark.xdist_group("warm" if file in sharing else file))
 
 
 @pytest.fixture
@@ -101,6 +104,6 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def warm_engine(ray_cluster: None) -> Iterator[Engine]:  # noqa: ARG001
-    """The bundled model, loaded once for all tests of the jobs."""
+    """The bundled model, loaded once for all tests of the jobs in this process."""
     with Engine(model="demo", max_images=2) as engine:
         yield engine

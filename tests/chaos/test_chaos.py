@@ -55,7 +55,7 @@ class Size:
     longest_peace: int
 
 
-SMALL = Size(rows=4_000, rounds={"disk": 2, "s3": 1}, longest_peace=250)
+SMALL = Size(rows=3_000, rounds={"disk": 1, "s3": 1}, longest_peace=250)
 FULL = Size(rows=20_000, rounds={"disk": 7, "s3": 4}, longest_peace=500)
 SIZES = [
     pytest.param(SMALL, id="small"),
@@ -181,8 +181,8 @@ class Chaos:
     def strike(self) -> None:
         """One fault of a random kind, at a random moment of the work."""
         before, wanted = self.finished(), self.draw.randrange(self.size.longest_peace)
-        patience = time.monotonic() + MOST_PEACE_S
-        while time.monotonic() < patience and self.finished() - before < wanted:
+        latest = time.monotonic() + MOST_PEACE_S
+        while time.monotonic() < latest and self.finished() - before < wanted:
             time.sleep(0.1)
         name = self.draw.choice([*(self.due - self.done).elements()])
         if self.faults()[name]():
