@@ -9,7 +9,7 @@ GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kernels test-long check rgw format reference bench bench-model gpu-setup gpu-test gpu-bench lock clean
+.PHONY: help setup demo test test-kernels test-long check rgw rgw-fetch format reference bench bench-model gpu-setup gpu-test gpu-bench lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -48,6 +48,9 @@ check: $(READY) ## Lint, formatting and types
 
 rgw: $(READY) ## Start Ceph RGW, a real S3 server in memory, until Ctrl-C
 	@$(BIN)/python -m tests.rgw
+
+rgw-fetch: $(READY) ## Fetch the packages of Ceph RGW, once
+	@$(BIN)/python -m tests.rgw fetch
 
 bench: $(READY) ## Measure throughput on this machine
 	@$(BIN)/gemma3-batch bench
