@@ -22,7 +22,7 @@ from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster
 from pipeline.execution.driver import Driver
 from pipeline.execution.placement import place
-from pipeline.execution.preparation import CheckedRun, check_outcomes, check_run
+from pipeline.execution.preparation import CheckedRun, check_outcomes, check_pickles, check_run
 from pipeline.execution.progress import RunProgress
 from pipeline.execution.root_cause import raising_root_cause
 from pipeline.execution.shutdown import graceful_shutdown
@@ -239,6 +239,7 @@ def _drive(
         console: Where progress is shown.
     """
     config, output = checked.config, checked.output
+    check_pickles(checked.task)
     placement = _placement(config, backend)
     if not config.single_driver:
         probe(output)

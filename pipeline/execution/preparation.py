@@ -1,8 +1,8 @@
 """The checks that come first, before Ray starts and without writing anything.
 
-Found only later: whether the cluster has enough GPUs (`placement`), whether OUTPUT can be written
-to and its store keeps conditions (`probe`), and whether vLLM accepts the engine's arguments (the
-first block of rows).
+Found only later: whether the task pickles (`check_pickles`), whether the cluster has enough GPUs
+(`placement`), whether OUTPUT can be written to and its store keeps conditions (`probe`), and
+whether vLLM accepts the engine's arguments (the first block of rows).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.record import Outcome, clashes
 from pipeline.contract.task import ColumnKind
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
@@ -111,6 +111,23 @@ def check_outcomes(names: Collection[str]) -> list[Outcome]:
         if name not in choices:
             raise UserError(f"outcome '{name}': should be one of {', '.join(choices)}")
     return [Outcome(name) for name in names]
+
+
+def check_pickles(task: Task) -> None:
+    """Check that a task can be sent to other processes; once Ray runs.
+
+    Raises:
+        UserError: It cannot: it holds a lock, an open file or the like.
+    """
+    from ray import cloudpickle
+
+    try:
+        cloudpickle.dumps(task)
+    except Exception as error:  # whatever pickling somebody's objects raises
+        raise UserError(
+            f"task '{task.name}' cannot be sent to other processes: {one_line(error)}; make what "
+            "does not pickle where it is used"
+        ) from error
 
 
 def _check_folders(config: RunConfig) -> None:

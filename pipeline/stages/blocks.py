@@ -9,18 +9,17 @@ task does not read do not travel; the commit reads them from the source.
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.contract.errors import Fault
+from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from pipeline.contract.errors import RowError
 
 BLOCK = pa.schema(
     [
@@ -76,19 +75,32 @@ class Item:
 
 
 def pack(items: list[Item]) -> pa.Table:
-    """Make a block (a table of `BLOCK`) of items."""
-    from ray import cloudpickle
-
+    """Make a block (a table of `BLOCK`) of items. A row fails whose payload does not pickle."""
+    pickled = [*map(_pickled, items)]
+    items = [item for item, _ in pickled]
     columns = {
         "unit": [item.unit for item in items],
         "position": [item.position for item in items],
         "same_as": [item.same_as for item in items],
-        "payload": [None if i.is_settled else cloudpickle.dumps(i.payload) for i in items],
+        "payload": [payload for _, payload in pickled],
         "outcome": [item.outcome for item in items],
         "error": [item.error for item in items],
         "fault": [item.fault and json.dumps(asdict(item.fault)) for item in items],
     }
     return pa.table([pa.array(columns[field.name], field.type) for field in BLOCK], schema=BLOCK)
+
+
+def _pickled(item: Item) -> tuple[Item, bytes | None]:
+    """The row and its payload as bytes. Only the state that a task adds may not pickle."""
+    from ray import cloudpickle
+
+    if item.is_settled:
+        return item, None
+    try:
+        return item, cloudpickle.dumps(item.payload)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        message = f"Prepared.state: {one_line(error)}"
+        return item.failed(RowError(Outcome.DECODE_ERROR, "render", message)), None
 
 
 def unpack(block: pa.Table) -> Iterator[Item]:

@@ -6,6 +6,7 @@ The driver gets a receipt of what was written. If receipts and journal differ, t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,8 @@ def _parsed(answered: Answered, task: Task) -> Result:
         if unknown:
             raise KeyError(f"{task.name} has no result column {', '.join(sorted(unknown))}")
         pa.Table.from_pylist([dict(result.columns)], schema=task.result_schema)
-        return result
+        error_text = None if result.error is None else str(result.error)
+        return replace(result, outcome=Outcome(result.outcome), error=error_text)
     except RowError as error:
         return Result(outcome=error.outcome, error=str(error))
     except Exception as error:  # an answer that the task did not expect fails this row only

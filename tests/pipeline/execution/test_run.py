@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import random
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,15 @@ class TestRuns:
             )
         assert not (tmp_path / "out").exists()
 
+    def test_a_task_that_cannot_be_sent_to_the_workers_leaves_nothing(
+        self, tmp_path: Path, gemma_folder: Path
+    ) -> None:
+        colours_dataset(tmp_path / "in", 3)
+        settings = config(tmp_path / "in", tmp_path / "out", gemma_folder)
+        with pytest.raises(UserError, match=r"^task 'colour' cannot be sent .*cannot pickle.*lock"):
+            run(settings, Locked(), backend=FAKE)
+        assert not (tmp_path / "out").exists()
+
     def test_progress_is_shown_in_lines_where_there_is_no_terminal(
         self, tmp_path: Path, gemma_folder: Path
     ) -> None:
@@ -178,6 +188,12 @@ class TestRuns:
         shown = console.file.getvalue()  # type: ignore[attr-defined]
         assert "colour: 20 of 20 rows" in shown
         assert "\x1b" not in shown
+
+
+class Locked(ColourTask):
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "lock", threading.Lock())
 
 
 class UnhurriedEngine(FakeEngine):

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -343,3 +344,37 @@ def test_a_result_without_results_has_null_columns(tmp_path: Path) -> None:
     (row,) = pq.read_table(file).to_pylist()
     assert (row["colour"], row["outcome"]) == (None, "repetition")
     assert row["error"] == "parse: it repeats itself"
+
+
+def test_a_state_that_does_not_pickle_fails_its_row_only() -> None:
+    kept, failed = unpack(
+        pack([Item("u", 0, payload={"a": 1}), Item("u", 1, payload=threading.Lock())])
+    )
+    assert kept.payload == {"a": 1}
+    assert failed.outcome is Outcome.DECODE_ERROR
+    assert "render: Prepared.state: TypeError: cannot pickle" in (failed.error or "")
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome", "error"),
+    [
+        (Result({"colour": [1]}, outcome="ok"), "ok", None),  # type: ignore[arg-type]
+        (Result(outcome="okay"), "engine_error", "parse: ValueError: 'okay' is not a valid Outc"),  # type: ignore[arg-type]
+        (Result(outcome=Outcome.REPETITION, error=ValueError("x")), "repetition", "x"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_outcome_is_one_of_ours_and_an_error_text(
+    result: Result, outcome: str, error: str | None, tmp_path: Path
+) -> None:
+    class Loose(ColourTask):
+        def result(self, state: object, generations: Sequence[Generation]) -> Result:
+            return result
+
+    task = Loose()
+    journal = Journal(locate(str(tmp_path)), task.result_schema)
+    list(parse_block(pack([Item("u", 0, payload=answered("1 1 1"))]), task, journal))
+    (file,) = (tmp_path / "_gemma3_batch/journal/u").iterdir()
+    (row,) = pq.read_table(file).to_pylist()
+    assert row["outcome"] == outcome
+    assert (row["error"] or "").startswith(error or "")
+    assert (row["error"] is None) == (error is None)
