@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
 from ray.job_submission import JobSubmissionClient
@@ -56,8 +58,11 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         wait_for(address, process, folder / "log")
         yield address
-    finally:
-        process.terminate()
+    finally:  # at once: told to end, Ray takes half a minute
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        process.kill()
         process.wait(60)
 
 

@@ -80,7 +80,8 @@ class Engine:
         return [item async for done in self.stage(block) for item in unpack(done)]
 
     def close(self) -> None:
-        self.stage._close()
+        assert not isinstance(self.stage._engine, Fault)
+        self.stage._engine.close()
         self.loop.close()
 
 

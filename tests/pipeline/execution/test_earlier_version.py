@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -32,12 +31,6 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(EARLIER, tmp_path / "moved"))
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(model="demo") as engine:
-        yield engine
-
-
 def config_of(folder: Path, name: str) -> RunConfig:
     """What the record says, with the places of this machine."""
     recorded = json.loads((folder / name / "_gemma3_batch/run.json").read_text())["config"]
@@ -48,7 +41,9 @@ def config_of(folder: Path, name: str) -> RunConfig:
 
 def again(folder: Path, name: str, engine: Engine, *outcomes: str) -> RunResult:
     record = json.loads((folder / name / "_gemma3_batch/run.json").read_text())
-    config, task = engine.configured(config_of(folder, name)), restore_task(record)
+    # One generate actor, which passes the requests on to the engine that is loaded already.
+    config = config_of(folder, name).model_copy(update={"engine_replicas": 1})
+    task = restore_task(record)
     if outcomes:
         return retry(config, task, outcomes, backend=engine.backend)
     return run(config, task, backend=engine.backend)
@@ -71,10 +66,10 @@ def test_a_killed_run_is_read(folder: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_run_is_finished(folder: Path, engine: Engine) -> None:
+def test_a_killed_run_is_finished(folder: Path, warm_engine: Engine) -> None:
     (committed,) = (folder / "killed").glob("part-*")
     before, journalled = committed.read_bytes(), status(str(folder / "killed")).rows_journalled
-    result = again(folder, "killed", engine)
+    result = again(folder, "killed", warm_engine)
     assert result.new_rows == ROWS - 6 - journalled
     assert committed.read_bytes() == before
     rows = result.table(["truth", "caption", "outcome", "row_key"]).to_pylist()
@@ -89,11 +84,11 @@ def test_a_killed_run_is_finished(folder: Path, engine: Engine) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_finished_run_is_retried_and_then_done(folder: Path, engine: Engine) -> None:
+def test_a_finished_run_is_retried_and_then_done(folder: Path, warm_engine: Engine) -> None:
     shutil.copy(folder / "late.jpg", folder / "input")  # the image that was missing
-    result = again(folder, "finished", engine, "missing_input")
+    result = again(folder, "finished", warm_engine, "missing_input")
     assert (result.new_rows, result.model_class) == (1, OURS)
     assert result.outcomes == {"ok": 23, "decode_error": 1}
     row = result.table(["truth", "caption"]).to_pylist()[20]
     assert row["caption"] == row["truth"]
-    assert again(folder, "finished", engine).new_rows == 0
+    assert again(folder, "finished", warm_engine).new_rows == 0

@@ -27,7 +27,8 @@ class FixedEngine(FakeEngine):
         return Generation(text, rendered.prompt_tokens, 3, "stop")
 
 
-@pytest.fixture(params=["s3", "rgw", "gcs"])
+# On moto, a stand-in for S3, runs are in every `tests/chaos/test_chaos.py` as well.
+@pytest.fixture(params=[pytest.param("s3", marks=pytest.mark.long), "rgw", "gcs"])
 def store(request: pytest.FixtureRequest) -> S3 | GCS:
     found: S3 | GCS = request.getfixturevalue(request.param)
     return found

@@ -122,7 +122,9 @@ def test_a_foreign_error_is_one_line_and_counts_stay_right(
     assert status(settings.output).outcomes == {"missing_input": 5, "ok": 5}
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+)
 def test_a_retry_that_is_ended_is_resumed(
     tmp_path: Path, gemma_folder: Path, end: signal.Signals
 ) -> None:
