@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pipeline.execution.placement import Placement
     from pipeline.output.commit import Committer
     from pipeline.output.fencing import Epoch
+    from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
 
 
@@ -65,6 +66,7 @@ class RunResult:
         rows: Rows in it, one for each input row.
         outcomes: Rows by outcome.
         duplicates: Rows that took the results of an identical one.
+        skipped: The files of INPUT that are not read, by reason.
         new_rows: Rows that this run computed; the others were there.
         model_class: Module and name of the model class that the engine loaded; None if no row
             reached the engine.
@@ -77,6 +79,7 @@ class RunResult:
     rows: int
     outcomes: Mapping[str, int]
     duplicates: int
+    skipped: tuple[Skipped, ...] = ()
     new_rows: int
     model_class: str | None
     seconds: float
@@ -293,6 +296,7 @@ def _result(checked: CheckedRun, driver: Driver | None, began: float) -> RunResu
         rows=counted.rows,
         outcomes=counted.outcomes,
         duplicates=counted.duplicates,
+        skipped=checked.listing.skipped,
         new_rows=driver.rows if driver else 0,
         model_class=(driver and driver.model_class) or recorded.get("model_class"),
         seconds=seconds,

@@ -17,7 +17,7 @@
     more than 5 redirects, or one to another protocol        missing_input
     not complete within `fetch_seconds`                      missing_input
     no bytes; more than `max_bytes`                          decode_error
-    not an image, or a format outside `decode.FORMATS`       decode_error
+    not an image, or outside `contract.image_formats`        decode_error
     more pixels than `max_pixels` (checked before decoding)  decode_error
     cut off or damaged (never a half-grey image)             decode_error
     32-bit floating point pixels (no agreed range)           decode_error

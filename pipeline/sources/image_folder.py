@@ -15,6 +15,7 @@ from pipeline.sources.listing import Kind
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
 from pipeline.sources.units import Cut, cut_evenly
 from pipeline.storage.parallel import in_order
+from pipeline.storage.refusals import refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ class ImageFolder:
             yield table.slice(start, COPY_ROWS)
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """Yield a unit's rows; an image that cannot be read any more is null."""
+        """Yield a unit's rows; an image that is not there any more is null."""
         rows = READ_ROWS if self.keep_images else COPY_ROWS
         for start in range(0, len(unit.files), rows):
             paths = unit.files[start : start + rows]
@@ -63,7 +64,10 @@ class ImageFolder:
             yield pa.table(columns, schema=self.passthrough_schema)
 
     def _read_or_none(self, path: str) -> bytes | None:
+        """An image's bytes; None if it is gone, but not if all of them are. Raises OSError."""
         try:
             return (self.root / path).read()
-        except OSError:
+        except FileNotFoundError as error:
+            if refusal_of(error, is_local=self.root.is_local) or not self.root.exists():
+                raise
             return None

@@ -3,7 +3,9 @@
     location      a path or URI -> a filesystem and a path; listing and reading
     atomic        files written whole, created exclusively, replaced conditionally
     backoff       which errors are transient, and how often a call is tried
+    contents      what a file is, by its first bytes
     fingerprint   a file's tag, which tells one content from another
+    refusals      which faults are a store's rather than a file's
     parallel      many requests at once, results in order
 
 What is in the files is for the rooms above to decide.
