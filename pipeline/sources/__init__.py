@@ -5,6 +5,7 @@
     source       what every format offers: cutting files, reading units
     parquet, jsonl, webdataset, image_folder      the formats
     samples      which members of a tar shard are a sample, and its rows
+    parquet_batches   how many of its rows are read at a time
     hive         parquet's partitions: columns from paths
     json_types   the types of JSON columns
     scanned      how files without an index of their rows are cut

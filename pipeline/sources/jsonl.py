@@ -28,7 +28,7 @@ from pipeline.sources.columns import FAULT, table_of
 from pipeline.sources.json_types import MisfitError, convert, schema_of
 from pipeline.sources.listing import Kind
 from pipeline.sources.scanned import cut_by_offsets, open_from
-from pipeline.sources.source import COPY_ROWS
+from pipeline.sources.source import COPY_ROWS, by_bytes
 from pipeline.sources.unreadable import user_errors
 from pipeline.storage.contents import JSON_ARRAY, JSON_DOCUMENT, contents_of, recognised
 from pipeline.storage.parallel import in_order
@@ -121,7 +121,7 @@ class JsonLines:
         if _is_packed(path):
             lines = itertools.islice(lines, unit.start, None)
         numbered = zip(range(unit.start + 1, unit.stop + 1), lines, strict=False)
-        while batch := [*itertools.islice(numbered, COPY_ROWS)]:
+        for batch in by_bytes(numbered, lambda line: len(line[1][1]), COPY_ROWS):
             read = [_row(line, schema, f"{path} line {number}") for number, (_, line) in batch]
             yield [row for row, _ in read], [fault for _, fault in read]
 

@@ -43,7 +43,7 @@ from pipeline.sources.samples import (
     samples_in_order,
 )
 from pipeline.sources.scanned import cut_by_offsets, open_from
-from pipeline.sources.source import COPY_ROWS, READ_ROWS
+from pipeline.sources.source import COPY_ROWS, READ_ROWS, by_bytes, size_of
 from pipeline.sources.units import Cut, cut_evenly
 from pipeline.sources.unreadable import user_errors
 from pipeline.storage.parallel import in_order
@@ -163,7 +163,7 @@ class WebDataset:
             read = self._read_by_key(shard, unit, schema)
             if unit.offset != BY_KEY:
                 read = self._read_in_order(shard, unit, schema)
-            while batch := [*itertools.islice(read, rows)]:
+            for batch in by_bytes(read, lambda row: size_of(row[0]), rows):
                 yield table_of([row for row, _ in batch], schema), [fault for _, fault in batch]
 
     def _read_in_order(self, shard: _Shard, unit: Cut, schema: pa.Schema) -> Iterator[_Values]:

@@ -14,7 +14,7 @@ from pipeline.contract.task import Measured
 from pipeline.engine.startup import attempt
 from pipeline.engine.watchdog import Watchdog
 from pipeline.images import ImageLimits, load_image
-from pipeline.stages.blocks import Item, pack, unpack
+from pipeline.stages.blocks import Item, pack, unpack, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,11 +72,12 @@ class Render:
         self._poison_rows = poison_rows
         self._watchdog = Watchdog(config.stall_seconds)
 
-    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Render a block: its payloads are rows as dicts, those of the result `RenderedRow`s."""
-        with self._watchdog:
-            rendered = [self._take(item) for item in unpack(block)]
-        yield pack(rendered)
+    def __call__(self, sealed: pa.Table) -> Iterator[pa.Table]:
+        """Render sealed blocks: payloads are rows as dicts, those of the result `RenderedRow`s."""
+        for block in unseal(sealed):
+            with self._watchdog:
+                rendered = [self._take(item) for item in unpack(block)]
+            yield pack(rendered)
 
     def _take(self, item: Item) -> Item:
         if item.is_settled:
