@@ -150,6 +150,7 @@ class Flow:
                 self.source.root,
                 limits,
                 self._poison_rows,
+                self.journal.output,
             ),
             num_cpus=self.placement.cpu_share,
             **self._restarts,

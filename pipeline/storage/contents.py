@@ -23,6 +23,9 @@ HEAD = 64 * 1024
 TABLE_LINES = 3
 """Lines of a table of text that must have as many fields as the first."""
 
+SHORT = 10
+"""Characters that tell nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
@@ -143,7 +146,7 @@ def _text(text: str, *, is_whole: bool) -> Contents | None:
     for delimiter, contents in ((",", CSV), (";", CSV), ("\t", TSV)):
         if _is_table(lines, delimiter):
             return contents
-    return TEXT if text else None
+    return TEXT if len(text) > SHORT else None
 
 
 def _json(lines: list[str]) -> Contents:
