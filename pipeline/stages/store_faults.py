@@ -5,10 +5,10 @@
                                       refusal is its row's own (S3 denies a key that does not exist)
     no answer any more                the store's, once a block has only such rows of it, and a few
 
-It counts as an answer that a file does not exist. A store is a bucket, a repository or a disk; which
-buckets have answered is noted in OUTPUT too, so that the last rows of a run can tell as well as its
-first. A run ends for a store after `FEW` rows, or after the first block if no row of it could be
-rendered. The rows keep no outcome then: they are computed after the mending.
+It counts as an answer that a file does not exist. A store is a bucket, a repository or a disk;
+which buckets have answered is noted in OUTPUT too, so that the last rows of a run can tell as well
+as its first. A run ends for a store after `FEW` rows, or after the first block if no row of that
+could be rendered. The rows keep no outcome then: they are computed after the mending.
 
 A few rows of many that lead to a store of their own, as in a collection of links, are their own
 fault.
