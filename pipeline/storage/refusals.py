@@ -107,6 +107,11 @@ def refusal_of(error: BaseException, *, is_local: bool = False) -> Refusal | Non
     return Refusal.UNREACHABLE if is_transient(error) else None
 
 
+def code_of(error: BaseException) -> str:
+    """The code of S3's answer that an error was raised from; empty where there is none."""
+    return next((code for code, _ in map(_answer, _causes(error)) if code), "")
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it was raised from."""
     seen: set[int] = set()
