@@ -100,7 +100,9 @@ class StoreFaults:
     def _note_answers(self) -> None:
         new = self._answers.keys() - self._answered
         self._answered |= new
-        for store in sorted(new - {THIS_MACHINE}) if self._folder is not None else ():
+        if self._folder is None:
+            return
+        for store in sorted(new - {THIS_MACHINE}):
             self._noted += 1
             if self._noted <= MOST_NOTED:
                 # A note is a help, and the journal's errors say what is wrong with OUTPUT.
