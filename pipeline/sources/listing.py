@@ -242,4 +242,17 @@ def _nothing_usable(root: Location, skipped: Iterable[Skipped]) -> str:
     named = ", ".join(
         f"{group.count:,} {reason} ({group.examples[0]})" for reason, group in found.items()
     )
-    return f"INPUT {root} has no {USABLE}, but files that are not read: {named}"
+    return f"INPUT {root} has no {USABLE}, but files that are not read: {named}" + _example(
+        root, found.get(Reason.UNKNOWN)
+    )
+
+
+def _example(root: Location, unknown: Skipped | None) -> str:
+    """What the first file of no known format is, and what to do about it."""
+    if unknown is None:
+        return ""
+    try:
+        contents = contents_of(root / unknown.examples[0])
+    except Exception:  # it is only named as an example
+        return ""
+    return f"; {unknown.examples[0]} is {contents.what}: {contents.fix}" if contents else ""

@@ -192,6 +192,10 @@ def test_inputs_that_cannot_be_used_are_refused_in_one_line(place: Place) -> Non
         f"INPUT {place.uri} has no {usable}, but files that are not read: "
         "1 of no known format (notes.txt), 1 empty (empty.parquet)"
     )
+    place.write("a.csv", b"id,text\n1,hello\n")
+    assert refused(place.uri).endswith(
+        "; a.csv is a CSV file: write it as parquet (pandas: read_csv, to_parquet) or JSON lines"
+    )
     assert refused(place.uri + "/x*") == f"INPUT {place.uri}/x* matches no file; check the pattern"
     assert "is not a pattern" in refused(place.uri + "/x**y")
 
