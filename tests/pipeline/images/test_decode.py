@@ -47,9 +47,7 @@ def test_an_image_that_cannot_be_decoded_is_a_decode_error(kind: str) -> None:
 
 def test_what_is_no_image_is_called_what_it_is() -> None:
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
-    assert str(fault_of(pointer)) == (
-        "decode: not an image in a known format, but a Git LFS pointer in place of a file (64 bytes)"
-    )
+    assert ", but a Git LFS pointer in place of a file (63 bytes)" in str(fault_of(pointer))
     assert ", but a web page (" in str(fault_of(b"<!doctype html><title>Sign in</title>"))
     assert "format (3 bytes)" in str(fault_of(b"\xff\xd8\xff"))  # begins like a JPEG
 
