@@ -99,7 +99,8 @@ def _repeats_at_end(text: str) -> int:
 
 
 def _last_words(text: str) -> list[str]:
-    return WORD.findall(text[-WINDOW:].casefold())[-WINDOW_OF_WORDS:]
+    words: list[str] = WORD.findall(text[-WINDOW:].casefold())
+    return words[-WINDOW_OF_WORDS:]
 
 
 def _repeats_of_words(words: Sequence[str]) -> int:
