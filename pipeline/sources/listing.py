@@ -35,6 +35,7 @@ from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
 from pipeline.storage.backoff import with_backoff
 from pipeline.storage.contents import contents_of
 from pipeline.storage.location import FileInfo, Location, locate
+from pipeline.storage.refusals import refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,7 +121,9 @@ def _find(location: Location) -> tuple[Location, list[FileInfo]]:
     except FileNotFoundError:
         raise UserError(f"INPUT {location} does not exist") from None
     except Exception as error:  # the stores' clients have errors of many kinds
-        raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}") from None
+        refusal = refusal_of(error, is_local=location.is_local)
+        fix = f"; {refusal.fix}" if refusal else ""
+        raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}{fix}") from None
 
 
 def _find_local(location: Location) -> tuple[Location, list[FileInfo]]:

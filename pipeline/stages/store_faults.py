@@ -123,13 +123,9 @@ def _name(store: str) -> str:
 
 
 def _fault(error: StoreError, *, is_users: bool) -> Fault:
-    fix = {
-        Refusal.CREDENTIALS: "give valid credentials and run the same command again",
-        Refusal.DENIED: (
-            "check its name, the endpoint and the permissions (S3 denies a key that does not exist "
-            "where s3:ListBucket is not granted), and run the same command again"
-        ),
-        Refusal.UNREACHABLE: "check the endpoint and the network, and run the same command again",
-    }
-    message = f"no image of {error.store} can be read: {error.message}; {fix[error.refusal]}"
+    hint = " (S3 denies a key that does not exist where s3:ListBucket is not granted)"
+    message = (
+        f"no image of {error.store} can be read: {error.message}; {error.refusal.fix}"
+        f"{hint if error.refusal is Refusal.DENIED else ''}, and run the same command again"
+    )
     return Fault(ends_run=True, message=message, is_users=is_users)

@@ -28,6 +28,17 @@ class Refusal(StrEnum):
     DENIED = "denied"
     UNREACHABLE = "unreachable"
 
+    @property
+    def fix(self) -> str:
+        """What to do about it, as an imperative."""
+        return _FIXES[self]
+
+
+_FIXES = {
+    Refusal.CREDENTIALS: "give valid credentials",
+    Refusal.DENIED: "check its name, the endpoint and the permissions",
+    Refusal.UNREACHABLE: "check the endpoint and the network",
+}
 
 UNAUTHORIZED = 401
 FORBIDDEN = 403

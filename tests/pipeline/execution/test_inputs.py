@@ -11,6 +11,7 @@ import pytest
 
 from jobs.cli.tables import skipped_lines, status_text
 from pipeline import EngineConfig, RunConfig, UserError, run, status
+from pipeline.sources.skipped import Reason, SkippedFiles
 from tests.pipeline.fakes import FAKE, ColourTask
 from tests.pipeline.sample_images import encoded, plain
 from tests.pipeline.server import respond, serving
@@ -20,6 +21,18 @@ FILES = {
     **{"f.HEIC": "HEIF", "g.jpe": "JPEG", "h.tif": "TIFF"},
 }
 NOT_READ = "Files of INPUT that are not read: 2 of no known format (notes.txt, x.csv)"
+
+
+def test_of_many_files_that_are_not_read_a_few_are_named() -> None:
+    files = SkippedFiles()
+    for number in range(5):
+        files.add(Reason.UNKNOWN, f"{number}.csv")
+    files.add(Reason.EMPTY, "e\x1b.tar")
+    assert skipped_lines(files.found()) == [
+        "Files of INPUT that are not read: 5 of no known format (0.csv, 1.csv, 2.csv, ...); "
+        "1 empty (e\ufffd.tar)"
+    ]
+    assert skipped_lines(()) == []
 
 
 @pytest.mark.usefixtures("ray_cluster")
