@@ -236,7 +236,7 @@ read = peak() - before
 rows += sum(table.num_rows for table in source.passthrough(cut))
 print(rows, read, peak() - before)
 """
-WIDE = 40_000_000
+WIDE = 20_000_000
 
 
 @pytest.mark.parametrize("dictionary", [False, True])  # the image written twelve times, or once
@@ -245,7 +245,15 @@ def test_a_row_group_of_large_images_is_read_in_little_memory(
 ) -> None:
     one = pa.array([{"bytes": bytes(WIDE), "path": "x.jpg"}], HF_IMAGE)
     table = pa.table({"image": pa.chunked_array([one] * 12)})
-    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=dictionary)
+    pq.write_table(
+        table,
+        tmp_path / "a.parquet",
+        compression="zstd",
+        use_dictionary=dictionary,
+        dictionary_pagesize_limit=2**30,
+    )
+    chunk = pq.read_metadata(tmp_path / "a.parquet").row_group(0).column(0)
+    assert (chunk.total_uncompressed_size < 2 * WIDE) == dictionary
     command = [sys.executable, "-c", READ_ALL, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows, read, copied = map(int, done.stdout.split())

@@ -47,7 +47,7 @@ def of_s3(server: Server) -> StorageOptions:
     return {"s3": {"endpoint_url": server.url(""), "config_kwargs": once, **keys}}
 
 
-def stage(options: StorageOptions, output: Path | None = None, seconds: float = 10) -> Render:
+def stage(options: StorageOptions, output: Path | None = None, seconds: float = 60) -> Render:
     limits = ImageLimits(10**6, 10**6, fetch_seconds=seconds, storage_options=options)
     noted = locate(str(output)) if output else None
     return Render(ColourTask(), CONFIG, FakeRenderer, locate("/"), limits, None, noted)
@@ -83,7 +83,7 @@ def test_credentials_that_are_not_accepted_end_the_run(server: Server, code: str
     assert fault is not None
     assert (fault.ends_run, fault.is_users) == (True, True)
     assert fault.message.startswith("no image of s3://b can be read: s3://b/x.png cannot be read (")
-    assert fault.message.endswith("give valid credentials and run the same command again")
+    assert fault.message.endswith("; give valid credentials, and run the same command again")
     assert code in fault.message
 
 
