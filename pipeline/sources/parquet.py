@@ -163,7 +163,9 @@ class ParquetSource:
                 batches = (
                     batch
                     for group in groups
-                    for batch in Reading.of(meta, group, columns, rows).batches(file, meta, schema)
+                    for batch in Reading.of(file, meta, group, columns, rows).batches(
+                        file, meta, schema
+                    )
                 )
                 tables = _cut_to(batches, unit.start - skipped, unit.stop - unit.start)
             for table in tables:

@@ -1,8 +1,9 @@
 """Decides how many rows of a parquet file are read at a time, so that their bytes are few.
 
 A row group may hold gigabytes. What a batch of it takes is known beforehand from its metadata, with
-one exception: of a value that a dictionary holds once, the file has only one copy. Columns of which
-many rows may be such a value are read as dictionaries, and made plain a few rows at a time.
+one exception: of a value that a dictionary holds once, the file has only one copy. How long it may
+be, the size of the dictionary tells. Columns with large ones, which no ordinary text has, are read
+as dictionaries, which is slow for many values, and made plain a few rows at a time.
 
 Arrow reads ahead whole column chunks (`pre_buffer`), which is what an object store wants; of large
 ones it reads `BUFFER` bytes at a time instead.
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.sources.columns import is_binary, is_string
-from pipeline.sources.source import READ_BYTES
+from pipeline.sources.source import READ_BYTES, READ_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +29,11 @@ MOST_AHEAD = 64 * 2**20
 BUFFER = 8 * 2**20
 DICTIONARIES = frozenset({"PLAIN_DICTIONARY", "RLE_DICTIONARY"})
 MOST_REPEATED = 4 * READ_BYTES
-"""Bytes that a batch of one repeated value may take before it is read as a dictionary."""
+"""Bytes that a batch of one repeated value may take."""
+HEADER = 32
+DICTIONARY_PAGE = b"\x15\x04\x15"
+"""How the header of a dictionary page begins: field 1, an integer, is 2; field 2 is an integer."""
+CONTINUED = 0x80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +55,14 @@ class Reading:
     dictionaries: tuple[str, ...]
 
     @staticmethod
-    def of(meta: pq.FileMetaData, group: int, columns: Sequence[str], most_rows: int) -> Reading:
-        """How to read batches of at most `most_rows` rows.
+    def of(
+        file: Any, meta: pq.FileMetaData, group: int, columns: Sequence[str], most_rows: int
+    ) -> Reading:
+        """How to read batches of at most `most_rows` rows. Raises OSError.
 
         Args:
-            meta: The file's metadata.
+            file: The open file.
+            meta: Its metadata.
             group: The row group.
             columns: Names of columns, or paths of fields in them.
             most_rows: Most rows of a batch.
@@ -63,14 +71,16 @@ class Reading:
         chunks = [about.column(i) for i in range(about.num_columns)]
         chunks = [chunk for chunk in chunks if _is_in(chunk.path_in_schema, columns)]
         plain = sum(chunk.total_uncompressed_size for chunk in chunks)
-        rows = max(1, min(most_rows, READ_BYTES * about.num_rows // max(1, plain)))
+        longest = {chunk.path_in_schema: _longest_repeated(chunk, file) for chunk in chunks}
+        repeated = MOST_REPEATED // max(1, sum(longest.values()))
+        rows = min(most_rows, max(READ_ROWS, repeated))
         return Reading(
             group=group,
             columns=tuple(columns),
-            rows=rows,
+            rows=max(1, min(rows, READ_BYTES * about.num_rows // max(1, plain))),
             is_ahead=sum(chunk.total_compressed_size for chunk in chunks) <= MOST_AHEAD,
             dictionaries=tuple(
-                chunk.path_in_schema for chunk in chunks if _may_repeat(chunk, rows)
+                path for path, size in longest.items() if READ_ROWS * size > MOST_REPEATED
             ),
         )
 
@@ -101,14 +111,38 @@ def _is_in(path: str, columns: Sequence[str]) -> bool:
     return any(path == column or path.startswith(f"{column}.") for column in columns)
 
 
-def _may_repeat(chunk: pq.ColumnChunkMetaData, rows: int) -> bool:
-    """Whether a batch may take much more than its share of the chunk. Lists are left alone."""
-    return (
-        chunk.physical_type == "BYTE_ARRAY"
-        and ".list." not in chunk.path_in_schema
-        and not DICTIONARIES.isdisjoint(chunk.encodings)
-        and rows * chunk.total_uncompressed_size > MOST_REPEATED
-    )
+def _longest_repeated(chunk: pq.ColumnChunkMetaData, file: Any) -> int:
+    """Most bytes of a value that a chunk may have once and a batch many times.
+
+    That is, of its dictionary. Lists are left alone.
+    """
+    if (
+        chunk.physical_type != "BYTE_ARRAY"
+        or ".list." in chunk.path_in_schema
+        or DICTIONARIES.isdisjoint(chunk.encodings)
+    ):
+        return 0
+    whole = int(chunk.total_uncompressed_size)
+    if READ_ROWS * whole <= MOST_REPEATED or chunk.dictionary_page_offset is None:
+        return whole
+    file.seek(chunk.dictionary_page_offset)
+    return min(whole, _page_size(file.read(HEADER)) or whole)
+
+
+def _page_size(header: bytes) -> int | None:
+    """The uncompressed size that a dictionary page's header gives, in Thrift's compact protocol.
+
+    Its first two fields are 32-bit integers: the kind of page, and the size. Arrow does not tell.
+    """
+    if not header.startswith(DICTIONARY_PAGE):
+        return None
+    size = shift = 0
+    for byte in header[len(DICTIONARY_PAGE) :]:
+        size |= (byte & 0x7F) << shift
+        if byte < CONTINUED:
+            return size >> 1  # zigzag
+        shift += 7
+    return None
 
 
 def _plain(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -265,11 +265,25 @@ def test_a_row_group_of_large_images_is_read_in_little_memory(
     assert copied < LITTLE
 
 
+def test_ordinary_text_is_not_read_as_a_dictionary(tmp_path: Path) -> None:
+    texts = [f"{n:0200}" for n in range(40_000)]  # beyond what a dictionary takes (1 MB)
+    pq.write_table(pa.table({"x": texts}), tmp_path / "a.parquet", row_group_size=40_000)
+    with open(tmp_path / "a.parquet", "rb") as file:
+        meta = pq.read_metadata(file)
+        assert meta.row_group(0).column(0).total_uncompressed_size > 5 * 2**20
+        reading = parquet_batches.Reading.of(file, meta, 0, ["x"], 4096)
+        assert reading.dictionaries == ()
+        assert 64 <= reading.rows <= 256
+        batches = [*reading.batches(file, meta, pq.read_schema(tmp_path / "a.parquet"))]
+    assert pa.Table.from_batches(batches)["x"].to_pylist() == texts
+
+
 @pytest.mark.parametrize("form", ["binary", "large_binary", "struct", "string", "category"])
 def test_values_that_a_dictionary_holds_once_are_read_as_they_are(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet_batches, "MOST_REPEATED", 100)
+    monkeypatch.setattr(parquet_batches, "READ_ROWS", 4)
     monkeypatch.setattr(parquet_batches, "READ_BYTES", 100)
     bodies = [b"a" * 60, None, b"b" * 60, b"a" * 60, b"", b"c" * 20]
     columns = {
