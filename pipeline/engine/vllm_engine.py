@@ -16,8 +16,9 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.engine.orphans import OrphanCleanup
+from pipeline.engine.sockets import SocketFolder
 from pipeline.engine.vllm_renderer import VllmRenderer
-from pipeline.engine.vllm_settings import engine_args, prepare_process
+from pipeline.engine.vllm_settings import check_engine_args, prepare_process, vllm_config
 from pipeline.engine.watchdog import Watchdog, keep_alive
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class VllmEngine:
         config: The engine.
 
     Raises:
-        UserError: The installed vLLM has no device here, or does not take one of `engine_args`.
+        UserError: The installed vLLM has no device here, or refuses one of `engine_args`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -42,12 +43,16 @@ class VllmEngine:
         _require_device()
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._engine = AsyncLLM.from_engine_args(
-            engine_args(config), usage_context=_usage_context()
-        )
+        usage = _usage_context()
+        settings = vllm_config(config, usage)
+        self._sockets = SocketFolder()
+        with self._sockets.used():
+            self._engine = AsyncLLM.from_vllm_config(
+                settings, usage_context=usage, disable_log_stats=True
+            )
         children = multiprocessing.active_children()
         self._orphan_cleanup = OrphanCleanup(
-            child.pid for child in children if child.pid is not None
+            (child.pid for child in children if child.pid is not None), self._sockets.path
         )
         self._watchdog = Watchdog(config.stall_seconds)
         self._watch: asyncio.Task[None] | None = None
@@ -106,9 +111,16 @@ class VllmEngine:
         self._watchdog.stop()
         self._engine.shutdown(timeout=SHUTDOWN_SECONDS)
         self._orphan_cleanup.cancel()
+        self._sockets.remove()
 
 
-VLLM = Backend(name="vllm", renderer=VllmRenderer, engine=VllmEngine, needs=("vLLM",))
+VLLM = Backend(
+    name="vllm",
+    renderer=VllmRenderer,
+    engine=VllmEngine,
+    needs=("vLLM",),
+    check=check_engine_args,
+)
 
 
 def _usage_context() -> Any:
@@ -152,6 +164,7 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
     is_sampled = sampling.temperature > 0
     return SamplingParams(
         n=sampling.n,
+        stop=[*sampling.stop],
         stop_token_ids=[*rendered.stop_token_ids],
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
