@@ -108,8 +108,8 @@ TEXT_PROMPT = (
 """The same for a text, which comes first so that all policies share the prefix cache of it."""
 
 
-COMPLETION = "{prompt}\nAnswer:"
-"""A prompt as raw text, which a base model continues with its verdict."""
+ANSWER = "\nAnswer:"
+"""After a prompt as raw text, which a base model continues with its verdict."""
 
 
 def fill(prompt: str, **values: str) -> str:

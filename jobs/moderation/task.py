@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from jobs.moderation.policies import (
-    COMPLETION,
+    ANSWER,
     IMAGE_POLICIES,
     IMAGE_PROMPT,
     TEXT_POLICIES,
@@ -193,7 +193,7 @@ def moderation_task(
         default_policies = trained or IMAGE_POLICIES
         default_prompt = model.moderation_prompt or IMAGE_PROMPT
     if profile.continues_text:
-        default_prompt = fill(COMPLETION, prompt=default_prompt)
+        default_prompt += ANSWER
     return ModerationTask(
         policies=tuple(policies or default_policies),
         judge=Judge.SHIELDGEMMA2 if profile.is_shieldgemma2 else Judge.GEMMA3,

@@ -88,8 +88,8 @@ def a_pointer(file: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (cut_off, "has 81 bytes in the place of 82; download it again"),
-        (too_long, "has 83 bytes in the place of 82; download it again"),
+        (cut_off, "has 79 bytes in the place of 80; download it again"),
+        (too_long, "has 81 bytes in the place of 80; download it again"),
         (cut_in_the_header, "is cut off or not a safetensors file (20 bytes); download it again"),
         (a_web_page, "is cut off or not a safetensors file (390 bytes); download it again"),
         (empty, "is empty (0 bytes); download it again"),
