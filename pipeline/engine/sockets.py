@@ -1,7 +1,8 @@
 """The folder of an engine's sockets, which goes with it.
 
-vLLM's processes talk through sockets in the temporary folder and leave them behind (0.32): one to
-six with a random name for each engine. So each engine has a folder for its own.
+vLLM's processes talk through sockets in the temporary folder, with random names, and those of a
+process that is killed stay there (0.32; libzmq's issue 3204). So each engine has a folder for its
+own.
 """
 
 from __future__ import annotations

@@ -109,7 +109,6 @@ def test_a_model_that_cannot_run_is_refused_before_anything_starts(
         f"model {cut}: model.safetensors has 9502160 bytes in the place of 9503160; download it "
         "again"
     )
-    assert refused(*caption, "demo", "--prompt-format", "chatml").startswith("prompt_format: ")
     assert files(tmp_path) == before
 
 

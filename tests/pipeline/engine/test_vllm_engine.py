@@ -11,6 +11,8 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms.cpu import CpuPlatform
 from vllm.platforms.interface import PlatformEnum, UnspecifiedPlatform
 from vllm.usage.usage_lib import UsageContext
+from vllm.utils.network_utils import get_open_zmq_ipc_path
+from vllm.v1.engine.async_llm import AsyncLLM
 
 from pipeline import EngineConfig, Sampling, UserError
 from pipeline.engine.interface import Rendered
@@ -55,6 +57,40 @@ def test_steps_are_sized_for_the_device(
     with pytest.raises(Enough):
         VllmEngine(EngineConfig(model=str(gemma_folder)))
     assert asked == [context]
+
+
+def test_what_vllm_refuses_is_told_by_its_name() -> None:
+    config = EngineConfig(
+        model="demo", max_model_len=512, engine_args={"gpu_memory_utilization": 5, "seed": 1}
+    )
+    with pytest.raises(UserError, match=r"^engine_args \(gpu_memory_utilization\): vLLM says: "):
+        VllmEngine(config)
+
+
+class Started:
+    """An engine whose processes are none."""
+
+    def shutdown(self, timeout: float) -> None:
+        """There is nothing to end."""
+
+
+def test_an_engine_that_is_closed_leaves_no_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(tmp_path))
+    made: list[str] = []
+
+    def start(*_: object, **__: object) -> Started:
+        made.append(get_open_zmq_ipc_path().removeprefix("ipc://"))
+        Path(made[0]).touch()
+        return Started()
+
+    monkeypatch.setattr(AsyncLLM, "from_vllm_config", start)
+    engine = VllmEngine(EngineConfig(model="demo", max_model_len=512))
+    assert Path(made[0]).exists()
+    assert Path(made[0]).parent != tmp_path
+    engine.close()
+    assert [*tmp_path.iterdir()] == []
 
 
 def params(key: str = "row", **sampling: Any) -> Any:
