@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
 from pipeline.engine.identity import Identity, identify
-from pipeline.engine.model_files import check_tokenizer, model_folder, read_json
+from pipeline.engine.model_files import PREPROCESSOR_FILES, check_tokenizer, model_folder, read_json
 from pipeline.engine.profile import ModelProfile, read_profile
 from pipeline.engine.weights import read_weights
 
 if TYPE_CHECKING:
     from pipeline.contract.config import EngineConfig, PromptFormat
 
-PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 """Files that say how images are prepared; one is enough."""
-SETTINGS = ("generation_config.json", "tokenizer_config.json", *PROCESSOR)
+SETTINGS = ("generation_config.json", "tokenizer_config.json", *PREPROCESSOR_FILES)
 """Files of JSON that a checkpoint may have, beside `config.json`."""
 
 
@@ -62,10 +61,11 @@ def open_checkpoint(
     for name in SETTINGS:
         if (path / name).exists():
             read_json(model, path / name)
-    if needs_images and profile.has_vision and not any((path / n).exists() for n in PROCESSOR):
+    is_prepared = any((path / name).exists() for name in PREPROCESSOR_FILES)
+    if needs_images and profile.has_vision and not is_prepared:
         raise UserError(
-            f"model {model} has no {' or '.join(PROCESSOR)}, which say how images are prepared; "
-            "copy them from the model it was made from, or download it completely"
+            f"model {model} has no {' or '.join(PREPROCESSOR_FILES)}, which say how images are "
+            "prepared; copy them from the model it was made from, or download it completely"
         )
     try:
         identity = identify(path, weights)
