@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -141,3 +143,30 @@ def test_texts_are_counted_as_they_are_rendered() -> None:
     text = "a red circle <start_of_image> on a white background"
     empty, full = (made.render(Request(t, Sampling(1)), []).prompt_tokens for t in ("a", text))
     assert abs((full - empty + 1) - made.count(text)) <= 1
+
+
+LIGHT = """
+import re, sys, time
+from pathlib import Path
+began = time.perf_counter()
+from PIL import Image
+from pipeline.contract.config import EngineConfig
+from pipeline.contract.task import ImageRef, Request, Sampling
+from pipeline.engine.renderer import GemmaRenderer
+renderer = GemmaRenderer(EngineConfig(model="demo", max_model_len=512))
+request = Request("Describe this image.", Sampling(8), images=(ImageRef(None),))
+assert renderer.render(request, [Image.new("RGB", (300, 200))]).prompt.images
+seconds = time.perf_counter() - began
+memory = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+heavy = [name for name in ("torch", "vllm", "transformers", "ray") if name in sys.modules]
+print(f"{seconds:.2f} s {memory:.0f} MB", *heavy)
+"""
+
+
+def test_a_renderer_is_light() -> None:
+    """There are sixteen beside each engine. Printed: seconds to the first prompt, and memory."""
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    print(done.stdout)
+    _, _, memory, _, *heavy = done.stdout.split()
+    assert heavy == []
+    assert int(memory) < 250
