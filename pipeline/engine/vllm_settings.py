@@ -83,19 +83,8 @@ def model_config(config: EngineConfig, **overrides: Any) -> Any:
 
         overrides = {"hf_overrides": {"dtype": torch.bfloat16}, **overrides}
     made = engine_args(config, **overrides)
-    with _told_in_a_line(config):
+    with refusals_in_a_line(config):
         return made.create_model_config()
-
-
-def vllm_config(config: EngineConfig, usage_context: Any) -> Any:
-    """vLLM's `VllmConfig`, for an engine.
-
-    Raises:
-        UserError: As for `engine_args`.
-    """
-    made = engine_args(config)
-    with _told_in_a_line(config):
-        return made.create_engine_config(usage_context)
 
 
 def engine_args(config: EngineConfig, **overrides: Any) -> Any:
@@ -140,8 +129,26 @@ def engine_args(config: EngineConfig, **overrides: Any) -> Any:
         "worker_extension_cls": LOADED_MODEL,
         "disable_log_stats": True,
     }
-    with _told_in_a_line(config):
+    with refusals_in_a_line(config):
         return AsyncEngineArgs(**{**ours, **overrides, **config.engine_args})
+
+
+@contextlib.contextmanager
+def refusals_in_a_line(config: EngineConfig) -> Iterator[None]:
+    """Make what vLLM says of a wrong argument, or combination, a `UserError` that names it.
+
+    Raises:
+        UserError: In the place of what is raised within.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, KeyError) as error:  # also pydantic's
+        if isinstance(error, UserError):
+            raise
+        text = _first_fault(error) if isinstance(error, ValidationError) else one_line(error)
+        named = [name for name in config.engine_args if name in text] or [*config.engine_args]
+        what = f"engine_args ({', '.join(named)})" if named else f"model {config.model}"
+        raise UserError(f"{what}: vLLM says: {text}") from error
 
 
 def _check_names(names: Iterable[str], known: list[str]) -> None:
@@ -174,20 +181,6 @@ def _names_dtype(config: dict[str, Any]) -> bool:
     """Whether a `config.json` names a number format where vLLM (0.32) looks for one."""
     places = (config, config.get("text_config") or {}, config.get("vision_config") or {})
     return any(place.get("dtype") or place.get("torch_dtype") for place in places)
-
-
-@contextlib.contextmanager
-def _told_in_a_line(config: EngineConfig) -> Iterator[None]:
-    """Make what vLLM says of a wrong argument a `UserError` that names the argument."""
-    try:
-        yield
-    except (TypeError, ValueError, AttributeError, KeyError) as error:  # also pydantic's
-        if isinstance(error, UserError):
-            raise
-        text = _first_fault(error) if isinstance(error, ValidationError) else one_line(error)
-        named = [name for name in config.engine_args if name in text] or [*config.engine_args]
-        what = f"engine_args ({', '.join(named)})" if named else f"model {config.model}"
-        raise UserError(f"{what}: vLLM says: {text}") from error
 
 
 def _first_fault(error: ValidationError) -> str:
