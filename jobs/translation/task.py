@@ -10,6 +10,7 @@ outcome of its own; the row's outcome is the worst of them, and the good transla
     has no words (empty, numbers, emoji)            ok, copied
     does not fit into the model                     too_long
     its answer repeats itself                       repetition
+    its answer declines, or asks for the text       refused
     its answer is not in the target language        wrong_language
     its answer is longer than `max_tokens`          truncated, with what there is
 """
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from jobs.answers.check import EXCERPT
+from jobs.answers.repetition import has_run
 from jobs.options.languages import column_suffix, find_language
-from jobs.translation.answers import EXCERPT, Answer, Pending
+from jobs.translation.answers import Answer, Pending
 from jobs.translation.detection import Detected, detect, same_language
 from jobs.translation.documents import Chunk, Document, cut
 from jobs.translation.documents.document import MIN_BUDGET
@@ -290,16 +293,16 @@ class TranslationTask:
         return not (self.asks_languages or self.continues_text)
 
     def _request(self, chunk: Chunk, source: str, target: str) -> Request:
-        sampling = self._sampling(
-            self.max_tokens or GROWTH * self._text_meter.count(chunk.text) + SLACK
-        )
+        max_tokens = self.max_tokens or GROWTH * self._text_meter.count(chunk.text) + SLACK
+        sampling = self._sampling(max_tokens, chunk.text)
         if self.asks_languages:
             return Request(chunk.text, sampling, languages=(source, target), may_fail=True)
         return Request(self._prompt(chunk, source, target), sampling, may_fail=True)
 
-    def _sampling(self, max_tokens: int) -> Sampling:
-        """Greedy; raw text has no other end than that of the line."""
-        return Sampling(max_tokens, stop=(END_OF_LINE,) if self.continues_text else ())
+    def _sampling(self, max_tokens: int, text: str = "") -> Sampling:
+        """Greedy; loops end early unless the text has one, raw text ends with its line."""
+        stop = (END_OF_LINE,) if self.continues_text else ()
+        return Sampling(max_tokens, ends_loops=not has_run(text), stop=stop)
 
     def _prompt(self, chunk: Chunk, source: str, target: str) -> str:
         languages = find_language(source), find_language(target)
