@@ -142,7 +142,7 @@ def read_profile(model: str) -> ModelProfile:
     if not (path / "config.json").exists():
         raise UserError(f"model {model} has no config.json; is it a checkpoint's folder?")
     config = read_json(model, path / "config.json")
-    text_config = config.get("text_config", config)
+    text_config = config.get("text_config") or config
     template = _chat_template(model, path)
     verdicts = {word: config.get(name) for word, name in VERDICT_FIELDS.items()}
     return ModelProfile(
@@ -175,6 +175,8 @@ def _chat_template(model: str, path: Path) -> str:
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
         file = path / name
         template = read_json(model, file).get("chat_template") if file.exists() else None
+        if isinstance(template, list):  # of several by name, as before transformers 4.51
+            template = {one["name"]: one["template"] for one in template}.get("default")
         if isinstance(template, str):
             return template
     return ""
@@ -183,7 +185,7 @@ def _chat_template(model: str, path: Path) -> str:
 def _ends_turns(model: str, path: Path, config: Mapping[str, Any]) -> bool:
     """Whether one of the ids that end an answer is that of `END_OF_TURN`."""
     generation = path / "generation_config.json"
-    settings = [config.get("text_config", {}), config]
+    settings = [config.get("text_config") or {}, config]
     settings += [read_json(model, generation)] if generation.exists() else []
     ends = [one.get("eos_token_id") for one in settings]
     ids = {number for end in ends for number in (end if isinstance(end, list) else [end])}

@@ -97,6 +97,7 @@ class VllmEngine:
             return await self._answer(rendered, key)
         except Exception as error:
             if self._engine.errored:
+                self._sockets.remove()  # whoever holds this engine ends its process now
                 raise EngineDiedError(f"the engine died: {one_line(error)}") from error
             cause = error.__cause__ or error
             raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(cause)) from error

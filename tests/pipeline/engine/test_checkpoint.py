@@ -142,6 +142,15 @@ def test_a_spoiled_file_is_named(gemma_folder: Path, name: str, content: str, fa
     assert refused(gemma_folder).startswith(f"model {gemma_folder}: {name} {fault}")
 
 
+def test_gemmas_turns_need_their_control_tokens(gemma_folder: Path) -> None:
+    open_checkpoint(str(gemma_folder), "gemma")
+    tokenizer = gemma_folder / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace("<start_of_turn>", "<a_turn>"))
+    open_checkpoint(str(gemma_folder), "raw")
+    with pytest.raises(UserError, match="its tokenizer has no <start_of_turn>"):
+        open_checkpoint(str(gemma_folder), "gemma")
+
+
 def test_images_need_the_files_of_the_processor(gemma_folder: Path) -> None:
     (gemma_folder / "preprocessor_config.json").unlink()
     open_checkpoint(str(gemma_folder))
