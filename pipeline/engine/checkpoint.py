@@ -64,11 +64,8 @@ def open_checkpoint(
     for name in SETTINGS:
         if (path / name).exists():
             read_json(model, path / name)
-    if needs_images and profile.has_vision and not any((path / n).exists() for n in PROCESSOR):
-        raise UserError(
-            f"model {model} has no {' or '.join(PROCESSOR)}, which say how images are prepared; "
-            "copy them from the model it was made from, or download it completely"
-        )
+    if needs_images and profile.has_vision:
+        _check_images(model, path, profile)
     try:
         identity = identify(path, weights)
     except OSError as error:
@@ -76,6 +73,20 @@ def open_checkpoint(
             f"model {model}: {error.filename} cannot be read ({error.strerror})"
         ) from None
     return Checkpoint(path=path, identity=identity, profile=profile)
+
+
+def _check_images(model: str, path: Path, profile: ModelProfile) -> None:
+    """Check that it is known how images are prepared, and where they go in a prompt."""
+    if not any((path / name).exists() for name in PROCESSOR):
+        raise UserError(
+            f"model {model} has no {' or '.join(PROCESSOR)}, which say how images are prepared; "
+            "copy them from the model it was made from, or download it completely"
+        )
+    if not profile.places_images:
+        raise UserError(
+            f"model {model}: its chat template has no place for images; give --prompt-format gemma "
+            "(prompt_format in Python), or the template of the model it was made from"
+        )
 
 
 def _check_turns(model: str, path: Path) -> None:

@@ -35,6 +35,8 @@ LANGUAGE_FIELD = "source_lang_code"
 """Field of a message that TranslateGemma's chat template reads."""
 LANGUAGE_KEY = re.compile(r"""["']([a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*)["']\s*:\s*["']""")
 """A language's code as a key of the dictionary in that template."""
+IMAGE_NAMES = ("start_of_image", "boi_token", "image_token")
+"""How a template names the token that stands for an image."""
 POLICY_START = "<BEGIN_SAFETY_POLICY>"
 """In ShieldGemma 2's chat template, before the policy."""
 VERDICT_FIELDS = {"Yes": "yes_token_index", "No": "no_token_index"}
@@ -80,6 +82,11 @@ class ModelProfile:
     def template(self) -> str:
         """The chat template that prompts are made with."""
         return {"template": self.chat_template, "gemma": GEMMA, "raw": RAW}[self.prompt_format]
+
+    @property
+    def places_images(self) -> bool:
+        """Whether that template has a place for images, as that of a model of texts has not."""
+        return any(name in self.template for name in IMAGE_NAMES)
 
     @property
     def continues_text(self) -> bool:

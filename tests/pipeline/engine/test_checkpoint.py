@@ -160,6 +160,14 @@ def test_images_need_the_files_of_the_processor(gemma_folder: Path) -> None:
     open_checkpoint(str(gemma_folder), needs_images=True)
 
 
+def test_images_need_a_template_that_places_them(gemma_folder: Path) -> None:
+    (gemma_folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    open_checkpoint(str(gemma_folder))
+    assert "its chat template has no place for images" in refused(gemma_folder, needs_images=True)
+    open_checkpoint(str(gemma_folder), "gemma", needs_images=True)
+    open_checkpoint(str(gemma_folder), "raw", needs_images=True)
+
+
 def test_small_folders_are_told_apart_by_every_byte(gemma_folder: Path) -> None:
     def now() -> str:
         found = open_checkpoint(str(gemma_folder)).identity
