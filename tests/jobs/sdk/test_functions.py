@@ -92,6 +92,14 @@ def test_names_are_checked_before_anything_runs_or_is_written(
     assert [*tmp_path.iterdir()] == []
 
 
+def test_jobs_ask_in_the_format_of_their_engine() -> None:
+    raw = Engine(model="demo", prompt_format="raw").options({"prompt": "A photo of"})
+    assert raw == {"prompt": "A photo of", "model": "demo", "prompt_format": "raw"}
+    assert Engine(model="demo").options({})["prompt_format"] == "template"
+    with pytest.raises(UserError, match="prompt_format: is the engine's"):
+        Engine(model="demo").options({"prompt_format": "raw"})
+
+
 def test_a_started_engine_is_not_started_again(engine: Engine) -> None:
     with pytest.raises(UserError, match="is started already"):
         engine.__enter__()
