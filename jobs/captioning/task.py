@@ -91,8 +91,8 @@ class CaptionTask:
             seed=self.seed,
             n=self.n,
             json_schema=self.json_schema,
-            stop=() if self.stop is None else (self.stop,),
             ends_loops=True,
+            stop=() if self.stop is None else (self.stop,),
         )
 
     @functools.cached_property

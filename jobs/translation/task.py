@@ -294,15 +294,15 @@ class TranslationTask:
 
     def _request(self, chunk: Chunk, source: str, target: str) -> Request:
         max_tokens = self.max_tokens or GROWTH * self._text_meter.count(chunk.text) + SLACK
-        sampling = self._sampling(max_tokens, ends_loops=not has_run(chunk.text))
+        sampling = self._sampling(max_tokens, chunk.text)
         if self.asks_languages:
             return Request(chunk.text, sampling, languages=(source, target), may_fail=True)
         return Request(self._prompt(chunk, source, target), sampling, may_fail=True)
 
-    def _sampling(self, max_tokens: int, *, ends_loops: bool = True) -> Sampling:
-        """Greedy; raw text has no other end than that of the line."""
+    def _sampling(self, max_tokens: int, text: str = "") -> Sampling:
+        """Greedy; loops end early unless the text has one, raw text ends with its line."""
         stop = (END_OF_LINE,) if self.continues_text else ()
-        return Sampling(max_tokens, ends_loops=ends_loops, stop=stop)
+        return Sampling(max_tokens, ends_loops=not has_run(text), stop=stop)
 
     def _prompt(self, chunk: Chunk, source: str, target: str) -> str:
         languages = find_language(source), find_language(target)

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
 from pipeline.engine.identity import Identity, identify
-from pipeline.engine.model_files import PREPROCESSOR_FILES, check_tokenizer, model_folder, read_json
-from pipeline.engine.profile import ModelProfile, read_profile
+from pipeline.engine.model_files import (
+    PREPROCESSOR_FILES,
+    check_tokenizer,
+    model_folder,
+    read_json,
+    token_id,
+)
+from pipeline.engine.profile import END_OF_TURN, ModelProfile, read_profile
 from pipeline.engine.weights import read_weights
 
 if TYPE_CHECKING:
@@ -54,26 +60,49 @@ def open_checkpoint(
         UserError: It is missing, incomplete, damaged, or not a Gemma 3; or it has no chat template
             and nothing says how to prompt it.
     """
-    profile = read_profile(model)
+    profile = read_profile(model).prompted(prompt_format, model)
     path = model_folder(model).resolve()
     weights = read_weights(model, path)
     check_tokenizer(model, path)
+    if profile.prompt_format == "gemma":
+        _check_turns(model, path)
     for name in SETTINGS:
         if (path / name).exists():
             read_json(model, path / name)
-    is_prepared = any((path / name).exists() for name in PREPROCESSOR_FILES)
-    if needs_images and profile.has_vision and not is_prepared:
-        raise UserError(
-            f"model {model} has no {' or '.join(PREPROCESSOR_FILES)}, which say how images are "
-            "prepared; copy them from the model it was made from, or download it completely"
-        )
+    if needs_images and profile.has_vision:
+        _check_images(model, path, profile)
     try:
         identity = identify(path, weights)
     except OSError as error:
         raise UserError(
             f"model {model}: {error.filename} cannot be read ({error.strerror})"
         ) from None
-    return Checkpoint(path=path, identity=identity, profile=profile.prompted(prompt_format, model))
+    return Checkpoint(path=path, identity=identity, profile=profile)
+
+
+def _check_images(model: str, path: Path, profile: ModelProfile) -> None:
+    """Check that it is known how images are prepared, and where they go in a prompt."""
+    if not any((path / name).exists() for name in PREPROCESSOR_FILES):
+        raise UserError(
+            f"model {model} has no {' or '.join(PREPROCESSOR_FILES)}, which say how images "
+            "are prepared; copy them from the model it was made from, or download it completely"
+        )
+    if not profile.places_images:
+        raise UserError(
+            f"model {model}: its chat template has no place for images; give --prompt-format gemma "
+            "(prompt_format in Python), or the template of the model it was made from"
+        )
+
+
+def _check_turns(model: str, path: Path) -> None:
+    """Check that the control strings of Gemma's turns would not be encoded as text."""
+    file = path / "tokenizer.json"
+    for control in ("<start_of_turn>", END_OF_TURN):
+        if file.exists() and token_id(model, path, control) is None:
+            raise UserError(
+                f"model {model}: its tokenizer has no {control}, so it cannot be prompted in "
+                "Gemma's turns; is it a Gemma 3's?"
+            )
 
 
 def resolve_engine(config: EngineConfig, checkpoint: Checkpoint) -> EngineConfig:

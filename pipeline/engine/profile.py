@@ -35,6 +35,8 @@ LANGUAGE_FIELD = "source_lang_code"
 """Field of a message that TranslateGemma's chat template reads."""
 LANGUAGE_KEY = re.compile(r"""["']([a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*)["']\s*:\s*["']""")
 """A language's code as a key of the dictionary in that template."""
+IMAGE_NAMES = ("start_of_image", "boi_token", "image_token")
+"""How a template names the token that stands for an image."""
 POLICY_START = "<BEGIN_SAFETY_POLICY>"
 """In ShieldGemma 2's chat template, before the policy."""
 VERDICT_FIELDS = {"Yes": "yes_token_index", "No": "no_token_index"}
@@ -80,6 +82,11 @@ class ModelProfile:
     def template(self) -> str:
         """The chat template that prompts are made with."""
         return {"template": self.chat_template, "gemma": GEMMA, "raw": RAW}[self.prompt_format]
+
+    @property
+    def places_images(self) -> bool:
+        """Whether that template has a place for images, as that of a model of texts has not."""
+        return any(name in self.template for name in IMAGE_NAMES)
 
     @property
     def continues_text(self) -> bool:
@@ -142,7 +149,7 @@ def read_profile(model: str) -> ModelProfile:
     if not (path / "config.json").exists():
         raise UserError(f"model {model} has no config.json; is it a checkpoint's folder?")
     config = read_json(model, path / "config.json")
-    text_config = config.get("text_config", config)
+    text_config = config.get("text_config") or config
     template = _chat_template(model, path)
     verdicts = {word: config.get(name) for word, name in VERDICT_FIELDS.items()}
     return ModelProfile(
@@ -175,6 +182,8 @@ def _chat_template(model: str, path: Path) -> str:
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
         file = path / name
         template = read_json(model, file).get("chat_template") if file.exists() else None
+        if isinstance(template, list):  # of several by name, as before transformers 4.51
+            template = {one["name"]: one["template"] for one in template}.get("default")
         if isinstance(template, str):
             return template
     return ""
@@ -183,7 +192,7 @@ def _chat_template(model: str, path: Path) -> str:
 def _ends_turns(model: str, path: Path, config: Mapping[str, Any]) -> bool:
     """Whether one of the ids that end an answer is that of `END_OF_TURN`."""
     generation = path / "generation_config.json"
-    settings = [config.get("text_config", {}), config]
+    settings = [config.get("text_config") or {}, config]
     settings += [read_json(model, generation)] if generation.exists() else []
     ends = [one.get("eos_token_id") for one in settings]
     ids = {number for end in ends for number in (end if isinstance(end, list) else [end])}

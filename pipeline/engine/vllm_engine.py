@@ -18,7 +18,12 @@ from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.engine.orphans import OrphanCleanup
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.sockets import SocketFolder
-from pipeline.engine.vllm_settings import check_engine_args, prepare_process, vllm_config
+from pipeline.engine.vllm_settings import (
+    check_engine_args,
+    engine_args,
+    prepare_process,
+    refusals_in_a_line,
+)
 from pipeline.engine.watchdog import Watchdog, keep_alive
 
 if TYPE_CHECKING:
@@ -54,11 +59,16 @@ class VllmEngine:
 
         self._engine_input = engine_input
         usage = _usage_context()
-        settings = vllm_config(config, usage)
+        made = engine_args(config)
+        with refusals_in_a_line(config):
+            settings = made.create_engine_config(usage)
         self._sockets = SocketFolder()
         with self._sockets.used():
             self._engine = AsyncLLM.from_vllm_config(
-                settings, usage_context=usage, disable_log_stats=True
+                settings,
+                usage_context=usage,
+                enable_log_requests=made.enable_log_requests,
+                disable_log_stats=made.disable_log_stats,
             )
         children = multiprocessing.active_children()
         self._orphan_cleanup = OrphanCleanup(
@@ -90,6 +100,7 @@ class VllmEngine:
             return await self._answer(rendered, key)
         except Exception as error:
             if self._engine.errored:
+                self._sockets.remove()  # whoever holds this engine ends its process now
                 raise EngineDiedError(f"the engine died: {one_line(error)}") from error
             cause = error.__cause__ or error
             raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(cause)) from error

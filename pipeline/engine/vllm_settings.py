@@ -65,17 +65,6 @@ def check_engine_args(config: EngineConfig) -> None:
         engine_args(config)
 
 
-def vllm_config(config: EngineConfig, usage_context: Any) -> Any:
-    """vLLM's `VllmConfig`, for an engine.
-
-    Raises:
-        UserError: As for `engine_args`.
-    """
-    made = engine_args(config)
-    with _told_in_a_line(config):
-        return made.create_engine_config(usage_context)
-
-
 def engine_args(config: EngineConfig) -> Any:
     """vLLM's `AsyncEngineArgs` for an engine.
 
@@ -117,8 +106,26 @@ def engine_args(config: EngineConfig) -> Any:
         "worker_extension_cls": LOADED_MODEL,
         "disable_log_stats": True,
     }
-    with _told_in_a_line(config):
+    with refusals_in_a_line(config):
         return AsyncEngineArgs(**{**ours, **config.engine_args})
+
+
+@contextlib.contextmanager
+def refusals_in_a_line(config: EngineConfig) -> Iterator[None]:
+    """Make what vLLM says of a wrong argument, or combination, a `UserError` that names it.
+
+    Raises:
+        UserError: In the place of what is raised within.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, KeyError) as error:  # also pydantic's
+        if isinstance(error, UserError):
+            raise
+        text = _first_fault(error) if isinstance(error, ValidationError) else one_line(error)
+        named = [name for name in config.engine_args if name in text] or [*config.engine_args]
+        what = f"engine_args ({', '.join(named)})" if named else f"model {config.model}"
+        raise UserError(f"{what}: vLLM says: {text}") from error
 
 
 def _check_names(names: Iterable[str], known: list[str]) -> None:
@@ -145,20 +152,6 @@ def _check_type(name: str, value: object) -> None:
         message, shown = error.errors()[0]["msg"], reprlib.repr(value)
         message = message[0].lower() + message[1:]
         raise UserError(f"engine_args: {name}: {message} (got {shown})") from None
-
-
-@contextlib.contextmanager
-def _told_in_a_line(config: EngineConfig) -> Iterator[None]:
-    """Make what vLLM says of a wrong argument a `UserError` that names the argument."""
-    try:
-        yield
-    except (TypeError, ValueError, AttributeError, KeyError) as error:  # also pydantic's
-        if isinstance(error, UserError):
-            raise
-        text = _first_fault(error) if isinstance(error, ValidationError) else one_line(error)
-        named = [name for name in config.engine_args if name in text] or [*config.engine_args]
-        what = f"engine_args ({', '.join(named)})" if named else f"model {config.model}"
-        raise UserError(f"{what}: vLLM says: {text}") from error
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -142,6 +142,15 @@ def test_a_spoiled_file_is_named(gemma_folder: Path, name: str, content: str, fa
     assert refused(gemma_folder).startswith(f"model {gemma_folder}: {name} {fault}")
 
 
+def test_gemmas_turns_need_their_control_tokens(gemma_folder: Path) -> None:
+    open_checkpoint(str(gemma_folder), "gemma")
+    tokenizer = gemma_folder / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace("<start_of_turn>", "<a_turn>"))
+    open_checkpoint(str(gemma_folder), "raw")
+    with pytest.raises(UserError, match="its tokenizer has no <start_of_turn>"):
+        open_checkpoint(str(gemma_folder), "gemma")
+
+
 def test_images_need_the_files_of_the_processor(gemma_folder: Path) -> None:
     (gemma_folder / "preprocessor_config.json").unlink()
     open_checkpoint(str(gemma_folder))
@@ -149,6 +158,14 @@ def test_images_need_the_files_of_the_processor(gemma_folder: Path) -> None:
     assert "has no preprocessor_config.json or processor_config.json" in told
     shutil.copy(BUNDLED["demo"] / "processor_config.json", gemma_folder)
     open_checkpoint(str(gemma_folder), needs_images=True)
+
+
+def test_images_need_a_template_that_places_them(gemma_folder: Path) -> None:
+    (gemma_folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    open_checkpoint(str(gemma_folder))
+    assert "its chat template has no place for images" in refused(gemma_folder, needs_images=True)
+    open_checkpoint(str(gemma_folder), "gemma", needs_images=True)
+    open_checkpoint(str(gemma_folder), "raw", needs_images=True)
 
 
 def test_small_folders_are_told_apart_by_every_byte(gemma_folder: Path) -> None:

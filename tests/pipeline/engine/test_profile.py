@@ -84,6 +84,12 @@ def test_the_processors_template_comes_before_the_tokenizers(tmp_path: Path) -> 
     assert found == ["tokenizer_config", "processor_config", "chat_template", "jinja"]
 
 
+def test_of_several_templates_the_default_is_taken(tmp_path: Path) -> None:
+    named = [{"name": name, "template": f"the {name}"} for name in ("tool_use", "default")]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    assert profile(tmp_path).chat_template == "the default"
+
+
 def test_a_folder_without_a_template(tmp_path: Path) -> None:
     assert profile(tmp_path).chat_template == ""
     (tmp_path / "tokenizer_config.json").write_text("{}")

@@ -103,6 +103,8 @@ def test_all_of_a_sampling_reaches_vllm() -> None:
     assert (drawn.max_tokens, drawn.temperature, drawn.top_p, drawn.top_k) == (9, 0.7, 0.8, 3)
     assert (drawn.n, drawn.stop, drawn.stop_token_ids) == (2, ["\n", "END"], [5])
     assert drawn.structured_outputs.json == "{}"
+    assert drawn.repetition_detection is None
+    assert params(ends_loops=True).repetition_detection is not None
 
 
 def test_a_drawn_answer_has_a_seed_of_its_row_and_of_the_option() -> None:

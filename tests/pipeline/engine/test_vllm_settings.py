@@ -9,7 +9,7 @@ from vllm.usage.usage_lib import UsageContext
 
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import UserError
-from pipeline.engine.vllm_settings import check_engine_args, vllm_config
+from pipeline.engine.vllm_settings import check_engine_args, engine_args, refusals_in_a_line
 
 
 def engine(**arguments: Any) -> EngineConfig:
@@ -24,6 +24,13 @@ def test_an_argument_that_vllm_does_not_take_is_told() -> None:
         check_engine_args(engine(zzzzzzzz=0.5))
 
 
+def create_config(config: EngineConfig) -> None:
+    """What `VllmEngine` does first."""
+    made = engine_args(config)
+    with refusals_in_a_line(config):
+        made.create_engine_config(UsageContext.LLM_CLASS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -35,7 +42,7 @@ def test_an_argument_that_vllm_does_not_take_is_told() -> None:
 )
 def test_a_value_that_vllm_does_not_take_is_told(arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=f"^engine_args.*{told}") as error:
-        vllm_config(engine(**arguments), UsageContext.LLM_CLASS)
+        create_config(engine(**arguments))
     assert "\n" not in str(error.value)
 
 
