@@ -44,10 +44,22 @@ class JobOptions(RunSettings, EngineSettings, ModelOptions):
             raise ValueError("is empty; give it a value, or leave it out")
         return value
 
-    @field_validator("engine_args", "storage_options", mode="before")
+    @field_validator("engine_args", mode="before")
     @classmethod
     def _may_be_text(cls, value: object) -> object:
         return mapped(value)
+
+    @field_validator("storage_options", mode="before")
+    @classmethod
+    def _are_by_protocol(cls, value: object) -> object:
+        options = mapped(value)
+        if not isinstance(options, Mapping) or not all(
+            isinstance(own, Mapping) for own in options.values()
+        ):
+            raise ValueError(
+                'should be arguments by protocol: {"s3": {"endpoint_url": "https://..."}}'
+            )
+        return options
 
 
 def ordered_fields(options: type[JobOptions]) -> dict[str, FieldInfo]:

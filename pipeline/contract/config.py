@@ -28,9 +28,9 @@ OUR_ENGINE_ARGS = (
 
 
 class Settings(BaseModel):
-    """Frozen; unknown names are refused."""
+    """Frozen; unknown names are refused. Texts keep their white space, which a prompt may need."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EngineSettings(Settings):
@@ -151,4 +151,6 @@ def describe_fault(error: ValidationError) -> str:
     field = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if fault["loc"][:1] == ("storage_options",):  # they hold credentials
+        return f"{field}: {message}"
     return f"{field}: {message} (got {reprlib.repr(fault['input'])})"
