@@ -1,7 +1,8 @@
 """A run over an input, and a retry of its failed rows: one orchestration, two ways to commit.
 
     check       versions, model, input, output, columns: before Ray starts or anything is written
-    start       Ray; the placement; the store's probe; the claim of OUTPUT; an epoch
+    start       Ray; the placement; whether all machines see INPUT and OUTPUT; the store's probe;
+                the claim of OUTPUT; an epoch
     drive       the stages over all work, until it is committed, or until SIGTERM
     finish      the newest driver cleans up; the totals are counted and recorded
 
@@ -25,6 +26,7 @@ from pipeline.execution.placement import place
 from pipeline.execution.preparation import CheckedRun, check_outcomes, check_pickles, check_run
 from pipeline.execution.progress import RunProgress
 from pipeline.execution.root_cause import raising_root_cause
+from pipeline.execution.shared_folders import check_shared_folders
 from pipeline.execution.shutdown import graceful_shutdown
 from pipeline.output.cleanup import clean_up_retry, clean_up_run
 from pipeline.output.commit import NewParts, PatchedParts
@@ -241,6 +243,7 @@ def _drive(
     config, output = checked.config, checked.output
     check_pickles(checked.task)
     placement = _placement(config, backend)
+    check_shared_folders(config, checked.listing, output)
     if not config.single_driver:
         probe(output)
     is_first = claim(output, checked.record)

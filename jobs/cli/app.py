@@ -76,12 +76,12 @@ class JobsAndCommands(PlainGroup):
         except UserError as error:
             return _failing_command(name, error)
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, *args: Any, **settings: Any) -> Any:
         """Run a command line; a wrong one is reported in one line."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+        if not settings.pop("standalone_mode", True):
+            return super().main(*args, **settings, standalone_mode=False)
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(*args, **settings, standalone_mode=False)
         except typer.TyperException as error:
             code = USER_ERROR
             _print(f"gemma3-batch: {fault_of(error)}", _err)

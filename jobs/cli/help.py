@@ -1,7 +1,7 @@
 """Decides how `--help` looks and how a wrong command line is reported.
 
 Help is plain text in two columns, at most 120 characters wide, in which no name of an option is
-ever cut. A wrong command line is one line on stderr and exit code 2, like every fault of the user's.
+ever cut. A wrong command line is one line on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PlainCommand(TyperCommand):
         """Write the arguments, the options, and those under a heading of their own."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            name, text = parameter.get_help_record(ctx)
+            name, text = parameter.get_help_record(ctx) or ("", "")
             heading = getattr(parameter, "rich_help_panel", None) or "Options"
             if parameter.param_type_name == "argument":
                 heading, name = "Arguments", parameter.metavar

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from jobs.sdk.assembly import ConfiguredJob, configure
 from jobs.sdk.memory import (
+    first_local_path,
     is_ray_dataset,
     is_uri,
     new_columns,
@@ -33,6 +34,7 @@ from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.contract.record import ADDED
 from pipeline.engine.checkpoint import open_checkpoint
 from pipeline.execution.cluster import cluster
+from pipeline.execution.shared_folders import check_shared_file
 from pipeline.output.parts import open_parts_in_ray
 from pipeline.output.run_record import read_record
 from pipeline.sources.columns import check_columns
@@ -127,6 +129,8 @@ def call(
     if given.is_empty:
         return _without_rows(given, output)
     with cluster(debug=debug), ray_folder() as scratch:
+        if given.path is not None:
+            check_shared_file(given.path)
         return _run_over(given, configured, scratch, output, how)
 
 
@@ -150,6 +154,7 @@ class _Table:
         self._rows = rows_of(source, next(iter(columns)), columns if output is None else None)
         added = self._added if output is None else [*task.result_schema.names, *ADDED.names]
         table = prepare_table(self._rows.table, columns=columns, added=added, here=os.getcwd())
+        self.path = first_local_path(table, _image_columns(columns))
         # Without an `output`, the other columns are the caller's already.
         self._table = table.select([*columns]) if output is None else table
 
@@ -172,7 +177,8 @@ class _RayDataset:
     """A Ray dataset, and what a call with it returns."""
 
     is_empty = False
-    """That is not known before it is written."""
+    path = None
+    """Neither is known before it is written."""
 
     def __init__(self, task: Task, source: Any, output: str | None) -> None:
         self._task = task
@@ -260,6 +266,9 @@ def prepare_table(
     taken = next((name for name in table.column_names if name in added), None)
     if taken is not None:
         raise UserError(f"input: has a column '{taken}', which the job adds itself; rename it")
+    return with_absolute_paths(table, _image_columns(columns), here)
+
+
+def _image_columns(columns: Mapping[str, ColumnKind]) -> list[str]:
     kinds = (ColumnKind.IMAGE, ColumnKind.IMAGES)
-    images = [name for name, kind in columns.items() if kind in kinds]
-    return with_absolute_paths(table, images, here)
+    return [name for name, kind in columns.items() if kind in kinds]

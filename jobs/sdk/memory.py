@@ -364,6 +364,18 @@ def with_absolute_paths(table: pa.Table, columns: Iterable[str], here: str) -> p
     return table
 
 
+def first_local_path(table: pa.Table, columns: Iterable[str]) -> str | None:
+    """The first path on a disk in image columns; None if there is none."""
+    with_paths = (name for name in columns if "string" in str(table.schema.field(name).type))
+    with contextlib.suppress(UnicodeError):
+        for cell in (cell.as_py() for name in with_paths for cell in table[name]):
+            for value in cell if isinstance(cell, list) else [cell]:
+                path = value.get("path") if isinstance(value, dict) else value
+                if isinstance(path, str) and path.startswith("/"):
+                    return path
+    return None
+
+
 def _absolute(cell: Any, here: str) -> Any:
     if isinstance(cell, list):
         return [_absolute(item, here) for item in cell]

@@ -214,18 +214,27 @@ def _start() -> str:
     this = ray.get_runtime_context()
     # Every cluster has a job 1, and a cluster may have been started here before.
     name = f"gemma3-batch-{this.get_job_id()}-{this.get_node_id()[:8]}"
-    _kept[name] = (
-        ray.remote(_Files)
-        .options(
-            name=name,
-            get_if_exists=True,
-            num_cpus=0,
-            # The driver's machine: if that is lost, so is the run.
-            scheduling_strategy=NodeAffinitySchedulingStrategy(this.get_node_id(), soft=True),
+    if not _is_running(name):
+        _kept[name] = (
+            ray.remote(_Files)
+            .options(
+                name=name,
+                num_cpus=0,
+                # The driver's machine: if that is lost, so is the run.
+                scheduling_strategy=NodeAffinitySchedulingStrategy(this.get_node_id(), soft=True),
+            )
+            .remote()
         )
-        .remote()
-    )
     return name
+
+
+def _is_running(name: str) -> bool:
+    import ray
+
+    try:
+        return name in _kept and ray.get(_kept[name].get.remote("")) is None
+    except ray.exceptions.RayActorError:
+        return False
 
 
 _kept: dict[str, Any] = {}
