@@ -36,6 +36,7 @@ from pipeline import ErrorRateError, RunError, RunResult, UserError, status
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
 from pipeline.contract.suggest import suggestion
+from pipeline.storage.access import access_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,8 +319,11 @@ def _exit_codes(*, debug: bool) -> Iterator[None]:
         code, text = RUN_FAILED, f"{error}\nRun again with --debug to see more."
     except KeyboardInterrupt:
         code, text = INTERRUPTED, "interrupted; the same command continues where it stopped"
-    except Exception as error:  # a bug, ours or a library's
-        code, text = RUN_FAILED, f"{one_line(error)}\nRun again with --debug to see more."
+    except Exception as error:  # a disk, a store, or a bug, ours or a library's
+        fault = access_fault(error)
+        code, text = USER_ERROR, f"{one_line(error)}: {fault}"
+        if fault is None:
+            code, text = RUN_FAILED, f"{one_line(error)}\nRun again with --debug to see more."
     else:
         return
     if debug:

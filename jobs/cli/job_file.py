@@ -31,6 +31,7 @@ from jobs.sdk.assembly import ConfiguredJob, configure
 from pipeline import UserError
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
+from pipeline.storage.access import check_access
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
@@ -152,7 +153,9 @@ def _required(name: str, values: Mapping[str, Any], fault: Callable[[str, str], 
 def _parse(path: str) -> tuple[dict[str, Any], dict[str, int]]:
     """The fields of the file, and the line of each."""
     try:
-        text = locate(path).read().decode("utf-8")
+        where = locate(path)
+        check_access(where, "job file")
+        text = where.read().decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except UserError:

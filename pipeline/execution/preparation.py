@@ -18,7 +18,8 @@ from pipeline.engine.supported_versions import check_versions
 from pipeline.output.plan import is_same_input, open_plan
 from pipeline.output.run_record import choose_output, describe_run
 from pipeline.sources import check_columns, list_input, open_source
-from pipeline.storage.location import locate
+from pipeline.storage.access import check_access
+from pipeline.storage.location import is_writable, locate
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -135,6 +136,9 @@ def _check_folders(config: RunConfig) -> None:
         locate(uri, config.storage_options)
         for uri in (config.output, config.input.partition("*")[0] or ".")
     )
+    check_access(location, "INPUT")
+    if is_writable(output):  # `choose_output` refuses others
+        check_access(output, "OUTPUT")
     if location.contains(output):
         raise UserError(f"OUTPUT {output} lies in INPUT; choose a folder outside of it")
     if output.is_local and output.exists() and not output.is_folder():
