@@ -137,5 +137,5 @@ def test_a_file_in_a_store_that_cannot_be_asked_is_told(monkeypatch: pytest.Monk
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(UserError, match=r"^s3://bucket/job\.yaml cannot be read: "):
+    with pytest.raises(UserError, match=r"^job file s3://bucket/job\.yaml: nothing answers at"):
         read_job_file("s3://bucket/job.yaml")
