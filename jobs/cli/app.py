@@ -37,7 +37,7 @@ from jobs.sdk.calls import run_job
 from jobs.sdk.retry import retry_rows
 from pipeline import ErrorRateError, RunError, RunResult, UserError, status
 from pipeline.contract.config import describe_fault
-from pipeline.contract.errors import one_line
+from pipeline.contract.errors import one_line, shortened
 from pipeline.contract.suggest import suggestion
 
 if TYPE_CHECKING:
@@ -191,11 +191,15 @@ def retry_command(
     output: OutputOfRun,
     outcome: Annotated[list[str], typer.Option(help="Compute rows with this outcome again.")],
     model: Annotated[str | None, typer.Option(help="Folder of the model, if it has moved.")] = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Work beside another run into the same OUTPUT.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Compute failed rows again and replace them in OUTPUT."""
     with _exit_codes(debug=debug):
-        _print(_summary(retry_rows(output, outcome, model=model, console=_err, debug=debug)))
+        done = retry_rows(output, outcome, model=model, join=join, console=_err, debug=debug)
+        _print(_summary(done))
 
 
 @app.command(name="calibrate")
@@ -252,10 +256,12 @@ def _summary(result: RunResult) -> str:
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.outcomes.items()))
     rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
     same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
+    gone = shortened(result.left_out)
+    left = f"Left out, as no longer in INPUT: {gone}\n" if gone else ""
     return (
         f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
         f"{result.seconds:.0f} s{rate if result.new_rows else ''}\n"
-        f"Model class: {result.model_class}\n"
+        f"{left}Model class: {result.model_class}\n"
         f"Output: {result.output}"
     )
 

