@@ -259,8 +259,8 @@ def test_a_store_that_refuses_every_condition_ends_a_commit(
     """With `--single-driver` such a store is not refused at the start."""
     refusals: list[str] = []
 
-    def refuse(draft: str, where: Location, stamp: str) -> bool:
-        refusals.append(stamp)
+    def refuse(*asked: object) -> bool:
+        refusals.append(str(asked[2]))
         return False
 
     monkeypatch.setattr(parts_module, "replace_from", refuse)

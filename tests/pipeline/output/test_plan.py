@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output import extension
+from pipeline.output import comparison, extension
 from pipeline.output.comparison import compare
-from pipeline.output.extension import extended
+from pipeline.output.extension import extended, without_gone
 from pipeline.output.plan import Plan, dropped_parts, open_plan
 from pipeline.sources import Kind, Listing, list_input, open_source
 from pipeline.sources.units import Cut, Unit
@@ -115,6 +115,123 @@ def test_a_changed_image_recomputes_its_own_unit(tmp_path: Path) -> None:
     assert changed.part == before[0].part
 
 
+def committed(plan: Plan, *wanted: int) -> np.ndarray:
+    """[units] bool, as if these units were committed."""
+    is_there = np.zeros(len(plan), dtype=bool)
+    is_there[[*wanted]] = True
+    return is_there
+
+
+def left_out(plan: Plan, folder: Path, *finished: int) -> tuple[Plan, list[str]]:
+    """The plan without what nobody can finish."""
+    return without_gone(
+        plan, committed(plan, *finished), compare(plan, list_input(str(folder))).gone
+    )
+
+
+def test_units_of_a_file_that_was_taken_away_are_dropped_unless_they_are_done(
+    folder: Path, tmp_path: Path
+) -> None:
+    plan = planned(folder, tmp_path / "out")
+    os.rename(folder / "a.parquet", tmp_path / "a.parquet")
+    plan, gone = left_out(plan, folder, 1)
+    assert gone == ["a.parquet"]
+    assert [(unit.index, unit.rows) for unit in units(plan)] == [(1, 8), (3, 7)]
+    assert plan.total_rows == 15
+    assert left_out(plan, folder, 1)[1] == []  # and once is enough
+    assert not compare(plan, list_input(str(folder)))
+
+
+def test_a_file_that_comes_back_is_planned_where_it_was_dropped(
+    folder: Path, tmp_path: Path
+) -> None:
+    before = units(planned(folder, tmp_path / "out"))
+    os.rename(folder / "a.parquet", tmp_path / "a.parquet")
+    plan, _ = left_out(planned(folder, tmp_path / "out"), folder, 1)
+    os.rename(tmp_path / "a.parquet", folder / "a.parquet")
+    plan = planned(folder, tmp_path / "out")
+    assert [unit.id for unit in units(plan)] == [before[n].id for n in (1, 3, 0, 2)]
+    assert units(plan)[:2] == [before[1], before[3]]
+    assert len({unit.part for unit in units(plan)}) == 4
+    assert plan.total_rows == 32
+    assert len(planned(folder, tmp_path / "out").files) == len(plan.files)  # it stays so
+    write(folder / "a.parquet", 100, 9)  # changed meanwhile: as any other
+    assert sorted(unit.rows for unit in units(planned(folder, tmp_path / "out"))) == [7, 9]
+
+
+def test_images_that_were_taken_away_and_come_back(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.png").write_bytes(b"image %d" % number)
+    plan = planned(folder, tmp_path / "out", unit_rows=2)
+    for number in (0, 2, 3):
+        os.rename(folder / f"{number}.png", tmp_path / f"{number}.png")
+    plan, gone = left_out(plan, folder)
+    assert gone == ["2.png", "3.png"]  # a unit with one that is left is done, without the other
+    assert [unit.files for unit in units(plan)] == [("0.png", "1.png"), ("4.png", "5.png")]
+    for number in (2, 3):
+        os.rename(tmp_path / f"{number}.png", folder / f"{number}.png")
+    plan = planned(folder, tmp_path / "out", unit_rows=2)
+    assert [unit.files for unit in units(plan)][2:] == [("2.png", "3.png")]
+    assert not compare(plan, list_input(str(folder)))
+
+
+def test_an_output_whose_path_is_used_again_has_its_own_units(tmp_path: Path) -> None:
+    """In one process, as in a notebook."""
+    for name in ("first", "second"):
+        write(tmp_path / name / f"{name}.parquet", 0, 5)
+        (unit,) = units(planned(tmp_path / name, tmp_path / "out"))
+        assert unit.files == (f"{name}.parquet",)
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_a_file_that_was_rewritten_is_known_from_unit_to_unit(tmp_path: Path) -> None:
+    """Each unit knows all those whose part it may replace."""
+    ids = []
+    for rows in (3, 4, 5):
+        write(tmp_path / "in/a.parquet", 10 * rows, rows)
+        plan = planned(tmp_path / "in", tmp_path / "out")
+        (unit,) = units(plan)
+        assert unit.ancestors == tuple(reversed(ids))
+        assert plan.heads.tolist() == [len(ids)] * (len(ids) + 1)
+        ids.append(unit.id)
+
+
+def test_what_changed_is_found_in_an_input_of_many_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And in a plan of several files, one of which is not in the order of paths."""
+    monkeypatch.setattr(comparison, "BATCH", 3)
+    monkeypatch.setattr(extension, "GROUP_FILES", 4)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    numbers = [*range(0, 40, 2)]
+    for number in numbers:
+        (folder / f"{number:03}.png").write_bytes(b"%d" % number)
+    planned(folder, tmp_path / "out", unit_rows=3)
+    for number in (5, 39, 1):
+        (folder / f"{number:03}.png").write_bytes(b"new")
+    (folder / "030.png").write_bytes(b"changed")
+    planned(folder, tmp_path / "out", unit_rows=3)
+    (folder / "004.png").unlink()
+    (folder / "039.png").unlink()
+    (folder / "999.png").write_bytes(b"new")
+    (folder / "001.png").write_bytes(b"changed")
+    plan = open_plan(locate(str(tmp_path / "out")))
+    assert plan is not None
+    found = compare(plan, list_input(str(folder)))
+    assert [file.path for file in found.new] == ["999.png"]
+    assert [file.path for file in found.changed] == ["001.png"]
+    assert found.gone.to_pylist() == ["004.png", "039.png"]
+    assert found.unchanged == len(numbers) + 3 - 3
+    plan = planned(folder, tmp_path / "out", unit_rows=3)
+    assert not compare(plan, list_input(str(folder)))
+    files = [path for unit in units(plan) for path in unit.files]
+    assert len(files) == len({*files})
+    assert {*files} - {"004.png", "039.png"} == {path.name for path in folder.iterdir()}
+
+
 def test_a_file_without_rows_is_looked_at_once(folder: Path, tmp_path: Path) -> None:
     write(folder / "empty.parquet", 0, 0)
     for _ in range(3):
@@ -151,6 +268,7 @@ def test_drivers_that_start_at_once_agree(
 class Endless:
     """A source of as many rows as anybody likes, in one file."""
 
+    root = locate("/")
     kind = Kind.PARQUET
     schema = pa.schema([("n", pa.int64())])
 
