@@ -3,6 +3,8 @@
     location      a path or URI -> a filesystem and a path; listing and reading
     atomic        files written whole, created exclusively, replaced conditionally
     backoff       which errors are transient, and how often a call is tried
+    walk          the files below a folder, in the order of their paths
+    file_table    many files of a listing, in little memory
     fingerprint   a file's tag, which tells one content from another
     parallel      many requests at once, results in order
 
