@@ -311,3 +311,49 @@ def test_a_plan_of_a_billion_rows_costs_a_driver_some_bytes_a_unit(tmp_path: Pat
         billion = process.submit(peak_of_a_start, tmp_path / "billion", 10**9).result()
     assert len(open_plan(locate(str(tmp_path / "billion"))).files) == 1  # type: ignore[union-attr]
     assert billion - million < 8 * 2**20, "100,000 units, some dozen bytes each and a buffer"
+
+
+def write_names(folder: Path, count: int) -> None:
+    """Images in subfolders of 500, all of them one file under different names."""
+    for number in range(count):
+        if number % 500 == 0:
+            below = folder / f"{number:08}"
+            below.mkdir(parents=True)
+            (below / f"{number:08}.png").write_bytes(b"an image")
+        else:
+            os.link(below / f"{number - number % 500:08}.png", below / f"{number:08}.png")
+
+
+def peak_of_starts_over_images(folder: Path, output: Path, batch: int) -> int:
+    """Most bytes that Python and Arrow take while a run over images starts twice.
+
+    As `peak_of_a_start`, for a process of its own.
+    """
+    walk.NAMES = file_table.BATCH = comparison.BATCH = extension.GROUP_FILES = batch
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(2):
+        plan = planned(folder, output, unit_rows=250)
+        assert not compare(plan, list_input(str(folder)))
+        pending = plan.pending(np.zeros(len(plan), dtype=bool))
+        assert sum(len(plan.unit(int(index)).files) for index in pending) == plan.total_rows
+    return (
+        tracemalloc.get_traced_memory()[1] - before + pa.default_memory_pool().max_memory()
+    )
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "batch"),
+    [(5_000, 30_000, 500), pytest.param(10**5, 10**6, 32_768, marks=pytest.mark.long)],
+)
+def test_a_folder_of_images_costs_a_driver_nothing_for_each(
+    tmp_path: Path, few: int, many: int, batch: int
+) -> None:
+    peaks = []
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        for count in (10, few, many):  # the first for imports and caches, which are not ours
+            write_names(tmp_path / f"in{count}", count)
+            folders = tmp_path / f"in{count}", tmp_path / f"out{count}"
+            started = process.submit(peak_of_starts_over_images, *folders, batch)
+            peaks.append(started.result())
+    assert peaks[2] - peaks[1] < 20 * (many - few), "a name alone has 21 bytes"
