@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pipeline.output.commit import Committer
     from pipeline.output.fencing import Epoch
     from pipeline.output.plan import Plan
+    from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
 
 
@@ -67,6 +68,7 @@ class RunResult:
         rows: Rows in it, one for each input row.
         outcomes: Rows by outcome.
         duplicates: Rows that took the results of an identical one.
+        skipped: The files of INPUT that are not read, by reason.
         new_rows: Rows that this run computed; the others were there.
         model_class: Module and name of the model class that the engine loaded; None if no row
             reached the engine.
@@ -81,6 +83,7 @@ class RunResult:
     rows: int
     outcomes: Mapping[str, int]
     duplicates: int
+    skipped: tuple[Skipped, ...] = ()
     new_rows: int
     model_class: str | None
     seconds: float
@@ -340,6 +343,7 @@ def _result(checked: CheckedRun, done: _Done | None, began: float) -> RunResult:
         rows=counted.rows,
         outcomes=counted.outcomes,
         duplicates=counted.duplicates,
+        skipped=checked.listing.skipped,
         new_rows=driver.rows if driver else 0,
         model_class=(driver and driver.model_class) or recorded.get("model_class"),
         seconds=seconds,

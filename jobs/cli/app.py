@@ -28,6 +28,7 @@ from jobs.cli.tables import (
     export_errors,
     read_failed_rows,
     show_errors,
+    skipped_lines,
     status_text,
 )
 from jobs.moderation.calibration import calibrate
@@ -257,13 +258,15 @@ def _summary(result: RunResult) -> str:
     rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
     same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
     gone = shortened(result.left_out)
-    left = f"Left out, as no longer in INPUT: {gone}\n" if gone else ""
-    return (
+    lines = [
         f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
-        f"{result.seconds:.0f} s{rate if result.new_rows else ''}\n"
-        f"{left}Model class: {result.model_class}\n"
-        f"Output: {result.output}"
-    )
+        f"{result.seconds:.0f} s{rate if result.new_rows else ''}",
+        *([f"Left out, as no longer in INPUT: {gone}"] if gone else []),
+        *skipped_lines(result.skipped),
+        f"Model class: {result.model_class}",
+        f"Output: {result.output}",
+    ]
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager

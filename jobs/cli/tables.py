@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from jobs.moderation.calibration import Calibration
     from pipeline import Status
+    from pipeline.sources import Skipped
 
 SHOWN = ("row_key", "outcome", "error")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -45,7 +46,18 @@ def status_text(status: Status) -> str:
         lines.insert(2, f"Identical to another row, computed once: {status.duplicates:,}")
     if status.rows_journalled:
         lines.insert(1, f"Finished in parts that are not complete: {status.rows_journalled:,} rows")
+    lines += skipped_lines(status.skipped)
     return "\n".join(lines)
+
+
+def skipped_lines(skipped: Iterable[Skipped]) -> list[str]:
+    """A line that names the files of INPUT that are not read; none where all are."""
+    groups = [
+        f"{group.count:,} {group.reason} ({', '.join(map(_plain, group.examples))}"
+        + (", ...)" if group.count > len(group.examples) else ")")
+        for group in skipped
+    ]
+    return [f"Files of INPUT that are not read: {'; '.join(groups)}"] if groups else []
 
 
 def calibration_table(found: Calibration) -> Table:
@@ -113,7 +125,11 @@ def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> Non
 
 def _cell(value: object) -> Text:
     """A value as plain text: not read as markup, and without control characters."""
-    return Text(CONTROL.sub("\ufffd", str(value)))
+    return Text(_plain(str(value)))
+
+
+def _plain(text: str) -> str:
+    return CONTROL.sub("\ufffd", text)
 
 
 def export_errors(tables: Iterable[pa.Table], path: str) -> int:

@@ -82,7 +82,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
     config = config.model_copy(update={"engine": resolve_engine(config.engine, checkpoint)})
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)
-    record = describe_run(config, task, checkpoint, backend.name)
+    record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
     output = choose_output(config, record)
     plan = open_plan(output)
     source = open_source(

@@ -13,14 +13,18 @@ import itertools
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.redaction import redact
+from pipeline.sources import Skipped
 from pipeline.storage.atomic import create, overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.checkpoint import Checkpoint
@@ -37,7 +41,13 @@ Record = Mapping[str, Any]
 """A run as JSON values, see `describe_run`; once it finished also its totals and `finished`."""
 
 
-def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend: str) -> Record:
+def describe_run(
+    config: RunConfig,
+    task: Task,
+    checkpoint: Checkpoint,
+    backend: str,
+    skipped: Sequence[Skipped] = (),
+) -> Record:
     """Make the record of a run, under a new id. Parts have it too.
 
     It has no credentials: storage options are left out, and URIs are redacted.
@@ -47,6 +57,7 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend:
         task: What it does with each row.
         checkpoint: Its model.
         backend: The name of what renders and generates.
+        skipped: The files of INPUT that are not read.
 
     Raises:
         UserError: The task's settings are not JSON.
@@ -63,6 +74,7 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend:
         "config": {**config.model_dump(mode="json"), **uris},
         "input": redact(str(locate(config.input, config.storage_options))),
         "model": {"architecture": checkpoint.profile.architecture, "identity": checkpoint.identity},
+        "skipped": [asdict(group) for group in skipped],
         "versions": _versions(),
         "started": _now(),
     }
@@ -156,6 +168,14 @@ def has_same_input(old: Record, new: Record) -> bool:
         return bool(old["input"] == new["input"])
     named: str = old["config"]["input"]  # before it was recorded: it may be a relative path
     return ("://" in named or named.startswith("/")) and named == new["config"]["input"]
+
+
+def skipped_of(record: Record) -> tuple[Skipped, ...]:
+    """The files of INPUT that the run did not read; none in a record that does not say."""
+    return tuple(
+        Skipped(**{**group, "examples": tuple(group["examples"])})
+        for group in record.get("skipped", ())
+    )
 
 
 def differences(old: Record, new: Record) -> list[str]:

@@ -15,7 +15,7 @@ from pipeline.output.counts import committed_units, totals
 from pipeline.output.journal import Journal
 from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
-from pipeline.output.run_record import read_record
+from pipeline.output.run_record import read_record, skipped_of
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.location import Location, locate
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pipeline.output.plan import Plan
     from pipeline.output.run_record import Record
+    from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
 
 
@@ -41,6 +42,7 @@ class Status:
         rows_journalled: Rows that are finished, of units that are not.
         outcomes: Rows in parts, by outcome.
         duplicates: Rows in parts that took the results of an identical one.
+        skipped: The files of INPUT that are not read, by reason.
         started: When the first run on this OUTPUT started, ISO 8601.
         finished: When the last run or retry finished; None if none did.
     """
@@ -54,6 +56,7 @@ class Status:
     rows_journalled: int
     outcomes: Mapping[str, int]
     duplicates: int
+    skipped: tuple[Skipped, ...]
     started: str
     finished: str | None
 
@@ -78,6 +81,7 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
         rows_journalled=_journalled_rows(plan, is_there),
         outcomes=counted.outcomes,
         duplicates=counted.duplicates,
+        skipped=skipped_of(record),
         started=record["started"],
         finished=record.get("finished"),
     )

@@ -5,7 +5,9 @@
     backoff       which errors are transient, and how often a call is tried
     walk          the files below a folder, in the order of their paths
     file_table    many files of a listing, in little memory
+    contents      what a file is, by its first bytes
     fingerprint   a file's tag, which tells one content from another
+    refusals      which faults are a store's rather than a file's
     parallel      many requests at once, results in order
 
 What is in the files is for the rooms above to decide.
