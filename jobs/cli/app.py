@@ -23,6 +23,7 @@ from jobs.cli.tables import (
     export_errors,
     read_failed_rows,
     show_errors,
+    skipped_lines,
     status_text,
 )
 from jobs.moderation.calibration import calibrate
@@ -34,7 +35,7 @@ from jobs.sdk.calls import run_job
 from jobs.sdk.retry import retry_rows
 from pipeline import ErrorRateError, RunError, RunResult, UserError, status
 from pipeline.contract.config import describe_fault
-from pipeline.contract.errors import one_line
+from pipeline.contract.errors import one_line, shortened
 from pipeline.contract.suggest import suggestion
 from pipeline.storage.access import access_fault
 
@@ -220,6 +221,9 @@ def retry_command(
     ],
     model: Annotated[str | None, typer.Option(help="Folder of the model, if it has moved.")] = None,
     storage_options: StorageOptions = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Work beside another run into the same OUTPUT.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Compute failed rows again and replace them in OUTPUT."""
@@ -228,6 +232,7 @@ def retry_command(
             output,
             outcome,
             model=model,
+            join=join,
             storage_options=check_storage_options(storage_options),
             console=_err,
             debug=debug,
@@ -296,12 +301,16 @@ def _summary(result: RunResult) -> str:
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.outcomes.items()))
     rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
     same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
-    return (
+    gone = shortened(result.left_out)
+    lines = [
         f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
-        f"{result.seconds:.0f} s{rate if result.new_rows else ''}\n"
-        f"Model class: {result.model_class}\n"
-        f"Output: {result.output}"
-    )
+        f"{result.seconds:.0f} s{rate if result.new_rows else ''}",
+        *([f"Left out, as no longer in INPUT: {gone}"] if gone else []),
+        *skipped_lines(result.skipped),
+        f"Model class: {result.model_class}",
+        f"Output: {result.output}",
+    ]
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from jobs.moderation.calibration import Calibration
     from pipeline import Status
+    from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
 
 SHOWN = ("outcome", "error")
@@ -47,7 +48,18 @@ def status_text(status: Status) -> str:
         lines.insert(2, f"Identical to another row, computed once: {status.duplicates:,}")
     if status.rows_journalled:
         lines.insert(1, f"Finished in parts that are not complete: {status.rows_journalled:,} rows")
+    lines += skipped_lines(status.skipped)
     return "\n".join(lines)
+
+
+def skipped_lines(skipped: Iterable[Skipped]) -> list[str]:
+    """A line that names the files of INPUT that are not read; none where all are."""
+    groups = [
+        f"{group.count:,} {group.reason} ({', '.join(map(_plain, group.examples))}"
+        + (", ...)" if group.count > len(group.examples) else ")")
+        for group in skipped
+    ]
+    return [f"Files of INPUT that are not read: {'; '.join(groups)}"] if groups else []
 
 
 def calibration_table(found: Calibration) -> Table:
@@ -128,7 +140,11 @@ def _errors_table(rows: Sequence[Mapping[str, object]]) -> Table:
 
 def _cell(value: object) -> Text:
     """A value as plain text: not read as markup, and without control characters."""
-    return Text("" if value is None else CONTROL.sub("\ufffd", str(value)))
+    return Text("" if value is None else _plain(str(value)))
+
+
+def _plain(text: str) -> str:
+    return CONTROL.sub("\ufffd", text)
 
 
 def export_errors(

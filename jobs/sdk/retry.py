@@ -33,6 +33,7 @@ def retry_rows(
     outcomes: Sequence[str],
     *,
     model: str | None = None,
+    join: bool = False,
     storage_options: StorageOptions | None = None,
     console: Console | None = None,
     debug: bool = False,
@@ -46,6 +47,7 @@ def retry_rows(
         output: The folder of a run.
         outcomes: Names of outcomes (`decode_error`, `missing_input`, `truncated`, ...).
         model: The model's folder, if it has moved since.
+        join: Work beside another run into the same OUTPUT.
         storage_options: Arguments of fsspec's filesystems, by protocol.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
@@ -65,7 +67,12 @@ def retry_rows(
             "with the failed rows and another output"
         )
     config = RunConfig.model_validate(
-        {**record["config"], "output": output, "storage_options": storage_options or {}}
+        {
+            **record["config"],
+            "output": output,
+            "join": join,
+            "storage_options": storage_options or {},
+        }
     )
     if model is not None:
         engine = config.engine.model_copy(update={"model": model})

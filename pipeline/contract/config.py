@@ -118,6 +118,9 @@ class RunSettings(Settings):
     single_driver: bool = Field(
         False, description="Accept a store that ignores conditional writes: no other run writes."
     )
+    join: bool = Field(
+        False, description="Work beside another run into the same OUTPUT; each row is done once."
+    )
     allow_private_addresses: bool = Field(
         False, description="Follow links to images into private networks too."
     )

@@ -7,10 +7,13 @@ these that it has:
     parquet      .parquet
     jsonl        .jsonl  .ndjson  .jsonl.gz  .ndjson.gz
     webdataset   .tar
-    images       .jpg  .jpeg  .png  .webp  .bmp  .gif  .tif  .tiff
+    images       the suffixes of `contract.image_formats`: .jpg, .png, .heic and so on
 
-Names that begin with `_` or `.` are skipped, and so are empty files other than images: an empty
-image is a row with an error. A single file of any other name is taken for parquet.
+Suffixes match in any case. Files that are not taken are counted, and a few of them named, by
+reason (`skipped`): those of another format, and empty ones. An empty image is taken, as a row with
+an error. Names that begin with `_` or `.` are hidden, and passed over without being counted.
+
+A single file of another name is taken for what it is by its first bytes.
 
 Listing makes no request for each file: an object store returns a thousand names in one, and a disk
 is walked.
@@ -27,11 +30,14 @@ from typing import TYPE_CHECKING
 from fsspec.utils import get_protocol, glob_translate
 
 from pipeline.contract.errors import UserError, one_line
+from pipeline.contract.image_formats import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
+from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
 from pipeline.storage.backoff import with_backoff
+from pipeline.storage.contents import contents_of
 from pipeline.storage.location import FileInfo, Location, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from pipeline.storage.location import StorageOptions
 
@@ -45,7 +51,6 @@ class Kind(StrEnum):
     IMAGES = "images"
 
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SUFFIXES = {
     Kind.PARQUET: (".parquet",),
     Kind.JSONL: (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
@@ -53,6 +58,7 @@ SUFFIXES = {
     Kind.IMAGES: IMAGE_SUFFIXES,
 }
 """In the order of preference."""
+USABLE = "parquet, .jsonl or .tar files, or images"
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -64,11 +70,13 @@ class Listing:
         root: The folder their paths start from.
         kind: The format of all of them.
         files: Sorted by path.
+        skipped: The others, by reason.
     """
 
     root: Location
     kind: Kind
     files: tuple[FileInfo, ...]
+    skipped: tuple[Skipped, ...] = ()
 
 
 def list_input(uri: str, options: StorageOptions | None = None) -> Listing:
@@ -89,7 +97,8 @@ def list_input(uri: str, options: StorageOptions | None = None) -> Listing:
         if not files:
             raise UserError(f"INPUT {uri} matches no file; check the pattern")
     if root != location:  # a single file
-        return Listing(root, _kind_of(files[0]) or Kind.PARQUET, tuple(files))
+        (file,) = files
+        return Listing(root, kind_of(file.path) or _kind_by_contents(root / file.path), (file,))
     return _of_one_kind(root, files)
 
 
@@ -110,8 +119,6 @@ def _find(location: Location) -> tuple[Location, list[FileInfo]]:
         return _find_local(location) if location.is_local else _find_remote(location)
     except FileNotFoundError:
         raise UserError(f"INPUT {location} does not exist") from None
-    except PermissionError:
-        raise UserError(f"INPUT {location} cannot be listed: permission") from None
     except Exception as error:  # the stores' clients have errors of many kinds
         raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}") from None
 
@@ -181,29 +188,58 @@ def _path_and_parents(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def _kind_of(file: FileInfo) -> Kind | None:
-    path = file.path.partition("?")[0].lower()
-    return next((kind for kind, suffixes in SUFFIXES.items() if path.endswith(suffixes)), None)
+def kind_of(path: str) -> Kind | None:
+    """The format that a file's name tells; None if it tells none."""
+    name = path.partition("?")[0].lower()
+    return next((kind for kind, suffixes in SUFFIXES.items() if name.endswith(suffixes)), None)
 
 
-def _of_one_kind(root: Location, files: Sequence[FileInfo]) -> Listing:
-    by_kind: dict[Kind | None, list[FileInfo]] = {}
+def _kind_by_contents(where: Location) -> Kind:
+    """The format of a single file whose name does not tell it. Raises UserError."""
+    try:
+        contents = contents_of(where)
+    except Exception as error:  # the stores' clients have errors of many kinds
+        raise UserError(f"INPUT {where} cannot be read: {one_line(error)}") from None
+    if contents is None:
+        raise UserError(f"INPUT {where} is of no known format; it should be one of {USABLE}")
+    kind = kind_of(contents.suffix or "")
+    if kind is None or contents.needs_name:
+        raise UserError(f"INPUT {where} is {contents.what}; {contents.fix}")
+    return kind
+
+
+def _of_one_kind(root: Location, files: Iterable[FileInfo]) -> Listing:
+    taken: dict[Kind, list[FileInfo]] = {}
+    skipped = SkippedFiles()
     for file in files:
-        kind = _kind_of(file)
-        if file.size > 0 or kind is Kind.IMAGES:
-            by_kind.setdefault(kind, []).append(file)
-    for kind in SUFFIXES:
-        if kind in by_kind:
-            return Listing(root, kind, tuple(by_kind[kind]))
-    raise UserError(_nothing_usable(root, files))
+        kind = kind_of(file.path)
+        if kind is None or (file.size == 0 and kind is not Kind.IMAGES):
+            skipped.add(_why_skipped(file), file.path)
+        else:
+            taken.setdefault(kind, []).append(file)
+    chosen = next((kind for kind in SUFFIXES if kind in taken), None)
+    if chosen is None:
+        raise UserError(_nothing_usable(root, skipped.found()))
+    for kind, others in taken.items():
+        for file in others if kind is not chosen else ():
+            skipped.add(Reason.OTHER_KIND, file.path)
+    return Listing(root, chosen, tuple(taken[chosen]), skipped.found())
 
 
-def _nothing_usable(root: Location, files: Sequence[FileInfo]) -> str:
-    usable = "parquet, .jsonl or .tar files, or images"
-    if not files:
-        return f"INPUT {root} is empty; it should hold {usable}"
-    if all(file.size == 0 for file in files):
-        return f"INPUT {root} has nothing but empty files; it should hold {usable}"
-    suffixes = ", ".join(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES)
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"INPUT {root} has no {usable} ({suffixes}); it has {files[0].path}{more}"
+def _why_skipped(file: FileInfo) -> Reason:
+    if file.size == 0:
+        return Reason.EMPTY
+    is_image = file.path.lower().endswith(OTHER_IMAGE_SUFFIXES)
+    return Reason.OTHER_IMAGE if is_image else Reason.UNKNOWN
+
+
+def _nothing_usable(root: Location, skipped: Iterable[Skipped]) -> str:
+    found = {group.reason: group for group in skipped}
+    if not found:
+        return f"INPUT {root} is empty; it should hold {USABLE}"
+    if found.keys() == {Reason.EMPTY}:
+        return f"INPUT {root} has nothing but empty files; it should hold {USABLE}"
+    named = ", ".join(
+        f"{group.count:,} {reason} ({group.examples[0]})" for reason, group in found.items()
+    )
+    return f"INPUT {root} has no {USABLE}, but files that are not read: {named}"

@@ -156,6 +156,29 @@ class Location:
         found = with_backoff(lambda: self.fs.find(self.path, maxdepth=1, prefix=prefix))
         return [path.removeprefix(base) for path in found if path.startswith(base)]
 
+    def infos(self, prefix: str = "") -> list[FileInfo]:
+        """The files directly in this folder, unsorted; none if it does not exist.
+
+        Takes as many requests as `names`.
+
+        Args:
+            prefix: Only names that begin with it.
+
+        Raises:
+            OSError: The folder cannot be listed.
+        """
+        if self.is_local:
+            return _local_infos(self.path, prefix)
+        base = self.path.rstrip("/") + "/"
+        found = with_backoff(
+            lambda: self.fs.find(self.path, maxdepth=1, prefix=prefix, detail=True)
+        )
+        return [
+            _file_info(path.removeprefix(base), info)
+            for path, info in found.items()
+            if path.startswith(base)
+        ]
+
     def tree(self) -> list[FileInfo]:
         """All files below, hidden ones too, sorted by path; none if it does not exist.
 
@@ -173,9 +196,13 @@ class Location:
     def files(self) -> list[FileInfo]:
         """All files below, sorted by path, without names that begin with `_` or `.`.
 
+        Asks the store: what an earlier listing in this process found is not used (fsspec keeps one
+        filesystem for a whole process, and Hugging Face's remembers what it listed).
+
         Raises:
             OSError: The folder cannot be listed.
         """
+        self.fs.invalidate_cache()
         found = cast("dict[str, dict[str, object]]", self.fs.find(self.path, detail=True))
         base = self.path.rstrip("/") + "/"
         listed = (_file_info(path.removeprefix(base), info) for path, info in found.items())
@@ -188,6 +215,25 @@ def _local_names(folder: str, prefix: str) -> list[str]:
             return [e.name for e in entries if e.name.startswith(prefix) and e.is_file()]
     except FileNotFoundError:
         return []
+
+
+def _local_infos(folder: str, prefix: str) -> list[FileInfo]:
+    infos = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.is_file():
+                with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                    found = entry.stat()
+                    infos.append(FileInfo(entry.name, found.st_size, str(found.st_mtime_ns)))
+    return infos
+
+
+def stamp_of(file: BinaryIO) -> str:
+    """The `FileInfo.stamp` of the version that an open file reads; costs no request."""
+    details = getattr(file, "details", None)  # of fsspec's files on object stores
+    if isinstance(details, Mapping):
+        return _file_info("", details).stamp
+    return str(os.fstat(file.fileno()).st_mtime_ns)
 
 
 def _file_info(path: str, info: Mapping[str, object]) -> FileInfo:

@@ -55,7 +55,7 @@ def test_with_the_schema_recorded_no_file_is_opened(place: Place) -> None:
     place.write("a.parquet", b"no longer parquet")
     source = open_source(list_input(place.uri), unit_rows=2, keep_images=False, schema=schema)
     assert source.schema == schema
-    with pytest.raises(UserError, match=r"a\.parquet is not a readable parquet file"):
+    with pytest.raises(UserError, match=r"a\.parquet is plain text, not parquet; write it"):
         place.cuts(source)
     place.write("a.parquet", parquet(pa.table({"n": ["x"]})))
     message = "'n' is int64 in the files planned before and string in a.parquet; run them apart"
