@@ -6,6 +6,7 @@ Errors are one or two lines on stderr, with a traceback only with `--debug`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import traceback
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,12 +79,13 @@ class JobsAndCommands(PlainGroup):
         except UserError as error:
             return _failing_command(name, error)
 
-    def main(self, *args: Any, **settings: Any) -> Any:
+    def main(self, *args: Any, standalone_mode: bool = True, **settings: Any) -> Any:
         """Run a command line; a wrong one is reported in one line."""
-        if not settings.pop("standalone_mode", True):
-            return super().main(*args, **settings, standalone_mode=False)
+        run = functools.partial(super().main, *args, **settings, standalone_mode=False)
+        if not standalone_mode:
+            return run()
         try:
-            code = super().main(*args, **settings, standalone_mode=False)
+            code = run()
         except typer.TyperException as error:
             code = USER_ERROR
             _print(f"gemma3-batch: {fault_of(error)}", _err)

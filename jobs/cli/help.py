@@ -42,7 +42,7 @@ class PlainCommand(TyperCommand):
             name, text = parameter.get_help_record(ctx) or ("", "")
             heading = getattr(parameter, "rich_help_panel", None) or "Options"
             if parameter.param_type_name == "argument":
-                heading, name = "Arguments", parameter.metavar
+                heading, name = "Arguments", str(parameter.metavar)
             sections.setdefault(heading, []).append((name, text))
         for heading, lines in sections.items():
             with formatter.section(heading):

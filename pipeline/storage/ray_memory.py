@@ -23,7 +23,7 @@ from fsspec import AbstractFileSystem
 from pipeline.storage.location import MEMORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -167,16 +167,20 @@ class RayMemory(AbstractFileSystem):  # type: ignore[misc]
         """A file to read; it shares the object store's memory."""
         if mode != "rb":
             raise NotImplementedError("files are written whole, by `pipe_file`")
-        return pa.BufferReader(pa.py_buffer(self._body(path)))
+        found = self._found(path)
+        reader = _Reader(pa.py_buffer(_body_of(found)))
+        reader.details = found.info(path)
+        return reader
 
     def _body(self, path: str) -> memoryview:
-        import ray
+        return _body_of(self._found(path))
 
+    def _found(self, path: str) -> _File:
         path = self._strip_protocol(path)
         found: _File | None = self._ask(path, "get", path)
         if found is None:
             raise FileNotFoundError(path)
-        return memoryview(ray.get(found.body[0]))
+        return found
 
     def _ask(self, path: str, method: str, *arguments: Any) -> Any:
         """Call the actor of a path. Raises FileNotFoundError if it is not there any more."""
@@ -190,6 +194,18 @@ class RayMemory(AbstractFileSystem):  # type: ignore[misc]
             raise FileNotFoundError(
                 f"{MEMORY}://{path} went with the process that made it"
             ) from None
+
+
+class _Reader(pa.BufferReader):  # type: ignore[misc]
+    """Reads a file, and says which version of it in `details`, as other stores' files do."""
+
+    details: Mapping[str, Any]
+
+
+def _body_of(file: _File) -> memoryview:
+    import ray
+
+    return memoryview(ray.get(file.body[0]))
 
 
 @contextlib.contextmanager

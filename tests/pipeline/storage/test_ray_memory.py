@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.storage.atomic import create, overwrite, remove
-from pipeline.storage.location import Location, locate
+from pipeline.storage.location import Location, locate, stamp_of
 from pipeline.storage.ray_memory import ray_folder
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -67,6 +67,7 @@ def test_arrow_reads_ranges() -> None:
         create(file, sink.getvalue().to_pybytes())
         with file.open() as opened, pq.ParquetFile(opened) as parquet:
             assert parquet.read_row_group(7)["n"].to_pylist() == [*range(700, 800)]
+            assert stamp_of(opened) == file.info().stamp
 
 
 def test_nothing_stays() -> None:
