@@ -6,7 +6,6 @@ Errors are one or two lines on stderr, with a traceback only with `--debug`.
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import traceback
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,11 +80,11 @@ class JobsAndCommands(PlainGroup):
 
     def main(self, *args: Any, standalone_mode: bool = True, **settings: Any) -> Any:
         """Run a command line; a wrong one is reported in one line."""
-        run = functools.partial(super().main, *args, **settings, standalone_mode=False)
+        run: Any = super().main
         if not standalone_mode:
-            return run()
+            return run(*args, **settings, standalone_mode=False)
         try:
-            code = run()
+            code = run(*args, **settings, standalone_mode=False)
         except typer.TyperException as error:
             code = USER_ERROR
             _print(f"gemma3-batch: {fault_of(error)}", _err)

@@ -151,7 +151,11 @@ def _ask(node_id: str, look: Look, files: Sequence[Sought]) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=there)(look).remote(files)
+    return ray.remote(num_cpus=0, scheduling_strategy=there)(_look).remote(look, files)
+
+
+def _look(look: Look, files: Sequence[Sought]) -> tuple[str, list[bool]]:
+    return look(files)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from tests.mounts import can_mount
 
 CODES = {
     "denied": ("AccessDenied", 403),
@@ -154,7 +155,7 @@ def test_an_endpoint_where_nobody_answers(dataset: Path, tmp_path: Path) -> None
 def test_a_disk_that_cannot_be_written_to(
     dataset: Path, tmp_path: Path, options: str, made: str, fault: str
 ) -> None:
-    if _cannot_mount():
+    if not can_mount():
         pytest.skip("disks cannot be mounted here")
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -171,10 +172,3 @@ def test_a_folder_that_may_not_be_written_to(dataset: Path, tmp_path: Path) -> N
     (tmp_path / "kept").mkdir(mode=0o555)
     line = told(tmp_path, "caption", dataset, tmp_path / "kept" / "out", "--model", "demo")
     assert line.startswith(f"OUTPUT {tmp_path}/kept/out cannot be written to: PermissionError: ")
-
-
-def _cannot_mount() -> bool:
-    if shutil.which("unshare") is None:
-        return True
-    test = ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
-    return subprocess.run(test, capture_output=True, check=False).returncode != 0
