@@ -6,6 +6,7 @@ ever cut. A wrong command line is one line on stderr and exit code 2.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import typer
@@ -23,6 +24,9 @@ Exit codes:
   130  interrupted from the keyboard; the same command continues it
 """
 """For the end of the help; the first line keeps the others as they are."""
+
+
+POSSIBLE = re.compile(r" \(Possible options: (.*)\)")
 
 
 class PlainCommand(TyperCommand):
@@ -65,5 +69,6 @@ def fault_of(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     text = error.format_message().rstrip(".")
     text = text.replace("Value error, ", "").replace(": Input", ": input")
+    text = POSSIBLE.sub(r", did you mean \1", text)
     help_ = f"; see {context.command_path} --help" if context else ""
     return f"{text[:1].lower()}{text[1:]}{help_}"
