@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from jobs.options.values import mapped
-from pipeline.contract.config import Dtype, EngineConfig, EngineSettings, RunConfig, RunSettings
+from pipeline.contract.config import (
+    NOT_BLANK,
+    Dtype,
+    EngineConfig,
+    EngineSettings,
+    RunConfig,
+    RunSettings,
+)
 from pipeline.contract.config import Settings as _Settings
 
 if TYPE_CHECKING:
@@ -26,7 +33,8 @@ class ModelOptions(_Settings):
     """Which model a job runs, and in which precision."""
 
     model: str = Field(
-        min_length=1, description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one."
+        pattern=NOT_BLANK,
+        description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.",
     )
     dtype: Dtype | None = Field(
         None, description="Number format to compute in; by default what suits the model."

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 PanAndScan = Annotated[bool, Field(description="Show long, narrow images in crops as well.")]
+NOT_BLANK = r"\S"
 REQUESTS_ON_GPU = 256
 REQUESTS_ON_CPU = 64
 """Requests that one engine works on at once by default."""
@@ -60,7 +61,7 @@ class EngineSettings(Settings):
 class EngineConfig(EngineSettings):
     """The model, and how one engine replica runs it."""
 
-    model: str = Field(min_length=1)
+    model: str = Field(pattern=NOT_BLANK)
     """Folder of the checkpoint, as Hugging Face lays it out."""
     dtype: Dtype = "auto"
     """`auto` runs float32 checkpoints in bfloat16, as vLLM does."""
@@ -135,9 +136,9 @@ class RunSettings(Settings):
 class RunConfig(RunSettings):
     """One run: where rows come from, where they go, and how the work is spread."""
 
-    input: str = Field(min_length=1)
+    input: str = Field(pattern=NOT_BLANK)
     """Parquet, images, JSON lines or tar shards: a file, a folder or a glob; a path or a URI."""
-    output: str = Field(min_length=1)
+    output: str = Field(pattern=NOT_BLANK)
     """Folder for the parquet files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig
     block_rows: PositiveInt = 32
