@@ -140,6 +140,8 @@ def _errors_table(rows: Sequence[Mapping[str, object]]) -> Table:
 
 def _cell(value: object) -> Text:
     """A value as plain text: not read as markup, and without control characters."""
+    if isinstance(value, dict) and value.get("path"):  # an image of a Hugging Face dataset
+        value = value["path"]
     return Text("" if value is None else _plain(str(value)))
 
 

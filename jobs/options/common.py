@@ -14,10 +14,10 @@ from pydantic import Field, field_validator
 
 from jobs.options.values import mapped
 from pipeline.contract.config import (
-    NOT_BLANK,
     Dtype,
     EngineConfig,
     EngineSettings,
+    Named,
     RunConfig,
     RunSettings,
 )
@@ -32,9 +32,8 @@ Destination = Literal["engine", "run", "task"]
 class ModelOptions(_Settings):
     """Which model a job runs, and in which precision."""
 
-    model: str = Field(
-        pattern=NOT_BLANK,
-        description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.",
+    model: Named = Field(
+        description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one."
     )
     dtype: Dtype | None = Field(
         None, description="Number format to compute in; by default what suits the model."

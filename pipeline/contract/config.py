@@ -11,11 +11,18 @@ import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 PanAndScan = Annotated[bool, Field(description="Show long, narrow images in crops as well.")]
-NOT_BLANK = r"\S"
 REQUESTS_ON_GPU = 256
 REQUESTS_ON_CPU = 64
 """Requests that one engine works on at once by default."""
@@ -26,6 +33,17 @@ OUR_ENGINE_ARGS = (
     "worker_extension_cls",
 )
 """Arguments of vLLM's engine that we set ourselves."""
+
+
+def _not_blank(value: str) -> str:
+    """As a shell variable that is not set."""
+    if not value.strip():
+        raise ValueError("is empty; give it a value")
+    return value
+
+
+Named = Annotated[str, AfterValidator(_not_blank)]
+"""A path or a URI."""
 
 
 class Settings(BaseModel):
@@ -61,7 +79,7 @@ class EngineSettings(Settings):
 class EngineConfig(EngineSettings):
     """The model, and how one engine replica runs it."""
 
-    model: str = Field(pattern=NOT_BLANK)
+    model: Named
     """Folder of the checkpoint, as Hugging Face lays it out."""
     dtype: Dtype = "auto"
     """`auto` runs float32 checkpoints in bfloat16, as vLLM does."""
@@ -136,9 +154,9 @@ class RunSettings(Settings):
 class RunConfig(RunSettings):
     """One run: where rows come from, where they go, and how the work is spread."""
 
-    input: str = Field(pattern=NOT_BLANK)
+    input: Named
     """Parquet, images, JSON lines or tar shards: a file, a folder or a glob; a path or a URI."""
-    output: str = Field(pattern=NOT_BLANK)
+    output: Named
     """Folder for the parquet files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig
     block_rows: PositiveInt = 32

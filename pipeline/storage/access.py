@@ -63,6 +63,8 @@ def check_access(where: Location, what: str) -> None:
     """
     if where.is_local:
         return
+    if not where.path.strip("/"):
+        raise UserError(f"{what} {where}: names no bucket")
     try:
         fault = _unreachable(_endpoint(where)) or _asked(where)
     except Exception as error:  # the stores' clients have errors of many kinds

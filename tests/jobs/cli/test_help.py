@@ -82,6 +82,7 @@ def test_the_commands_are_listed_in_full() -> None:
             "status a --storage-options x=1",
             'storage_options: should be arguments by protocol: {{"s3": {{"endpoint_url": "https:',
         ),
+        ("status s3://", "OUTPUT s3://: names no bucket"),
         ("errors a --storage-options x", "storage_options: should be NAME=VALUE,... or a JSON ob"),
         (
             "retry a --outcome truncated --storage-options {x:secret",
