@@ -15,6 +15,7 @@ from jobs.options.check import unknown
 from pipeline import Outcome, UserError, failed_rows
 from pipeline.contract.errors import one_line
 from pipeline.contract.record import ADDED
+from pipeline.storage.access import check_access
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def export_errors(
     first = next(tables, None)  # an error about OUTPUT is raised before a file is made
     schema, total = pa.schema([]) if first is None else first.schema, 0
     where = locate(path, options)
+    check_access(where, "export")
     try:
         file = where.fs.open(where.path, "wb")
     except OSError as error:

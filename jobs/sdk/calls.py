@@ -38,6 +38,7 @@ from pipeline.execution.shared_folders import check_shared_file
 from pipeline.output.parts import open_parts_in_ray
 from pipeline.output.run_record import read_record
 from pipeline.sources.columns import check_columns
+from pipeline.storage.access import check_access
 from pipeline.storage.location import MEMORY, locate
 from pipeline.storage.ray_memory import ray_folder
 
@@ -123,8 +124,11 @@ def call(
         if output is None:
             raise UserError("output: is missing; name a folder for the results of files")
         return run_job(configured, str(source), output, **how)
+    # Now, before a cluster starts and rows are handed over.
     if engine is None:
-        open_checkpoint(configured.engine().model)  # now, before a cluster starts
+        open_checkpoint(configured.engine().model)
+    if output is not None:
+        check_access(locate(output, configured.options.storage_options), "OUTPUT")
     given = (_RayDataset if is_ray_dataset(source) else _Table)(configured.task(), source, output)
     if given.is_empty:
         return _without_rows(given, output)

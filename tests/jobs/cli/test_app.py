@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -100,6 +101,18 @@ def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         ),
         (KeyError("bug"), 1, "gemma3-batch: KeyError: 'bug'\nRun again with --debug to see more."),
         (ErrorRateError("too many"), 3, "gemma3-batch: too many"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/out/part"),
+            2,
+            "gemma3-batch: OSError: [Errno 28] No space left on device: '/out/part': the disk is "
+            "full; make room, or name another disk",
+        ),
+        (
+            PermissionError("Forbidden"),
+            2,
+            "gemma3-batch: PermissionError: Forbidden: access is denied; use credentials that may "
+            "list, read and write it",
+        ),
         (
             KeyboardInterrupt(),
             130,
