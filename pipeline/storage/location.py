@@ -133,7 +133,7 @@ class Location:
 
     def info(self) -> FileInfo:
         """Size and stamp of the file; `path` is its name. Raises OSError."""
-        return _file_info(self.name, with_backoff(lambda: self.fs.info(self.path)))
+        return file_info(self.name, with_backoff(lambda: self.fs.info(self.path)))
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of the files directly in this folder, unsorted; none if it does not exist.
@@ -170,7 +170,7 @@ class Location:
             lambda: self.fs.find(self.path, maxdepth=1, prefix=prefix, detail=True)
         )
         return [
-            _file_info(path.removeprefix(base), info)
+            file_info(path.removeprefix(base), info)
             for path, info in found.items()
             if path.startswith(base)
         ]
@@ -186,23 +186,8 @@ class Location:
         files = []
         for path, info in found.items():
             with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-                files.append(_file_info(path.removeprefix(base), info))
+                files.append(file_info(path.removeprefix(base), info))
         return sorted(files, key=lambda file: file.path)
-
-    def files(self) -> list[FileInfo]:
-        """All files below, sorted by path, without names that begin with `_` or `.`.
-
-        Asks the store: what an earlier listing in this process found is not used (fsspec keeps one
-        filesystem for a whole process, and Hugging Face's remembers what it listed).
-
-        Raises:
-            OSError: The folder cannot be listed.
-        """
-        self.fs.invalidate_cache()
-        found = cast("dict[str, dict[str, object]]", self.fs.find(self.path, detail=True))
-        base = self.path.rstrip("/") + "/"
-        listed = (_file_info(path.removeprefix(base), info) for path, info in found.items())
-        return sorted((f for f in listed if not _is_hidden(f.path)), key=lambda f: f.path)
 
 
 def _local_names(folder: str, prefix: str) -> list[str]:
@@ -228,21 +213,23 @@ def stamp_of(file: BinaryIO) -> str:
     """The `FileInfo.stamp` of the version that an open file reads; costs no request."""
     details = getattr(file, "details", None)  # of fsspec's files on object stores
     if isinstance(details, Mapping):
-        return _file_info("", details).stamp
+        return file_info("", details).stamp
     return str(os.fstat(file.fileno()).st_mtime_ns)
 
 
-def _file_info(path: str, info: Mapping[str, object]) -> FileInfo:
+def file_info(path: str, info: Mapping[str, object]) -> FileInfo:
+    """A file of a listing. Raises FileNotFoundError if it is gone, and OSError.
+
+    Args:
+        path: Relative to the location that was listed.
+        info: What fsspec says of it.
+    """
     stamp = next((info[name] for name in STAMPS if info.get(name)), None)
     if stamp is None and "mtime" in info:
         # fsspec gives local times as float seconds, too coarse to tell two quick writes apart.
         stamp = os.stat(str(info["name"])).st_mtime_ns
     size = cast("int", info.get("size") or 0)
     return FileInfo(path, int(size), str(stamp or "").strip('"'))
-
-
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in path.split("/"))
 
 
 def locate(uri: str, options: StorageOptions | None = None) -> Location:
