@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -152,7 +152,7 @@ class Location:
         found = with_backoff(lambda: self.fs.find(self.path, maxdepth=1, prefix=prefix))
         return [path.removeprefix(base) for path in found if path.startswith(base)]
 
-    def infos(self, prefix: str = "") -> list[FileInfo]:
+    def infos(self, prefix: str = "") -> Iterator[FileInfo]:
         """The files directly in this folder, unsorted; none if it does not exist.
 
         Takes as many requests as `names`.
@@ -164,16 +164,15 @@ class Location:
             OSError: The folder cannot be listed.
         """
         if self.is_local:
-            return _local_infos(self.path, prefix)
+            yield from _local_infos(self.path, prefix)
+            return
         base = self.path.rstrip("/") + "/"
         found = with_backoff(
             lambda: self.fs.find(self.path, maxdepth=1, prefix=prefix, detail=True)
         )
-        return [
-            file_info(path.removeprefix(base), info)
-            for path, info in found.items()
-            if path.startswith(base)
-        ]
+        for path, info in found.items():
+            if path.startswith(base):
+                yield file_info(path.removeprefix(base), info)
 
     def tree(self) -> list[FileInfo]:
         """All files below, hidden ones too, sorted by path; none if it does not exist.
@@ -198,15 +197,13 @@ def _local_names(folder: str, prefix: str) -> list[str]:
         return []
 
 
-def _local_infos(folder: str, prefix: str) -> list[FileInfo]:
-    infos = []
+def _local_infos(folder: str, prefix: str) -> Iterator[FileInfo]:
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and entry.is_file():
                 with contextlib.suppress(FileNotFoundError):  # removed since it was listed
                     found = entry.stat()
-                    infos.append(FileInfo(entry.name, found.st_size, str(found.st_mtime_ns)))
-    return infos
+                    yield FileInfo(entry.name, found.st_size, str(found.st_mtime_ns))
 
 
 def stamp_of(file: BinaryIO) -> str:
