@@ -45,6 +45,10 @@ ENVIRONMENT = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 """Environment of the stores' clients, for what the user has not set. gcsfs (2026.10) would ask
 for a bucket's kind over gRPC, and wait a minute for it where only HTTPS gets through; zonal buckets
 need `true`."""
+CREDENTIALS = {"s3": "AWS_", "gs": "GOOGLE_", "hf": "HF_"}
+"""How the names of the environment variables begin that a store's client reads once."""
+_credentials: dict[str, Mapping[str, str]] = {}
+"""Their values when they were last looked at, by store."""
 STAMPS = ("ETag", "generation", "blob_id", "etag")
 """Names of what identifies a version of a file, in the info of S3, GCS, Hugging Face and others."""
 _SAME_AS = {"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"}
@@ -248,8 +252,24 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
     name = _SAME_AS.get(scheme, scheme)
     for variable, value in ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
+    _forget_old_credentials(name)
     fs, path = fsspec.url_to_fs(uri, **_merged(DEFAULTS.get(name, {}), (options or {}).get(name)))
     return Location(fs, path)
+
+
+def _forget_old_credentials(store: str) -> None:
+    """Have a store's client made anew if the environment has changed since it was made.
+
+    fsspec keeps one for a whole process, with the credentials and the endpoint that it found then:
+    in a notebook, new credentials would never arrive.
+    """
+    prefix = CREDENTIALS.get(store)
+    if prefix is None:
+        return
+    now = {name: value for name, value in os.environ.items() if name.startswith(prefix)}
+    if _credentials.setdefault(store, now) != now:
+        _credentials[store] = now
+        fsspec.get_filesystem_class(store).clear_instance_cache()
 
 
 def is_writable(location: Location) -> bool:
