@@ -37,6 +37,7 @@ from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
 from pipeline.storage.contents import contents_of
 from pipeline.storage.file_table import FileTableWriter, tabulate
 from pipeline.storage.location import FileInfo, Location, locate
+from pipeline.storage.refusals import refusal_of
 from pipeline.storage.walk import files_below
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def list_input(uri: str, options: StorageOptions | None = None) -> Listing:
     except FileNotFoundError:
         raise UserError(f"INPUT {location} does not exist") from None
     except Exception as error:  # the stores' clients have errors of many kinds
-        raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}") from None
+        refusal = refusal_of(error, is_local=location.is_local)
+        fix = f"; {refusal.fix}" if refusal else ""
+        raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}{fix}") from None
 
 
 def _split_glob(uri: str) -> tuple[str, str]:
@@ -224,4 +227,17 @@ def _nothing_usable(root: Location, skipped: Iterable[Skipped]) -> str:
     named = ", ".join(
         f"{group.count:,} {reason} ({group.examples[0]})" for reason, group in found.items()
     )
-    return f"INPUT {root} has no {USABLE}, but files that are not read: {named}"
+    return f"INPUT {root} has no {USABLE}, but files that are not read: {named}" + _example(
+        root, found.get(Reason.UNKNOWN)
+    )
+
+
+def _example(root: Location, unknown: Skipped | None) -> str:
+    """What the first file of no known format is, and what to do about it."""
+    if unknown is None:
+        return ""
+    try:
+        contents = contents_of(root / unknown.examples[0])
+    except Exception:  # it is only named as an example
+        return ""
+    return f"; {unknown.examples[0]} is {contents.what}: {contents.fix}" if contents else ""

@@ -16,6 +16,7 @@ from pipeline.sources import Kind, list_input, open_source
 from pipeline.sources.skipped import EXAMPLES, Reason
 from pipeline.storage.location import locate
 from tests.pipeline.sample_images import jpeg
+from tests.pipeline.server import respond, serving
 from tests.pipeline.sources.places import Place, rows_of
 from tests.stores import S3
 
@@ -204,6 +205,10 @@ def test_inputs_that_cannot_be_used_are_refused_in_one_line(place: Place) -> Non
         f"INPUT {place.uri} has no {usable}, but files that are not read: "
         "1 of no known format (notes.txt), 1 empty (empty.parquet)"
     )
+    place.write("a.csv", b"id,text\n1,hello\n")
+    assert refused(place.uri).endswith(
+        "; a.csv is a CSV file: write it as parquet (pandas: read_csv, to_parquet) or JSON lines"
+    )
     assert refused(place.uri + "/x*") == f"INPUT {place.uri}/x* matches no file; check the pattern"
     assert "is not a pattern" in refused(place.uri + "/x**y")
 
@@ -305,6 +310,23 @@ def test_a_file_whose_name_is_wrong_is_refused_as_what_it_is(tmp_path: Path, suf
             assert message.startswith(f"INPUT {tmp_path}/x{suffix} "), message
             what = WHAT.get(kind) or REFUSED[kind][1].partition(";")[0]
             assert f" is {what}" in message, message
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("ExpiredToken", "give valid credentials"),
+        ("AccessDenied", "check its name, the endpoint and the permissions"),
+    ],
+)
+def test_a_store_that_refuses_is_named_with_what_to_do(code: str, fix: str) -> None:
+    with serving() as server:
+        denied = f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
+        server.routes["/b"] = server.routes["/b/x.parquet"] = respond(403, denied)
+        options = {"s3": {"endpoint_url": server.url(""), "key": "k", "secret": "s"}}
+        with pytest.raises(UserError) as error:
+            list_input("s3://b/in", options)
+    assert str(error.value) == f"INPUT s3://b/in cannot be listed: PermissionError: No.; {fix}"
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
