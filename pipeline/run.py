@@ -55,10 +55,14 @@ if TYPE_CHECKING:
     from pipeline.engine.interface import Backend
     from pipeline.execution.placement import Placement
     from pipeline.output.commit import Committer
-    from pipeline.output.fencing import Epoch
+    from pipeline.output.heartbeat import Turn
     from pipeline.output.plan import Plan
     from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
+
+
+RUN, RETRY = "run", "retry"
+"""Kinds of work in an OUTPUT."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +185,7 @@ def run(
     checked = check_run(config, task, backend)
     if checked.plan is not None and not checked.changes and _is_finished(checked.plan):
         return _result(checked, None, began)
-    job = _Job(checked=checked, kind="run", backend=backend, console=console, debug=debug)
+    job = _Job(checked=checked, kind=RUN, backend=backend, console=console, debug=debug)
     return _result(checked, _finish(job, partial(_all_units, checked)), began)
 
 
@@ -221,7 +225,7 @@ def retry(
         return _result(checked, None, began)
     tolerant = checked.config.model_copy(update={"max_error_rate": None})
     checked = replace(checked, config=tolerant)
-    job = _Job(checked=checked, kind="retry", backend=backend, console=console, debug=debug)
+    job = _Job(checked=checked, kind=RETRY, backend=backend, console=console, debug=debug)
     return _result(checked, _finish(job, partial(_failed_rows, checked, work, wanted)), began)
 
 
@@ -230,13 +234,13 @@ def _is_finished(plan: Plan) -> bool:
 
 
 @contextlib.contextmanager
-def _all_units(checked: CheckedRun, epoch: Epoch) -> Iterator[_Assignment]:
+def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
     """All units of the input that have no part; cleans up once they have."""
     output, changes = checked.output, checked.changes
     plan = extended(checked.plan, output, checked.listing, checked.source, changes)
     is_committed = committed_units(plan)
     left_out: Sequence[str] = ()
-    if changes is not None and not checked.config.join:  # another run may have a larger input
+    if changes is not None and not mine.beside:  # another run may have a larger input
         plan, left_out = without_gone(plan, is_committed, changes.gone)
         is_committed = committed_units(plan) if left_out else is_committed
     yield _Assignment(
@@ -250,16 +254,16 @@ def _all_units(checked: CheckedRun, epoch: Epoch) -> Iterator[_Assignment]:
         ),
         left_out=left_out,
     )
-    clean_up_run(plan, epoch)
+    clean_up_run(plan, mine.epoch)
 
 
 @contextlib.contextmanager
 def _failed_rows(
-    checked: CheckedRun, work: Sequence[Work], outcomes: Collection[str], epoch: Epoch
+    checked: CheckedRun, work: Sequence[Work], outcomes: Collection[str], mine: Turn
 ) -> Iterator[_Assignment]:
     """Rows of existing parts; cleans up once they are replaced."""
     journal = Journal(checked.output, checked.task.result_schema, OF_RETRIES)
-    if not checked.config.join:  # another retry may be at work on what is there
+    if not any(other.work == RETRY for other in mine.beside):  # whose failures these may be
         journal.forget_failures(outcomes)
     yield _Assignment(
         work=work,
@@ -267,28 +271,28 @@ def _failed_rows(
         rows_done=0,
         committer=PatchedParts(journal=journal, run=checked.record),
     )
-    clean_up_retry((piece.unit.id for piece in work), epoch)
+    clean_up_retry((piece.unit.id for piece in work), mine.epoch)
 
 
-def _finish(job: _Job, assign: Callable[[Epoch], AbstractContextManager[_Assignment]]) -> _Done:
+def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignment]]) -> _Done:
     """Begin, finish the assignment and clean up. A failed first run without a row leaves nothing.
 
     Args:
         job: The run or retry.
-        assign: Gives the driver of an epoch its assignment.
+        assign: Gives a driver its assignment.
     """
     config, output = job.checked.config, job.checked.output
-    others = None if config.join else Others(output, job.say)
-    if others is not None:
+    others = Others(output, job.say)
+    if not config.join:
         check_alone(output, others)
     check_pickles(job.checked.task)
     if not config.single_driver:
         probe(output)
     is_first = claim(output, job.checked.record)
-    with raising_root_cause(), turn(output, job.kind, others=others) as mine:
+    with raising_root_cause(), turn(output, job.kind, others, joins=config.join) as mine:
         driver: Driver | None = None
         try:
-            with assign(mine.epoch) as assignment:
+            with assign(mine) as assignment:
                 if assignment.rows_done < assignment.rows:
                     with cluster(debug=job.debug), _driver(job, assignment) as driver:
                         driver.drive(assignment.work)

@@ -331,7 +331,7 @@ def _exit_codes(*, debug: bool) -> Iterator[None]:
         code, text = INTERRUPTED, "interrupted; the same command continues where it stopped"
     except Exception as error:  # a disk, a store, or a bug, ours or a library's
         fault = access_fault(error)
-        code, text = USER_ERROR, f"{one_line(error)}: {fault}"
+        code, text = USER_ERROR, f"{one_line(error)}; {fault}"
         if fault is None:
             code, text = RUN_FAILED, f"{one_line(error)}\nRun again with --debug to see more."
     else:

@@ -216,7 +216,7 @@ def _run_over(
 ) -> Any:
     """Run a job over data in memory, by way of a folder in Ray's memory."""
     folder = given.write(locate(f"{scratch}/in"))
-    if not folder.files():
+    if not folder.tree():
         return _without_rows(given, output)
     source = str(folder)
     if output is not None:

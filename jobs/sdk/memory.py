@@ -159,7 +159,7 @@ def _write_file(table: pa.Table, folder: Location, number: int) -> None:
 
 def _named_by_content(folder: Location) -> Location:
     """Name files by what is in all of them, so that no others are ever taken for them."""
-    tags = "".join(file.stamp for file in folder.files())
+    tags = "".join(file.stamp for file in folder.tree())
     name = hashlib.blake2b(tags.encode(), digest_size=8).hexdigest()
     folder.fs.rename(f"{folder.path}/", f"{folder.path}/{name}/{name}-")
     return folder / name

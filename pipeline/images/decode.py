@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipeline.contract.errors import RowError, one_line
 from pipeline.contract.image_formats import SUFFIXES_BY_FORMAT
 from pipeline.contract.record import Outcome
+from pipeline.storage.contents import HEAD, recognised
 
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -42,7 +43,9 @@ def decode_image(body: bytes, max_pixels: int) -> Image.Image:
     except RowError:
         raise
     except UnidentifiedImageError:
-        message = f"not an image in a known format ({len(body):,} bytes)"
+        found = recognised(body[:HEAD])
+        but = f", but {found.what}" if found and not found.suffix else ""
+        message = f"not an image in a known format{but} ({len(body):,} bytes)"
     except Exception as error:  # decoders meet arbitrary bytes: any fault is the row's own
         message = one_line(error)
     raise RowError(Outcome.DECODE_ERROR, "decode", message)

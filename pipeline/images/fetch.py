@@ -8,7 +8,6 @@ which outcome.
 
 from __future__ import annotations
 
-import errno
 import functools
 import time
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from pipeline.contract.redaction import redact
 from pipeline.images.links import FIRST_PAUSE_S, LONGEST_PAUSE_S, TRIES, fetch_link
 from pipeline.storage.backoff import is_transient
 from pipeline.storage.location import READABLE, Location, locate
-from pipeline.storage.refusals import Refusal, refusal_of
+from pipeline.storage.refusals import Refusal, code_of, refusal_of
 
 SHORTEST_TRY_S = 0.1
 THIS_MACHINE = "this machine"
@@ -196,7 +195,7 @@ def _read_remote(where: Location, max_bytes: int, deadline: float) -> bytes:
     try:
         return bytes(where.fs.cat_file(where.path, **bounds))
     except OSError as error:
-        # S3 answers InvalidRange to a ranged read of an object without bytes.
-        if error.errno == errno.EINVAL and where.info().size == 0:
+        # S3 answers so to a ranged read of an object without bytes.
+        if code_of(error) in ("InvalidRange", "416") and where.info().size == 0:
             return b""
         raise

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.output.plan import FILE
-from pipeline.storage.file_table import BATCH, FileTable, FileTableWriter
+from pipeline.storage.file_table import BATCH, FileTable, FileTableWriter, are_ascending
 from pipeline.storage.fingerprint import fingerprints
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ class _Entries:
     """
 
     def __init__(self, file: PlanFile) -> None:
-        self._tables = _tables(file) if _is_sorted(file) else iter([_sorted(file)])
+        is_sorted = are_ascending(table["path"].combine_chunks() for table in _tables(file))
+        self._tables = _tables(file) if is_sorted else iter([_sorted(file)])
         self._next: pa.Table | None = next(self._tables, None)
 
     def up_to(self, path: str) -> Iterator[pa.Table]:
@@ -161,19 +162,6 @@ def _tables(file: PlanFile) -> Iterator[pa.Table]:
                 )
                 last = paths[-1].as_py()
                 yield table.filter(is_new)
-
-
-def _is_sorted(file: PlanFile) -> bool:
-    last = ""
-    for table in _tables(file):
-        paths = table["path"].combine_chunks()
-        if not len(paths):
-            continue
-        is_ascending = pc.all(pc.less_equal(paths[:-1], paths[1:])).as_py()
-        if paths[0].as_py() < last or not is_ascending:
-            return False
-        last = paths[-1].as_py()
-    return True
 
 
 def _sorted(file: PlanFile) -> pa.Table:

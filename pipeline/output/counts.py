@@ -8,6 +8,7 @@ listing has the stamps at no cost, and counts of versions that were replaced do 
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections import Counter
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pipeline.output.parts import Committed
     from pipeline.output.plan import Plan
 
+LISTED_AT_ONCE = 10_000
 READERS = 32
 """Parts opened at once."""
 LISTED = pa.schema([pa.field("part", pa.string()), pa.field("stamp", pa.string())])
@@ -117,15 +119,13 @@ def totals(plan: Plan, *, saves: bool = False) -> Totals:
 
 def _listed(plan: Plan) -> pa.Table:
     """The parts of the plan that exist, as a table of `LISTED`."""
-    pages = (
-        [info for info in page if part_index(info.path) < len(plan)]
-        for page in list_parts(plan.output, len(plan))
-    )
-    tables = (
-        pa.table([[info.path for info in page], [info.stamp for info in page]], schema=LISTED)
-        for page in pages
-    )
-    return pa.concat_tables([LISTED.empty_table(), *tables])
+    found = list_parts(plan.output, len(plan))
+    infos = (info for info in found if part_index(info.path) < len(plan))
+    tables = [LISTED.empty_table()]
+    while some := [*itertools.islice(infos, LISTED_AT_ONCE)]:
+        columns = [[info.path for info in some], [info.stamp for info in some]]
+        tables.append(pa.table(columns, schema=LISTED))
+    return pa.concat_tables(tables)
 
 
 def _indices(parts: pa.Table) -> np.ndarray:

@@ -31,7 +31,7 @@ from pipeline.output.fencing import Epoch, begin_epoch, drivers_folder, tokens_b
 from pipeline.storage.atomic import overwrite, remove
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from pipeline.storage.location import Location
 
@@ -222,10 +222,12 @@ class Turn:
     Attributes:
         epoch: Its number.
         heartbeat: Its sign of life, which must be stopped before OUTPUT is removed.
+        beside: The drivers that were at work when it began; none unless it joins.
     """
 
     epoch: Epoch
     heartbeat: Heartbeat
+    beside: Sequence[Sign]
 
 
 def check_alone(output: Location, others: Others) -> None:
@@ -236,13 +238,14 @@ def check_alone(output: Location, others: Others) -> None:
 
 
 @contextlib.contextmanager
-def turn(output: Location, work: str, *, others: Others | None) -> Iterator[Turn]:
+def turn(output: Location, work: str, others: Others, *, joins: bool = False) -> Iterator[Turn]:
     """Become the newest driver, with a heartbeat while the block runs.
 
     Args:
         output: OUTPUT.
         work: `run` or `retry`.
-        others: The other drivers, if this one must be alone.
+        others: The other drivers.
+        joins: Whether there may be any.
 
     Raises:
         UserError: Another driver started at the same moment, and was the first.
@@ -252,15 +255,15 @@ def turn(output: Location, work: str, *, others: Others | None) -> Iterator[Turn
     try:
         heartbeat.start()
         epoch = begin_epoch(output, heartbeat.sign.token)
-        if others is not None:
-            _check_first(epoch, heartbeat, others)
-        yield Turn(epoch, heartbeat)
+        own = heartbeat.sign.token
+        if not joins:
+            _check_first(epoch, own, others)
+        yield Turn(epoch, heartbeat, others.at_work(own) if joins else ())
     finally:
         heartbeat.stop()
 
 
-def _check_first(epoch: Epoch, heartbeat: Heartbeat, others: Others) -> None:
-    own = heartbeat.sign.token
+def _check_first(epoch: Epoch, own: str, others: Others) -> None:
     living = others.at_work(own, lambda: tokens_before(epoch))
     if living:
         epoch.give_back()

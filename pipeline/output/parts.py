@@ -73,21 +73,21 @@ def part_index(name: str) -> int:
     return int(name[len(PREFIX) : len(PREFIX) + DIGITS])
 
 
-def list_parts(output: Location, count: int) -> Iterator[list[FileInfo]]:
-    """The parts that exist, unsorted.
+def list_parts(output: Location, count: int) -> Iterator[FileInfo]:
+    """The parts that exist, unsorted; an object store is asked for 10,000 indices at a time.
 
     Args:
         output: OUTPUT.
         count: Units of the plan: indices are below it.
 
-    Yields:
-        All of them for a disk; for an object store those of 10,000 indices at a time.
+    Raises:
+        OSError: OUTPUT cannot be listed.
     """
     if output.is_local:
-        yield output.infos(PREFIX)
+        yield from output.infos(PREFIX)
         return
     for page in range(-(-count // 10 ** (DIGITS - PAGE_DIGITS))):
-        yield output.infos(f"{PREFIX}{page:0{PAGE_DIGITS}d}")
+        yield from output.infos(f"{PREFIX}{page:0{PAGE_DIGITS}d}")
 
 
 def part_files(output: Location) -> list[str]:

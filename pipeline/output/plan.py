@@ -44,7 +44,7 @@ UNITS = pa.schema(
         pa.field("files", pa.list_(FILE), nullable=False),
     ]
 )
-KEPT_GROUPS = 8
+KEPT_GROUPS = 4
 """Row groups that a plan keeps in memory: units are mostly read one after the other."""
 
 

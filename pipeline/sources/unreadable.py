@@ -54,8 +54,11 @@ def user_errors(file: Location, kind: str) -> Iterator[None]:
     except Exception as error:
         if is_transient(error):
             raise UserError(f"INPUT {file} cannot be read now: {one_line(error)}") from None
-        if refusal_of(error, is_local=file.is_local):
-            raise UserError(f"INPUT {file} cannot be read: {one_line(error)}") from None
+        refusal = refusal_of(error, is_local=file.is_local)
+        if refusal is not None:
+            raise UserError(
+                f"INPUT {file} cannot be read: {one_line(error)}; {refusal.fix}"
+            ) from None
         if isinstance(error, FileNotFoundError):
             raise UserError(f"INPUT {file} is gone since it was listed; start again") from None
         if isinstance(error, PermissionError):

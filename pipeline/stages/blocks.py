@@ -111,12 +111,18 @@ def _pickled(item: Item) -> tuple[Item, bytes | None]:
 
 def seal(block: pa.Table) -> pa.Table:
     """A table of `SEALED` with one row, the block."""
-    sink = pa.BufferOutputStream()
+    measured = pa.MockOutputStream()
+    _write(block, measured)
+    body = pa.allocate_buffer(measured.size())  # a stream that grows would take up to twice as much
+    _write(block, pa.FixedSizeBufferWriter(body))
+    offsets = pa.array([0, body.size], pa.int64()).buffers()[1]
+    column = pa.Array.from_buffers(SEALED.field(0).type, 1, [None, offsets, body])
+    return pa.table([column], schema=SEALED)
+
+
+def _write(block: pa.Table, sink: pa.NativeFile) -> None:
     with pa.ipc.new_stream(sink, BLOCK) as stream:
         stream.write_table(block)
-    offsets = pa.array([0, sink.tell()], pa.int64()).buffers()[1]
-    body = pa.Array.from_buffers(SEALED.field(0).type, 1, [None, offsets, sink.getvalue()])
-    return pa.table([body], schema=SEALED)
 
 
 def unseal(sealed: pa.Table) -> Iterator[pa.Table]:

@@ -72,9 +72,11 @@ def _read_unit(work: Work, source: Source, columns: Sequence[str], dedup: bool) 
 def _fault(work: Work, source: Source, error: Exception) -> Fault:
     """Of the unit; of the run where the store accepts no credentials for any unit."""
     refusal = refusal_of(error, is_local=source.root.is_local)
-    is_stores = refusal is Refusal.CREDENTIALS
     message = f"{work.unit.name} cannot be read: {one_line(error)}"
-    return Fault(ends_run=is_stores, message=message, is_users=is_stores)
+    if refusal is not Refusal.CREDENTIALS:
+        return Fault(ends_run=False, message=message)
+    message = f"{message}; {refusal.fix}, and run the same command again"
+    return Fault(ends_run=True, message=message, is_users=True)
 
 
 def _rows_of(

@@ -5,10 +5,10 @@
                                       refusal is its row's own (S3 denies a key that does not exist)
     no answer any more                the store's, once a block has only such rows of it, and a few
 
-It counts as an answer that a file does not exist. A store is a bucket, a repository or a disk; which
-buckets have answered is noted in OUTPUT too, so that the last rows of a run can tell as well as its
-first. A run ends for a store after `FEW` rows, or after the first block if no row of it could be
-rendered. The rows keep no outcome then: they are computed after the mending.
+It counts as an answer that a file does not exist. A store is a bucket, a repository or a disk;
+which buckets have answered is noted in OUTPUT too, so that the last rows of a run can tell as well
+as its first. A run ends for a store after `FEW` rows, or after the first block if no row of that
+could be rendered. The rows keep no outcome then: they are computed after the mending.
 
 A few rows of many that lead to a store of their own, as in a collection of links, are their own
 fault.
@@ -100,7 +100,9 @@ class StoreFaults:
     def _note_answers(self) -> None:
         new = self._answers.keys() - self._answered
         self._answered |= new
-        for store in sorted(new - {THIS_MACHINE}) if self._folder is not None else ():
+        if self._folder is None:
+            return
+        for store in sorted(new - {THIS_MACHINE}):
             self._noted += 1
             if self._noted <= MOST_NOTED:
                 # A note is a help, and the journal's errors say what is wrong with OUTPUT.
@@ -121,13 +123,9 @@ def _name(store: str) -> str:
 
 
 def _fault(error: StoreError, *, is_users: bool) -> Fault:
-    fix = {
-        Refusal.CREDENTIALS: "give valid credentials and run the same command again",
-        Refusal.DENIED: (
-            "check its name, the endpoint and the permissions (S3 denies a key that does not exist "
-            "where s3:ListBucket is not granted), and run the same command again"
-        ),
-        Refusal.UNREACHABLE: "check the endpoint and the network, and run the same command again",
-    }
-    message = f"no image of {error.store} can be read: {error.message}; {fix[error.refusal]}"
+    hint = " (S3 denies a key that does not exist where s3:ListBucket is not granted)"
+    message = (
+        f"no image of {error.store} can be read: {error.message}; {error.refusal.fix}"
+        f"{hint if error.refusal is Refusal.DENIED else ''}, and run the same command again"
+    )
     return Fault(ends_run=True, message=message, is_users=is_users)

@@ -15,39 +15,29 @@ from urllib.parse import urlsplit
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.storage.backoff import with_backoff
+from pipeline.storage.refusals import Refusal, refusal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pipeline.storage.location import Location
 
 CONNECT_SECONDS = 4.0
 EXPIRED = "the credentials have expired; get new ones"
 WRONG = "the store does not accept the credentials; correct them"
-NONE = "there are no credentials; set the store's environment variables, or storage_options"
 DENIED = "access is denied; use credentials that may list, read and write it"
-NO_BUCKET = "there is no such bucket; create it, or correct the name"
 BY_CODE = {
     **dict.fromkeys(("ExpiredToken", "RequestExpired", "TokenRefreshRequired"), EXPIRED),
     **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"), WRONG),
-    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "403", "Forbidden"), DENIED),
-    "NoSuchBucket": NO_BUCKET,
+    **dict.fromkeys(("AccessDenied", "AllAccessDisabled"), DENIED),
+    "NoSuchBucket": "there is no such bucket; create it, or correct the name",
 }
-"""By the codes of S3."""
-BY_NAME = {
-    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError"), NONE),
-    **dict.fromkeys(("DefaultCredentialsError", "NoAuthTokenError"), NONE),
-    **dict.fromkeys(("RefreshError", "SSOError", "TokenRetrievalError"), EXPIRED),
-    **dict.fromkeys(("RepositoryNotFoundError", "GatedRepoError"), DENIED),
-}
-"""By the names of errors of botocore, google.auth and huggingface_hub, which are not imported."""
-BY_STATUS = {401: WRONG, 403: DENIED}
+"""By the codes of S3; for others `refusals` knows what kind they are."""
+PERMISSION = "permission is denied; change it, or name another folder"
 BY_ERRNO = {
     errno.ENOSPC: "the disk is full; make room, or name another disk",
     errno.EDQUOT: "the disk's quota is used up; make room, or name another disk",
     errno.EROFS: "the disk is read-only; name another one",
-    errno.EACCES: "permission is denied; change it, or name another folder",
-    errno.EPERM: "permission is denied; change it, or name another folder",
+    errno.EACCES: PERMISSION,
+    errno.EPERM: PERMISSION,
 }
 
 
@@ -68,34 +58,32 @@ def check_access(where: Location, what: str) -> None:
     try:
         fault = _unreachable(_endpoint(where)) or _asked(where)
     except Exception as error:  # the stores' clients have errors of many kinds
-        fault = access_fault(error) or f"it cannot be read: {one_line(error)}"
+        code = _code(error)
+        fault = f"{BY_CODE[code]} ({code})" if code in BY_CODE else _with_fix(error)
     if fault:
         raise UserError(f"{what} {where}: {fault}")
 
 
 def access_fault(error: BaseException) -> str | None:
-    """What is wrong with the access to a store or a disk, with the fix; None for other errors."""
-    for cause in _causes(error):
-        response = getattr(cause, "response", None)
-        if isinstance(response, dict):  # botocore's
-            code = str(response.get("Error", {}).get("Code"))
-            if code in BY_CODE:
-                return f"{BY_CODE[code]} ({code})"
-        for kind in type(cause).__mro__:
-            if kind.__name__ in BY_NAME:
-                return BY_NAME[kind.__name__]
-        status = getattr(response, "status_code", None) or getattr(cause, "code", None)
-        if status in BY_STATUS:
-            return f"{BY_STATUS[status]} ({status})"
+    """What to do about the access to a store or a disk; None for errors of other kinds."""
     if isinstance(error, OSError) and error.errno in BY_ERRNO:
         return BY_ERRNO[error.errno]
-    return DENIED if isinstance(error, PermissionError) else None
+    if _code(error) in BY_CODE:
+        return BY_CODE[_code(error)]
+    refusal = refusal_of(error)
+    if refusal in (None, Refusal.UNREACHABLE):
+        return None
+    return refusal.fix
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:  # clients wrap what they raise
-        yield error
-        error = error.__cause__
+def _code(error: BaseException) -> str:
+    """The code of S3's answer; empty where it is none."""
+    response = getattr(error.__cause__ or error, "response", None)
+    return str(response.get("Error", {}).get("Code")) if isinstance(response, dict) else ""
+
+
+def _with_fix(error: BaseException) -> str:
+    return f"{one_line(error)}; {access_fault(error) or 'check its endpoint and its name'}"
 
 
 def _asked(where: Location) -> str | None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.storage.location import FileInfo
 
@@ -64,6 +65,11 @@ class FileTable(Sequence[FileInfo]):
         for batch in self._table.to_batches(max_chunksize=BATCH):
             paths, sizes, stamps = (column.to_pylist() for column in batch.columns)
             yield from map(FileInfo, paths, sizes, stamps)
+
+    def by_path(self) -> FileTable:
+        """The files sorted by path: this table, unless a store gave them in another order."""
+        is_sorted = are_ascending(self.paths.chunks)
+        return self if is_sorted else FileTable(self._table.sort_by("path"))
 
     @property
     def paths(self) -> pa.ChunkedArray:
@@ -122,6 +128,19 @@ class FileTableWriter:
             self._writer = self._stack.enter_context(pa.ipc.new_file(self._path, SCHEMA))
         self._writer.write_batch(_batch(self._held))
         self._held.clear()
+
+
+def are_ascending(pieces: Iterable[pa.Array]) -> bool:
+    """Whether texts, given piece by piece, are in order."""
+    last = ""
+    for texts in pieces:
+        if not len(texts):
+            continue
+        is_ascending = pc.all(pc.less_equal(texts[:-1], texts[1:]), min_count=0).as_py()
+        if texts[0].as_py() < last or not is_ascending:
+            return False
+        last = texts[-1].as_py()
+    return True
 
 
 def _batch(files: Sequence[FileInfo]) -> pa.RecordBatch:

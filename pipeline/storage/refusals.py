@@ -28,6 +28,17 @@ class Refusal(StrEnum):
     DENIED = "denied"
     UNREACHABLE = "unreachable"
 
+    @property
+    def fix(self) -> str:
+        """What to do about it, as an imperative."""
+        return _FIXES[self]
+
+
+_FIXES = {
+    Refusal.CREDENTIALS: "give valid credentials",
+    Refusal.DENIED: "check its name, the endpoint and the permissions",
+    Refusal.UNREACHABLE: "check the endpoint and the network",
+}
 
 UNAUTHORIZED = 401
 FORBIDDEN = 403
@@ -105,6 +116,11 @@ def refusal_of(error: BaseException, *, is_local: bool = False) -> Refusal | Non
     if any(map(_is_unknown_host, causes)) or str(error).startswith("Forbidden: "):  # gcsfs' 403
         return Refusal.DENIED
     return Refusal.UNREACHABLE if is_transient(error) else None
+
+
+def code_of(error: BaseException) -> str:
+    """The code of S3's answer that an error was raised from; empty where there is none."""
+    return next((code for code, _ in map(_answer, _causes(error)) if code), "")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -11,6 +11,8 @@ Names that begin with `_` or `.` are left out, with all that is below them.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,11 +22,11 @@ from pipeline.storage.backoff import with_backoff
 from pipeline.storage.location import FileInfo, file_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from pipeline.storage.location import Location
 
 HIDDEN = ("_", ".")
+Page = tuple[list[tuple[str, Mapping[str, object]]], str | None]
+"""Keys of objects with what is known of them, and the token of the next page."""
 NAMES = 32_768
 """Names of a folder that are Python objects at a time."""
 
@@ -94,36 +96,34 @@ def _is_cycle(link: str) -> bool:
     return here.startswith(os.path.realpath(link).rstrip("/") + "/")
 
 
-def _paged(folder: Location, page_of: Any) -> Iterator[FileInfo]:
+def _paged(folder: Location, page_of: Callable[..., Page]) -> Iterator[FileInfo]:
     """All objects below a folder, page by page."""
     bucket, key, _ = folder.fs.split_path(folder.path)
     prefix = f"{key.rstrip('/')}/" if key else ""
     token: str | None = None
     while True:
-        page, token = with_backoff(lambda token=token: page_of(folder.fs, bucket, prefix, token))
+        page, token = with_backoff(partial(page_of, folder.fs, bucket, prefix, token))
         for name, info in page:
             yield file_info(name.removeprefix(prefix), info)
         if not token:
             return
 
 
-Page = tuple["list[tuple[str, Mapping[str, object]]]", "str | None"]
-"""Keys of objects with what is known of them, and the token of the next page."""
-
-
 def _page_of_s3(fs: Any, bucket: str, prefix: str, token: str | None) -> Page:
     more = {"ContinuationToken": token} if token else {}
     found = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
-    infos = [(item["Key"], {**item, "size": item["Size"]}) for item in found.get("Contents", ())]
-    return infos, found.get("NextContinuationToken")
+    items = found.get("Contents", ())
+    return [(item["Key"], {**item, "size": item["Size"]}) for item in items], found.get(
+        "NextContinuationToken"
+    )
 
 
 def _page_of_gcs(fs: Any, bucket: str, prefix: str, token: str | None) -> Page:
     """A page by the JSON API; gcsfs (2026.10) has no paged listing. Can go when fsspec has one."""
     more = {"pageToken": token} if token else {}
     found = fs.call("GET", "b/{}/o", bucket, prefix=prefix, json_out=True, **more)
-    infos = [(item["name"], item) for item in found.get("items", ())]
-    return infos, found.get("nextPageToken")
+    page = [(item["name"], item) for item in found.get("items", ())]
+    return page, found.get("nextPageToken")
 
 
 def _found(folder: Location) -> Iterator[FileInfo]:

@@ -104,14 +104,14 @@ def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         (
             OSError(errno.ENOSPC, "No space left on device", "/out/part"),
             2,
-            "gemma3-batch: OSError: [Errno 28] No space left on device: '/out/part': the disk is "
+            "gemma3-batch: OSError: [Errno 28] No space left on device: '/out/part'; the disk is "
             "full; make room, or name another disk",
         ),
         (
             PermissionError("Forbidden"),
             2,
-            "gemma3-batch: PermissionError: Forbidden: access is denied; use credentials that may "
-            "list, read and write it",
+            "gemma3-batch: PermissionError: Forbidden; check its name, the endpoint and the "
+            "permissions",
         ),
         (
             KeyboardInterrupt(),

@@ -95,7 +95,7 @@ def folder(ray_cluster: None) -> Iterator[Location]:  # noqa: ARG001
 
 def read_back(folder: Location) -> pa.Table:
     """The rows of the files of a folder."""
-    bodies = [(folder / file.path).read() for file in folder.files()]
+    bodies = [(folder / file.path).read() for file in folder.tree()]
     return pa.concat_tables(pq.read_table(pa.BufferReader(body)) for body in bodies)
 
 
@@ -171,7 +171,7 @@ def test_the_same_rows_give_the_same_files_and_others_other_ones(ray_cluster: No
     def files(texts: list[str]) -> dict[str, str]:
         with ray_folder() as uri:
             written = write_rows(pa.table({"text": texts}), locate(uri))
-            return {file.path: file.stamp for file in written.files()}
+            return {file.path: file.stamp for file in written.tree()}
 
     texts = [f"{n:09}" for n in range(2 * FILE_ROWS + 1)]
     before = files(texts)
@@ -235,7 +235,7 @@ def test_how_a_ray_dataset_is_cut_does_not_change_its_files(ray_cluster: None) -
             dataset = ray.data.from_items(rows, override_num_blocks=blocks)
             written = write_ray_dataset(dataset, locate(uri), same)
             assert read_back(written)["n"].to_pylist() == [row["n"] for row in rows]
-            return {file.path: file.stamp for file in written.files()}
+            return {file.path: file.stamp for file in written.tree()}
 
     assert len(files(1)) == 2
     assert files(1) == files(7)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import UserError, retry, run
-from pipeline.output.heartbeat import turn
+from pipeline.output.heartbeat import Others, turn
 from pipeline.storage.location import locate
 from tests.pipeline.execution.test_run import colours_dataset, config
 from tests.pipeline.fakes import FAKE, ColourTask
@@ -28,7 +28,8 @@ def ray_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_second_run_is_told_of_the_first(tmp_path: Path, gemma_folder: Path) -> None:
     colours_dataset(tmp_path / "in", 10)
     settings = config(tmp_path / "in", tmp_path / "out", gemma_folder)
-    with turn(locate(settings.output), "run", others=None):
+    output = locate(settings.output)
+    with turn(output, "run", Others(output, print)):
         before = sorted((tmp_path / "out").rglob("*"))
         with pytest.raises(UserError, match=r"another run is at work there: a run, since .*--join"):
             run(settings, ColourTask(), backend=FAKE)
@@ -39,7 +40,8 @@ def test_a_second_run_is_told_of_the_first(tmp_path: Path, gemma_folder: Path) -
 def test_a_run_that_joins_works_beside_the_first(tmp_path: Path, gemma_folder: Path) -> None:
     colours_dataset(tmp_path / "in", 10)
     settings = config(tmp_path / "in", tmp_path / "out", gemma_folder, join=True)
-    with turn(locate(settings.output), "run", others=None):
+    output = locate(settings.output)
+    with turn(output, "run", Others(output, print)):
         assert run(settings, ColourTask(), backend=FAKE).rows == 10
         alone = settings.model_copy(update={"join": False})
         assert run(alone, ColourTask(), backend=FAKE).new_rows == 0  # there is nothing to do

@@ -69,11 +69,11 @@ def nobody(_: str) -> None:
 def test_a_second_run_is_refused_until_the_first_ends(output: Location) -> None:
     others = Others(output, nobody)
     check_alone(output, others)
-    with turn(output, "retry", others=others):
+    with turn(output, "retry", others):
         expected = rf"a retry, since \S+ on \S+ \(process {os.getpid()}\).*--join"
         with pytest.raises(UserError, match=expected):
             check_alone(output, Others(output, nobody))
-        with turn(output, "run", others=None):  # that joins
+        with turn(output, "run", Others(output, nobody), joins=True):  # that joins
             assert len(signs(output)) == 2
     check_alone(output, Others(output, nobody))
     assert signs(output) == []
@@ -87,7 +87,7 @@ def test_of_those_that_start_at_once_one_goes_on(output: Location) -> None:
 
         def start(_: int) -> int:
             try:
-                mine = at_work.enter_context(turn(output, "run", others=Others(output, nobody)))
+                mine = at_work.enter_context(turn(output, "run", Others(output, nobody)))
             except UserError:
                 return 0
             return mine.epoch.number
@@ -109,7 +109,7 @@ def test_a_late_sign_of_an_earlier_driver_is_seen(
         return begin_epoch(output, token)
 
     monkeypatch.setattr(heartbeat, "begin_epoch", spied)
-    with turn(disk, "run", others=None):
+    with turn(disk, "run", Others(disk, nobody), joins=True):
         assert seen == [1]
 
 
@@ -159,7 +159,7 @@ def test_a_run_of_this_process_that_ended_without_its_store_is_passed_over(
     def fail(_: Location) -> None:
         raise OSError("no route to the store")
 
-    with monkeypatch.context() as patched, turn(disk, "run", others=None):
+    with monkeypatch.context() as patched, turn(disk, "run", Others(disk, nobody), joins=True):
         patched.setattr(heartbeat, "remove", fail)
     assert len(signs(disk)) == 1
     check_alone(disk, Others(disk, nobody))
@@ -182,7 +182,7 @@ def test_a_run_elsewhere_that_does_not_renew_is_passed_over(disk: Location, cloc
 
 
 def test_a_run_elsewhere_that_renews_is_at_work(disk: Location, clock: Clock) -> None:
-    with turn(disk, "run", others=None):
+    with turn(disk, "run", Others(disk, nobody), joins=True):
         elsewhere(disk)
         (sign,) = signs(disk)
 
@@ -219,7 +219,7 @@ def test_a_heartbeat_is_renewed_and_outlives_a_fault_of_the_store(
         overwrite(where, body, sync=sync)
 
     monkeypatch.setattr(heartbeat, "overwrite", sometimes)
-    with turn(disk, "run", others=None):
+    with turn(disk, "run", Others(disk, nobody), joins=True):
         (sign,) = signs(disk)
         while json.loads(sign.read())["beats"] < 5:
             pass
@@ -228,5 +228,5 @@ def test_a_heartbeat_is_renewed_and_outlives_a_fault_of_the_store(
 def test_an_earlier_version_leaves_nothing_to_wait_for(disk: Location) -> None:
     begin_epoch(disk)
     check_alone(disk, Others(disk, nobody))
-    with turn(disk, "run", others=Others(disk, nobody)) as mine:
+    with turn(disk, "run", Others(disk, nobody)) as mine:
         assert mine.epoch.number == 2

@@ -21,6 +21,7 @@ from pipeline.output.extension import extended, without_gone
 from pipeline.output.plan import Plan, dropped_parts, open_plan
 from pipeline.sources import Kind, Listing, list_input, open_source
 from pipeline.sources.units import Cut, Unit
+from pipeline.storage import file_table, walk
 from pipeline.storage.location import FileInfo, Location, locate
 
 
@@ -337,9 +338,7 @@ def peak_of_starts_over_images(folder: Path, output: Path, batch: int) -> int:
         assert not compare(plan, list_input(str(folder)))
         pending = plan.pending(np.zeros(len(plan), dtype=bool))
         assert sum(len(plan.unit(int(index)).files) for index in pending) == plan.total_rows
-    return (
-        tracemalloc.get_traced_memory()[1] - before + pa.default_memory_pool().max_memory()
-    )
+    return tracemalloc.get_traced_memory()[1] - before + pa.default_memory_pool().max_memory()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pipeline.sources import Kind, list_input, open_source
 from pipeline.sources.skipped import EXAMPLES, Reason
 from pipeline.storage.location import locate
 from tests.pipeline.sample_images import jpeg
+from tests.pipeline.server import respond, serving
 from tests.pipeline.sources.places import Place, rows_of
 from tests.stores import S3
 
@@ -116,6 +118,17 @@ def test_a_single_file_behind_a_link_is_an_input(s3: S3, name: str) -> None:
     assert rows_of(source, cuts, ["txt"]) == [{"txt": "hello"}] * 3
 
 
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    """No column of a table can hold it."""
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")).write_bytes(b"x")
+    listing = list_input(str(tmp_path))
+    assert [file.path for file in listing.files] == ["a.jpg"]
+    assert [(group.reason, group.examples) for group in listing.skipped] == [
+        (Reason.NAME, ("\ufffd.jpg",))
+    ]
+
+
 def test_a_name_with_brackets_is_itself(tmp_path: Path) -> None:
     (tmp_path / "v[1]").mkdir()
     (tmp_path / "v[1]/a.parquet").write_bytes(b"x")
@@ -191,6 +204,10 @@ def test_inputs_that_cannot_be_used_are_refused_in_one_line(place: Place) -> Non
     assert refused(place.uri) == (
         f"INPUT {place.uri} has no {usable}, but files that are not read: "
         "1 of no known format (notes.txt), 1 empty (empty.parquet)"
+    )
+    place.write("a.csv", b"id,text\n1,hello\n")
+    assert refused(place.uri).endswith(
+        "; a.csv is a CSV file: write it as parquet (pandas: read_csv, to_parquet) or JSON lines"
     )
     assert refused(place.uri + "/x*") == f"INPUT {place.uri}/x* matches no file; check the pattern"
     assert "is not a pattern" in refused(place.uri + "/x**y")
@@ -293,6 +310,23 @@ def test_a_file_whose_name_is_wrong_is_refused_as_what_it_is(tmp_path: Path, suf
             assert message.startswith(f"INPUT {tmp_path}/x{suffix} "), message
             what = WHAT.get(kind) or REFUSED[kind][1].partition(";")[0]
             assert f" is {what}" in message, message
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("ExpiredToken", "give valid credentials"),
+        ("AccessDenied", "check its name, the endpoint and the permissions"),
+    ],
+)
+def test_a_store_that_refuses_is_named_with_what_to_do(code: str, fix: str) -> None:
+    with serving() as server:
+        denied = f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
+        server.routes["/b"] = server.routes["/b/x.parquet"] = respond(403, denied)
+        options = {"s3": {"endpoint_url": server.url(""), "key": "k", "secret": "s"}}
+        with pytest.raises(UserError) as error:
+            list_input("s3://b/in", options)
+    assert str(error.value) == f"INPUT s3://b/in cannot be listed: PermissionError: No.; {fix}"
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import NoCredentialsError
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL.Image import Image
 
 from pipeline.contract.config import EngineConfig
@@ -35,7 +37,7 @@ from pipeline.stages.parse import RECEIPT, parse_block
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Render, RenderedRow
-from pipeline.storage.location import locate
+from pipeline.storage.location import Location, locate
 from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.output.samples import unit
 from tests.pipeline.sample_images import encoded, plain, truncated_jpeg
@@ -98,6 +100,31 @@ def test_positions_are_right_behind_tables_of_many_rows(tmp_path: Path) -> None:
     wanted = (0, 1001, COPY_ROWS - 1, COPY_ROWS, COPY_ROWS + 1001, 3 * COPY_ROWS - 1)
     items = read(source, [Work(whole, wanted)], ["n"], dedup=True)
     assert [(item.position, item.payload["n"]) for item in items] == [(n, n) for n in wanted]
+
+
+@pytest.mark.parametrize(
+    ("error", "ends_run"),
+    [
+        (NoCredentialsError(), True),  # no OSError
+        (PermissionError("Access Denied"), False),
+        (ValueError("Bad Request"), False),
+    ],
+)
+def test_a_unit_that_the_store_refuses_is_its_fault_or_the_runs(
+    tmp_path: Path, error: Exception, ends_run: bool
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n')
+    source = open_source(list_input(str(tmp_path)), unit_rows=60, keep_images=False)
+
+    class Refusing(MemoryFileSystem):
+        def _open(self, *_: object, **__: object) -> None:
+            raise error
+
+    refused = replace(source, root=Location(Refusing(), "/in"))
+    (item,) = read(refused, [Work(unit(files=("a.jsonl",), stop=1))], ["n"], dedup=True)
+    assert item.fault is not None
+    assert (item.fault.ends_run, item.fault.is_users) == (ends_run, ends_run)
+    assert item.fault.message.startswith(f"a.jsonl rows 0-1 cannot be read: {type(error).__name__}")
 
 
 def test_a_block_has_few_rows_and_few_bytes(tmp_path: Path) -> None:
