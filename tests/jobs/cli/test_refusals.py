@@ -17,7 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from jobs.cli import app as cli
 from tests.mounts import can_mount
 
 CODES = {
@@ -130,11 +132,28 @@ def test_an_input_that_does_not_let_us_in(endpoint: str, tmp_path: Path) -> None
     assert line.startswith("INPUT s3://denied/in: access is denied; ")
 
 
-def test_a_status_that_does_not_let_us_in(endpoint: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "errors",
+        "retry --outcome truncated",
+        "calibrate --policy x --labels y",
+        "errors --export s3://expired/failed.parquet",
+    ],
+)
+def test_every_command_uses_the_storage_options_that_it_is_given(
+    endpoint: str, command: str
+) -> None:
     store = {"endpoint_url": endpoint, "key": "k", "secret": "s"}
-    options = json.dumps({"s3": store})
-    line = told(tmp_path, "status", "s3://expired/out", "--storage-options", options)
-    assert line.startswith("OUTPUT s3://expired/out: the credentials have expired; ")
+    name, *more = command.split()
+    arguments = [name, "s3://expired/out", *more, "--storage-options", json.dumps({"s3": store})]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        "gemma3-batch: OUTPUT s3://expired/out: the credentials have expired; get new ones "
+        "(ExpiredToken)\n"
+    )
 
 
 def test_an_endpoint_where_nobody_answers(dataset: Path, tmp_path: Path) -> None:
