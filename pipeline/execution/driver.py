@@ -19,6 +19,7 @@ from pipeline.contract.record import Outcome
 from pipeline.execution.dataflow import Flow
 from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger
+from pipeline.execution.unfinished import describe_unfinished
 from pipeline.output.counts import save_counts
 from pipeline.output.journal import entry_schema
 from pipeline.sources.units import Work
@@ -82,7 +83,7 @@ class Driver:
         self._commits: dict[Any, Work] = {}
         self._counts: list[tuple[str, Committed]] = []
         self._uncommitted: dict[str, tuple[Work, str]] = {}
-        self._unreadable: dict[str, str] = {}
+        self._unreadable: list[tuple[Work, str]] = []
         self._rate = ErrorRate(config.max_error_rate)
         self._ready: float | None = None
         self._last = time.time()
@@ -184,8 +185,7 @@ class Driver:
         if receipt["fault"] is not None:
             if receipt["ends_run"]:
                 raise (UserError if receipt["is_users"] else RunError)(receipt["fault"])
-            self._unreadable[receipt["unit"]] = receipt["fault"]
-            ledger.close(receipt["unit"])
+            self._unreadable.append((ledger.close(receipt["unit"]), receipt["fault"]))
 
     def _count(self, unit_id: str, rows: int, failed: int, error: str | None) -> None:
         self.rows += rows
@@ -241,15 +241,8 @@ class Driver:
                 self._commit(complete)
 
     def _check_complete(self) -> None:
-        faults = [
-            *self._unreadable.values(),
-            *(f"{work.unit.name}: {fault}" for work, fault in self._uncommitted.values()),
-        ]
-        if faults:
-            raise RunError(
-                f"{len(faults)} unit(s) could not be finished, all others are: {faults[0]}\n"
-                "Fix the cause and run the same command again."
-            )
+        if self._unreadable or self._uncommitted:
+            raise RunError(describe_unfinished(self._unreadable, [*self._uncommitted.values()]))
 
 
 def commit_or_reason(committer: Committer, work: Work) -> Committed | str:

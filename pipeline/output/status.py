@@ -17,6 +17,7 @@ from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import read_record, skipped_of
 from pipeline.sources.units import Unit, Work
+from pipeline.storage.access import check_access
 from pipeline.storage.location import Location, locate
 
 if TYPE_CHECKING:
@@ -71,15 +72,14 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
     where, record, plan = _opened(output, options)
     is_there = committed_units(plan)
     counted = totals(plan)
-    journalled = Journal(where, pa.schema([])).begun()
     return Status(
         output=str(where),
         task=record["task"],
         units=int(plan.is_live.sum()),
-        units_done=int((is_there & plan.is_live).sum()) + int((plan.rows == 0).sum()),
+        units_done=int((is_there | (plan.is_live & (plan.rows == 0))).sum()),
         rows=plan.total_rows,
         rows_done=counted.rows,
-        rows_journalled=sum(len(positions) for positions in journalled.values()),
+        rows_journalled=_journalled_rows(plan, is_there),
         outcomes=counted.outcomes,
         duplicates=counted.duplicates,
         skipped=skipped_of(record),
@@ -123,9 +123,18 @@ def failed_work(plan: Plan, outcomes: Collection[str]) -> Iterator[Work]:
             yield Work(unit, tuple(positions))
 
 
+def _journalled_rows(plan: Plan, is_there: np.ndarray) -> int:
+    """Finished rows of units that are not committed; journals of other units are left-overs."""
+    begun = Journal(plan.output, pa.schema([])).begun()
+    if not begun:
+        return 0
+    pending = plan.ids().take(pa.array(plan.pending(is_there)))
+    return sum(len(begun.get(unit_id, ())) for unit_id in set(pending.to_pylist()))
+
+
 def _units_with(plan: Plan, outcomes: Collection[str]) -> Iterator[Unit]:
     """Committed units in whose parts there are such outcomes."""
-    for index in np.flatnonzero(committed_units(plan) & plan.is_live):
+    for index in np.flatnonzero(committed_units(plan)):
         unit = plan.unit(int(index))
         found = read_committed(plan.output / unit.part)
         if found is not None and found.outcomes.keys() & set(outcomes):
@@ -134,6 +143,7 @@ def _units_with(plan: Plan, outcomes: Collection[str]) -> Iterator[Unit]:
 
 def _opened(output: str, options: StorageOptions | None) -> tuple[Location, Record, Plan]:
     where = locate(output, options)
+    check_access(where, "OUTPUT")
     record, plan = read_record(where), open_plan(where)
     if record is None or plan is None:
         raise UserError(f"{where} is not the OUTPUT of a run: it has no record of one")

@@ -16,11 +16,13 @@ an error. Names that begin with `_` or `.` are hidden, and passed over without b
 A single file of another name is taken for what it is by its first bytes.
 
 Listing makes no request for each file: an object store returns a thousand names in one, and a disk
-is walked.
+is walked. No names are held in memory: those of many files lie on this machine's disk.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 from dataclasses import dataclass
@@ -32,13 +34,14 @@ from fsspec.utils import get_protocol, glob_translate
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.image_formats import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
 from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
-from pipeline.storage.backoff import with_backoff
 from pipeline.storage.contents import contents_of
+from pipeline.storage.file_table import FileTableWriter, tabulate
 from pipeline.storage.location import FileInfo, Location, locate
 from pipeline.storage.refusals import refusal_of
+from pipeline.storage.walk import files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pipeline.storage.location import StorageOptions
 
@@ -76,7 +79,7 @@ class Listing:
 
     root: Location
     kind: Kind
-    files: tuple[FileInfo, ...]
+    files: Sequence[FileInfo]
     skipped: tuple[Skipped, ...] = ()
 
 
@@ -92,15 +95,20 @@ def list_input(uri: str, options: StorageOptions | None = None) -> Listing:
     """
     base, pattern = _split_glob(uri)
     location = locate(base, options)
-    root, files = _find(location)
-    if pattern:
-        files = list(_matching(files, pattern, uri))
-        if not files:
-            raise UserError(f"INPUT {uri} matches no file; check the pattern")
-    if root != location:  # a single file
-        (file,) = files
-        return Listing(root, kind_of(file.path) or _kind_by_contents(root / file.path), (file,))
-    return _of_one_kind(root, files)
+    try:
+        found = _found(location)
+        if isinstance(found, FileInfo):
+            return _of_single(location, found)
+        files = _matching(found, pattern, uri) if pattern else found
+        return _of_one_kind(location, files)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"INPUT {location} does not exist") from None
+    except Exception as error:  # the stores' clients have errors of many kinds
+        refusal = refusal_of(error, is_local=location.is_local)
+        fix = f"; {refusal.fix}" if refusal else ""
+        raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}{fix}") from None
 
 
 def _split_glob(uri: str) -> tuple[str, str]:
@@ -114,64 +122,22 @@ def _split_glob(uri: str) -> tuple[str, str]:
     return uri[: max(border, 0)] or ("/" if border == 0 else "."), uri[border + 1 :]
 
 
-def _find(location: Location) -> tuple[Location, list[FileInfo]]:
-    """The root and all files, sorted by path; for a single file its folder and itself."""
-    try:
-        return _find_local(location) if location.is_local else _find_remote(location)
-    except FileNotFoundError:
-        raise UserError(f"INPUT {location} does not exist") from None
-    except Exception as error:  # the stores' clients have errors of many kinds
-        refusal = refusal_of(error, is_local=location.is_local)
-        fix = f"; {refusal.fix}" if refusal else ""
-        raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}{fix}") from None
-
-
-def _find_local(location: Location) -> tuple[Location, list[FileInfo]]:
-    if os.path.isfile(location.path):
-        return location.parent, [location.info()]
-    return location, sorted(_walk(location.path), key=lambda file: file.path)
-
-
-def _find_remote(location: Location) -> tuple[Location, list[FileInfo]]:
+def _found(location: Location) -> Iterator[FileInfo] | FileInfo:
+    """All files below a folder, sorted by path; or the single file that this is."""
+    if location.is_local:
+        return location.info() if os.path.isfile(location.path) else files_below(location)
     if "https" in location.fs.protocol:
-        return location.parent, [location.info()]
-    # An object with the folder's own name, or ending in "/", is a placeholder of a folder.
-    found = with_backoff(location.files)
-    files = [file for file in found if file.path and not file.path.endswith("/")]
-    if files and files[0].path != location.path:
-        return location, files
-    if location.is_folder():
-        return location, []
-    return location.parent, [location.info()]
+        return location.info()
+    files = files_below(location)
+    first = next(files, None)
+    if first is not None:
+        return itertools.chain([first], files)
+    return iter(()) if location.is_folder() else location.info()
 
 
-def _walk(folder: str) -> Iterator[FileInfo]:
-    """All files below a local folder; symbolic links are followed, but not in cycles."""
-    waiting = [(folder, "")]
-    while waiting:
-        path, prefix = waiting.pop()
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.name.startswith(("_", ".")):
-                    continue
-                if not entry.is_dir():
-                    yield _local_file(entry, prefix)
-                elif not (entry.is_symlink() and _is_cycle(entry.path)):
-                    waiting.append((entry.path, f"{prefix}{entry.name}/"))
-
-
-def _local_file(entry: os.DirEntry[str], prefix: str) -> FileInfo:
-    try:
-        status = entry.stat()
-    except FileNotFoundError:  # a link whose target is missing
-        return FileInfo(prefix + entry.name, 0, "")
-    return FileInfo(prefix + entry.name, status.st_size, str(status.st_mtime_ns))
-
-
-def _is_cycle(link: str) -> bool:
-    """Whether a link to a folder points to a folder that contains the link."""
-    here = os.path.realpath(os.path.dirname(link)) + "/"
-    return here.startswith(os.path.realpath(link).rstrip("/") + "/")
+def _of_single(location: Location, file: FileInfo) -> Listing:
+    kind = kind_of(file.path) or _kind_by_contents(location)
+    return Listing(location.parent, kind, tabulate([file]))
 
 
 def _matching(files: Iterable[FileInfo], pattern: str, uri: str) -> Iterator[FileInfo]:
@@ -180,9 +146,13 @@ def _matching(files: Iterable[FileInfo], pattern: str, uri: str) -> Iterator[Fil
         matches = re.compile(glob_translate(pattern.rstrip("/"))).match
     except (ValueError, re.error) as error:
         raise UserError(f"INPUT {uri} is not a pattern: {error}") from None
+    is_any = False
     for file in files:
         if any(matches(path) for path in _path_and_parents(file.path)):
+            is_any = True
             yield file
+    if not is_any:
+        raise UserError(f"INPUT {uri} matches no file; check the pattern")
 
 
 def _path_and_parents(path: str) -> Iterator[str]:
@@ -212,26 +182,38 @@ def _kind_by_contents(where: Location) -> Kind:
 
 
 def _of_one_kind(root: Location, files: Iterable[FileInfo]) -> Listing:
-    taken: dict[Kind, list[FileInfo]] = {}
     skipped = SkippedFiles()
-    for file in files:
-        kind = kind_of(file.path)
-        if kind is None or (file.size == 0 and kind is not Kind.IMAGES):
-            skipped.add(_why_skipped(file), file.path)
-        else:
-            taken.setdefault(kind, []).append(file)
-    chosen = next((kind for kind in SUFFIXES if kind in taken), None)
-    if chosen is None:
+    with contextlib.ExitStack() as writers:
+        taken: dict[Kind, FileTableWriter] = {}
+        for file in files:
+            kind = kind_of(file.path)
+            reason = _why_skipped(file, kind)
+            if kind is None or reason is not None:
+                skipped.add(reason or Reason.UNKNOWN, file.path)
+                continue
+            if kind not in taken:
+                taken[kind] = writers.enter_context(FileTableWriter())
+            taken[kind].add(file)
+        tables = {kind: taken[kind].table() for kind in SUFFIXES if kind in taken}
+    if not tables:
         raise UserError(_nothing_usable(root, skipped.found()))
-    for kind, others in taken.items():
-        for file in others if kind is not chosen else ():
+    chosen, *others = tables
+    for kind in others:
+        for file in tables[kind]:
             skipped.add(Reason.OTHER_KIND, file.path)
-    return Listing(root, chosen, tuple(taken[chosen]), skipped.found())
+    return Listing(root, chosen, tables[chosen].by_path(), skipped.found())
 
 
-def _why_skipped(file: FileInfo) -> Reason:
-    if file.size == 0:
+def _why_skipped(file: FileInfo, kind: Kind | None) -> Reason | None:
+    """Why a file is not read; None if it may be."""
+    try:
+        file.path.encode()
+    except UnicodeEncodeError:
+        return Reason.NAME
+    if file.size == 0 and kind is not Kind.IMAGES:
         return Reason.EMPTY
+    if kind is not None:
+        return None
     is_image = file.path.lower().endswith(OTHER_IMAGE_SUFFIXES)
     return Reason.OTHER_IMAGE if is_image else Reason.UNKNOWN
 

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     OTHER_IMAGE = "of an image format that cannot be read"
     UNKNOWN = "of no known format"
     EMPTY = "empty"
+    NAME = "with a name that is not UTF-8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class SkippedFiles:
         self._counts[reason] = self._counts.get(reason, 0) + 1
         examples = self._examples.setdefault(reason, [])
         if len(examples) < EXAMPLES:
-            examples.append(path)
+            examples.append(path.encode(errors="surrogateescape").decode(errors="replace"))
 
     def found(self) -> tuple[Skipped, ...]:
         """All that were counted, in the order of `Reason`."""

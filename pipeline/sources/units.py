@@ -43,12 +43,14 @@ class Unit(Cut):
         id: See `unit_id`.
         part: Name of its output file.
         replaces: Index of the unit whose output file it replaces because the input changed.
+        ancestors: Ids of that unit, of the one which that replaced, and so on.
     """
 
     index: int
     id: str
     part: str
     replaces: int | None = None
+    ancestors: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

@@ -17,12 +17,14 @@ from pipeline.output.run_record import (
     describe_run,
     differences,
     finish,
+    has_same_input,
     read_record,
     withdraw,
 )
 from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import locate
 from tests.pipeline.fakes import ColourTask
+from tests.weights import write_weights
 
 
 def record_of(
@@ -51,6 +53,30 @@ def test_a_run_is_not_continued_with_another_backend(gemma_folder: Path) -> None
     assert differences(record, other) == ["backend: 'fake', now 'vllm'"]
     before = {name: value for name, value in other.items() if name != "backend"}
     assert differences(before, other) == []
+
+
+def test_an_earlier_record_had_the_checkpoints_own_template(gemma_folder: Path) -> None:
+    record = record_of(gemma_folder)
+    engine = EngineConfig(model=str(gemma_folder), prompt_format="raw")
+    raw = record_of(gemma_folder, engine=engine)
+    assert differences(record, raw) == ["prompt_format: 'template', now 'raw'"]
+    before = {**record["config"], "engine": {**record["config"]["engine"]}}
+    del before["engine"]["prompt_format"]
+    assert differences({**record, "config": before}, record) == []
+    assert differences({**record, "config": before}, raw) != []
+
+
+def test_an_earlier_record_of_a_large_model_is_continued(gemma_folder: Path) -> None:
+    """It had the names and sizes of the files, and nothing of what is in them."""
+    record = record_of(gemma_folder)
+    large = {**record["model"], "identity": "sha256-samples:a", "identity_before": "sha256:b"}
+    tuned = {**large, "identity": "sha256-samples:c"}
+    earlier = {"architecture": large["architecture"], "identity": "sha256:b"}
+    now = {**record, "model": large}
+    assert differences({**record, "model": earlier}, now) == []
+    assert differences(now, {**record, "model": tuned}) == [
+        "model: 'sha256-samples:a', now 'sha256-samples:c'"
+    ]
 
 
 def config_for(output: Path, **fields: Any) -> RunConfig:
@@ -85,7 +111,7 @@ def test_how_work_is_spread_may_change_and_what_is_asked_may_not(gemma_folder: P
     assert differences(record, record_of(gemma_folder, keep_images=True)) == [
         "keep_images: False, now True"
     ]
-    (gemma_folder / "model.safetensors").write_bytes(b"other weights")
+    write_weights(gemma_folder / "model.safetensors", weight=b"WEIGHTS")
     (model,) = differences(record, record_of(gemma_folder))
     assert model.startswith("model: 'sha256:")
     # A record is compared as it was read back.
@@ -100,6 +126,38 @@ def test_of_two_that_claim_at_once_the_second_must_be_the_same(
     assert not claim(output, record_of(gemma_folder))
     with pytest.raises(UserError, match="another configuration"):
         claim(output, record_of(gemma_folder, prompt="Other"))
+
+
+def test_a_wrong_output_is_told_in_a_line(gemma_folder: Path, tmp_path: Path) -> None:
+    record = record_of(gemma_folder)
+    other = {**record, "task": "translate", "settings": {f"s{n}": "x" * 900 for n in range(30)}}
+    output = locate(str(tmp_path / "out"))
+    claim(output, other)
+    with pytest.raises(UserError) as refusal:
+        claim(output, record)
+    expected = f"OUTPUT {output} holds a 'translate' run, not 'colour'; name a new folder"
+    assert str(refusal.value) == expected
+    with pytest.raises(UserError) as refusal:
+        claim(output, {**other, "settings": {f"s{n}": "y" * 900 for n in range(30)}})
+    assert "settings.s0: 'xxx" in str(refusal.value)
+    assert "; and 28 more)" in str(refusal.value)
+    assert len(str(refusal.value)) < 650
+
+
+def test_an_input_is_known_by_its_place_from_whichever_folder(
+    gemma_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = record_of(gemma_folder, input="in/a.parquet")
+    assert has_same_input(here, record_of(gemma_folder, input=str(tmp_path / "in/a.parquet")))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert not has_same_input(here, record_of(gemma_folder, input="in/a.parquet"))
+    earlier = {name: value for name, value in here.items() if name != "input"}
+    assert not has_same_input(earlier, here)  # a relative path, of nobody knows which folder
+    place = record_of(gemma_folder, input="/data/a.parquet")
+    del place["input"]  # type: ignore[attr-defined]
+    assert has_same_input(place, record_of(gemma_folder, input="/data/a.parquet"))
 
 
 def test_a_folder_with_anything_else_in_it_is_left_alone(

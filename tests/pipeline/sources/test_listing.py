@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -115,6 +116,17 @@ def test_a_single_file_behind_a_link_is_an_input(s3: S3, name: str) -> None:
     cuts = [*source.cut(listing.files)]
     assert sum(cut.stop - cut.start for cut in cuts) == 3
     assert rows_of(source, cuts, ["txt"]) == [{"txt": "hello"}] * 3
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    """No column of a table can hold it."""
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")).write_bytes(b"x")
+    listing = list_input(str(tmp_path))
+    assert [file.path for file in listing.files] == ["a.jpg"]
+    assert [(group.reason, group.examples) for group in listing.skipped] == [
+        (Reason.NAME, ("\ufffd.jpg",))
+    ]
 
 
 def test_a_name_with_brackets_is_itself(tmp_path: Path) -> None:
