@@ -6,6 +6,7 @@
     errors      the kinds of failure: of the run, of a unit, of a row
     redaction   credentials are kept out of messages
     suggest     the nearest of several names, for messages
+    image_formats   which image formats are read, and their suffixes
 
 Imports nothing else of the pipeline.
 """
