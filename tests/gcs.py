@@ -26,6 +26,7 @@ from tests import web
 CREATED = "2026-01-01T00:00:00.000Z"
 PAGE = 1000
 OBJECT = re.compile(r"(?:/download)?/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)")
+BUCKET = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)")
 OBJECTS = re.compile(r"(?P<upload>/upload)?/storage/v1/b/(?P<bucket>[^/]+)/o")
 
 
@@ -100,6 +101,10 @@ class Handler(web.Answering):
         query = dict(parse_qsl(url.query))
         if listing := OBJECTS.fullmatch(url.path):
             self.answer(self.objects.listing(listing["bucket"], query))
+            return
+        bucket = BUCKET.fullmatch(url.path)
+        if bucket and any(where == bucket["bucket"] for where, _ in self.objects.found):
+            self.answer({"name": bucket["bucket"]})
             return
         found = self._object(url.path)
         if found is None:

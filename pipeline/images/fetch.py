@@ -106,7 +106,7 @@ def store_of(value: object, root: Location) -> str | None:
     scheme, is_uri, rest = value.partition("://")
     if is_uri and scheme.lower() in ("http", "https"):
         return None
-    if not is_uri:
+    if not is_uri and not value.startswith("/"):
         scheme, is_uri, rest = str(root).partition("://")
     if not is_uri or scheme.lower() in ("file", "local"):
         return THIS_MACHINE
@@ -166,7 +166,7 @@ def _has_no_bucket(where: Location) -> bool:
 @functools.lru_cache(64)
 def _is_missing(fs: AbstractFileSystem, bucket: str) -> bool:
     try:
-        fs.info(bucket)
+        fs.call("GET", f"b/{bucket}", json_out=True)  # `info` would list all of a bucket
     except FileNotFoundError:
         return True
     except Exception:  # it may not be asked for

@@ -7,11 +7,12 @@ import pytest
 
 from pipeline.contract.errors import RowError
 from pipeline.contract.record import Outcome
-from pipeline.images import ImageLimits, fetch, load_image
+from pipeline.images import ImageLimits, StoreError, fetch, load_image
 from pipeline.storage.location import Location, locate
+from pipeline.storage.refusals import Refusal
 from tests.pipeline.sample_images import encoded, jpeg, plain
 from tests.pipeline.server import in_turn, respond, serving
-from tests.stores import S3
+from tests.stores import GCS, S3
 
 LIMITS = ImageLimits(max_bytes=10**6, max_pixels=10**6)
 RED = (200, 30, 40)
@@ -99,6 +100,29 @@ def test_a_uri_names_its_own_store(root: Location, tmp_path: Path, s3: S3) -> No
             assert load_image(value, where, LIMITS).getpixel((0, 0)) == RED
 
 
+@pytest.mark.parametrize(
+    ("value", "root", "store"),
+    [
+        ("s3://b/in/x.png", "/", "s3://b"),
+        ("gs://b/x.png", "s3://a", "gs://b"),
+        ("hf://datasets/us/them/x.png", "/", "hf://datasets/us/them"),
+        ("x.png", "s3://b/in", "s3://b"),
+        ({"bytes": None, "path": "x.png"}, "s3://b/in", "s3://b"),
+        ("x.png", "/in", fetch.THIS_MACHINE),
+        ("/in/x.png", "s3://b", fetch.THIS_MACHINE),
+        ("file:///in/x.png", "s3://b", fetch.THIS_MACHINE),
+        ("https://host/x.png", "s3://b", None),
+        ("ftp://host/x.png", "s3://b", None),
+        ({"bytes": b"x", "path": "x.png"}, "s3://b", None),
+        (b"x", "s3://b", None),
+        (None, "s3://b", None),
+        ("", "s3://b", None),
+    ],
+)
+def test_an_image_lies_in_a_store(value: object, root: str, store: str | None) -> None:
+    assert fetch.store_of(value, locate(root)) == store
+
+
 def test_faults_of_a_store_and_their_outcomes(root: Location, s3: S3) -> None:
     place = locate(s3.url)
     place.fs.pipe({f"{place.path}/empty.jpg": b"", f"{place.path}/long.jpg": b"x" * 1001})
@@ -114,6 +138,20 @@ def test_faults_of_a_store_and_their_outcomes(root: Location, s3: S3) -> None:
     before = len(s3.requests())
     fault_of("long.jpg", place, limits)
     assert s3.requests()[before:] == [f"GET /{place.path}/long.jpg"]  # one request, no HEAD
+
+
+def test_a_bucket_of_google_that_is_not_there_is_not_just_a_missing_file(
+    root: Location, gcs: GCS
+) -> None:
+    place = locate(f"{gcs.url}/x.png", gcs.options)
+    place.fs.pipe_file(place.path, b"x")
+    limits = ImageLimits(10**6, 10**6, storage_options=gcs.options)
+    absent = fault_of(f"gs://{place.path}.absent", root, limits)
+    assert "there is no file" in str(absent)
+    assert not isinstance(absent, StoreError)
+    fault = fault_of("gs://there-is-no-such-bucket/x.png", root, limits)
+    assert isinstance(fault, StoreError)
+    assert (fault.store, fault.refusal) == ("gs://there-is-no-such-bucket", Refusal.DENIED)
 
 
 def test_a_store_that_fails_for_a_while_is_tried_again(
