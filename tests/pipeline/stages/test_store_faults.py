@@ -15,7 +15,7 @@ from pipeline.images import ImageLimits, StoreError, fetch
 from pipeline.stages.blocks import Item, pack, seal, unpack
 from pipeline.stages.render import Render
 from pipeline.stages.store_faults import FEW
-from pipeline.storage.location import StorageOptions, locate
+from pipeline.storage.location import Location, StorageOptions, locate
 from pipeline.storage.refusals import Refusal
 from tests.pipeline.fakes import ColourTask, FakeRenderer
 from tests.pipeline.sample_images import encoded, plain
@@ -143,15 +143,25 @@ def test_an_endpoint_that_cannot_be_reached_ends_the_run(host: str) -> None:
 def test_a_store_that_no_longer_answers_ends_the_run_but_nothing_is_to_be_mended(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "TRIES", 1)
-    server.routes |= {f"/b/busy{n}.png": respond(503) for n in range(FEW)}
+    read = fetch._read_stored
+
+    def busy(where: Location, limits: ImageLimits) -> bytes:
+        if "busy" in where.name:
+            raise TimeoutError("no answer after the last try")
+        return read(where, limits)
+
+    monkeypatch.setattr(fetch, "_read_stored", busy)
     render = stage(of_s3(server))
-    busy = in_b(*(f"busy{n}" for n in range(FEW)))
-    assert outcomes(rendered(render, *in_b("good"), *busy[1:])) == [
+    silent = in_b(*(f"busy{n}" for n in range(FEW)))
+    assert outcomes(rendered(render, *in_b("good"), *silent)) == [
+        "ok",
+        *[Outcome.MISSING_INPUT] * FEW,
+    ]
+    assert outcomes(rendered(render, PNG, *silent[1:])) == [
         "ok",
         *[Outcome.MISSING_INPUT] * (FEW - 1),
     ]
-    items = rendered(render, PNG, *busy)
+    items = rendered(render, PNG, *silent)
     assert outcomes(items) == ["ok", *["run"] * FEW]
     assert items[1].fault is not None
     assert not items[1].fault.is_users
