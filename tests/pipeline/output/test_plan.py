@@ -341,6 +341,7 @@ def peak_of_starts_over_images(folder: Path, output: Path, batch: int) -> int:
     return tracemalloc.get_traced_memory()[1] - before + pa.default_memory_pool().max_memory()
 
 
+@pytest.mark.timeout(1800)  # `tracemalloc` makes a million names slow
 @pytest.mark.parametrize(
     ("few", "many", "batch"),
     [(5_000, 30_000, 500), pytest.param(10**5, 10**6, 32_768, marks=pytest.mark.long)],
