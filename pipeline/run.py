@@ -2,7 +2,8 @@
 
     check       versions, model, input, output, columns, other runs: before anything is written
     begin       the store's probe; the claim of OUTPUT; an epoch with its heartbeat; the plan
-    drive       Ray; the placement; the stages over all work until it is committed, or SIGTERM
+    drive       Ray; the placement; whether all machines see INPUT and OUTPUT; the stages over all
+                work until it is committed, or SIGTERM
     finish      the newest driver cleans up; the totals are counted and recorded
 
 Either every row of the work is accounted for, or an error is raised. OUTPUT holds whole parts in
@@ -25,6 +26,7 @@ from pipeline.execution.placement import place
 from pipeline.execution.preparation import CheckedRun, check_outcomes, check_pickles, check_run
 from pipeline.execution.progress import RunProgress
 from pipeline.execution.root_cause import raising_root_cause
+from pipeline.execution.shared_folders import check_shared_folders
 from pipeline.execution.shutdown import graceful_shutdown
 from pipeline.output.cleanup import clean_up_retry, clean_up_run
 from pipeline.output.commit import NewParts, PatchedParts
@@ -308,6 +310,7 @@ def _driver(job: _Job, assignment: _Assignment) -> Iterator[Driver]:
     """A driver whose progress is shown, and which SIGTERM ends gracefully; once Ray runs."""
     config, task = job.checked.config, job.checked.task
     placement = _placement(config, job.backend)
+    check_shared_folders(config, job.checked.listing, job.checked.output)
     with (
         RunProgress(task.name, assignment.rows, job.console) as progress,
         graceful_shutdown(config.drain_seconds, progress),

@@ -15,7 +15,8 @@ from pipeline import RunConfig, RunResult, UserError, retry
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
 from pipeline.output.run_record import class_place, read_record
-from pipeline.storage.location import locate
+from pipeline.storage.access import check_access
+from pipeline.storage.location import MEMORY, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,9 +57,15 @@ def retry_rows(
         RunError: Not all rows could be finished.
     """
     where = locate(output, storage_options)
+    check_access(where, "OUTPUT")
     record = read_record(where)
     if record is None:
         raise UserError(f"{where} is not the OUTPUT of a run: it has no run record")
+    if record["config"]["input"].startswith(f"{MEMORY}://"):
+        raise UserError(
+            f"{where} was made from data in memory, which is not kept; call the job's function "
+            "with the failed rows and another output"
+        )
     config = RunConfig.model_validate(
         {
             **record["config"],

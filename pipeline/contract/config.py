@@ -11,9 +11,19 @@ import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+PromptFormat = Literal["raw", "gemma", "template"]
+"""Raw text that is continued, Gemma's turns, or the checkpoint's own chat template."""
 PanAndScan = Annotated[bool, Field(description="Show long, narrow images in crops as well.")]
 REQUESTS_ON_GPU = 256
 REQUESTS_ON_CPU = 64
@@ -27,15 +37,33 @@ OUR_ENGINE_ARGS = (
 """Arguments of vLLM's engine that we set ourselves."""
 
 
-class Settings(BaseModel):
-    """Frozen; unknown names are refused."""
+def _not_blank(value: str) -> str:
+    """As a shell variable that is not set."""
+    if not value.strip():
+        raise ValueError("is empty; give it a value")
+    return value
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+Named = Annotated[str, AfterValidator(_not_blank)]
+"""A path or a URI."""
+
+
+class Settings(BaseModel):
+    """Frozen; unknown names are refused. Texts keep their white space, which a prompt may need."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EngineSettings(Settings):
     """How one engine replica runs, whatever the model."""
 
+    prompt_format: PromptFormat | None = Field(
+        None,
+        description=(
+            "raw (text that is continued, for base models), gemma (Gemma's turns) or template (the "
+            "checkpoint's own chat template, by default)."
+        ),
+    )
     max_model_len: PositiveInt = Field(
         8192, description="Longest prompt with its answer, in tokens; the model's limit, if lower."
     )
@@ -60,7 +88,7 @@ class EngineSettings(Settings):
 class EngineConfig(EngineSettings):
     """The model, and how one engine replica runs it."""
 
-    model: str = Field(min_length=1)
+    model: Named
     """Folder of the checkpoint, as Hugging Face lays it out."""
     dtype: Dtype = "auto"
     """`auto` runs float32 checkpoints in bfloat16, as vLLM does."""
@@ -135,9 +163,9 @@ class RunSettings(Settings):
 class RunConfig(RunSettings):
     """One run: where rows come from, where they go, and how the work is spread."""
 
-    input: str = Field(min_length=1)
+    input: Named
     """Parquet, images, JSON lines or tar shards: a file, a folder or a glob; a path or a URI."""
-    output: str = Field(min_length=1)
+    output: Named
     """Folder for the parquet files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig
     block_rows: PositiveInt = 32
@@ -154,4 +182,6 @@ def describe_fault(error: ValidationError) -> str:
     field = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if fault["loc"][:1] == ("storage_options",):  # they hold credentials
+        return f"{field}: {message}"
     return f"{field}: {message} (got {reprlib.repr(fault['input'])})"

@@ -1,4 +1,4 @@
-"""From a request to token ids, through the checkpoint's own chat template.
+"""From a request to token ids, through a chat template: the checkpoint's own or one of `turns`.
 
 A template's quirks are kept: ShieldGemma 2's adds its own sentences around the policy and opens the
 user's turn twice, TranslateGemma's takes two language codes and writes the instruction itself.
@@ -15,41 +15,64 @@ each piece, with the texts put back, is then encoded with control strings switch
 from __future__ import annotations
 
 import functools
+import json
 import re
-from typing import Any, Protocol, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jinja2 import Environment
 
 PROMPT_CACHE = 1024
 """Distinct prompts remembered; a job with a constant prompt encodes it once."""
 
 
-class Tokenizer(Protocol):
-    """The part of a transformers tokenizer that is used here."""
+class TextTokenizer(Protocol):
+    """The part of `gemma3_model.tokenizer.TextTokenizer` that is used here."""
 
-    added_tokens_decoder: dict[int, Any]
-    unk_token_id: int | None
-
-    def encode(self, text: str, **options: Any) -> list[int]:
-        """Text to ids."""
+    @property
+    def control(self) -> Mapping[str, int]:
+        """Ids of all control tokens, by their strings."""
         ...
 
-    def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
-        """Messages to text."""
+    @property
+    def unknown(self) -> int | None:
+        """Id of the token for what the vocabulary lacks."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Text to ids, control strings in it as text."""
         ...
 
 
 class PromptEncoder:
-    """Encodes requests for one tokenizer.
+    """Encodes requests for one model.
 
     Args:
-        tokenizer: A transformers tokenizer.
-        template: The chat template, in Jinja; by default the tokenizer's own.
+        tokenizer: The model's.
+        template: The chat template, in Jinja.
+        named: Control strings by the names that templates have for them, such as `bos_token`.
+        trims: Whether the template removes white space around a text, as those of Gemma do.
+
+    Raises:
+        jinja2.TemplateSyntaxError: The template is not Jinja.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        template: str,
+        named: Mapping[str, str],
+        *,
+        trims: bool = True,
+    ) -> None:
         self._tokenizer = tokenizer
-        self._template = template
-        added = tokenizer.added_tokens_decoder.items()
-        self._control = {token.content: index for index, token in added if token.special}
+        self._template = _environment().from_string(template)
+        self._named = named
+        self._trimmed = str.strip if trims else str
+        self._control = tokenizer.control
         longest_first = sorted(self._control, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self.encode = functools.lru_cache(PROMPT_CACHE)(self._encode)
@@ -70,6 +93,19 @@ class PromptEncoder:
             raise ValueError(f"'{word}' is {len(ids)} tokens, not one")
         return ids[0]
 
+    def next_token_ids(self, words: Sequence[str], text: str) -> tuple[int, ...]:
+        """Ids of the tokens by which words continue a text.
+
+        A tokenizer has a word together with the space before it. So that is what follows the text,
+        unless it ends with white space, or one of the words has no such token.
+
+        Raises:
+            ValueError: A word is not a single token either way.
+        """
+        spaced = [f" {word}" for word in words]
+        has_space = text[-1:].isspace() or any(self.count(word) != 1 for word in spaced)
+        return tuple(self.token_id(word) for word in (words if has_space else spaced))
+
     def count(self, text: str) -> int:
         """The number of tokens of a text on its own."""
         return len(self._encode_text(text))
@@ -84,7 +120,7 @@ class PromptEncoder:
         """Token ids of one user turn and the opening of the answer.
 
         Args:
-            prompt: The user's text; surrounding white space is removed, as the template does.
+            prompt: The user's text; where the template trims, white space around it is removed.
             system: Text before it, or None.
             images: Number of image placeholders before the text.
             languages: Codes of the text's language and of its translation's, for a template that
@@ -93,11 +129,11 @@ class PromptEncoder:
         Raises:
             ValueError: The template leaves one of the texts out or repeats it.
         """
-        texts = {} if not prompt.strip() and images else {_mark(0): prompt.strip()}
+        texts = {} if not prompt.strip() and images else {_mark(0): self._trimmed(prompt)}
         content = _content([*texts], images, languages)
         messages = [{"role": "user", "content": content}]
         if system is not None:
-            texts[_mark(1)] = system.strip()
+            texts[_mark(1)] = self._trimmed(system)
             item = [{"type": "text", "text": _mark(1)}]
             messages.insert(0, {"role": "system", "content": item})
         pieces = self._cut.split(self._fill_template(messages, [*texts]))
@@ -110,13 +146,7 @@ class PromptEncoder:
         return tuple(ids)
 
     def _fill_template(self, messages: list[dict[str, Any]], marks: list[str]) -> str:
-        options = {} if self._template is None else {"chat_template": self._template}
-        text = cast(
-            "str",
-            self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **options
-            ),
-        )
+        text = self._template.render(messages=messages, add_generation_prompt=True, **self._named)
         for mark in marks:
             if text.count(mark) != 1:
                 raise ValueError(
@@ -125,11 +155,32 @@ class PromptEncoder:
         return text
 
     def _encode_text(self, text: str) -> list[int]:
-        ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        ids = self._tokenizer.encode(text)
         # An unknown character may become <unk>; any other control id would be an injection.
-        leaked = {*ids} & {*self._control.values()} - {self._tokenizer.unk_token_id}
+        leaked = {*ids} & {*self._control.values()} - {self._tokenizer.unknown}
         assert not leaked, f"text became control tokens {leaked}"
         return ids
+
+
+@functools.cache
+def _environment() -> Environment:
+    """Jinja as chat templates expect it: the reference is `apply_chat_template` of transformers."""
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
+    made.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
+    made.globals["raise_exception"] = _refuse
+    made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return made
+
+
+def _refuse(message: str) -> NoReturn:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)
 
 
 def _content(

@@ -21,7 +21,7 @@ TERMINATE_SECONDS = 30
 """Time for the processes to end after SIGTERM, before SIGKILL."""
 
 _WATCHER = f"""
-import os, signal, sys, time
+import os, shutil, signal, sys, time
 
 def alive(pid):
     try:
@@ -30,7 +30,8 @@ def alive(pid):
         return False
     return True
 
-pids = [int(pid) for pid in sys.argv[1:]]
+folder, *pids = sys.argv[1:]
+pids = [int(pid) for pid in pids]
 sys.stdin.buffer.read()
 deadline = time.monotonic() + {TERMINATE_SECONDS}
 for pid in filter(alive, pids):
@@ -39,6 +40,8 @@ while any(map(alive, pids)) and time.monotonic() < deadline:
     time.sleep(0.2)
 for pid in filter(alive, pids):
     os.kill(pid, signal.SIGKILL)
+if folder:
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -47,11 +50,12 @@ class OrphanCleanup:
 
     Args:
         pids: Ids of the processes to end.
+        folder: A folder of theirs that is removed afterwards.
     """
 
-    def __init__(self, pids: Iterable[int]) -> None:
+    def __init__(self, pids: Iterable[int], folder: str = "") -> None:
         self._watcher = subprocess.Popen(  # noqa: S603  our own script, and numbers
-            [sys.executable, "-I", "-S", "-c", _WATCHER, *map(str, pids)],
+            [sys.executable, "-I", "-S", "-c", _WATCHER, folder, *map(str, pids)],
             stdin=subprocess.PIPE,
             start_new_session=True,  # an interrupt from the keyboard must not end the watcher
         )

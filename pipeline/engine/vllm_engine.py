@@ -16,8 +16,14 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.engine.orphans import OrphanCleanup
-from pipeline.engine.vllm_renderer import VllmRenderer
-from pipeline.engine.vllm_settings import engine_args, prepare_process
+from pipeline.engine.renderer import GemmaRenderer
+from pipeline.engine.sockets import SocketFolder
+from pipeline.engine.vllm_settings import (
+    check_engine_args,
+    engine_args,
+    prepare_process,
+    refusals_in_a_line,
+)
 from pipeline.engine.watchdog import Watchdog, keep_alive
 
 if TYPE_CHECKING:
@@ -41,7 +47,7 @@ class VllmEngine:
         config: The engine.
 
     Raises:
-        UserError: The installed vLLM has no device here, or does not take one of `engine_args`.
+        UserError: The installed vLLM has no device here, or refuses one of `engine_args`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -49,12 +55,24 @@ class VllmEngine:
         _require_device()
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._engine = AsyncLLM.from_engine_args(
-            engine_args(config), usage_context=_usage_context()
-        )
+        from gemma3_model.processor import engine_input
+
+        self._engine_input = engine_input
+        usage = _usage_context()
+        made = engine_args(config)
+        with refusals_in_a_line(config):
+            settings = made.create_engine_config(usage)
+        self._sockets = SocketFolder()
+        with self._sockets.used():
+            self._engine = AsyncLLM.from_vllm_config(
+                settings,
+                usage_context=usage,
+                enable_log_requests=made.enable_log_requests,
+                disable_log_stats=made.disable_log_stats,
+            )
         children = multiprocessing.active_children()
         self._orphan_cleanup = OrphanCleanup(
-            child.pid for child in children if child.pid is not None
+            (child.pid for child in children if child.pid is not None), self._sockets.path
         )
         self._watchdog = Watchdog(config.stall_seconds)
         self._watch: asyncio.Task[None] | None = None
@@ -82,13 +100,15 @@ class VllmEngine:
             return await self._answer(rendered, key)
         except Exception as error:
             if self._engine.errored:
+                self._sockets.remove()  # whoever holds this engine ends its process now
                 raise EngineDiedError(f"the engine died: {one_line(error)}") from error
             cause = error.__cause__ or error
             raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(cause)) from error
 
     async def _answer(self, rendered: Rendered, key: str) -> Generation:
         params = _sampling_params(rendered, key)
-        outputs = [out async for out in self._engine.generate(rendered.prompt, params, key)]
+        prompt = self._engine_input(rendered.prompt)
+        outputs = [out async for out in self._engine.generate(prompt, params, key)]
         final = outputs[-1]  # the only one, because of FINAL_ONLY
         answer = final.outputs[0]
         if answer.finish_reason not in FINISHED:
@@ -113,9 +133,16 @@ class VllmEngine:
         self._watchdog.stop()
         self._engine.shutdown(timeout=SHUTDOWN_SECONDS)
         self._orphan_cleanup.cancel()
+        self._sockets.remove()
 
 
-VLLM = Backend(name="vllm", renderer=VllmRenderer, engine=VllmEngine, needs=("vLLM",))
+VLLM = Backend(
+    name="vllm",
+    renderer=GemmaRenderer,
+    engine=VllmEngine,
+    needs=("vLLM",),
+    check=check_engine_args,
+)
 
 
 def _usage_context() -> Any:
@@ -164,6 +191,7 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
     loops = RepetitionDetectionParams(max_pattern_size=LOOP_TOKENS, min_count=LOOP_COUNT)
     return SamplingParams(
         n=sampling.n,
+        stop=[*sampling.stop],
         stop_token_ids=[*rendered.stop_token_ids],
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,

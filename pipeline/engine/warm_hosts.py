@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pipeline.contract.errors import Fault, RowError, RunError, UserError, one_line
 from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV
+from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.startup import attempt
 from pipeline.engine.vllm_engine import VLLM, VllmEngine
-from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.engine.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class RendererHost:
     """The actor that holds a renderer, because importing what it needs takes seconds."""
 
     def __init__(self, config: EngineConfig) -> None:
-        self._renderer = attempt(VllmRenderer, config, "a renderer")
+        self._renderer = attempt(GemmaRenderer, config, "a renderer")
         self._watchdog = Watchdog(config.stall_seconds)
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered | RowError:
@@ -185,7 +185,7 @@ class RendererHost:
         return self._renderer if isinstance(self._renderer, Fault) else None
 
     @property
-    def _made(self) -> VllmRenderer:
+    def _made(self) -> GemmaRenderer:
         assert not isinstance(self._renderer, Fault), "used though it did not start"
         return self._renderer
 

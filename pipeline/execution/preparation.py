@@ -2,7 +2,7 @@
 
 Found only later: whether the task pickles (`check_pickles`), whether the cluster has enough GPUs
 (`placement`), whether OUTPUT can be written to and its store keeps conditions (`probe`), and
-whether vLLM accepts the engine's arguments (the first block of rows).
+whether vLLM accepts the engine's arguments together (the first block of rows).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pipeline.output.comparison import compare
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import choose_output, describe_run, has_same_input, read_record
 from pipeline.sources import check_columns, list_input, open_source
-from pipeline.storage.location import locate
+from pipeline.storage.access import check_access
+from pipeline.storage.location import is_writable, locate
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -72,14 +73,17 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         OSError: INPUT or OUTPUT cannot be read.
     """
     check_versions("Ray", *backend.needs)
-    checkpoint = open_checkpoint(config.engine.model)
-    has_images = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
+    has_images = bool({ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()})
+    checkpoint = open_checkpoint(
+        config.engine.model, config.engine.prompt_format, needs_images=has_images
+    )
     if has_images and not checkpoint.profile.has_vision:
         raise UserError(
             f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
             f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
     config = config.model_copy(update={"engine": resolve_engine(config.engine, checkpoint)})
+    backend.check(config.engine)
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)
     record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
@@ -155,6 +159,9 @@ def _check_folders(config: RunConfig) -> None:
         locate(uri, config.storage_options)
         for uri in (config.output, config.input.partition("*")[0] or ".")
     )
+    check_access(location, "INPUT")
+    if is_writable(output):  # `choose_output` refuses others
+        check_access(output, "OUTPUT")
     if location.contains(output):
         raise UserError(f"OUTPUT {output} lies in INPUT; choose a folder outside of it")
     if output.is_local and output.exists() and not output.is_folder():

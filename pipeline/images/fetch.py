@@ -132,7 +132,8 @@ def _fetch_named(name: str, root: Location, limits: ImageLimits) -> bytes:
             allow_private=limits.allow_private,
         )
     try:
-        where = locate(name, limits.storage_options) if "://" in name else root / name
+        is_absolute = "://" in name or name.startswith("/")  # wherever the rows are
+        where = locate(name, limits.storage_options) if is_absolute else root / name
     except UserError as error:
         raise _missing(str(error)) from None
     try:

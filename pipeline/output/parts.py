@@ -102,10 +102,11 @@ def open_parts(output: Location) -> ds.Dataset:
 
 
 def open_parts_in_ray(output: Location) -> Dataset:
-    """All parts of an OUTPUT on a disk as a Ray dataset, which reads when it is asked."""
+    """All parts of an OUTPUT as a Ray dataset, which reads when it is asked."""
     import ray.data
 
-    return ray.data.read_parquet(part_files(output), partitioning=None)
+    filesystem = PyFileSystem(FSSpecHandler(output.fs))
+    return ray.data.read_parquet(part_files(output), filesystem=filesystem, partitioning=None)
 
 
 def read_part(part: Location, is_wanted: Callable[[pa.Field], bool]) -> pa.Table:

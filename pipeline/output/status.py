@@ -17,6 +17,7 @@ from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import read_record, skipped_of
 from pipeline.sources.units import Unit, Work
+from pipeline.storage.access import check_access
 from pipeline.storage.location import Location, locate
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def _units_with(plan: Plan, outcomes: Collection[str]) -> Iterator[Unit]:
 
 def _opened(output: str, options: StorageOptions | None) -> tuple[Location, Record, Plan]:
     where = locate(output, options)
+    check_access(where, "OUTPUT")
     record, plan = read_record(where), open_plan(where)
     if record is None or plan is None:
         raise UserError(f"{where} is not the OUTPUT of a run: it has no record of one")

@@ -1,8 +1,8 @@
 """Decides how a path or URI becomes a filesystem and a path, and how files are listed and read.
 
 Everything that is read or written goes through a `Location`: local paths, `s3://`, `gs://`, `hf://`
-and `https://`, all by fsspec. Endpoints and credentials come from the stores' own environment
-variables, or from options by protocol. Writing is `atomic`'s.
+and `https://`, and what is in Ray's memory (`ray_memory`), all by fsspec. Endpoints and credentials
+come from the stores' own environment variables, or from options by protocol. Writing is `atomic`'s.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 INTERNAL = "_gemma3_batch"
 """Folder in an OUTPUT for what is not data; parquet readers skip names that begin with `_`."""
-READABLE = ("file", "local", "s3", "s3a", "gs", "gcs", "hf", "http", "https")
-WRITABLE = ("file", "local", "s3", "s3a", "gs", "gcs")
+MEMORY = "ray-memory"
+"""The protocol of `ray_memory`, which is for data that programs hand over, not for users."""
+READABLE = ("file", "local", "s3", "s3a", "gs", "gcs", "hf", "http", "https", MEMORY)
+WRITABLE = ("file", "local", "s3", "s3a", "gs", "gcs", MEMORY)
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "s3": {
         "use_listings_cache": False,
@@ -51,6 +53,8 @@ _credentials: dict[str, Mapping[str, str]] = {}
 """Their values when they were last looked at, by store."""
 STAMPS = ("ETag", "generation", "blob_id", "etag")
 """Names of what identifies a version of a file, in the info of S3, GCS, Hugging Face and others."""
+PROTOCOLS = ("s3", "gs", "hf", "https", "file")
+"""By which options are given, whatever a URI calls its store."""
 _SAME_AS = {"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"}
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
@@ -241,8 +245,13 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
         options: Arguments of the filesystems, by protocol.
 
     Raises:
-        UserError: The protocol is not supported.
+        UserError: The protocol, or that of an option, is not supported.
     """
+    for protocol in options or {}:
+        if protocol not in PROTOCOLS:
+            raise UserError(
+                f"storage_options: there is no store '{protocol}'; use {', '.join(PROTOCOLS)}"
+            )
     scheme = get_protocol(uri)
     if scheme not in READABLE:
         raise UserError(
@@ -252,6 +261,7 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
     name = _SAME_AS.get(scheme, scheme)
     for variable, value in ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
+    fsspec.register_implementation(MEMORY, "pipeline.storage.ray_memory.RayMemory", clobber=True)
     _forget_old_credentials(name)
     fs, path = fsspec.url_to_fs(uri, **_merged(DEFAULTS.get(name, {}), (options or {}).get(name)))
     return Location(fs, path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from jobs.cli import app as cli
 from jobs.cli.tables import export_errors, show_errors
 from pipeline import ErrorRateError, RunError, UserError
+from pipeline.engine.model_files import BUNDLED
 
 
 @pytest.fixture
@@ -74,6 +77,42 @@ def test_what_the_user_must_mend_is_said_in_one_line(dataset: Path, tmp_path: Pa
     assert files(tmp_path) == before
 
 
+def model_without(folder: Path, *names: str, ends: object = 1) -> Path:
+    """A copy of the bundled model without some files; by default a base model's configuration."""
+    shutil.copytree(BUNDLED["demo"], folder, ignore=shutil.ignore_patterns(*names))
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(settings | {"eos_token_id": ends}))
+    return folder
+
+
+def test_a_model_that_cannot_run_is_refused_before_anything_starts(
+    dataset: Path, tmp_path: Path
+) -> None:
+    base = model_without(tmp_path / "base", "chat_template.jinja")
+    deaf = model_without(tmp_path / "deaf", "tokenizer.*")
+    blind = model_without(tmp_path / "blind", "preprocessor_config.json", "processor_config.json")
+    cut = model_without(tmp_path / "cut")
+    (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-1000])
+    before = files(tmp_path)
+    caption = ("caption", dataset, tmp_path / "out", "--model")
+    told = refused(*caption, base)
+    assert told.startswith(f"model {base} is a base model: it has no chat template")
+    assert "give --prompt-format raw" in told
+    for job in (("translate", "--to", "de", "--text-columns", "title"), ("moderate",)):
+        name, *options = job
+        told = refused(name, dataset, tmp_path / "out", "--model", base, *options)
+        assert "is a base model" in told
+    assert "has no tokenizer.json or tokenizer.model" in refused(*caption, deaf)
+    assert "has no preprocessor_config.json or processor_config" in refused(*caption, blind)
+    told = refused(*caption, cut)
+    assert told == (
+        f"model {cut}: model.safetensors has 9502160 bytes in the place of 9503160; download it "
+        "again"
+    )
+    assert files(tmp_path) == before
+
+
 def test_a_wrong_option_is_named_with_the_nearest(dataset: Path, tmp_path: Path) -> None:
     arguments = ["caption", str(dataset), str(tmp_path / "out"), "--model", "demo", "--promt", "x"]
     done = CliRunner().invoke(cli.app, arguments)
@@ -100,6 +139,18 @@ def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         ),
         (KeyError("bug"), 1, "gemma3-batch: KeyError: 'bug'\nRun again with --debug to see more."),
         (ErrorRateError("too many"), 3, "gemma3-batch: too many"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/out/part"),
+            2,
+            "gemma3-batch: OSError: [Errno 28] No space left on device: '/out/part'; the disk is "
+            "full; make room, or name another disk",
+        ),
+        (
+            PermissionError("Forbidden"),
+            2,
+            "gemma3-batch: PermissionError: Forbidden; check its name, the endpoint and the "
+            "permissions",
+        ),
         (
             KeyboardInterrupt(),
             130,
@@ -143,6 +194,40 @@ def test_hostile_rows_are_shown_as_they_are() -> None:
     assert "[/b]" in shown
     assert "[red]x" in shown
     assert "\x1b[2J" not in shown
+
+
+def shown_errors(rows: dict[str, list[str | None]], width: int, limit: int = 20) -> str:
+    console = Console(width=width, file=io.StringIO())
+    show_errors([pa.table(rows)], limit, console)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_failed_rows_are_shown_with_what_says_something_and_nothing_is_cut() -> None:
+    path = "s3://bucket/photos/2024/products/shoes/winter/IMG_20240115_123456789.jpg"
+    shown = shown_errors(
+        {
+            "note": [None, None],
+            "image": [path, "b.jpg"],
+            "caption": [None, None],
+            "row_key": ["key-1", "key-2"],
+            "outcome": ["missing_input", "ok"],
+            "error": ["fetch: " + "long " * 20, None],
+        },
+        width=80,
+    )
+    table = [line.split("│") for line in shown.splitlines() if line.startswith("│")]
+    assert "".join(cells[1].strip() for cells in table) == path + "b.jpg"
+    assert [cells[2].strip() for cells in table if cells[2].strip()] == ["missing_input", "ok"]
+    assert {len(cells) for cells in table} == {5}  # image, outcome and error
+    assert shown.count("long") == 20
+    assert "None" not in shown
+
+
+def test_a_failed_row_that_nothing_else_names_has_its_key() -> None:
+    rows = {"row_key": ["key-1", "key-2"], "outcome": ["ok"] * 2, "image": [None] * 2}
+    shown = shown_errors(rows, width=80, limit=1)
+    assert "key-1" in shown
+    assert shown.splitlines()[-1] == "2 rows, 1 of them shown"
 
 
 def test_errors_that_cannot_be_exported_leave_nothing(tmp_path: Path) -> None:
