@@ -143,7 +143,7 @@ def test_a_process_that_has_the_id_of_a_killed_one_is_another(disk: Location) ->
     (sign,) = signs(disk)
     body = json.loads(sign.read())
     parent = os.getppid()
-    for started, is_there in ((body["started"], False), (start_of(parent), True)):
+    for started, is_there in ((start_of(parent) + 1, False), (start_of(parent), True)):
         overwrite(sign, json.dumps({**body, "pid": parent, "started": started}).encode())
         assert bool(Others(disk, nobody).at_work()) == is_there
     beat.stop()
