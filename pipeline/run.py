@@ -1,7 +1,7 @@
 """A run over an input, and a retry of its failed rows: one orchestration, two ways to commit.
 
-    check       versions, model, input, output, columns: before Ray starts or anything is written
-    start       Ray; the placement; the store's probe; the claim of OUTPUT; an epoch
+    check       versions, model, input, output, columns; the store's probe: before Ray starts
+    start       Ray; the placement; the claim of OUTPUT; an epoch
     drive       the stages over all work, until it is committed, or until SIGTERM
     finish      the newest driver cleans up; the totals are counted and recorded
 
@@ -18,12 +18,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
+from pipeline.contract.record import Outcome
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster
 from pipeline.execution.driver import Driver
 from pipeline.execution.placement import place
 from pipeline.execution.preparation import CheckedRun, check_outcomes, check_pickles, check_run
 from pipeline.execution.progress import RunProgress
+from pipeline.execution.quiet import quiet
 from pipeline.execution.root_cause import raising_root_cause
 from pipeline.execution.shutdown import graceful_shutdown
 from pipeline.output.cleanup import clean_up_retry, clean_up_run
@@ -100,12 +102,14 @@ class _Assignment:
         work: In input order.
         rows: Rows of the whole work.
         rows_done: Those of them that are committed already.
+        rows_failed: Those of these without results.
         committer: How the work is committed.
     """
 
     work: Iterable[Work]
     rows: int
     rows_done: int
+    rows_failed: int
     committer: Committer
 
 
@@ -128,7 +132,8 @@ def run(
 
     Raises:
         UserError: Something in the configuration or the input must be fixed.
-        ErrorRateError: More rows failed than `max_error_rate` allows; resumable.
+        ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
+            failed for one reason; resumable.
         RunError: The run could not be finished; resumable.
         OSError: INPUT or OUTPUT cannot be read.
     """
@@ -138,7 +143,7 @@ def run(
         plan = extended(checked.plan, checked.output, checked.listing, checked.source)
         if not len(plan.pending(committed_units(plan))):
             return _result(checked, None, began)
-    with cluster(debug=debug):
+    with _probed(checked), cluster(debug=debug), quiet(debug=debug):
         driver = _drive(checked, partial(_all_units, checked), backend, console)
         return _result(checked, driver, began)
 
@@ -177,11 +182,28 @@ def retry(
     work = [*failed_work(checked.plan, wanted)]
     if not work:
         return _result(checked, None, began)
-    tolerant = checked.config.model_copy(update={"max_error_rate": None})
+    tolerant = checked.config.model_copy(update={"max_error_rate": 1.0})
     checked = replace(checked, config=tolerant)
-    with cluster(debug=debug):
+    with _probed(checked), cluster(debug=debug), quiet(debug=debug):
         driver = _drive(checked, partial(_failed_rows, checked, work), backend, console)
         return _result(checked, driver, began)
+
+
+@contextlib.contextmanager
+def _probed(checked: CheckedRun) -> Iterator[None]:
+    """Check, before Ray starts, that OUTPUT can be written to and its store keeps conditions.
+
+    If what follows fails before OUTPUT is claimed, nothing of it is left.
+    """
+    output = checked.output
+    if not checked.config.single_driver:
+        probe(output)
+    try:
+        yield
+    except BaseException:
+        if read_record(output) is None:
+            withdraw(output)
+        raise
 
 
 @contextlib.contextmanager
@@ -190,10 +212,12 @@ def _all_units(checked: CheckedRun, epoch: Epoch) -> Iterator[_Assignment]:
     output = checked.output
     plan = extended(open_plan(output), output, checked.listing, checked.source)
     is_committed = committed_units(plan)
+    outcomes = totals(plan).outcomes if is_committed.any() else {}
     yield _Assignment(
         work=(Work(plan.unit(int(index))) for index in plan.pending(is_committed)),
         rows=plan.total_rows,
         rows_done=int(plan.rows[is_committed & plan.is_live].sum()),
+        rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
         committer=NewParts(
             journal=Journal(output, checked.task.result_schema),
             source=checked.source,
@@ -213,6 +237,7 @@ def _failed_rows(checked: CheckedRun, work: Sequence[Work], epoch: Epoch) -> Ite
             work=work,
             rows=sum(piece.rows for piece in work),
             rows_done=0,
+            rows_failed=0,
             committer=PatchedParts(
                 journal=Journal(output, checked.task.result_schema, OF_RETRIES),
                 run=checked.record,
@@ -241,8 +266,6 @@ def _drive(
     config, output = checked.config, checked.output
     check_pickles(checked.task)
     placement = _placement(config, backend)
-    if not config.single_driver:
-        probe(output)
     is_first = claim(output, checked.record)
     with raising_root_cause():
         epoch = begin_epoch(output)
@@ -250,10 +273,15 @@ def _drive(
         try:
             with (
                 assign(epoch) as assignment,
-                RunProgress(checked.task.name, assignment.rows, console) as progress,
-                graceful_shutdown(config.drain_seconds, progress),
+                RunProgress(
+                    checked.task.name,
+                    assignment.rows,
+                    console,
+                    there=assignment.rows_done,
+                    failed_before=assignment.rows_failed,
+                ) as progress,
+                graceful_shutdown(config.drain_seconds, progress) as shutdown,
             ):
-                progress.skip(assignment.rows_done)
                 driver = Driver(
                     config=config,
                     task=checked.task,
@@ -262,6 +290,7 @@ def _drive(
                     backend=backend,
                     placement=placement,
                     progress=progress,
+                    shutdown=shutdown,
                 )
                 driver.drive(assignment.work)
         except BaseException:

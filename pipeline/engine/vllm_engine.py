@@ -7,7 +7,6 @@ the engine's. vLLM is imported when an engine is made.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +41,14 @@ class VllmEngine:
         _require_device()
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._engine = AsyncLLM.from_engine_args(
-            engine_args(config), usage_context=_usage_context()
-        )
-        children = multiprocessing.active_children()
-        self._orphan_cleanup = OrphanCleanup(
-            child.pid for child in children if child.pid is not None
-        )
+        args = engine_args(config)
+        self._orphan_cleanup = OrphanCleanup()
+        try:
+            self._engine = AsyncLLM.from_engine_args(args, usage_context=_usage_context())
+        except BaseException:
+            self._orphan_cleanup.cancel()  # vLLM has ended what it started
+            raise
+        self._orphan_cleanup.engine_is_ready()
         self._watchdog = Watchdog(config.stall_seconds)
         self._watch: asyncio.Task[None] | None = None
         self._model_class: str | None = None

@@ -123,11 +123,16 @@ def overwrite(where: Location, body: bytes, *, sync: bool = True) -> None:
         return
     os.makedirs(where.parent.path, exist_ok=True)
     draft = f"{where.path}.{uuid.uuid4().hex}.tmp"
-    with open(draft, "wb") as file:
-        file.write(body)
-    if sync:
-        _sync_file(draft)
-    os.rename(draft, where.path)
+    try:
+        with open(draft, "wb") as file:
+            file.write(body)
+        if sync:
+            _sync_file(draft)
+        os.rename(draft, where.path)
+    except OSError:  # for example a full disk; what was written of it takes some of that
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
 
 
 def remove(where: Location) -> None:
