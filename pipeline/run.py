@@ -38,8 +38,9 @@ from pipeline.output.plan import extended, open_plan
 from pipeline.output.run_record import claim, finish, read_record, withdraw
 from pipeline.output.status import failed_work
 from pipeline.sources.units import Work
-from pipeline.storage.atomic import probe
+from pipeline.storage.atomic import forget_probe, probe
 from pipeline.storage.location import locate
+from pipeline.storage.write_fault import naming_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -201,8 +202,7 @@ def _probed(checked: CheckedRun) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if read_record(output) is None:
-            withdraw(output)
+        forget_probe(output)
         raise
 
 
@@ -266,8 +266,8 @@ def _drive(
     config, output = checked.config, checked.output
     check_pickles(checked.task)
     placement = _placement(config, backend)
-    is_first = claim(output, checked.record)
-    with raising_root_cause():
+    with raising_root_cause(), naming_output(output):
+        is_first = claim(output, checked.record)
         epoch = begin_epoch(output)
         driver: Driver | None = None
         try:

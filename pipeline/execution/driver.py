@@ -25,8 +25,7 @@ from pipeline.output.counts import save_counts
 from pipeline.output.journal import entry_schema
 from pipeline.sources.units import Work
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
-from pipeline.storage.backoff import is_transient
-from pipeline.storage.write_fault import OutputError, check_writable, writing_to
+from pipeline.storage.write_fault import OutputError, naming_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -117,7 +116,7 @@ class Driver:
         Raises:
             ErrorRateError: Too many rows failed.
             UserError: A renderer or an engine rejected the configuration.
-            OutputError: OUTPUT cannot be written to, and that will last.
+            OutputError: A stage or a commit cannot write to OUTPUT, and that will last.
             RunError: Some units cannot be finished; all others are committed.
             OSError: The store failed for longer than the backoff.
         """
@@ -249,8 +248,7 @@ class Driver:
             self._save_counts()
 
     def _save_counts(self) -> None:
-        with writing_to(self._journal.output):
-            save_counts(self._journal.output, self._counts)
+        save_counts(self._journal.output, self._counts)
         self._counts.clear()
 
     def _settle_poison_rows(self, ledger: Ledger) -> None:
@@ -262,12 +260,10 @@ class Driver:
                 continue
             entries = [_poison_entry(row, stage) for row, stage in poison.items()]
             table = pa.Table.from_pylist(entries, schema=entry_schema(self._task.result_schema))
-            with writing_to(self._journal.output):
-                self._journal.append(work.unit.id, table)
+            self._journal.append(work.unit.id, table)
             noted = ledger.note(work.unit.id, dict.fromkeys(poison), poison)
             if noted.complete is not None:
-                with writing_to(self._journal.output):
-                    self._poison_rows.clear(noted.complete.unit.id)
+                self._poison_rows.clear(noted.complete.unit.id)
                 self._commit(noted.complete)
             error = entries[0]["error"]
             self._count(noted, [reason_of(Outcome.ENGINE_ERROR, error)], error)
@@ -296,20 +292,12 @@ def _commit_task(committer: Committer) -> Callable[[Work], Any]:
 def commit_or_fault(committer: Committer, work: Work) -> Committed | Fault:
     """Commit, in another process; or say why that is not possible."""
     try:
-        return committer.commit(work)
+        with naming_output(committer.journal.output):
+            return committer.commit(work)
     except RunError as error:
-        return Fault(ends_run=False, message=str(error))
+        return Fault(ends_run=isinstance(error, OutputError), message=str(error))
     except Exception as error:  # of any store's client
-        fault = Fault(ends_run=False, message=one_line(error))
-        if is_transient(error):
-            return fault
-        try:
-            check_writable(committer.journal.output, error)
-        except OutputError as lasting:
-            return Fault(ends_run=True, message=str(lasting))
-        except Exception:  # it fails for now; the commit is tried again
-            return fault
-        return fault
+        return Fault(ends_run=False, message=one_line(error))
 
 
 def _batches(work: Iterable[Work], batch_rows: int) -> Iterator[list[Work]]:

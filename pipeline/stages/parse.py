@@ -144,8 +144,5 @@ def _parsed(answered: Answered, task: Task) -> Result:
         return replace(result, outcome=Outcome(result.outcome), error=error_text)
     except RowError as error:
         return Result(outcome=error.outcome, error=str(error))
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # an answer that the task did not expect fails this row only
+    except (Exception, SystemExit) as error:  # the task did not expect this answer
         return Result(outcome=Outcome.ENGINE_ERROR, error=f"parse: {one_line(error)}")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ONE_PUT = 5 * 2**30
 """Most bytes of one PUT on S3."""
 PRECONDITION_FAILED = 412
+PROBES = "probe"
+"""Folder below `INTERNAL` of files that only show whether they can be written."""
 
 
 def create(where: Location, body: bytes) -> bool:
@@ -155,11 +157,12 @@ def probe(output: Location) -> None:
     Raises:
         UserError: It does not, or it cannot be written to.
     """
-    where = output / INTERNAL / "probe" / uuid.uuid4().hex
+    where = output / INTERNAL / PROBES / uuid.uuid4().hex
     try:
         is_supported = _keeps_conditions(where)
         remove(where)
     except Exception as error:  # the store's client has errors of many kinds
+        forget_probe(output)
         raise UserError(f"OUTPUT {output} cannot be written to: {one_line(error)}") from None
     if not is_supported:
         raise UserError(
@@ -167,6 +170,16 @@ def probe(output: Location) -> None:
             "once could double rows; use another store, or give --single-driver if only one will "
             "ever write"
         )
+
+
+def forget_probe(output: Location) -> None:
+    """Remove the folders that a probe made, unless there is something else in them by now."""
+    with contextlib.suppress(Exception):  # what it meets is told by others, or does not matter
+        remove_folder(output / INTERNAL / PROBES)
+    folders = (output / INTERNAL / "drafts", output / INTERNAL, output)
+    for folder in folders if output.is_local else ():
+        with contextlib.suppress(OSError):
+            os.rmdir(folder.path)
 
 
 def _keeps_conditions(where: Location) -> bool:

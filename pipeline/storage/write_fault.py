@@ -1,4 +1,4 @@
-"""Faults of OUTPUT that do not pass by themselves: a full disk, a missing permission, a lost bucket.
+"""Faults of OUTPUT that do not pass by themselves: a full disk, no permission, a lost bucket.
 
 Decides which errors are such faults, and how they are told: with OUTPUT's name and what to do. The
 run that meets one stops at once, as no other write would do better.
@@ -13,7 +13,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import RunError, one_line
-from pipeline.storage.atomic import overwrite, remove
+from pipeline.storage.atomic import PROBES, overwrite, remove
 from pipeline.storage.backoff import is_transient
 from pipeline.storage.location import INTERNAL
 
@@ -55,17 +55,29 @@ def writing_to(output: Location) -> Iterator[None]:
         raise _output_error(output, error) from error
 
 
-def check_writable(output: Location, error: Exception) -> None:
-    """Find out whether an error came from OUTPUT, after a call that also read INPUT.
+@contextlib.contextmanager
+def naming_output(output: Location) -> Iterator[None]:
+    """A block that writes to OUTPUT among other things, such as reading INPUT.
 
     Raises:
-        OutputError: It did, and lasts.
-        OSError: OUTPUT fails for now.
+        OutputError: In the place of an error of a store that lasts, if OUTPUT cannot be written to;
+            others pass as they are.
     """
-    if isinstance(error, OSError) and error.errno in OF_WRITES:
-        raise _output_error(output, error) from error
-    where = output / INTERNAL / "probe" / uuid.uuid4().hex
-    with writing_to(output):
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_a_store(error) or is_transient(error):
+            raise
+        if isinstance(error, OSError) and error.errno in OF_WRITES:
+            raise _output_error(output, error) from error
+        _check_writable(output)
+        raise
+
+
+def _check_writable(output: Location) -> None:
+    """Try it. Raises OutputError where it will not be for long."""
+    where = output / INTERNAL / PROBES / uuid.uuid4().hex
+    with contextlib.suppress(OSError), writing_to(output):
         overwrite(where, b"", sync=False)
         remove(where)
 
