@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 import psutil  # type: ignore[import-untyped]
 
 from pipeline.contract.errors import UserError, one_line
-from pipeline.execution.quiet import environment, ray_log_level, without_log_level_line
+from pipeline.execution.quiet import (
+    environment,
+    ray_log_level,
+    without_log_level_line,
+    without_new_variables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +61,7 @@ def cluster(*, debug: bool) -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS", "")
     local = address in OWN_CLUSTER
-    with ray_log_level(debug):
+    with ray_log_level(debug), without_new_variables():
         parts = _start_local(debug) if local else _connect(address, debug)
         try:
             yield
@@ -73,7 +78,7 @@ def _connect(address: str, debug: bool) -> list[psutil.Process]:
     _check_answers(address)
     try:
         with without_log_level_line(debug):
-            ray.init(log_to_driver=debug)
+            ray.init(log_to_driver=debug, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}") from (
             error
@@ -116,6 +121,7 @@ def _start_local(debug: bool) -> list[psutil.Process]:
             address="local",
             include_dashboard=False,
             log_to_driver=debug,
+            configure_logging=False,
             # A run keeps some blocks in flight, never a whole dataset.
             object_store_memory=min(max(memory // 32, GIB // 2), 8 * GIB),
         )

@@ -91,6 +91,17 @@ def environment(defaults: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_new_variables() -> Iterator[None]:
+    """Environment variables that are new after the block are removed: Ray (2.60) sets some."""
+    before = {*os.environ}
+    try:
+        yield
+    finally:
+        for name in {*os.environ} - before:
+            del os.environ[name]
+
+
+@contextlib.contextmanager
 def level(logger: str, number: int) -> Iterator[None]:
     """Within the block, a logger has this level."""
     before = logging.getLogger(logger).level

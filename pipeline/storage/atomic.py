@@ -31,6 +31,10 @@ ONE_PUT = 5 * 2**30
 PRECONDITION_FAILED = 412
 PROBES = "probe"
 """Folder below `INTERNAL` of files that only show whether they can be written."""
+DRAFTS = "drafts"
+"""Folder below `INTERNAL`, on a disk, of files that are not whole yet."""
+LOCK = "replace.lock"
+"""File below `INTERNAL`, on a disk, under whose lock files are replaced."""
 
 
 def create(where: Location, body: bytes) -> bool:
@@ -54,7 +58,7 @@ def create(where: Location, body: bytes) -> bool:
 def draft_for(where: Location) -> Iterator[str]:
     """A local path to write to before `create_from` or `replace_from`; removed afterwards."""
     if where.is_local:
-        folder = os.path.join(_output_of(where.path), INTERNAL, "drafts")
+        folder = os.path.join(_output_of(where.path), INTERNAL, DRAFTS)
         os.makedirs(folder, exist_ok=True)
     else:
         folder = tempfile.gettempdir()
@@ -174,12 +178,16 @@ def probe(output: Location) -> None:
 
 def forget_probe(output: Location) -> None:
     """Remove the folders that a probe made, unless there is something else in them by now."""
+    internal = output / INTERNAL
     with contextlib.suppress(Exception):  # what it meets is told by others, or does not matter
-        remove_folder(output / INTERNAL / PROBES)
-    folders = (output / INTERNAL / "drafts", output / INTERNAL, output)
-    for folder in folders if output.is_local else ():
+        remove_folder(internal / PROBES)
+        if not output.is_local:
+            return
         with contextlib.suppress(OSError):
-            os.rmdir(folder.path)
+            os.rmdir((internal / DRAFTS).path)
+        if os.listdir(internal.path) in ([], [LOCK]):
+            remove_folder(internal)
+            os.rmdir(output.path)
 
 
 def _keeps_conditions(where: Location) -> bool:
@@ -277,7 +285,7 @@ def _lock(where: Location) -> Iterator[None]:
     """Hold the lock under which files of an OUTPUT on a disk are replaced, one at a time."""
     folder = os.path.join(_output_of(where.path), INTERNAL)
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "replace.lock"), "wb") as file:
+    with open(os.path.join(folder, LOCK), "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -82,7 +82,9 @@ def test_a_process_ends_with_its_parent_however_early_that_ends(end: str) -> Non
 def test_what_starts_while_the_others_end_ends_too(in_actor: bool) -> None:
     then = "cleanup = OrphanCleanup(); start(CORE)\n"
     if not in_actor:  # what was not seen while its parent lived is not found
-        then = then.replace("CORE", "CORE.replace('LINGER = 0', 'LINGER = 1')") + "time.sleep(1.5)\n"
+        then = (
+            then.replace("CORE", "CORE.replace('LINGER = 0', 'LINGER = 1')") + "time.sleep(1.5)\n"
+        )
     then += f"cleanup.engine_is_ready(); {KILLED}"
     core, worker = family(then, in_actor=in_actor)
     assert ends(core)
