@@ -98,7 +98,9 @@ class Generate:
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         """Answer a block: its payloads are `RenderedRow`s, those of the result `Answered`s."""
-        await self._admit()
+        if not await self._admits():
+            yield pack([])
+            return
         self._in_flight += 1
         try:
             answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
@@ -110,12 +112,15 @@ class Generate:
         finally:
             self._in_flight -= 1
 
-    async def _admit(self) -> None:
-        """Wait until a block may be worked on: for ever, once the run is about to end."""
+    async def _admits(self) -> bool:
+        """Whether a block is worked on: not any more, once the run is about to end."""
         if self._drain is not None and self._watch is None:
             self._watch = asyncio.create_task(self._finish_when_asked(self._drain))
-        while self._is_finishing:
+        if self._is_finishing:
+            # Not longer: Ray Data may hold back other blocks until it has this one. Nor at once:
+            # it would read the rest of the input for nothing.
             await asyncio.sleep(LOOK_SECONDS)
+        return not self._is_finishing
 
     async def _finish_when_asked(self, drain: Drain) -> None:
         while not await asyncio.to_thread(drain.is_asked):
