@@ -3,7 +3,7 @@
 0  the run is complete; every row has an outcome, even if some failed
 1  the run failed; the same command continues it
 2  the configuration or the input must be fixed
-3  more rows failed than `--max-error-rate` allows
+3  more rows failed than `--max-error-rate` allows, or all of them
 
 Errors are one or two lines on stderr, with a traceback only with `--debug`.
 """
@@ -38,6 +38,7 @@ from jobs.sdk.retry import retry_rows
 from pipeline import ErrorRateError, RunError, RunResult, UserError, status
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
+from pipeline.contract.record import Outcome
 from pipeline.contract.suggest import suggestion
 
 if TYPE_CHECKING:
@@ -132,7 +133,24 @@ def _failing_command(name: str, error: UserError) -> Any:
 
 
 def _run(job: ConfiguredJob, source: str, output: str, debug: bool) -> None:
-    _print(_summary(run_job(job, source, output, console=_err, debug=debug)))
+    result = run_job(job, source, output, console=_err, debug=debug)
+    _print(_summary(result))
+    if job.options.max_error_rate != 1:
+        _check_results(result)
+
+
+def _check_results(result: RunResult) -> None:
+    """Check that some row has results.
+
+    Raises:
+        ErrorRateError: None has.
+    """
+    if result.rows and not any(Outcome(outcome).has_results for outcome in result.outcomes):
+        raise ErrorRateError(
+            f"all {result.rows:,} rows failed, none has results; `gemma3-batch errors "
+            f"{result.output}` shows why\nOnce that is mended, `gemma3-batch retry` does them "
+            "again."
+        )
 
 
 def _print(text: str, console: Console = _out) -> None:
@@ -195,7 +213,9 @@ def retry_command(
 ) -> None:
     """Compute failed rows again and replace them in OUTPUT."""
     with _exit_codes(debug=debug):
-        _print(_summary(retry_rows(output, outcome, model=model, console=_err, debug=debug)))
+        result = retry_rows(output, outcome, model=model, console=_err, debug=debug)
+        _print(_summary(result))
+        _check_results(result)
 
 
 @app.command(name="calibrate")

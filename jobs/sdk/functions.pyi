@@ -85,7 +85,7 @@ def caption(
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
-        max_error_rate: Stop once more than this share of the rows has failed.
+        max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
         allow_private_addresses: Follow links to images into private networks too.
@@ -96,7 +96,8 @@ def caption(
 
     Raises:
         UserError: The input, the output, the model or an option must be fixed.
-        ErrorRateError: More rows failed than `max_error_rate` allows.
+        ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
+            failed for one reason.
         RunError: The run could not be finished; the same call continues it.
     """
 
@@ -173,7 +174,7 @@ def translate(
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
-        max_error_rate: Stop once more than this share of the rows has failed.
+        max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
         allow_private_addresses: Follow links to images into private networks too.
@@ -184,7 +185,8 @@ def translate(
 
     Raises:
         UserError: The input, the output, the model or an option must be fixed.
-        ErrorRateError: More rows failed than `max_error_rate` allows.
+        ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
+            failed for one reason.
         RunError: The run could not be finished; the same call continues it.
     """
 
@@ -247,7 +249,7 @@ def moderate(
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
-        max_error_rate: Stop once more than this share of the rows has failed.
+        max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
         allow_private_addresses: Follow links to images into private networks too.
@@ -258,6 +260,7 @@ def moderate(
 
     Raises:
         UserError: The input, the output, the model or an option must be fixed.
-        ErrorRateError: More rows failed than `max_error_rate` allows.
+        ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
+            failed for one reason.
         RunError: The run could not be finished; the same call continues it.
     """
