@@ -197,8 +197,7 @@ def _probed(checked: CheckedRun) -> Iterator[None]:
     If what follows fails before OUTPUT is claimed, nothing of it is left.
     """
     output = checked.output
-    if not checked.config.single_driver:
-        probe(output)
+    probe(output, conditions=not checked.config.single_driver)
     try:
         yield
     except BaseException:

@@ -6,6 +6,7 @@ chat_template                from a request's texts to token ids
 vllm_renderer, vllm_engine   vLLM behind the interface; `vllm_settings` is what it is told
 warm_hosts                   renderers and engines that outlive a run
 startup                      making a renderer or an engine in an actor
-watchdog, orphans            what ends a process that hangs, and those whose parent is gone
+watchdog                     what ends a process that hangs
+orphans, orphan_watcher      what ends all that an engine started, once its process is gone
 supported_versions           which Ray and vLLM are supported
 """

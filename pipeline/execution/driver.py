@@ -189,6 +189,7 @@ class Driver:
         except RayError as error:  # for example a lost machine: missing rows are computed again
             self._progress.say(f"continuing after: {one_line(error, 120)}")
         finally:
+            self._shutdown.forget()
             # Ray Data (2.60) leaves its actors' handles in reference cycles. Until those are
             # collected, which may be never, the actors hold CPUs and GPUs that the next run needs.
             gc.collect()
@@ -201,9 +202,9 @@ class Driver:
         unit, fault = receipt["unit"], receipt["fault"]
         same_as = dict(zip(receipt["positions"], receipt["same_as"], strict=True))
         noted = ledger.note(unit, same_as, receipt["failed"])
+        self._count(noted, receipt["reasons"], receipt["error"])
         if noted.complete is not None:
             self._commit(noted.complete)
-        self._count(noted, receipt["reasons"], receipt["error"])
         if fault is not None and receipt["ends_run"]:
             raise (UserError if receipt["is_users"] else RunError)(fault)
         if fault is not None and ledger.is_open(unit):  # otherwise another try has read it

@@ -52,7 +52,7 @@ class Shutdown:
         Raises:
             ShutdownError: SIGTERM came.
         """
-        self._drain.forget()
+        self.forget()
         self._drain, self._received = Drain(), 0
         if self._deadline is not None:
             self._leave()
@@ -63,8 +63,9 @@ class Shutdown:
         self._received += rows
 
     def forget(self) -> None:
-        """Leave nothing in Ray's store."""
-        self._drain.forget()
+        """Follow no engines: they are gone."""
+        with contextlib.suppress(Exception):  # Ray may be gone too
+            self._drain.forget()
 
     @property
     def is_done(self) -> bool:
@@ -131,5 +132,4 @@ def graceful_shutdown(seconds: float, progress: RunProgress) -> Iterator[Shutdow
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGALRM, before[1])
-        with contextlib.suppress(Exception):  # Ray may be gone
-            shutdown.forget()
+        shutdown.forget()

@@ -6,4 +6,5 @@ generate     the engine's input to answers, in the actors that hold engines
 parse        answers to result columns, into the journal
 blocks       the tables that travel between the steps
 poison_rows  rows that end the process that works on them
+drain        how engines are asked to take no more rows
 """

@@ -153,17 +153,25 @@ def remove_folder(where: Location) -> None:
         with_backoff(lambda: where.fs.rm(where.path, recursive=True))
 
 
-def probe(output: Location) -> None:
-    """Check that the store of OUTPUT creates exclusively and replaces conditionally.
+def probe(output: Location, *, conditions: bool = True) -> None:
+    """Check that OUTPUT can be written to, and its store creates and replaces conditionally.
 
     Takes six small requests on an object store.
+
+    Args:
+        output: OUTPUT.
+        conditions: Whether the store must keep conditions.
 
     Raises:
         UserError: It does not, or it cannot be written to.
     """
     where = output / INTERNAL / PROBES / uuid.uuid4().hex
     try:
-        is_supported = _keeps_conditions(where)
+        if conditions:
+            is_supported = _keeps_conditions(where)
+        else:
+            is_supported = True
+            overwrite(where, b"", sync=False)
         remove(where)
     except Exception as error:  # the store's client has errors of many kinds
         forget_probe(output)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import socket
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -295,3 +296,32 @@ def test_faults_of_the_user_are_found_before_anything_starts(
     text["architectures"] = ["Gemma3ForCausalLM"]
     (gemma_folder / "config.json").write_text(json.dumps(text))
     assert "takes no images" in refused()
+
+
+def test_output_is_tried_before_ray_starts_and_nothing_is_left_of_it(
+    tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    colours_dataset(tmp_path / "in", 3)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    for single_driver, written_by in ((False, "create_from"), (True, "overwrite")):
+        settings = config(
+            tmp_path / "in", tmp_path / "out", gemma_folder, single_driver=single_driver
+        )
+        with monkeypatch.context() as patched:
+            patched.setattr(atomic, written_by, denied)
+            with pytest.raises(
+                UserError, match=r"^OUTPUT \S+/out cannot be written to: Permission"
+            ):
+                run(settings, ColourTask(), backend=FAKE)
+        assert not (tmp_path / "out").exists()
+        with pytest.raises(UserError, match=f"^RAY_ADDRESS={address}: no Ray cluster answers"):
+            run(settings, ColourTask(), backend=FAKE)
+        assert not (tmp_path / "out").exists()
