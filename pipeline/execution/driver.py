@@ -122,6 +122,7 @@ class Driver:
         """
         begun = self._journal.outcomes()
         for batch in _batches(work, BATCH_BLOCKS * self._config.block_rows):
+            self._tell_begun(batch, begun)
             self._finish(batch, begun)
             for _ in range(FRUITLESS_ROUNDS - 1):
                 if not self._uncommitted:
@@ -136,7 +137,6 @@ class Driver:
     def _finish(self, batch: list[Work], begun: Mapping[str, Mapping[int, str | None]]) -> None:
         """Compute and commit a batch, except for units that cannot be read or written."""
         ledger = Ledger(batch, begun)
-        self._tell_begun(batch, begun)
         for work in ledger.complete():
             self._commit(ledger.close(work.unit.id))
         is_isolated, fruitless = False, 0

@@ -6,8 +6,14 @@ its own and no handles of actors, which Ray Data (2.60) does not give.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import uuid
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAMESPACE = b"gemma3-batch"
 LOOK_SECONDS = 1.0
@@ -63,3 +69,56 @@ class Drain:
 
     def _key(self, name: bytes) -> bytes:
         return f"drain/{self.token}/".encode() + name
+
+
+class Intake:
+    """Decides in an engine's actor whether a block of rows is worked on.
+
+    Args:
+        drain: Asks for an end of work; None if nobody will.
+    """
+
+    def __init__(self, drain: Drain | None) -> None:
+        self._drain = drain
+        self._watch: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self._blocks = self._given_back = 0
+
+    def open(self) -> None:
+        """The engine is ready."""
+        if self._drain is not None:
+            self._drain.report(_actor_id(), None)
+
+    async def admits(self) -> bool:
+        """Whether a block is worked on: not any more, once the run is about to end."""
+        if self._drain is not None and self._watch is None:
+            self._watch = asyncio.create_task(self._close_when_asked(self._drain))
+        if self._is_closed:
+            # Not longer: Ray Data may hold back other blocks until it has this one. Nor at once:
+            # it would read the rest of the input for nothing.
+            await asyncio.sleep(LOOK_SECONDS)
+        return not self._is_closed
+
+    @contextlib.contextmanager
+    def working_on(self, rows: int) -> Iterator[None]:
+        """Within the block, the engine has these rows; then they are given back."""
+        self._blocks += 1
+        try:
+            yield
+            self._given_back += rows
+        finally:
+            self._blocks -= 1
+
+    async def _close_when_asked(self, drain: Drain) -> None:
+        while not await asyncio.to_thread(drain.is_asked):
+            await asyncio.sleep(LOOK_SECONDS)
+        self._is_closed = True
+        while self._blocks:
+            await asyncio.sleep(LOOK_SECONDS / 10)
+        await asyncio.to_thread(drain.report, _actor_id(), self._given_back)
+
+
+def _actor_id() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_actor_id())

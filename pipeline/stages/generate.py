@@ -21,7 +21,7 @@ from pipeline.engine.interface import EngineDiedError
 from pipeline.engine.orphans import end_process
 from pipeline.engine.startup import attempt
 from pipeline.stages.blocks import Item, pack, unpack
-from pipeline.stages.drain import LOOK_SECONDS
+from pipeline.stages.drain import Intake
 from pipeline.storage.write_fault import OutputError
 
 if TYPE_CHECKING:
@@ -86,49 +86,23 @@ class Generate:
         self._ready = time.time()
         # Ray Data (2.60) calls nothing when a stage ends; the actor's process just exits. What was
         # registered last runs first, so the engine still works then.
+        self._intake = Intake(drain)
         if not isinstance(self._engine, Fault):
             atexit.register(self._engine.close)
-        self._drain = drain
-        self._watch: asyncio.Task[None] | None = None
-        self._is_finishing = False
-        self._in_flight = self._given_back = 0
-        self._actor_id = _actor_id() if drain is not None else ""
-        if drain is not None and not isinstance(self._engine, Fault):
-            drain.report(self._actor_id, None)
+            self._intake.open()
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         """Answer a block: its payloads are `RenderedRow`s, those of the result `Answered`s."""
-        if not await self._admits():
+        if not await self._intake.admits():
             yield pack([])
             return
-        self._in_flight += 1
         try:
-            answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
-            yield pack(answered)
-            self._given_back += len(answered)
+            with self._intake.working_on(block.num_rows):
+                answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
+                yield pack(answered)
         except EngineDiedError as error:
             logging.getLogger(__name__).error("%s; this process ends", error)
             end_process()
-        finally:
-            self._in_flight -= 1
-
-    async def _admits(self) -> bool:
-        """Whether a block is worked on: not any more, once the run is about to end."""
-        if self._drain is not None and self._watch is None:
-            self._watch = asyncio.create_task(self._finish_when_asked(self._drain))
-        if self._is_finishing:
-            # Not longer: Ray Data may hold back other blocks until it has this one. Nor at once:
-            # it would read the rest of the input for nothing.
-            await asyncio.sleep(LOOK_SECONDS)
-        return not self._is_finishing
-
-    async def _finish_when_asked(self, drain: Drain) -> None:
-        while not await asyncio.to_thread(drain.is_asked):
-            await asyncio.sleep(LOOK_SECONDS)
-        self._is_finishing = True
-        while self._in_flight:
-            await asyncio.sleep(LOOK_SECONDS / 10)
-        await asyncio.to_thread(drain.report, self._actor_id, self._given_back)
 
     async def _take(self, item: Item) -> Item:
         if item.is_settled:
@@ -176,12 +150,6 @@ async def _answer(request: Rendered | RowError, engine: InferenceEngine, key: st
         if request.may_fail:
             return _failed(error, request.prompt_tokens)
         raise
-
-
-def _actor_id() -> str:
-    import ray
-
-    return str(ray.get_runtime_context().get_actor_id())
 
 
 def _failed(error: RowError, prompt_tokens: int) -> Generation:

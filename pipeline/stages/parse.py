@@ -97,7 +97,7 @@ def _receipt(unit: str, rows: list[Item], entries: list[Entry], fault: Fault | N
         "same_as": [entry.get("same_as") for entry in entries],
         "failed": [entry["position"] for entry in failed],
         "reasons": sorted(reasons)[:MOST_REASONS],
-        "error": failed[-1]["error"] if failed else None,
+        "error": (failed[-1]["error"] or str(failed[-1]["outcome"])) if failed else None,
         "model_class": report and report.model_class,
         "engine_ready": report and report.ready,
         "fault": fault and fault.message,
