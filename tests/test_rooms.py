@@ -23,7 +23,7 @@ FLOORS = {
         {"__init__"},
     ),
     "jobs": (
-        {"options"},
+        {"options", "answers"},
         {"captioning", "translation", "moderation"},
         {"demo"},
         {"registry"},

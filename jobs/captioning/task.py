@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from jobs.answers.check import fault_of
 from jobs.captioning.json_schema import arrow_type, conform
 from jobs.captioning.prompt import columns_in, fill_columns
 from pipeline import (
@@ -24,7 +25,7 @@ from pipeline import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pipeline.contract.task import Row
 
@@ -88,6 +89,7 @@ class CaptionTask:
             seed=self.seed,
             n=self.n,
             json_schema=self.json_schema,
+            ends_loops=True,
         )
 
     @functools.cached_property
@@ -114,15 +116,19 @@ class CaptionTask:
         """The captions: parsed where there is a schema, else stripped of white space.
 
         Raises:
-            RowError: The JSON was longer than `max_tokens`.
+            RowError: The JSON was longer than `max_tokens`, or the first caption is a loop or a
+                refusal.
             ValueError: The first caption is not JSON although there is a schema.
         """
         (answer,) = generations
+        if answer.finish_reason == "repetition":
+            _check(answer.text, ended_as_loop=True)
         is_truncated = answer.finish_reason == "length"
         if self.json_schema is not None and is_truncated:
             message = f"the JSON was longer than {self.max_tokens} tokens; raise --max-tokens"
             raise RowError(Outcome.TOO_LONG, "parse", message)
         captions = [self._parse(answer.text)]
+        _check(captions[0])
         captions += [self._parse_or_null(text) for text in answer.others]
         columns = {"caption": captions[0], "captions": captions}
         kept = {name: columns[name] for name in self.result_schema.names}
@@ -134,8 +140,26 @@ class CaptionTask:
         return conform(json.loads(text), self._type)
 
     def _parse_or_null(self, text: str) -> Any:
-        """A further caption; null where its JSON is cut off."""
+        """A further caption; null where it is a loop or a refusal, or its JSON is cut off."""
         try:
-            return self._parse(text)
-        except ValueError:
+            caption = self._parse(text)
+            _check(caption)
+        except (ValueError, RowError):
             return None
+        return caption
+
+
+def _check(caption: object, *, ended_as_loop: bool = False) -> None:
+    """Raises RowError where a caption, or a text in it, is a loop or a refusal."""
+    for text in _texts_in(caption):
+        fault = fault_of(text, ended_as_loop=ended_as_loop)
+        if fault is not None:
+            raise fault
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(item)

@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.translation.checks import is_repetitive, lost
+from jobs.answers.check import excerpt, fault_of
+from jobs.translation.checks import lost
 from jobs.translation.detection import detect, is_wrong_language
 from pipeline import Generation, Outcome, RowError
 
 if TYPE_CHECKING:
     from jobs.translation.documents import Document
-
-EXCERPT = 60
-"""Most characters of an answer that are quoted in an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,22 +61,25 @@ class Pending:
         else:
             translation = self.text if self.document is None else self.document.join(texts)
             missing = lost(self.text, translation, glossary_terms=self.terms)
-        fault = self._check(translation, check_language) if generations else None
+        fault = self._check(translation, generations, check_language) if generations else None
         if fault is not None:
             return fault
         is_truncated = any(generation.finish_reason == "length" for generation in generations)
         outcome = Outcome.TRUNCATED if is_truncated else Outcome.OK
         return Answer(text=translation, lost=missing, outcome=outcome)
 
-    def _check(self, translation: str, check_language: bool) -> Answer | None:
+    def _check(
+        self, translation: str, generations: Sequence[Generation], check_language: bool
+    ) -> Answer | None:
         """What is wrong with the translation as a whole; None where nothing is."""
-        if is_repetitive(translation, self.text or ""):
-            error = f"parse: the answer repeats itself: {_excerpt(translation[-EXCERPT:])}"
-            return Answer(outcome=Outcome.REPETITION, error=error)
+        is_loop = any(generation.finish_reason == "repetition" for generation in generations)
+        error = fault_of(translation, self.text, ended_as_loop=is_loop)
+        if error is not None:
+            return Answer(outcome=error.outcome, error=str(error))
         if check_language and is_wrong_language(translation, self.target, self.source):
             language = detect(translation).language
-            error = f"parse: the answer is in {language}, not {self.target}: "
-            return Answer(outcome=Outcome.WRONG_LANGUAGE, error=error + _excerpt(translation))
+            message = f"parse: the answer is in {language}, not {self.target}: "
+            return Answer(outcome=Outcome.WRONG_LANGUAGE, error=message + excerpt(translation))
         return None
 
 
@@ -97,8 +98,3 @@ class Answer:
     lost: Sequence[str] | None = None
     outcome: Outcome = Outcome.OK
     error: str | None = None
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    return repr(line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…")

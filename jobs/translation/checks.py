@@ -1,4 +1,4 @@
-"""What a translation lost of its source, and whether it ran into a loop.
+"""What a translation lost of its source.
 
 Compares the inline elements of both texts (`documents.inline`): a number may be written in the
 other language's way, a tag with other white space; everything else must be there unchanged, and as
@@ -22,19 +22,6 @@ PARAGRAPH_BREAK = "paragraph break"
 GROUP = 3
 """Digits between two separators of thousands."""
 
-WINDOW = 4000
-"""Characters at the end of an answer that are searched for a loop."""
-SHORT_PERIOD = 20
-"""Characters; a shorter period must be repeated more often to count as a loop."""
-REPEATS_OF_SHORT = 12
-REPEATS_OF_LONG = 4
-LOOP_LENGTH = 60
-"""Least characters of a loop, all repeats together."""
-LOOP_LENGTH_OF_MARKS = 300
-"""The same where the period has no letter: rules and tables repeat marks too."""
-SENTENCE = re.compile(r"[^.!?。！？।؟\n]{20,}")
-REPEATS_OF_SENTENCE = 6
-
 Values = frozenset[str]
 """The values a written number can have: `1.234` is 1234 in German and 1.234 in English."""
 
@@ -56,22 +43,6 @@ def lost(source: str, target: str, *, glossary_terms: Iterable[tuple[str, str]] 
     folded = target.casefold()
     terms = [f"{term} -> {due}" for term, due in glossary_terms if due.casefold() not in folded]
     return [*missing.elements(), *numbers, *terms]
-
-
-def is_repetitive(text: str, source: str = "") -> bool:
-    """Whether an answer ran into a loop: its end, or most of it, is one text over and over.
-
-    Args:
-        text: The answer.
-        source: The text that was translated; the answer may repeat itself twice as often.
-    """
-    repeats = _repeats_at_end(text)
-    if repeats and repeats > 2 * _repeats_at_end(source):
-        return True
-    sentence, times = _commonest_sentence(text)
-    if times < REPEATS_OF_SENTENCE or times * len(sentence) * 2 < len(text):
-        return False
-    return times > 2 * _commonest_sentence(source)[1]
 
 
 def _exact(text: str) -> Counter[str]:
@@ -137,35 +108,3 @@ def _ascii(character: str) -> str:
     if value is not None:
         return str(value)
     return {"\u066b": ".", ".": ".", ",": ","}.get(character, "")
-
-
-def _repeats_at_end(text: str) -> int:
-    """How many times the end of a text repeats in a row; 0 where that is not a loop."""
-    end = " ".join(text.casefold().split())[: -WINDOW - 1 : -1]
-    best = 0
-    for length, border in enumerate(_borders(end), 1):
-        period = length - border
-        repeats = length // period
-        enough = REPEATS_OF_SHORT if period < SHORT_PERIOD else REPEATS_OF_LONG
-        has_letters = inline.LETTER.search(end, 0, period) is not None
-        least = LOOP_LENGTH if has_letters else LOOP_LENGTH_OF_MARKS
-        if repeats >= enough and length >= least:
-            best = max(best, repeats)
-    return best
-
-
-def _borders(text: str) -> list[int]:
-    """For each prefix, the length of its longest proper prefix that is also its suffix (KMP)."""
-    borders = [0] * len(text)
-    for at in range(1, len(text)):
-        border = borders[at - 1]
-        while border and text[at] != text[border]:
-            border = borders[border - 1]
-        borders[at] = border + (text[at] == text[border])
-    return borders
-
-
-def _commonest_sentence(text: str) -> tuple[str, int]:
-    sentences = (" ".join(found.split()).casefold() for found in SENTENCE.findall(text))
-    counted = Counter(sentence for sentence in sentences if inline.LETTER.search(sentence))
-    return counted.most_common(1)[0] if counted else ("", 0)

@@ -10,6 +10,7 @@ outcome of its own; the row's outcome is the worst of them, and the good transla
     has no words (empty, numbers, emoji)            ok, copied
     does not fit into the model                     too_long
     its answer repeats itself                       repetition
+    its answer declines, or asks for the text       refused
     its answer is not in the target language        wrong_language
     its answer is longer than `max_tokens`          truncated, with what there is
 """
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from jobs.answers.check import EXCERPT
+from jobs.answers.repetition import has_run
 from jobs.options.languages import column_suffix, find_language
-from jobs.translation.answers import EXCERPT, Answer, Pending
+from jobs.translation.answers import Answer, Pending
 from jobs.translation.detection import Detected, detect, same_language
 from jobs.translation.documents import Chunk, Document, cut
 from jobs.translation.documents.document import MIN_BUDGET
@@ -218,7 +221,7 @@ class TranslationTask:
             codes = (source.language, target)
             request = Request(
                 "" if self.asks_languages else image_prompt(*map(find_language, codes)),
-                Sampling(self.max_tokens or IMAGE_TOKENS),
+                Sampling(self.max_tokens or IMAGE_TOKENS, ends_loops=True),
                 images=(ImageRef(image),),
                 languages=codes if self.asks_languages else None,
                 may_fail=True,
@@ -260,7 +263,7 @@ class TranslationTask:
 
     def _request(self, chunk: Chunk, source: str, target: str) -> Request:
         max_tokens = self.max_tokens or GROWTH * self._text_meter.count(chunk.text) + SLACK
-        sampling = Sampling(max_tokens)
+        sampling = Sampling(max_tokens, ends_loops=not has_run(chunk.text))
         if self.asks_languages:
             return Request(chunk.text, sampling, languages=(source, target), may_fail=True)
         prompt = text_prompt(

@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     TOO_LONG = "too_long"
     WRONG_LANGUAGE = "wrong_language"
     REPETITION = "repetition"
+    REFUSED = "refused"
     ENGINE_ERROR = "engine_error"
 
     @property

@@ -74,6 +74,8 @@ class Sampling:
         top_k: Sample among this many most probable tokens; 0 keeps all.
         seed: Another seed gives other answers.
         n: Answers to a request.
+        ends_loops: Whether an answer ends early that says the same over and over; its
+            `finish_reason` is `repetition` then.
         json_schema: A JSON schema, as JSON, that the answer is constrained to token by token.
         score_tokens: Candidate first tokens of the answer, each one token long; instead of
             generating text the engine returns their log-probabilities.
@@ -85,6 +87,7 @@ class Sampling:
     top_k: int = 0
     seed: int = 0
     n: int = 1
+    ends_loops: bool = False
     json_schema: str | None = None
     score_tokens: tuple[str, ...] = ()
 
@@ -133,7 +136,8 @@ class Generation:
         text: The generated text without control tokens; of several answers the first.
         prompt_tokens: Tokens of the prompt, soft tokens of images included.
         output_tokens: Generated tokens of all answers, stop tokens included.
-        finish_reason: `stop`, or `length` where `max_tokens` or the context ended the first answer.
+        finish_reason: `stop`; or what ended the first answer: `length`, that is `max_tokens` or the
+            context, or `repetition`.
         others: Texts of the further answers, where `Sampling.n` is above 1.
         log_probabilities: Natural logarithms, one for each of `Sampling.score_tokens`.
         failure: Why there is no answer, where the request may fail.

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from pipeline.engine.interface import Rendered
 
 SHUTDOWN_SECONDS = 30
+FINISHED = ("stop", "length", "repetition")
+"""Reasons of vLLM for the end of an answer; the others are failures."""
+LOOP_TOKENS = 12
+"""Most tokens of a text whose repetitions are looked for."""
+LOOP_COUNT = 24
+"""Repetitions that end an answer. vLLM looks for them after every token, which costs a microsecond
+for each length that it tries, and only once an answer is long enough."""
 
 
 class VllmEngine:
@@ -84,7 +91,7 @@ class VllmEngine:
         outputs = [out async for out in self._engine.generate(rendered.prompt, params, key)]
         final = outputs[-1]  # the only one, because of FINAL_ONLY
         answer = final.outputs[0]
-        if answer.finish_reason not in ("stop", "length"):
+        if answer.finish_reason not in FINISHED:
             message = f"the engine ended the request ({answer.finish_reason})"
             raise RowError(Outcome.ENGINE_ERROR, "generate", message)
         scored = rendered.scored_token_ids
@@ -136,7 +143,11 @@ def _require_device() -> None:
 
 def _sampling_params(rendered: Rendered, key: str) -> Any:
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm.sampling_params import (
+        RepetitionDetectionParams,
+        RequestOutputKind,
+        StructuredOutputsParams,
+    )
 
     sampling = rendered.sampling
     if rendered.scored_token_ids:
@@ -150,6 +161,7 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
         )
     schema = sampling.json_schema
     is_sampled = sampling.temperature > 0
+    loops = RepetitionDetectionParams(max_pattern_size=LOOP_TOKENS, min_count=LOOP_COUNT)
     return SamplingParams(
         n=sampling.n,
         stop_token_ids=[*rendered.stop_token_ids],
@@ -159,5 +171,6 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
         top_k=sampling.top_k if is_sampled else 0,
         seed=zlib.crc32(f"{key}-{sampling.seed}".encode()) if is_sampled else None,
         structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
+        repetition_detection=loops if sampling.ends_loops else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

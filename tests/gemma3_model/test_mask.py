@@ -42,6 +42,16 @@ def test_the_drawings_are_what_the_definition_says(name: str) -> None:
     assert torch.equal(defined(len(drawn.mask), drawn.images, drawn.window), drawn.mask)
 
 
+@pytest.mark.parametrize("longer", [-1, 0, 1, 2, 7])
+@pytest.mark.parametrize("first", [0, 1, 6])
+def test_images_around_the_length_of_the_window(longer: int, first: int) -> None:
+    """One token more than the window is the first length that the kernel alone gets wrong."""
+    window = 5
+    images = [(first, first + window + longer - 1)]
+    length = first + window + longer + 3
+    assert torch.equal(seen(length, images, window), defined(length, images, window))
+
+
 def test_segments_of_a_step_in_the_middle_of_a_prompt() -> None:
     """Request 0 goes on after 10 tokens, inside its first image; request 1 only decodes."""
     segments = cut_segments([8, 1], [18, 40], {0: [(8, 11), (14, 16)], 1: [(3, 7)]})

@@ -66,6 +66,45 @@ def test_an_answer_that_was_cut_is_truncated_and_kept() -> None:
     assert (cut.columns, cut.outcome) == ({"caption": "a dog on"}, Outcome.TRUNCATED)
 
 
+ASKS = "Please provide me with the image you would like me to describe."
+LOOP = "circle circle circle circle"
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "error"),
+    [
+        (generation(ASKS), Outcome.REFUSED, "parse: the answer declines the request: 'Please prov"),
+        (generation(LOOP), Outcome.REPETITION, f"parse: the answer repeats itself: '{LOOP}'"),
+        (generation(LOOP, "length"), Outcome.REPETITION, "parse: the answer repeats itself"),
+        (generation("a b", "repetition"), Outcome.REPETITION, "parse: the answer repeats itself"),
+    ],
+)
+def test_a_refusal_and_a_loop_are_no_captions(
+    answer: Generation, outcome: Outcome, error: str
+) -> None:
+    task = CaptionTask(prompt="Say it.")
+    assert task.sampling.ends_loops
+    with pytest.raises(RowError) as fault:
+        task.result(None, [answer])
+    assert fault.value.outcome is outcome
+    assert str(fault.value).startswith(error)
+
+
+def test_a_further_caption_that_is_none_is_null() -> None:
+    task = task_of(n=4, temperature=1.0)
+    result = task.result(None, [generation("a dog", others=(ASKS, "a cat", LOOP))])
+    assert result.columns["captions"] == ["a dog", None, "a cat", None]
+    assert result.outcome is Outcome.OK
+
+
+def test_texts_in_a_json_are_looked_at() -> None:
+    with pytest.raises(RowError, match="repeats itself"):
+        task_of(style="tags").result(None, [generation(f'["a dog", "{LOOP}"]')])
+    loop = generation('["a dog", "a dog", "a do', "repetition")
+    with pytest.raises(RowError, match="repeats itself"):
+        task_of(style="tags").result(None, [loop])
+
+
 def test_tags_are_a_list() -> None:
     task = task_of(style="tags")
     assert task.result_schema == pa.schema([("caption", pa.list_(pa.string()))])

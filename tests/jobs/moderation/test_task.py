@@ -88,6 +88,15 @@ def test_a_policys_own_threshold_decides() -> None:
     assert (columns["flagged"], columns["labels"]) == (True, ["stars", "red"])
 
 
+def test_a_probability_that_equals_the_threshold_is_a_violation() -> None:
+    one = task(policies=(Policy(name="stars", text="No stars", threshold=0.5),))
+    assert one.result(None, [weighed(0.5)]).columns == {
+        "p_stars": 0.5,
+        "flagged": True,
+        "labels": ["stars"],
+    }
+
+
 def test_a_policy_that_failed_is_null_and_the_other_one_is_kept() -> None:
     long = failed(Outcome.TOO_LONG, "the prompt has 9 tokens")
     result = task().result(None, [weighed(0.9), long])

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.translation.checks import is_repetitive, lost
+from jobs.translation.checks import lost
 from tests.jobs.translation.documents.suite import SUITE
-from tests.jobs.translation.prose import PROSE
 
 
 @pytest.mark.parametrize("sample", SUITE[:-12], ids=lambda sample: sample.name)
@@ -64,46 +63,3 @@ def test_paragraphs_and_glossary_terms() -> None:
     assert lost("One.\n\nTwo.\n\nThree.", "Eins. Zwei.\n\nDrei.") == ["paragraph break"]
     terms = [("gear box", "Getriebe"), ("box", "Kiste")]
     assert lost("a gear box", "ein getriebe", glossary_terms=terms) == ["box -> Kiste"]
-
-
-class TestLoops:
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "Der Hafen " + "ist ist " * 40,
-            "Am Anfang war es gut. " + "Die Möwen fliegen über den Hafen. " * 12,
-            "今日は" * 40,
-            "Gut. " + "a" * 300,
-            "Ende" + "." * 500,
-            "Der Hafen ist klein. " + "Und dann, und dann, " * 30 + "und da",
-            "".join(f"Die Möwen fliegen über den kleinen Hafen. Nummer {n}.\n" for n in range(40)),
-        ],
-    )
-    def test_an_answer_that_loops_is_seen(self, text: str) -> None:
-        assert is_repetitive(text)
-        assert is_repetitive(text, "The harbour is small. The gulls fly.")
-
-    @pytest.mark.parametrize("text", ["ha " * 100, "Row, row, row your boat. " * 20])
-    def test_a_source_that_repeats_itself_may_be_followed(self, text: str) -> None:
-        assert is_repetitive(text)
-        assert not is_repetitive(text, text)
-        assert not is_repetitive(text, text.upper())
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "", "ha ha ha ha", "Halleluja, " * 8,
-            "No, no, no, no, no!", "Row, row, row your boat, gently. " * 2,
-            "| a | 1 |\n|---|---|\n| b | 2 |\n| c | 3 |\n", "---|---|---|" * 10,
-            ", ".join(map(str, range(200))), "0, " * 60, "-" * 80,
-            "\n".join(f"| bird {n} | pier {n * 7} |" for n in range(60)),
-            "We shall fight on the beaches, we shall fight on the landing grounds, we shall fight "
-            "in the fields and in the streets, we shall fight in the hills.",
-        ],
-    )  # fmt: skip
-    def test_what_is_no_loop(self, text: str) -> None:
-        assert not is_repetitive(text)
-
-    @pytest.mark.parametrize("code", PROSE)
-    def test_prose_is_no_loop(self, code: str) -> None:
-        assert not is_repetitive(" ".join(PROSE[code] * 2))

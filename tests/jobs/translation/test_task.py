@@ -18,6 +18,7 @@ from jobs.translation.prompts import TEXT, image_prompt
 from jobs.translation.task import TranslationTask
 from pipeline import ColumnKind, Generation, Outcome, Result, RowError, UserError
 from pipeline.contract.task import Prepared
+from tests.jobs.translation.prose import PROSE
 
 ENGLISH = "The boats come back to the harbour early in the morning."
 GERMAN = "Die Boote kehren am frühen Morgen in den Hafen zurück."
@@ -131,6 +132,26 @@ def test_each_column_has_its_outcome_and_the_row_the_worst() -> None:
     assert result.error is not None
     assert result.error.startswith("text_fr: parse: the answer is in en, not fr: 'The boats")
     assert "; text_es: parse: the answer repeats itself" in result.error
+
+
+def test_a_loop_of_two_languages_and_a_request_for_the_text_are_no_translations() -> None:
+    made = task(targets=("de", "fr", "es"))
+    loop = "The boats are back. Die Boote sind zurück. " * 4
+    asks = "Please provide the text you would like me to translate."
+    result = answered(made, " ".join(PROSE["en"]), [loop, asks, said("barco " * 30, "repetition")])
+    outcomes = [result.columns[f"text_{code}_outcome"] for code in ("de", "fr", "es")]
+    assert outcomes == [Outcome.REPETITION, Outcome.REFUSED, Outcome.REPETITION]
+    assert (
+        result.columns["text_de"] is result.columns["text_fr"] is result.columns["text_es"] is None
+    )
+    assert result.outcome is Outcome.REFUSED
+    assert f"text_fr: parse: the answer declines the request: '{asks}'" in str(result.error)
+
+
+def test_the_engine_ends_loops_except_where_the_text_has_one() -> None:
+    for text, ends_loops in ((ENGLISH, True), (ENGLISH + " Ha!" * 20, False)):
+        (request,) = task().prepare({"text": text}).requests
+        assert request.sampling.ends_loops is ends_loops
 
 
 def test_the_language_of_answers_need_not_be_checked() -> None:

@@ -1,0 +1,6 @@
+"""What can be wrong with an answer in text, whatever the job.
+
+check        the outcome that follows
+repetition   it runs into a loop
+refusal      it declines, or asks for what it was given
+"""
