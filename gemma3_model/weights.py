@@ -12,7 +12,8 @@ Gemma 3 checkpoints exist under several namings, by who wrote them (T is a tenso
     text only                     model.T, or any of the decoder's above
 
 with ``multi_modal_projector.T`` wrapped as the tower is, and ``lm_head``, where it is not tied,
-beside the decoder or at the top.
+beside the decoder or at the top, and ``vision_tower.head.T``, which belongs to no Gemma 3: a SigLIP
+made without ``vision_use_head=False`` has a pooling head that is not used. It is left out.
 
 Ours are the hub's without ``vision_model.``, and ``model.T`` for text only. Each renaming is
 applied to the whole name, in order; to names of modules as well, in a LoRA adapter and in the list
@@ -51,7 +52,7 @@ _STACKED: Final[dict[str, tuple[str, str | int]]] = {
 _END: Final = r"(?=\.|$)"
 """Of a name's part: the dot behind it, or the end of a module's name."""
 
-_RENAMINGS: Final = {
+_RENAMINGS: Final[dict[re.Pattern[str], str | None]] = {
     # Wrappers first: `model.` once or twice around everything.
     re.compile(
         rf"^(?:model\.)+(language_model|vision_tower|multi_modal_projector|lm_head){_END}"
@@ -59,11 +60,13 @@ _RENAMINGS: Final = {
     re.compile(rf"^language_model(?!\.model|\.lm_head){_END}"): "language_model.model",
     re.compile(rf"^vision_tower\.vision_model{_END}"): "vision_tower",
     re.compile(rf"^lm_head{_END}"): "language_model.lm_head",
+    # transformers ignores it as well.
+    re.compile(rf"^vision_tower\.head{_END}"): None,
     # An adapter that was trained on the decoder alone.
     re.compile(rf"^model\.(layers|embed_tokens|norm){_END}"): r"language_model.model.\1",
 }
 
-_TEXT_RENAMINGS: Final = {
+_TEXT_RENAMINGS: Final[dict[re.Pattern[str], str | None]] = {
     re.compile(rf"^(?:model\.)*language_model(?:\.model)?\.lm_head{_END}"): "lm_head",
     re.compile(rf"^(?:model\.)*language_model(?:\.model)?{_END}"): "model",
 }

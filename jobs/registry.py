@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from importlib.resources import files
 from typing import Any
 
 from jobs import captioning, moderation, translation
@@ -23,6 +22,7 @@ from jobs.options.job import Job, job_of
 from jobs.options.model import Model
 from pipeline import UserError
 from pipeline.contract.errors import one_line
+from pipeline.engine.model_files import BUNDLED
 
 JOBS: Mapping[str, Job[Any]] = {
     job.name: job for job in (captioning.JOB, translation.JOB, moderation.JOB)
@@ -93,7 +93,7 @@ def find_model(name: str) -> Model:
     from jobs.demo.phrases import CAPTION_PROMPT, MODERATION_PROMPT, POLICIES
 
     return Model(
-        path=str(files("jobs.demo") / "checkpoint"),
+        path=str(BUNDLED[DEMO]),
         dtype="float32",  # `auto` would run it in bfloat16, with fewer exact answers
         caption_prompt=CAPTION_PROMPT,
         moderation_prompt=MODERATION_PROMPT,

@@ -9,14 +9,17 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jobs import Engine
+from pipeline.engine.model_files import BUNDLED
 from pipeline.execution.cluster import WORKERS
 from tests.stores import gcs, rgw, s3
+from tests.weights import write_weights
 
 __all__ = ["gcs", "rgw", "s3"]
 
@@ -72,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def gemma_folder(tmp_path: Path) -> Path:
-    """A folder that passes for a Gemma 3 checkpoint as long as nobody loads it."""
+    """A folder that passes for an instruction-tuned Gemma 3 as long as nobody loads it."""
     folder = tmp_path / "gemma"
     folder.mkdir()
     config = {
@@ -80,8 +83,9 @@ def gemma_folder(tmp_path: Path) -> Path:
         "text_config": {"max_position_embeddings": 1024},
     }
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").write_bytes(b"weights")
-    (folder / "tokenizer.json").write_text("{}")
+    write_weights(folder / "model.safetensors", weight=b"weights")
+    for name in ("tokenizer.json", "chat_template.jinja", "preprocessor_config.json"):
+        shutil.copy(BUNDLED["demo"] / name, folder)
     return folder
 
 

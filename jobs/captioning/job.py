@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 
 from jobs.captioning.json_schema import read_schema
 from jobs.captioning.prompt import columns_in
-from jobs.captioning.styles import find_style, schema_text
+from jobs.captioning.styles import Style, find_style, schema_text
 from jobs.captioning.task import CaptionTask
 from jobs.options.common import JobOptions
 from jobs.options.job import Job
@@ -70,12 +70,14 @@ def caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
         if options.style is not None:
             raise UserError("json_schema: a style sets its own form; give one of the two")
         schema, max_tokens = read_schema(options.json_schema), SCHEMA_TOKENS
+    is_raw = options.prompt_format == "raw"  # never by default
     task = CaptionTask(
-        prompt=_prompt(options, model),
+        prompt=_opening(options, style) if is_raw else _prompt(options, model),
         image_column=options.image_column,
         max_tokens=options.max_tokens or max_tokens,
         system=options.system,
         json_schema=schema_text(schema),
+        stop=style.stop if is_raw and schema is None else None,
         n=options.n,
         temperature=options.temperature,
         top_p=options.top_p,
@@ -96,6 +98,16 @@ def _prompt(options: CaptionOptions, model: Model) -> str:
     if options.language is None:
         return prompt
     return f"{prompt} Answer in {language_option('language', options.language).name}."
+
+
+def _opening(options: CaptionOptions, style: Style) -> str:
+    """Raw text that the caption continues."""
+    if options.prompt is None:
+        language = options.language and language_option("language", options.language).name
+        return style.opening.format(language=f" in {language}" if language else "")
+    if options.language is not None:
+        raise UserError("language: is not added to a raw prompt; write it into the prompt")
+    return options.prompt
 
 
 def _check(options: CaptionOptions, task: CaptionTask) -> None:

@@ -21,11 +21,16 @@ class Style:
 
     Attributes:
         prompt: The prompt after the image.
+        opening: Raw text in its place, which a base model continues; `{language}` is empty, or
+            says in which language.
+        stop: Text that ends what continues it.
         max_tokens: Longest answer, unless the option `max_tokens` is set.
         schema: JSON schema of the answer; None for text.
     """
 
     prompt: str
+    opening: str
+    stop: str | None = "\n"
     max_tokens: int = 128
     schema: Mapping[str, Any] | None = None
 
@@ -35,13 +40,15 @@ STYLES: Mapping[str, Style] = {
         prompt=(
             "Write alt text for this image, for people who cannot see it: what matters in it, in "
             "at most 15 words. Do not begin with 'image of'. Answer with the alt text only."
-        )
+        ),
+        opening="Alt text of this image{language}:",
     ),
     "sentence": Style(
         prompt=(
             "Describe this image in one sentence, naming its main subject, what it does and where. "
             "Answer with the sentence only."
-        )
+        ),
+        opening="This image, described in one sentence{language}:",
     ),
     "dense": Style(
         prompt=(
@@ -49,6 +56,7 @@ STYLES: Mapping[str, Style] = {
             " the background, text that can be read, the colours, the light and the style. Write "
             "one paragraph about what is visible only. Answer with the paragraph only."
         ),
+        opening="This image, described in detail{language}:",
         max_tokens=512,
     ),
     "tags": Style(
@@ -57,6 +65,8 @@ STYLES: Mapping[str, Style] = {
             "important first, each of one to three words in lower case. Answer with a JSON list of "
             "strings."
         ),
+        opening="Tags of this image{language}, as a JSON list of strings:",
+        stop=None,
         max_tokens=256,
         schema={"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST_TAGS},
     ),
@@ -65,6 +75,8 @@ STYLES: Mapping[str, Style] = {
             "Write down all text that can be read in this image, exactly as it is written and in "
             "its order, line by line. Answer with the text only, and with nothing if there is none."
         ),
+        opening="All text in this image{language}:",
+        stop="\n\n",
         max_tokens=1024,
     ),
 }

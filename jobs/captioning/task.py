@@ -41,6 +41,7 @@ class CaptionTask:
             `truncated`; a longer JSON gives no caption, with the outcome `too_long`.
         system: Text before the user's turn.
         json_schema: JSON schema of the caption, as JSON text; None for text.
+        stop: Text that ends a caption, where the prompt is raw text that is continued.
         n: Captions to draw; more than one adds the column `captions`.
         temperature: See `Sampling`.
         top_p: See `Sampling`.
@@ -53,6 +54,7 @@ class CaptionTask:
     max_tokens: int = 128
     system: str | None = None
     json_schema: str | None = None
+    stop: str | None = None
     n: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
@@ -90,6 +92,7 @@ class CaptionTask:
             n=self.n,
             json_schema=self.json_schema,
             ends_loops=True,
+            stop=() if self.stop is None else (self.stop,),
         )
 
     @functools.cached_property

@@ -72,7 +72,7 @@ def bench(*, model: str, rows: int, console: Console) -> list[Rate]:
         drawings, captions = Path(folder, "input"), Path(folder, "captions")
         write_dataset(drawings, rows)
         engine = EngineConfig(model=found.path, dtype=found.dtype)
-        engine = resolve_engine(engine, open_checkpoint(engine.model))
+        engine = resolve_engine(engine, open_checkpoint(engine.model, needs_images=True))
         rendered, rates = _measure_render(found, engine, locate(str(drawings)))
         rates += _measure_generate(engine, rendered)
         job = configure(JOBS["caption"], {"model": model})

@@ -48,7 +48,7 @@ def build_task(options: ModerateOptions, model: Model) -> ModerationTask:
         raise UserError("text_column: a job judges images or texts; leave image_column out")
     image_column = None if options.text_column else options.image_column or DEFAULT_IMAGE_COLUMN
     task = moderation_task(
-        open_checkpoint(model.path).profile,
+        open_checkpoint(model.path, options.prompt_format).profile,
         model,
         policies=read_policies(options.policies) if options.policies else None,
         image_column=image_column,

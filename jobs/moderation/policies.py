@@ -108,6 +108,10 @@ TEXT_PROMPT = (
 """The same for a text, which comes first so that all policies share the prefix cache of it."""
 
 
+ANSWER = "\nAnswer:"
+"""After a prompt as raw text, which a base model continues with its verdict."""
+
+
 def fill(prompt: str, **values: str) -> str:
     """Replace each `{name}` in a prompt, in one pass: a `{policy}` in a value stays as it is."""
     names = "|".join(map(re.escape, values))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from jobs.moderation.policies import (
+    ANSWER,
     IMAGE_POLICIES,
     IMAGE_PROMPT,
     TEXT_POLICIES,
@@ -191,6 +192,8 @@ def moderation_task(
         trained = tuple(Policy(name=name, text=text) for name, text in model.policies.items())
         default_policies = trained or IMAGE_POLICIES
         default_prompt = model.moderation_prompt or IMAGE_PROMPT
+    if profile.continues_text:
+        default_prompt += ANSWER
     return ModerationTask(
         policies=tuple(policies or default_policies),
         judge=Judge.SHIELDGEMMA2 if profile.is_shieldgemma2 else Judge.GEMMA3,

@@ -41,9 +41,9 @@ class Engine:
 
     Args:
         model: Folder of a Gemma 3 checkpoint, or `demo`.
-        **settings: The jobs' options of the engine: `dtype`, `max_model_len`, `max_num_seqs`,
-            `tensor_parallel_size`, `engine_args`, `engine_replicas`, `max_images`, `pan_and_scan`;
-            see `jobs/options/README.md`.
+        **settings: The jobs' options of the engine: `dtype`, `prompt_format`, `max_model_len`,
+            `max_num_seqs`, `tensor_parallel_size`, `engine_args`, `engine_replicas`, `max_images`,
+            `pan_and_scan`; see `jobs/options/README.md`.
 
     Raises:
         UserError: An option is wrong, `model` is not the folder of a complete Gemma 3, or Ray or
@@ -57,7 +57,9 @@ class Engine:
         check_versions("Ray", *VLLM.needs)
         job = configure(JOBS["caption"], {"model": model, **settings})
         self._options, config = job.options, job.engine()
-        self._config = resolve_engine(config, open_checkpoint(config.model))
+        checkpoint = open_checkpoint(config.model, config.prompt_format)
+        self._config = resolve_engine(config, checkpoint)
+        VLLM.check(self._config)
         self._hosts: WarmHosts | None = None
         self._requests: int | None = None
         self._stack = contextlib.ExitStack()
@@ -119,7 +121,7 @@ class Engine:
         return self._hosts.backend()
 
     def options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """A job's options, with this engine's model.
+        """A job's options, with this engine's model and its format of prompts.
 
         Raises:
             UserError: The options include the model or another option of the engine.
@@ -127,7 +129,8 @@ class Engine:
         for name in settings:
             if name in ENGINE_OPTIONS:
                 raise UserError(f"{name}: is the engine's; set it where the engine is made")
-        return {**settings, "model": self._options.model}
+        own = {"model": self._options.model, "prompt_format": self._config.prompt_format}
+        return {**settings, **own}
 
     def configured(self, config: RunConfig) -> RunConfig:
         """A run's configuration, with this engine's in it.

@@ -29,6 +29,7 @@ def caption(
     seed: int = ...,
     n: int = ...,
     dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
+    prompt_format: Literal['raw', 'gemma', 'template'] | None = ...,
     max_model_len: int = ...,
     max_num_seqs: int | None = ...,
     tensor_parallel_size: int = ...,
@@ -73,6 +74,7 @@ def caption(
         seed: Random seed; another one draws other captions.
         n: Captions to draw for each row.
         dtype: Number format to compute in; by default what suits the model.
+        prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
@@ -115,12 +117,14 @@ def translate(
     source: str = ...,
     source_column: str | None = ...,
     glossary: str | None = ...,
+    examples: str | None = ...,
     chunk_tokens: int = ...,
     context_tokens: int = ...,
     max_tokens: int | None = ...,
     check_language: bool = ...,
     pan_and_scan: bool = ...,
     dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
+    prompt_format: Literal['raw', 'gemma', 'template'] | None = ...,
     max_model_len: int = ...,
     max_num_seqs: int | None = ...,
     tensor_parallel_size: int = ...,
@@ -156,12 +160,14 @@ def translate(
         source: Code of the texts' language; auto detects it.
         source_column: Column with the code of each row's language.
         glossary: CSV file of terms; its header has the codes.
+        examples: CSV file of translations to follow; its header has the codes.
         chunk_tokens: Longest chunk of a text, in tokens.
         context_tokens: Text shown before a chunk, in tokens.
         max_tokens: Longest answer for a chunk, in tokens; by default three times the chunk.
         check_language: Check that answers are in the target language.
         pan_and_scan: Show long, narrow images in crops as well.
         dtype: Number format to compute in; by default what suits the model.
+        prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
@@ -203,6 +209,7 @@ def moderate(
     policies: str | None = ...,
     thresholds: Mapping[str, float] | str = ...,
     dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
+    prompt_format: Literal['raw', 'gemma', 'template'] | None = ...,
     max_model_len: int = ...,
     max_num_seqs: int | None = ...,
     tensor_parallel_size: int = ...,
@@ -237,6 +244,7 @@ def moderate(
         policies: YAML or JSON file of policies; by default ShieldGemma 2's three.
         thresholds: Least probabilities that are flagged: violence=0.3,... .
         dtype: Number format to compute in; by default what suits the model.
+        prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.

@@ -1,55 +1,33 @@
 """Terms with a fixed translation: read from a CSV file, and found in a text.
 
-The file is UTF-8, with a header of language codes, a row for each term, and an empty cell where a
-language has no such term:
-
-    en,de,fr
-    gear box,Getriebe,boîte de vitesses
-    SPAM,SPAM,
-
-A term is found as whole words where its script has spaces between words, else anywhere; in any case
-of letters, unless it has a capital inside of a word (`SPAM` does not match `spam`). Where several
-terms begin at one place, the longest is found.
+The file is as `language_table` says, with a row for each term. A term is found as whole words where
+its script has spaces between words, else anywhere; in any case of letters, unless it has a capital
+inside of a word (`SPAM` does not match `spam`). Where several terms begin at one place, the longest
+is found.
 """
 
 from __future__ import annotations
 
-import csv
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import regex
 
-from jobs.options.languages import find_language
-from pipeline.contract.errors import UserError
+from jobs.translation.language_table import LanguageTable, read_header, read_lines, read_row
 
 MOST_TERMS = 40
 """Most terms of one text: more would leave no room for the text itself."""
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 
 
-@dataclass(frozen=True)
-class Glossary:
-    """The terms of a glossary.
-
-    Attributes:
-        languages: Language codes of its columns.
-        rows: A row for each term: its text in each language, in this order, or empty.
-    """
-
-    languages: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Sequence[object]]) -> Glossary:
-        """The glossary from what `asdict` made of it, after a round trip through JSON."""
-        rows = tuple(tuple(map(str, row)) for row in value["rows"] if isinstance(row, list | tuple))
-        return cls(tuple(map(str, value["languages"])), rows)
+class Glossary(LanguageTable):
+    """The terms of a glossary."""
 
     def terms(self, text: str, source: str, target: str) -> tuple[tuple[str, str], ...]:
         """The terms that occur in a text, each with its translation; longest first.
+
+        If a term is there twice, the first translation holds.
 
         Args:
             text: A text in the source language.
@@ -58,27 +36,13 @@ class Glossary:
         """
         finder = self._finders.get((source, target))
         if finder is None:
-            finder = self._finders[source, target] = _Finder(self._pairs(source, target))
+            pairs = dict(reversed(self.pairs(source, target)))
+            finder = self._finders[source, target] = _Finder(pairs)
         return finder.terms(text)
 
     @functools.cached_property
     def _finders(self) -> dict[tuple[str, str], _Finder]:
         return {}
-
-    def _pairs(self, source: str, target: str) -> dict[str, str]:
-        """Terms and their translations; if a term is there twice, the first translation."""
-        from_, to = self._column(source), self._column(target)
-        if from_ is None or to is None:
-            return {}
-        rows = reversed(self.rows)
-        return {row[from_]: row[to] for row in rows if row[from_] and row[to]}
-
-    def _column(self, code: str) -> int | None:
-        """The index of the column with this code, or with the code without script and region."""
-        for wanted in (code, code.split("-", maxsplit=1)[0]):
-            if wanted in self.languages:
-                return self.languages.index(wanted)
-        return None
 
 
 def read_glossary(path: str | Path) -> Glossary:
@@ -87,45 +51,10 @@ def read_glossary(path: str | Path) -> Glossary:
     Raises:
         UserError: The file cannot be read, or is not in the format that the module describes.
     """
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            rows = [(lines.line_num, row) for row in lines]
-    except OSError as error:
-        raise UserError(f"glossary {path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"glossary {path}: is not UTF-8 (at byte {error.start})") from None
-    except csv.Error as error:
-        raise UserError(f"glossary {path}, line {lines.line_num}: {error}") from None
-    rows = [(number, [cell.strip() for cell in row]) for number, row in rows if any(row)]
-    if not rows:
-        raise UserError(f"glossary {path}: is empty; its header should be codes like en,de,fr")
-    languages = _header(path, *rows[0])
-    return Glossary(languages, tuple(_row(path, languages, *row) for row in rows[1:]))
-
-
-def _header(path: str | Path, number: int, cells: list[str]) -> tuple[str, ...]:
-    try:
-        codes = tuple(find_language(cell).code for cell in cells)
-    except UserError as error:
-        raise UserError(f"glossary {path}, line {number}: {error}") from None
-    for code in codes:
-        if codes.count(code) > 1:
-            raise UserError(f"glossary {path}, line {number}: '{code}' is there twice")
-    if len(codes) == 1:
-        raise UserError(f"glossary {path}, line {number}: has one language; it needs two")
-    return codes
-
-
-def _row(
-    path: str | Path, languages: tuple[str, ...], number: int, cells: list[str]
-) -> tuple[str, ...]:
-    if len(cells) > len(languages):
-        raise UserError(
-            f"glossary {path}, line {number}: has {len(cells)} cells, the header {len(languages)}; "
-            'a term with a comma goes in quotes: "gears, used"'
-        )
-    return (*cells, *[""] * (len(languages) - len(cells)))
+    lines = read_lines("glossary", path)
+    languages = read_header("glossary", path, lines[0])
+    rows = (read_row("glossary", path, len(languages), line) for line in lines[1:])
+    return Glossary(languages, tuple(rows))
 
 
 class _Finder:

@@ -10,6 +10,7 @@ from jobs.options.common import JobOptions
 from jobs.options.job import Job
 from jobs.options.languages import language_option
 from jobs.options.values import Names
+from jobs.translation.examples import Examples, read_examples
 from jobs.translation.glossary import read_glossary
 from jobs.translation.task import AUTO, TranslationTask
 from pipeline import UserError
@@ -17,6 +18,8 @@ from pipeline.contract.config import PanAndScan
 from pipeline.engine.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobs.options.model import Model
     from pipeline.engine.profile import ModelProfile
 
@@ -34,6 +37,9 @@ class TranslateOptions(JobOptions):
         None, description="Column with the code of each row's language."
     )
     glossary: str | None = Field(None, description="CSV file of terms; its header has the codes.")
+    examples: str | None = Field(
+        None, description="CSV file of translations to follow; its header has the codes."
+    )
     chunk_tokens: PositiveInt = Field(512, description="Longest chunk of a text, in tokens.")
     context_tokens: int = Field(64, ge=0, description="Text shown before a chunk, in tokens.")
     max_tokens: PositiveInt | None = Field(
@@ -54,28 +60,46 @@ def translation_task(options: TranslateOptions, model: Model) -> TranslationTask
     """Build the task.
 
     Raises:
-        UserError: Options contradict each other, a language is unknown, or the glossary or the
-            model cannot be read.
+        UserError: Options contradict each other, a language is unknown, or the glossary, the
+            examples or the model cannot be read.
     """
     if options.source_column is not None and options.source != AUTO:
         raise UserError("source_column: has each row's language; leave source out")
     if options.image_column is not None and "text_columns" in options.model_fields_set:
         raise UserError("text_columns: a job translates texts or images; leave image_column out")
-    profile = open_checkpoint(model.path).profile
+    profile = open_checkpoint(model.path, options.prompt_format).profile
     source = AUTO if options.source == AUTO else _code("source", options.source, profile)
+    targets = tuple(_code("to", code, profile) for code in options.to)
     return TranslationTask(
-        targets=tuple(_code("to", code, profile) for code in options.to),
+        targets=targets,
         text_columns=() if options.image_column is not None else options.text_columns,
         image_column=options.image_column,
         source=source,
         source_column=options.source_column,
         asks_languages=profile.asks_languages,
+        continues_text=profile.continues_text,
+        examples=_examples(options, profile, None if source == AUTO else source, targets),
         glossary=read_glossary(options.glossary) if options.glossary else None,
         chunk_tokens=options.chunk_tokens,
         context_tokens=options.context_tokens,
         max_tokens=options.max_tokens,
         check_language=options.check_language,
     )
+
+
+def _examples(
+    options: TranslateOptions, profile: ModelProfile, source: str | None, targets: Sequence[str]
+) -> Examples | None:
+    if options.examples is None:
+        return None
+    if options.image_column is not None:
+        raise UserError("examples: are of texts; leave image_column out")
+    if profile.asks_languages:
+        raise UserError(
+            "examples: this model's chat template writes the whole prompt; leave them out, or give "
+            "prompt_format gemma"
+        )
+    return read_examples(options.examples, source, targets)
 
 
 def _code(option: str, code: str, profile: ModelProfile) -> str:

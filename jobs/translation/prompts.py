@@ -1,7 +1,8 @@
 """The prompts for a translation, in TranslateGemma's words (arXiv 2601.09012).
 
 TranslateGemma's chat template adds these words itself; other Gemma 3 models get them as the user's
-turn. The paper has no words for context and glossary terms, and the template no place for them.
+turn. The paper has no words for context, glossary terms and examples, and the template no place for
+them. A base model is not asked: it continues lines of which each pair is a translation.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ CONTEXT = (
     "This text comes right before, for your understanding. Do not translate it:\n{context}\n\n"
 )
 TERMS = "Translate these terms as given:\n{terms}\n\n"
+EXAMPLES = "Translate in the manner of these examples:\n\n{examples}"
+EXAMPLE = "{source}: {text}\n{target}: {translation}\n\n"
+"""A line in each language; what is translated stands after it, without its second line."""
+IMAGE_COMPLETION = "The {source} text in this image, translated to {target}:"
+END_OF_LINE = "\n"
+"""Ends a translation that continues a line."""
 
 
 def text_prompt(
@@ -46,8 +53,9 @@ def text_prompt(
     *,
     context: str = "",
     terms: Sequence[tuple[str, str]] = (),
+    examples: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The prompt for a text; without context and terms, exactly TranslateGemma's words.
+    """The prompt for a text; without the last three, exactly TranslateGemma's words.
 
     Args:
         text: The text to translate.
@@ -55,11 +63,45 @@ def text_prompt(
         target: The language to translate to.
         context: The text before it.
         terms: Glossary terms in it, each with its translation.
+        examples: Other texts, each with its translation.
     """
-    before = CONTEXT.format(context=context) if context else ""
+    before = ""
+    if examples:
+        before = EXAMPLES.format(examples=_pairs(examples, source, target))
+    before += CONTEXT.format(context=context) if context else ""
     if terms:
         before += TERMS.format(terms="\n".join(f"{term}: {other}" for term, other in terms))
     return before + TEXT.format(**_names(source, target), text=text)
+
+
+def text_completion(
+    text: str, source: Language, target: Language, examples: Sequence[tuple[str, str]] = ()
+) -> str:
+    """Raw text that continues with a translation, up to `END_OF_LINE`.
+
+    Args:
+        text: The text to translate, one line.
+        source: Its language.
+        target: The language to translate to.
+        examples: Other texts, each with its translation.
+    """
+    before = _pairs(examples, source, target)
+    return f"{before}{_label(source)}: {text}\n{_label(target)}:"
+
+
+def image_completion(source: Language, target: Language) -> str:
+    """Raw text behind an image that continues with the translation of the text in it."""
+    return IMAGE_COMPLETION.format(source=_label(source), target=_label(target))
+
+
+def _pairs(examples: Sequence[tuple[str, str]], source: Language, target: Language) -> str:
+    names = {"source": _label(source), "target": _label(target)}
+    return "".join(EXAMPLE.format(**names, text=a, translation=b) for a, b in examples)
+
+
+def _label(language: Language) -> str:
+    """`German`, and `Portuguese (pt-BR)`, so that two kinds of one language differ."""
+    return f"{language.name} ({language.code})" if "-" in language.code else language.name
 
 
 def image_prompt(source: Language, target: Language) -> str:

@@ -30,8 +30,15 @@ from jobs.translation.answers import Answer, Pending
 from jobs.translation.detection import Detected, detect, same_language
 from jobs.translation.documents import Chunk, Document, cut
 from jobs.translation.documents.document import MIN_BUDGET
+from jobs.translation.examples import Examples
 from jobs.translation.glossary import Glossary
-from jobs.translation.prompts import image_prompt, text_prompt
+from jobs.translation.prompts import (
+    END_OF_LINE,
+    image_completion,
+    image_prompt,
+    text_completion,
+    text_prompt,
+)
 from pipeline import (
     ColumnKind,
     Generation,
@@ -88,6 +95,9 @@ class TranslationTask:
         source_column: Column with the code of each row's language.
         asks_languages: Whether the checkpoint's chat template takes the two codes and adds the
             prompt itself, as TranslateGemma's does. It has no place for context and terms.
+        continues_text: Whether the model continues raw text, as a base model does, and is not
+            asked. Then each line of a text is translated by itself, without context.
+        examples: Translations to follow.
         glossary: Terms with a fixed translation.
         chunk_tokens: Most tokens in a chunk.
         context_tokens: Most tokens of preceding text shown with a chunk.
@@ -101,6 +111,8 @@ class TranslationTask:
     source: str = AUTO
     source_column: str | None = None
     asks_languages: bool = False
+    continues_text: bool = False
+    examples: Examples | None = None
     glossary: Glossary | None = None
     chunk_tokens: int = 512
     context_tokens: int = 64
@@ -115,6 +127,8 @@ class TranslationTask:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if isinstance(self.glossary, Mapping):
             object.__setattr__(self, "glossary", Glossary.from_json(self.glossary))
+        if isinstance(self.examples, Mapping):
+            object.__setattr__(self, "examples", Examples.from_json(self.examples))
         if bool(self.text_columns) == (self.image_column is not None):
             raise UserError("translation: name text columns or an image column, one of the two")
         if self.image_column is not None and self.source == AUTO and self.source_column is None:
@@ -155,9 +169,14 @@ class TranslationTask:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """Everything that decides the results: the task's own fields."""
+        """Everything that decides the results: the task's own fields.
+
+        `continues_text` only where it is set: earlier versions, whose runs can be finished, had
+        none.
+        """
         own = asdict(replace(self, _meter=None))
-        return {name: value for name, value in own.items() if name != "_meter"}
+        left_out = {"_meter"} if self.continues_text else {"_meter", "continues_text"}
+        return {name: value for name, value in own.items() if name not in left_out}
 
     @property
     def _columns(self) -> tuple[str, ...]:
@@ -219,9 +238,10 @@ class TranslationTask:
         assert source.language is not None, "the language of an image's text is named"
         for target in self.targets:
             codes = (source.language, target)
+            prompt = image_completion if self.continues_text else image_prompt
             request = Request(
-                "" if self.asks_languages else image_prompt(*map(find_language, codes)),
-                Sampling(self.max_tokens or IMAGE_TOKENS, ends_loops=True),
+                "" if self.asks_languages else prompt(*map(find_language, codes)),
+                self._sampling(self.max_tokens or IMAGE_TOKENS),
                 images=(ImageRef(image),),
                 languages=codes if self.asks_languages else None,
                 may_fail=True,
@@ -233,7 +253,7 @@ class TranslationTask:
         self, column: str, text: str, source: Detected
     ) -> Iterator[tuple[Pending, Sequence[Request]]]:
         code = source.language
-        context = 0 if self.asks_languages else self.context_tokens
+        context = self.context_tokens if self._has_context else 0
         documents: dict[int, Document] = {}
         for target in self.targets:
             pending = Pending(column=column, target=target, source=code, text=text)
@@ -244,7 +264,12 @@ class TranslationTask:
             if budget not in documents:
                 count = self._text_meter.count
                 documents[budget] = cut(
-                    text, language=code, budget=budget, count=count, context=context
+                    text,
+                    language=code,
+                    budget=budget,
+                    count=count,
+                    context=context,
+                    by_line=self.continues_text,
                 )
             document = documents[budget]
             requests = [self._request(chunk, code, target) for chunk in document.chunks]
@@ -254,26 +279,40 @@ class TranslationTask:
 
     def _budget(self, source: str, target: str) -> int:
         """Most tokens in a chunk such that its prompt and its answer fit into the model."""
-        prompt = text_prompt("", find_language(source), find_language(target))
+        prompt = self._prompt(Chunk(text=""), source, target)
         room = self._text_meter.max_model_len - self._text_meter.count(prompt) - TEMPLATE_TOKENS
         if not self.asks_languages:
-            room -= self.context_tokens + (TERMS_TOKENS if self.glossary is not None else 0)
+            room -= TERMS_TOKENS if self.glossary is not None else 0
+        room -= self.context_tokens if self._has_context else 0
         fits = (room - SLACK) // (1 + GROWTH) if self.max_tokens is None else room - self.max_tokens
         return max(MIN_BUDGET, min(self.chunk_tokens, fits))
 
+    @property
+    def _has_context(self) -> bool:
+        """Whether the prompt has a place for the text before a chunk."""
+        return not (self.asks_languages or self.continues_text)
+
     def _request(self, chunk: Chunk, source: str, target: str) -> Request:
         max_tokens = self.max_tokens or GROWTH * self._text_meter.count(chunk.text) + SLACK
-        sampling = Sampling(max_tokens, ends_loops=not has_run(chunk.text))
+        sampling = self._sampling(max_tokens, chunk.text)
         if self.asks_languages:
             return Request(chunk.text, sampling, languages=(source, target), may_fail=True)
-        prompt = text_prompt(
-            chunk.text,
-            find_language(source),
-            find_language(target),
-            context=chunk.context,
-            terms=self._terms(chunk.text, source, target),
+        return Request(self._prompt(chunk, source, target), sampling, may_fail=True)
+
+    def _sampling(self, max_tokens: int, text: str = "") -> Sampling:
+        """Greedy; loops end early unless the text has one, raw text ends with its line."""
+        stop = (END_OF_LINE,) if self.continues_text else ()
+        return Sampling(max_tokens, ends_loops=not has_run(text), stop=stop)
+
+    def _prompt(self, chunk: Chunk, source: str, target: str) -> str:
+        languages = find_language(source), find_language(target)
+        examples = () if self.examples is None else self.examples.pairs(source, target)
+        terms = self._terms(chunk.text, source, target)
+        if self.continues_text:
+            return text_completion(chunk.text, *languages, examples=(*examples, *terms))
+        return text_prompt(
+            chunk.text, *languages, context=chunk.context, terms=terms, examples=examples
         )
-        return Request(prompt, sampling, may_fail=True)
 
     def _terms(self, text: str, source: str, target: str) -> tuple[tuple[str, str], ...]:
         return () if self.glossary is None else self.glossary.terms(text, source, target)

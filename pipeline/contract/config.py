@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+PromptFormat = Literal["raw", "gemma", "template"]
+"""Raw text that is continued, Gemma's turns, or the checkpoint's own chat template."""
 PanAndScan = Annotated[bool, Field(description="Show long, narrow images in crops as well.")]
 REQUESTS_ON_GPU = 256
 REQUESTS_ON_CPU = 64
@@ -36,6 +38,13 @@ class Settings(BaseModel):
 class EngineSettings(Settings):
     """How one engine replica runs, whatever the model."""
 
+    prompt_format: PromptFormat | None = Field(
+        None,
+        description=(
+            "raw (text that is continued, for base models), gemma (Gemma's turns) or template (the "
+            "checkpoint's own chat template, by default)."
+        ),
+    )
     max_model_len: PositiveInt = Field(
         8192, description="Longest prompt with its answer, in tokens; the model's limit, if lower."
     )

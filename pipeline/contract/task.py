@@ -77,6 +77,8 @@ class Sampling:
         ends_loops: Whether an answer ends early that says the same over and over; its
             `finish_reason` is `repetition` then.
         json_schema: A JSON schema, as JSON, that the answer is constrained to token by token.
+        stop: Texts that end an answer, which goes up to the first of them; as where raw text is
+            continued, which has no other end.
         score_tokens: Candidate first tokens of the answer, each one token long; instead of
             generating text the engine returns their log-probabilities.
     """
@@ -90,6 +92,7 @@ class Sampling:
     ends_loops: bool = False
     json_schema: str | None = None
     score_tokens: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,11 @@ class Request:
     """One prompt to the model.
 
     Attributes:
-        prompt: Text of the user's turn; may be empty where there are images.
+        prompt: Text of the user's turn, or text to continue where `EngineConfig.prompt_format` is
+            `raw`; may be empty where there are images.
         sampling: How the answer is sampled.
         images: Placed before the text, unless the checkpoint's chat template says otherwise.
-        system: System message, placed before the user's turn.
+        system: System message, placed before the user's turn; before raw text with an empty line.
         languages: Codes of the source and the target language, for a chat template that writes the
             rest of the prompt itself, as TranslateGemma's does.
         may_fail: Whether a failure of this request leaves its row intact; the generation then has

@@ -1,4 +1,4 @@
-"""From a request to token ids, through the checkpoint's own chat template.
+"""From a request to token ids, through a chat template: the checkpoint's own or one of `turns`.
 
 A template's quirks are kept: ShieldGemma 2's adds its own sentences around the policy and opens the
 user's turn twice, TranslateGemma's takes two language codes and writes the instruction itself.
@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PROMPT_CACHE = 1024
 """Distinct prompts remembered; a job with a constant prompt encodes it once."""
@@ -43,11 +46,15 @@ class PromptEncoder:
     Args:
         tokenizer: A transformers tokenizer.
         template: The chat template, in Jinja; by default the tokenizer's own.
+        trims: Whether the template removes white space around a text, as those of Gemma do.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, template: str | None = None, *, trims: bool = True
+    ) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._trimmed = str.strip if trims else str
         added = tokenizer.added_tokens_decoder.items()
         self._control = {token.content: index for index, token in added if token.special}
         longest_first = sorted(self._control, key=len, reverse=True)
@@ -70,6 +77,19 @@ class PromptEncoder:
             raise ValueError(f"'{word}' is {len(ids)} tokens, not one")
         return ids[0]
 
+    def next_token_ids(self, words: Sequence[str], text: str) -> tuple[int, ...]:
+        """Ids of the tokens by which words continue a text.
+
+        A tokenizer has a word together with the space before it. So that is what follows the text,
+        unless it ends with white space, or one of the words has no such token.
+
+        Raises:
+            ValueError: A word is not a single token either way.
+        """
+        spaced = [f" {word}" for word in words]
+        has_space = text[-1:].isspace() or any(self.count(word) != 1 for word in spaced)
+        return tuple(self.token_id(word) for word in (words if has_space else spaced))
+
     def count(self, text: str) -> int:
         """The number of tokens of a text on its own."""
         return len(self._encode_text(text))
@@ -84,7 +104,7 @@ class PromptEncoder:
         """Token ids of one user turn and the opening of the answer.
 
         Args:
-            prompt: The user's text; surrounding white space is removed, as the template does.
+            prompt: The user's text; where the template trims, white space around it is removed.
             system: Text before it, or None.
             images: Number of image placeholders before the text.
             languages: Codes of the text's language and of its translation's, for a template that
@@ -93,11 +113,11 @@ class PromptEncoder:
         Raises:
             ValueError: The template leaves one of the texts out or repeats it.
         """
-        texts = {} if not prompt.strip() and images else {_mark(0): prompt.strip()}
+        texts = {} if not prompt.strip() and images else {_mark(0): self._trimmed(prompt)}
         content = _content([*texts], images, languages)
         messages = [{"role": "user", "content": content}]
         if system is not None:
-            texts[_mark(1)] = system.strip()
+            texts[_mark(1)] = self._trimmed(system)
             item = [{"type": "text", "text": _mark(1)}]
             messages.insert(0, {"role": "system", "content": item})
         pieces = self._cut.split(self._fill_template(messages, [*texts]))

@@ -1,71 +1,115 @@
 """A model's folder: whether it is complete, what identifies it, and what it limits.
 
-What the model is like is its `ModelProfile`. Read by the driver, so this needs neither torch nor
-vLLM.
+What the model is like is its `ModelProfile`, whether its weights are whole is checked in `weights`,
+what identifies it is decided in `identity`. Read by the driver before anything starts, so this
+needs neither torch nor vLLM.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
-from pipeline.engine.profile import ModelProfile, read_profile
+from pipeline.engine.identity import Identity, identify
+from pipeline.engine.model_files import check_tokenizer, model_folder, read_json, token_id
+from pipeline.engine.profile import END_OF_TURN, ModelProfile, read_profile
+from pipeline.engine.weights import read_weights
 
 if TYPE_CHECKING:
-    from pipeline.contract.config import EngineConfig
+    from pipeline.contract.config import EngineConfig, PromptFormat
 
-WHOLE_HASH_BYTES = 64 * 2**20
-"""Folders up to this size are identified by every byte; larger ones by names and sizes."""
+PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+"""Files that say how images are prepared; one is enough."""
+SETTINGS = ("generation_config.json", "tokenizer_config.json", *PROCESSOR)
+"""Files of JSON that a checkpoint may have, beside `config.json`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A model folder that looks complete.
+    """A model folder that is complete.
 
     Attributes:
         path: Absolute.
-        identity: Hash of the folder: of every file's name and size, of the content of
-            `config.json`, and in folders up to `WHOLE_HASH_BYTES` of the content of every file.
-        profile: What the model is like.
+        identity: What tells it from another model.
+        profile: What the model is like, and in which format it is prompted.
     """
 
     path: Path
-    identity: str
+    identity: Identity
     profile: ModelProfile
 
 
-def open_checkpoint(model: str) -> Checkpoint:
+def open_checkpoint(
+    model: str, prompt_format: PromptFormat | None = None, *, needs_images: bool = False
+) -> Checkpoint:
     """Check a model's folder, as the user named it.
 
+    Args:
+        model: The folder, or `demo`.
+        prompt_format: How the user wants to prompt it; see `ModelProfile.prompted`.
+        needs_images: Whether it must be able to prepare images.
+
     Raises:
-        UserError: It is missing, incomplete, or not a Gemma 3.
+        UserError: It is missing, incomplete, damaged, or not a Gemma 3; or it has no chat template
+            and nothing says how to prompt it.
     """
-    profile = read_profile(model)
-    path = Path(model).expanduser().resolve()
-    if not any(path.glob("*.safetensors")):
-        raise UserError(f"model {model} has no *.safetensors weights; download it completely")
-    if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+    profile = read_profile(model).prompted(prompt_format, model)
+    path = model_folder(model).resolve()
+    weights = read_weights(model, path)
+    check_tokenizer(model, path)
+    if profile.prompt_format == "gemma":
+        _check_turns(model, path)
+    for name in SETTINGS:
+        if (path / name).exists():
+            read_json(model, path / name)
+    if needs_images and profile.has_vision:
+        _check_images(model, path, profile)
+    try:
+        identity = identify(path, weights)
+    except OSError as error:
         raise UserError(
-            f"model {model} has no tokenizer.json or tokenizer.model beside its weights"
+            f"model {model}: {error.filename} cannot be read ({error.strerror})"
+        ) from None
+    return Checkpoint(path=path, identity=identity, profile=profile)
+
+
+def _check_images(model: str, path: Path, profile: ModelProfile) -> None:
+    """Check that it is known how images are prepared, and where they go in a prompt."""
+    if not any((path / name).exists() for name in PROCESSOR):
+        raise UserError(
+            f"model {model} has no {' or '.join(PROCESSOR)}, which say how images are prepared; "
+            "copy them from the model it was made from, or download it completely"
         )
-    return Checkpoint(path=path, identity=_identity(path), profile=profile)
+    if not profile.places_images:
+        raise UserError(
+            f"model {model}: its chat template has no place for images; give --prompt-format gemma "
+            "(prompt_format in Python), or the template of the model it was made from"
+        )
+
+
+def _check_turns(model: str, path: Path) -> None:
+    """Check that the control strings of Gemma's turns would not be encoded as text."""
+    file = path / "tokenizer.json"
+    for control in ("<start_of_turn>", END_OF_TURN):
+        if file.exists() and token_id(model, path, control) is None:
+            raise UserError(
+                f"model {model}: its tokenizer has no {control}, so it cannot be prompted in "
+                "Gemma's turns; is it a Gemma 3's?"
+            )
 
 
 def resolve_engine(config: EngineConfig, checkpoint: Checkpoint) -> EngineConfig:
-    """The configuration with the model's absolute path, and `max_model_len` within its limit."""
-    longest = min(config.max_model_len, checkpoint.profile.max_positions)
-    return config.model_copy(update={"model": str(checkpoint.path), "max_model_len": longest})
+    """The configuration with what the checkpoint decides.
 
-
-def _identity(path: Path) -> str:
-    files = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
-    whole = sum(file.stat().st_size for file in files) <= WHOLE_HASH_BYTES
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-        if whole or file.name == "config.json":
-            digest.update(file.read_bytes())
-    return f"sha256:{digest.hexdigest()[:32]}"
+    That is the model's absolute path, the format of its prompts, and `max_model_len` within its
+    limit.
+    """
+    return config.model_copy(
+        update={
+            "model": str(checkpoint.path),
+            "prompt_format": checkpoint.profile.prompt_format,
+            "max_model_len": min(config.max_model_len, checkpoint.profile.max_positions),
+        }
+    )

@@ -126,6 +126,7 @@ class Backend:
         holds_gpus: Whether the engine runs inside the actor that makes it, which then claims GPUs.
         needs: What must be installed on the driver's machine; names of
             `supported_versions.SUPPORTED`.
+        check: Checks a configuration in the driver, before anything starts; raises UserError.
     """
 
     name: str
@@ -133,3 +134,4 @@ class Backend:
     engine: Callable[[EngineConfig], InferenceEngine]
     holds_gpus: bool = True
     needs: tuple[str, ...] = ()
+    check: Callable[[EngineConfig], None] = lambda _: None

@@ -15,8 +15,14 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.engine.orphans import OrphanCleanup
+from pipeline.engine.sockets import SocketFolder
 from pipeline.engine.vllm_renderer import VllmRenderer
-from pipeline.engine.vllm_settings import engine_args, prepare_process
+from pipeline.engine.vllm_settings import (
+    check_engine_args,
+    engine_args,
+    prepare_process,
+    refusals_in_a_line,
+)
 from pipeline.engine.watchdog import Watchdog, keep_alive
 
 if TYPE_CHECKING:
@@ -40,7 +46,7 @@ class VllmEngine:
         config: The engine.
 
     Raises:
-        UserError: The installed vLLM has no device here, or does not take one of `engine_args`.
+        UserError: The installed vLLM has no device here, or refuses one of `engine_args`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -48,10 +54,20 @@ class VllmEngine:
         _require_device()
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        args = engine_args(config)
-        self._orphan_cleanup = OrphanCleanup()
+        usage = _usage_context()
+        made = engine_args(config)
+        with refusals_in_a_line(config):
+            settings = made.create_engine_config(usage)
+        self._sockets = SocketFolder()
+        self._orphan_cleanup = OrphanCleanup(self._sockets.path)
         try:
-            self._engine = AsyncLLM.from_engine_args(args, usage_context=_usage_context())
+            with self._sockets.used():
+                self._engine = AsyncLLM.from_vllm_config(
+                    settings,
+                    usage_context=usage,
+                    enable_log_requests=made.enable_log_requests,
+                    disable_log_stats=made.disable_log_stats,
+                )
         except BaseException:
             self._orphan_cleanup.cancel()  # vLLM has ended what it started
             raise
@@ -82,6 +98,7 @@ class VllmEngine:
             return await self._answer(rendered, key)
         except Exception as error:
             if self._engine.errored:
+                self._sockets.remove()  # whoever holds this engine ends its process now
                 raise EngineDiedError(f"the engine died: {one_line(error)}") from error
             cause = error.__cause__ or error
             raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(cause)) from error
@@ -113,9 +130,16 @@ class VllmEngine:
         self._watchdog.stop()
         self._engine.shutdown(timeout=SHUTDOWN_SECONDS)
         self._orphan_cleanup.cancel()
+        self._sockets.remove()
 
 
-VLLM = Backend(name="vllm", renderer=VllmRenderer, engine=VllmEngine, needs=("vLLM",))
+VLLM = Backend(
+    name="vllm",
+    renderer=VllmRenderer,
+    engine=VllmEngine,
+    needs=("vLLM",),
+    check=check_engine_args,
+)
 
 
 def _usage_context() -> Any:
@@ -164,6 +188,7 @@ def _sampling_params(rendered: Rendered, key: str) -> Any:
     loops = RepetitionDetectionParams(max_pattern_size=LOOP_TOKENS, min_count=LOOP_COUNT)
     return SamplingParams(
         n=sampling.n,
+        stop=[*sampling.stop],
         stop_token_ids=[*rendered.stop_token_ids],
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,

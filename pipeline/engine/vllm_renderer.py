@@ -6,17 +6,19 @@ a request says by the task. vLLM and torch are imported when a renderer is made.
 
 from __future__ import annotations
 
+import logging
 import operator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.contract.errors import RowError
+from pipeline.contract.errors import RowError, UserError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.engine.chat_template import PromptEncoder
 from pipeline.engine.interface import Rendered
+from pipeline.engine.model_files import model_folder
 from pipeline.engine.profile import read_profile
-from pipeline.engine.vllm_settings import engine_args, prepare_process
+from pipeline.engine.vllm_settings import model_config, prepare_process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from pipeline.contract.config import EngineConfig
     from pipeline.contract.task import Request
+    from pipeline.engine.profile import ModelProfile
 
 PIXELS_GIB = 16.0
 """Limit of the cache for one request's pixels, never reached: pixels of a million soft tokens."""
@@ -37,25 +40,23 @@ class VllmRenderer:
         config: The engine to render for.
 
     Raises:
-        UserError: `config.engine_args` names an argument that vLLM's engine does not take.
+        UserError: vLLM refuses one of `config.engine_args`, or the model's tokenizer or chat
+            template cannot be used.
     """
 
     def __init__(self, config: EngineConfig) -> None:
         prepare_process()
         import torch
-        from transformers import AutoTokenizer
         from vllm.multimodal import MULTIMODAL_REGISTRY
         from vllm.multimodal.cache import MultiModalProcessorOnlyCache
 
         torch.set_num_threads(1)  # many renderers share a machine; each image is small
         self._max_images = config.max_images
-        model = engine_args(config, mm_processor_cache_gb=PIXELS_GIB).create_model_config()
+        model = model_config(config, mm_processor_cache_gb=PIXELS_GIB)
         self.max_model_len: int = model.max_model_len
-        profile = read_profile(config.model)
-        tokenizer = AutoTokenizer.from_pretrained(config.model)
-        self._prompts = PromptEncoder(tokenizer, profile.chat_template or None)
-        self._stop = self._prompts.ids_of(profile.end_of_turn)
-        self._verdicts = profile.verdict_token_ids
+        self._profile = read_profile(config.model).prompted(config.prompt_format, config.model)
+        self._prompts = _prompt_encoder(config.model, self._profile)
+        self._stop = self._prompts.ids_of(self._profile.end_of_turn)
         self._processor: Any = None
         if model.is_multimodal_model:
             self._processor = MULTIMODAL_REGISTRY.create_processor(model)
@@ -88,16 +89,21 @@ class VllmRenderer:
             length,
             request.sampling,
             stop_token_ids=self._stop,
-            scored_token_ids=tuple(
-                self._verdicts[word] if word in self._verdicts else self._prompts.token_id(word)
-                for word in request.sampling.score_tokens
-            ),
+            scored_token_ids=self._scored(request),
             may_fail=request.may_fail,
         )
 
     def count(self, text: str) -> int:
         """See `Renderer.count`."""
         return self._prompts.count(text)
+
+    def _scored(self, request: Request) -> tuple[int, ...]:
+        """Ids of `Sampling.score_tokens`: the configuration's for verdicts, where it names them."""
+        words = request.sampling.score_tokens
+        if self._profile.continues_text:
+            return self._prompts.next_token_ids(words, request.prompt)
+        named = self._profile.verdict_token_ids
+        return tuple(named[w] if w in named else self._prompts.token_id(w) for w in words)
 
     def _with_images(self, ids: list[int], images: Sequence[Image]) -> Any:
         from vllm.multimodal.processing import ProcessorInputs, TimingContext
@@ -117,6 +123,34 @@ class VllmRenderer:
         prompt = self._processor.apply(inputs, TimingContext())
         last.hashes = prompt["mm_hashes"]
         return prompt
+
+
+def _prompt_encoder(model: str, profile: ModelProfile) -> PromptEncoder:
+    """Load the tokenizer. Raises UserError where it cannot be loaded, or the template be parsed.
+
+    Otherwise each row would fail by itself.
+    """
+    from jinja2 import TemplateSyntaxError
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_folder(model))
+    except Exception as error:  # it raises errors of many kinds
+        raise UserError(
+            f"model {model}: its tokenizer cannot be loaded: {one_line(error)}"
+        ) from error
+    encoder = PromptEncoder(tokenizer, profile.template, trims=not profile.continues_text)
+    try:
+        encoder.encode("x", None, 0, None)
+    except TemplateSyntaxError as error:
+        raise UserError(
+            f"model {model}: its chat template is not Jinja (line {error.lineno}: {error.message})"
+        ) from None
+    except Exception as error:  # a template that takes no such prompt, for one
+        logging.getLogger(__name__).debug(
+            "the template refuses a plain prompt: %s", one_line(error)
+        )
+    return encoder
 
 
 @dataclass(slots=True)

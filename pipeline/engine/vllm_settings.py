@@ -7,15 +7,23 @@ class runs the model is decided by the plugin (`gemma3_model`). vLLM is imported
 
 from __future__ import annotations
 
+import contextlib
 import os
+import reprlib
+import types
+import typing
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from pipeline.contract.errors import UserError
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.suggest import suggestion
+from pipeline.engine.model_files import model_folder, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pipeline.contract.config import EngineConfig
 
@@ -44,6 +52,41 @@ def prepare_process() -> None:
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 
+def check_engine_args(config: EngineConfig) -> None:
+    """Check names and types of `engine_args`, as far as that needs no device.
+
+    For a driver, before anything starts. Imports vLLM, so it does so only where there are any.
+
+    Raises:
+        UserError: vLLM's engine does not take an argument, or not such a value.
+    """
+    if config.engine_args:
+        prepare_process()
+        engine_args(config)
+
+
+def model_config(config: EngineConfig, **overrides: Any) -> Any:
+    """vLLM's `ModelConfig`, for a renderer; reads no weights.
+
+    Where a configuration names no number format, vLLM (0.32) takes it from the weights' headers. A
+    renderer makes ids and bytes, whatever the format, so it names one.
+
+    Args:
+        config: The engine that is rendered for.
+        **overrides: As for `engine_args`.
+
+    Raises:
+        UserError: As for `engine_args`.
+    """
+    if not _names_dtype(read_json(config.model, model_folder(config.model) / "config.json")):
+        import torch
+
+        overrides = {"hf_overrides": {"dtype": torch.bfloat16}, **overrides}
+    made = engine_args(config, **overrides)
+    with refusals_in_a_line(config):
+        return made.create_model_config()
+
+
 def engine_args(config: EngineConfig, **overrides: Any) -> Any:
     """vLLM's `AsyncEngineArgs` for an engine, or for a renderer of its requests.
 
@@ -52,16 +95,19 @@ def engine_args(config: EngineConfig, **overrides: Any) -> Any:
         **overrides: Arguments that differ for this caller; `config.engine_args` still wins.
 
     Raises:
-        UserError: `config.engine_args` names an argument that vLLM's engine does not take.
+        UserError: One of `config.engine_args` is not an argument of vLLM's engine, or has a value
+            that it does not take.
     """
     from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
 
     _check_names(config.engine_args, [field.name for field in fields(AsyncEngineArgs)])
+    for name, value in config.engine_args.items():
+        _check_type(name, value)
     is_cpu = current_platform.is_cpu()
     ours: dict[str, Any] = {
-        "model": config.model,
+        "model": str(model_folder(config.model)),
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.requests(on_gpu=not is_cpu),
@@ -83,7 +129,26 @@ def engine_args(config: EngineConfig, **overrides: Any) -> Any:
         "worker_extension_cls": LOADED_MODEL,
         "disable_log_stats": True,
     }
-    return AsyncEngineArgs(**{**ours, **overrides, **config.engine_args})
+    with refusals_in_a_line(config):
+        return AsyncEngineArgs(**{**ours, **overrides, **config.engine_args})
+
+
+@contextlib.contextmanager
+def refusals_in_a_line(config: EngineConfig) -> Iterator[None]:
+    """Make what vLLM says of a wrong argument, or combination, a `UserError` that names it.
+
+    Raises:
+        UserError: In the place of what is raised within.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, KeyError) as error:  # also pydantic's
+        if isinstance(error, UserError):
+            raise
+        text = _first_fault(error) if isinstance(error, ValidationError) else one_line(error)
+        named = [name for name in config.engine_args if name in text] or [*config.engine_args]
+        what = f"engine_args ({', '.join(named)})" if named else f"model {config.model}"
+        raise UserError(f"{what}: vLLM says: {text}") from error
 
 
 def _check_names(names: Iterable[str], known: list[str]) -> None:
@@ -91,3 +156,35 @@ def _check_names(names: Iterable[str], known: list[str]) -> None:
         if name not in known:
             guess = suggestion(name, known)
             raise UserError(f"engine_args: vLLM's engine takes no '{name}'; {guess}".rstrip("; "))
+
+
+def _check_type(name: str, value: object) -> None:
+    """Check a value against the type that vLLM declares for an argument, where that can be done."""
+    from vllm.engine import arg_utils
+
+    declared = {field.name: field.type for field in fields(arg_utils.AsyncEngineArgs)}[name]
+    holder: Any = types.SimpleNamespace(__annotations__={name: declared})
+    try:
+        kind = typing.get_type_hints(holder, globalns=vars(arg_utils), include_extras=True)[name]
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    except (PydanticUserError, NameError):  # two of 257 (0.32)
+        return
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        message, shown = error.errors()[0]["msg"], reprlib.repr(value)
+        message = message[0].lower() + message[1:]
+        raise UserError(f"engine_args: {name}: {message} (got {shown})") from None
+
+
+def _names_dtype(config: dict[str, Any]) -> bool:
+    """Whether a `config.json` names a number format where vLLM (0.32) looks for one."""
+    places = (config, config.get("text_config") or {}, config.get("vision_config") or {})
+    return any(place.get("dtype") or place.get("torch_dtype") for place in places)
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    place = ".".join(map(str, fault["loc"]))
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{place}: {message} (got {reprlib.repr(fault['input'])})" if place else message

@@ -2,7 +2,7 @@
 
 Found only later: whether the task pickles (`check_pickles`), whether the cluster has enough GPUs
 (`placement`), whether OUTPUT can be written to and its store keeps conditions (`probe`), and
-whether vLLM accepts the engine's arguments (the first block of rows).
+whether vLLM accepts the engine's arguments together (the first block of rows).
 """
 
 from __future__ import annotations
@@ -68,14 +68,17 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         OSError: INPUT or OUTPUT cannot be read.
     """
     check_versions("Ray", *backend.needs)
-    checkpoint = open_checkpoint(config.engine.model)
-    has_images = {ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()}
+    has_images = bool({ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()})
+    checkpoint = open_checkpoint(
+        config.engine.model, config.engine.prompt_format, needs_images=has_images
+    )
     if has_images and not checkpoint.profile.has_vision:
         raise UserError(
             f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
             f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
     config = config.model_copy(update={"engine": resolve_engine(config.engine, checkpoint)})
+    backend.check(config.engine)
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)
     record = describe_run(config, task, checkpoint, backend.name)

@@ -30,6 +30,8 @@ FORMAT = 2
 DECIDING = ("keep_images", "max_image_bytes", "max_image_pixels")
 """Settings of a run that change its results."""
 DECIDING_OF_ENGINE = ("dtype", "max_model_len", "max_images", "pan_and_scan", "engine_args")
+PROMPT_FORMAT = "template"
+"""The only format of prompts there was before it was recorded."""
 
 Record = Mapping[str, Any]
 """A run as JSON values, see `describe_run`; once it finished also its totals and `finished`."""
@@ -59,7 +61,12 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend:
         "backend": backend,
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
-        "model": {"architecture": checkpoint.profile.architecture, "identity": checkpoint.identity},
+        "model": {
+            "architecture": checkpoint.profile.architecture,
+            "identity": checkpoint.identity.now,
+            "identity_before": checkpoint.identity.before,
+            "revision": checkpoint.identity.revision,
+        },
         "versions": _versions(),
         "started": _now(),
     }
@@ -150,6 +157,8 @@ def read_record(output: Location) -> Record | None:
 def differences(old: Record, new: Record) -> list[str]:
     """What changes the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
     before, after = _deciding(old), _deciding(new)
+    if before["model"] == new["model"].get("identity_before"):  # recorded by an earlier version
+        before["model"] = after["model"]
     return [
         f"{name}: {', now '.join(_short_pair(before.get(name), after.get(name)))}"
         for name in sorted(before.keys() | after.keys())
@@ -166,6 +175,7 @@ def _deciding(record: Record) -> dict[str, object]:
         "model": record["model"]["identity"],
         "backend": record.get("backend", "vllm"),  # the only one there was before it was recorded
         **{name: engine[name] for name in DECIDING_OF_ENGINE},
+        "prompt_format": engine.get("prompt_format") or PROMPT_FORMAT,
         **{name: config[name] for name in DECIDING},
     }
 

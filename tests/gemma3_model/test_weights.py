@@ -84,6 +84,13 @@ def test_the_head_is_found_wherever_it_is(name: str) -> None:
     assert MULTIMODAL_WEIGHTS.map_name(name) == "language_model.lm_head.weight"
 
 
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_the_towers_unused_head_is_left_out(naming: Naming) -> None:
+    """As any SigLIP has that was made without `vision_use_head=False`; transformers ignores it."""
+    assert MULTIMODAL_WEIGHTS.map_name(naming("model.vision_tower.head.probe")) is None
+    assert MULTIMODAL_WEIGHTS.map_name(naming("model.vision_tower.heads.probe")) is not None
+
+
 @pytest.mark.parametrize(
     "theirs",
     [
@@ -125,6 +132,19 @@ def test_files_may_hold_the_decoder_in_pieces(tmp_path: Path) -> None:
         save_file(part, folder / file, metadata={"format": "pt"})
     index = {"metadata": {}, "weight_map": files}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with engine(folder) as llm:
+        (output,) = run(llm, [PROMPTS["one"]])
+    assert difference(reference, PROMPTS["one"], output).worst < TOLERANCE
+
+
+def test_a_checkpoint_with_the_towers_head_loads(tmp_path: Path) -> None:
+    folder = checkpoints.multimodal(tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    own = next(name for name in tensors if name.endswith("post_layernorm.weight"))
+    prefix = own.removesuffix("post_layernorm.weight")
+    head = {f"{prefix}head.{name}": tensors[own].clone() for name in ("probe", "layernorm.weight")}
+    rewrite(folder, {**tensors, **head})
+    reference = Reference(folder)
     with engine(folder) as llm:
         (output,) = run(llm, [PROMPTS["one"]])
     assert difference(reference, PROMPTS["one"], output).worst < TOLERANCE

@@ -104,7 +104,15 @@ class Document:
         return "".join([*joined, self.text[end:]])
 
 
-def cut(text: str, *, language: str, budget: int, count: Count, context: int = 64) -> Document:
+def cut(
+    text: str,
+    *,
+    language: str,
+    budget: int,
+    count: Count,
+    context: int = 64,
+    by_line: bool = False,
+) -> Document:
     """Cut a document into chunks.
 
     Args:
@@ -113,11 +121,12 @@ def cut(text: str, *, language: str, budget: int, count: Count, context: int = 6
         budget: Most tokens in a chunk, at least `MIN_BUDGET`.
         count: Counts the tokens of a text.
         context: Most tokens in a chunk's context; 0 for none.
+        by_line: Whether no chunk may have a line break.
     """
     assert budget >= MIN_BUDGET, f"a chunk of {budget} tokens holds no sentence"
     texts: list[str] = []
     positions: list[Position] = []
-    for passage in _joined_passages(text):
+    for passage in _lines(text) if by_line else _joined_passages(text):
         continues = False
         for start, end in split(passage.text, language, budget, count):
             if inline.has_words(passage.text[start:end]):
@@ -155,6 +164,12 @@ def _joined_passages(text: str) -> Iterator[Passage]:
         run.append(passage)
     if run:
         yield _join(text, run)
+
+
+def _lines(text: str) -> Iterator[Passage]:
+    """The document's passages, each line of them by itself."""
+    for passage in find_passages(text):
+        yield from (Passage(text, passage.kind, (span,)) for span in passage.spans)
 
 
 def _join(text: str, passages: list[Passage]) -> Passage:

@@ -163,6 +163,39 @@ def test_options_that_exclude_each_other_are_refused(
         task_of(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "prompt", "stop"),
+    [
+        ({}, "This image, described in one sentence:", "\n"),
+        ({"style": "alt", "language": "fr"}, "Alt text of this image in French:", "\n"),
+        ({"style": "ocr"}, "All text in this image:", "\n\n"),
+        ({"prompt": "A photo of"}, "A photo of", "\n"),
+        ({"style": "tags"}, "Tags of this image, as a JSON list of strings:", None),
+        ({"prompt": "{}", "json_schema": '{"type": "object"}'}, None, None),
+    ],
+)
+def test_a_base_model_continues_raw_text(
+    options: dict[str, object], prompt: str | None, stop: str | None
+) -> None:
+    options = {**options, "prompt": "As JSON:"} if prompt is None else options
+    task = task_of(prompt_format="raw", **options)
+    (request,) = task.prepare({"image": b""}).requests
+    assert request.prompt == (prompt or "As JSON:")
+    assert request.sampling.stop == (() if stop is None else (stop,))
+    assert len(request.images) == 1
+
+
+def test_a_raw_prompt_of_ones_own_says_its_language_itself() -> None:
+    with pytest.raises(UserError, match=r"^language: is not added to a raw prompt"):
+        task_of(prompt_format="raw", prompt="A photo of", language="fr")
+
+
+def test_in_turns_nothing_stops_a_caption_but_its_end() -> None:
+    for prompt_format in (None, "gemma", "template"):
+        assert task_of(prompt_format=prompt_format).sampling.stop == ()
+    assert task_of().settings["stop"] is None  # as a name that is absent from an earlier record
+
+
 def test_settings_make_the_same_task_again() -> None:
     task = task_of(style="tags", n=2, temperature=1, system="Be terse.")
     assert CaptionTask(**json.loads(json.dumps(task.settings))) == task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from jobs.cli import app as cli
 from jobs.cli.tables import export_errors, show_errors
 from pipeline import ErrorRateError, RunError, RunResult, UserError
+from pipeline.engine.model_files import BUNDLED
 
 
 @pytest.fixture
@@ -71,6 +73,42 @@ def test_what_the_user_must_mend_is_said_in_one_line(dataset: Path, tmp_path: Pa
     assert "is not the OUTPUT of a run" in refused("status", tmp_path)
     assert "is not the OUTPUT of a run" in refused("errors", out)
     assert "is not the OUTPUT of a run" in refused("retry", out, "--outcome", "decode_error")
+    assert files(tmp_path) == before
+
+
+def model_without(folder: Path, *names: str, ends: object = 1) -> Path:
+    """A copy of the bundled model without some files; by default a base model's configuration."""
+    shutil.copytree(BUNDLED["demo"], folder, ignore=shutil.ignore_patterns(*names))
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(settings | {"eos_token_id": ends}))
+    return folder
+
+
+def test_a_model_that_cannot_run_is_refused_before_anything_starts(
+    dataset: Path, tmp_path: Path
+) -> None:
+    base = model_without(tmp_path / "base", "chat_template.jinja")
+    deaf = model_without(tmp_path / "deaf", "tokenizer.*")
+    blind = model_without(tmp_path / "blind", "preprocessor_config.json", "processor_config.json")
+    cut = model_without(tmp_path / "cut")
+    (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-1000])
+    before = files(tmp_path)
+    caption = ("caption", dataset, tmp_path / "out", "--model")
+    told = refused(*caption, base)
+    assert told.startswith(f"model {base} is a base model: it has no chat template")
+    assert "give --prompt-format raw" in told
+    for job in (("translate", "--to", "de", "--text-columns", "title"), ("moderate",)):
+        name, *options = job
+        told = refused(name, dataset, tmp_path / "out", "--model", base, *options)
+        assert "is a base model" in told
+    assert "has no tokenizer.json or tokenizer.model" in refused(*caption, deaf)
+    assert "has no preprocessor_config.json or processor_config" in refused(*caption, blind)
+    told = refused(*caption, cut)
+    assert told == (
+        f"model {cut}: model.safetensors has 9502160 bytes in the place of 9503160; download it "
+        "again"
+    )
     assert files(tmp_path) == before
 
 

@@ -140,6 +140,16 @@ def test_the_model_decides_who_judges_and_in_which_words() -> None:
     assert demo.prompt.startswith("<BEGIN_SAFETY_POLICY>")
 
 
+def test_a_base_model_continues_with_its_verdict() -> None:
+    base, folder = GEMMA3.prompted("raw", "m"), find_model("/some/folder")
+    for column in ({"text_column": "body"}, {"image_column": "image"}):
+        asked = moderation_task(base, folder, **column).prepare({"body": "x", "image": b""})
+        assert all(request.prompt.endswith("'No'.\nAnswer:") for request in asked.requests)
+    shield = moderation_task(SHIELD.prompted("raw", "m"), folder, image_column="image")
+    assert shield.judge is Judge.SHIELDGEMMA2
+    assert shield.prompt.startswith(IMAGE_PROMPT)  # there is no template to put words around it
+
+
 def test_what_cannot_be_judged_is_refused() -> None:
     folder = find_model("/some/folder")
     with pytest.raises(UserError, match="text column 'body': ShieldGemma 2 judges images only"):

@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
 
-from jobs import Engine, caption, moderate, translate
+from jobs import Engine, caption, function_of, moderate, translate
 from jobs.demo.dataset import held_out_scenes, jpeg, write_dataset
-from jobs.demo.phrases import POLICIES, translation, violates
+from jobs.demo.phrases import CAPTION_PROMPT, POLICIES, translation, violates
 from jobs.demo.phrases import caption as truth
-from pipeline import RunResult, UserError
+from pipeline import (
+    ColumnKind,
+    Generation,
+    ImageRef,
+    Prepared,
+    Request,
+    Result,
+    RunResult,
+    Sampling,
+    UserError,
+)
 
 SCENES = [*islice(held_out_scenes(21), 24)]
 IMAGES = [jpeg(scene) for scene in SCENES]
 TRUTHS = [truth(scene) for scene in SCENES]
 
 pytestmark = pytest.mark.timeout(400)
+
+
+class Subject:
+    """What is on the drawing: the caption up to "on a white background"."""
+
+    name = "subject"
+    columns: ClassVar = {"image": ColumnKind.IMAGE}
+    result_schema = pa.schema([("subject", pa.string())])
+    settings: ClassVar[dict[str, object]] = {}
+
+    def prepare(self, row: Mapping[str, object]) -> Prepared:
+        sampling = Sampling(max_tokens=64, stop=(" on",))
+        return Prepared((Request(CAPTION_PROMPT, sampling, images=(ImageRef(row["image"]),)),))
+
+    def result(self, _: object, generations: Sequence[Generation]) -> Result:
+        return Result({"subject": generations[0].text})
 
 
 @pytest.fixture
@@ -35,6 +63,12 @@ def test_a_list_comes_back_in_order_with_faults_in_their_places(engine: Engine) 
     assert [row["caption"] for row in found] == [*TRUTHS, None, TRUTHS[0], None]
     outcomes = [row["outcome"] for row in found[-3:]]
     assert outcomes == ["decode_error", "ok", "missing_input"]
+
+
+def test_an_answer_ends_before_its_stop(engine: Engine) -> None:
+    found = function_of(Subject())([{"image": body} for body in IMAGES[:4]], engine=engine)
+    assert [row["outcome"] for row in found] == ["ok"] * 4
+    assert [row["subject"] for row in found] == [text.partition(" on")[0] for text in TRUTHS[:4]]
 
 
 def test_tables_keep_their_kind_and_their_other_columns(engine: Engine) -> None:
@@ -90,6 +124,14 @@ def test_names_are_checked_before_anything_runs_or_is_written(
     with pytest.raises(UserError, match="no column 'photo'"):
         caption(table.slice(1), engine=engine, image_column="photo")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_jobs_ask_in_the_format_of_their_engine() -> None:
+    raw = Engine(model="demo", prompt_format="raw").options({"prompt": "A photo of"})
+    assert raw == {"prompt": "A photo of", "model": "demo", "prompt_format": "raw"}
+    assert Engine(model="demo").options({})["prompt_format"] == "template"
+    with pytest.raises(UserError, match="prompt_format: is the engine's"):
+        Engine(model="demo").options({"prompt_format": "raw"})
 
 
 def test_a_started_engine_is_not_started_again(engine: Engine) -> None:

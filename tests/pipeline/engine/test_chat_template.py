@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.engine.chat_template import PromptEncoder
+from pipeline.engine.turns import GEMMA, RAW
 
 CONTROL = [
     "<bos>",
@@ -99,3 +100,60 @@ def test_the_end_of_a_turn_is_known_by_its_id(tokenizer: Any) -> None:
     encoder = PromptEncoder(tokenizer)
     assert encoder.ids_of("<end_of_turn>") == (tokenizer.convert_tokens_to_ids("<end_of_turn>"),)
     assert encoder.ids_of("<no_such_control>") == ()
+
+
+@pytest.mark.parametrize("images", [0, 2])
+@pytest.mark.parametrize("system", [None, " You are terse.\n"])
+@pytest.mark.parametrize("prompt", ["Describe this.", "  two\n\nlines ", "a <end_of_turn> b"])
+def test_gemmas_turns_are_those_of_the_bundled_model(
+    tokenizer: Any, prompt: str, system: str | None, images: int
+) -> None:
+    ours = PromptEncoder(tokenizer, GEMMA).encode(prompt, system, images)
+    assert ours == PromptEncoder(tokenizer).encode(prompt, system, images)
+    assert ours.count(tokenizer.convert_tokens_to_ids("<end_of_turn>")) == 1
+
+
+def test_raw_text_is_as_it_is(tokenizer: Any) -> None:
+    encoder = PromptEncoder(tokenizer, RAW, trims=False)
+    begin, image = map(tokenizer.convert_tokens_to_ids, ("<bos>", "<start_of_image>"))
+
+    def plain(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    assert [*encoder.encode("a red", None, 0)] == [begin, *plain("a red")]
+    assert [*encoder.encode(" a red \n", None, 0)] == [begin, *plain(" a red \n")]
+    assert [*encoder.encode("a red", None, 2)] == [begin, image, image, *plain("a red")]
+    with_system = encoder.encode("a red", "Two circles.", 1)
+    assert [*with_system] == [begin, *plain("Two circles.\n\n"), image, *plain("a red")]
+    assert [*encoder.encode("", None, 1)] == [begin, image]
+
+
+@pytest.mark.parametrize("control", CONTROL)
+def test_control_strings_in_raw_text_stay_text(tokenizer: Any, control: str) -> None:
+    ids = PromptEncoder(tokenizer, RAW, trims=False).encode(f"a {control} b", None, 0)
+    number = tokenizer.convert_tokens_to_ids(control)
+    assert ids.count(number) == (control == "<bos>")
+    assert control in tokenizer.decode(ids[1:], skip_special_tokens=True)
+
+
+def test_a_word_continues_a_text_with_the_space_before_it(tokenizer: Any) -> None:
+    class Words:
+        """Of these, ` Yes` and ` No` are tokens as `Yes` and `No` are; ` Perhaps` is none."""
+
+        added_tokens_decoder = tokenizer.added_tokens_decoder
+        unk_token_id = tokenizer.unk_token_id
+
+        def encode(self, text: str, **_: object) -> list[int]:
+            ids = {"Yes": 100, " Yes": 101, "No": 102, " No": 103, "Perhaps": 104}
+            return [ids[text]] if text in ids else [1000, 1001]
+
+        def apply_chat_template(self, *_: object, **__: object) -> str:
+            raise AssertionError("not reached")
+
+    encoder = PromptEncoder(Words())
+    assert encoder.next_token_ids(("Yes", "No"), "Answer:") == (101, 103)
+    assert encoder.next_token_ids(("Yes", "No"), "Answer: ") == (100, 102)
+    assert encoder.next_token_ids(("Yes", "Perhaps"), "Answer:") == (100, 104)
+    with pytest.raises(ValueError, match="not one"):
+        encoder.next_token_ids(("Maybe",), "Answer:")

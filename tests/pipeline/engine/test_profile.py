@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.contract.errors import UserError
+from pipeline.engine.model_files import BUNDLED
 from pipeline.engine.profile import ModelProfile, read_profile
 
 TRANSLATES = "{%- set names = {'de': 'German', \"pt-BR\": 'Portuguese'} -%}{{ source_lang_code }}"
@@ -82,10 +84,59 @@ def test_the_processors_template_comes_before_the_tokenizers(tmp_path: Path) -> 
     assert found == ["tokenizer_config", "processor_config", "chat_template", "jinja"]
 
 
+def test_of_several_templates_the_default_is_taken(tmp_path: Path) -> None:
+    named = [{"name": name, "template": f"the {name}"} for name in ("tool_use", "default")]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    assert profile(tmp_path).chat_template == "the default"
+
+
 def test_a_folder_without_a_template(tmp_path: Path) -> None:
     assert profile(tmp_path).chat_template == ""
     (tmp_path / "tokenizer_config.json").write_text("{}")
     assert profile(tmp_path).chat_template == ""
+
+
+END_OF_TURN, END = 5, 1
+"""Ids of the bundled tokenizer, in other places than Gemma's own."""
+
+
+def without_a_template(folder: Path, **generation: Any) -> ModelProfile:
+    shutil.copy(BUNDLED["demo"] / "tokenizer.json", folder)
+    if generation:
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+    return profile(folder, eos_token_id=END)
+
+
+def test_by_default_a_models_own_template_is_used(tmp_path: Path) -> None:
+    own = profile(tmp_path, TRANSLATES).prompted(None, "m")
+    assert (own.prompt_format, own.template, own.asks_languages) == ("template", TRANSLATES, True)
+
+
+def test_a_tuned_model_without_a_template_has_gemmas_turns(tmp_path: Path) -> None:
+    tuned = without_a_template(tmp_path, eos_token_id=[END, END_OF_TURN]).prompted(None, "m")
+    assert tuned.prompt_format == "gemma"
+    assert "<start_of_turn>" in tuned.template
+    assert not tuned.continues_text
+
+
+@pytest.mark.parametrize("generation", [{}, {"eos_token_id": END}, {"eos_token_id": [END, 106]}])
+def test_a_base_model_is_refused_unless_it_is_said_how_to_prompt_it(
+    tmp_path: Path, generation: dict[str, Any]
+) -> None:
+    base = without_a_template(tmp_path, **generation)
+    with pytest.raises(UserError, match=r"model m is a base model.*--prompt-format raw"):
+        base.prompted(None, "m")
+    with pytest.raises(UserError, match=r"m has no chat template.*--prompt-format raw"):
+        base.prompted("template", "m")
+    assert base.prompted("raw", "m").continues_text
+    assert base.prompted("gemma", "m").prompt_format == "gemma"
+
+
+def test_in_another_format_a_template_asks_nothing(tmp_path: Path) -> None:
+    assert not profile(tmp_path, TRANSLATES).prompted("gemma", "m").asks_languages
+    judge = profile(tmp_path, JUDGES).prompted("raw", "m")
+    assert not judge.wraps_policy
+    assert judge.is_shieldgemma2  # it is what it was trained to be
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])

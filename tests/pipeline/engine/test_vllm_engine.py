@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import vllm.platforms
+from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms.cpu import CpuPlatform
 from vllm.platforms.interface import PlatformEnum, UnspecifiedPlatform
 from vllm.usage.usage_lib import UsageContext
+from vllm.utils.network_utils import get_open_zmq_ipc_path
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from pipeline import EngineConfig, UserError
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline import EngineConfig, Sampling, UserError
+from pipeline.engine.interface import Rendered
+from pipeline.engine.vllm_engine import VllmEngine, _sampling_params
 
 
 def test_a_machine_without_a_device_is_told(
@@ -46,11 +49,80 @@ def test_steps_are_sized_for_the_device(
     monkeypatch.setattr(vllm.platforms, "_current_platform", platform())
     asked = []
 
-    def from_engine_args(_: Any, *, usage_context: UsageContext) -> None:
+    def create_engine_config(_: Any, usage_context: UsageContext) -> None:
         asked.append(usage_context)
         raise Enough
 
-    monkeypatch.setattr(AsyncLLM, "from_engine_args", from_engine_args)
+    monkeypatch.setattr(AsyncEngineArgs, "create_engine_config", create_engine_config)
     with pytest.raises(Enough):
         VllmEngine(EngineConfig(model=str(gemma_folder)))
     assert asked == [context]
+
+
+def test_what_vllm_refuses_is_told_by_its_name() -> None:
+    config = EngineConfig(
+        model="demo", max_model_len=512, engine_args={"gpu_memory_utilization": 5, "seed": 1}
+    )
+    with pytest.raises(UserError, match=r"^engine_args \(gpu_memory_utilization\): vLLM says: "):
+        VllmEngine(config)
+
+
+class Started:
+    """An engine whose processes are none."""
+
+    def shutdown(self, timeout: float) -> None:
+        """There is nothing to end."""
+
+
+def test_an_engine_that_is_closed_leaves_no_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(tmp_path))
+    made: list[str] = []
+
+    def start(*_: object, **__: object) -> Started:
+        made.append(get_open_zmq_ipc_path().removeprefix("ipc://"))
+        Path(made[0]).touch()
+        return Started()
+
+    monkeypatch.setattr(AsyncLLM, "from_vllm_config", start)
+    engine = VllmEngine(EngineConfig(model="demo", max_model_len=512))
+    assert Path(made[0]).exists()
+    assert Path(made[0]).parent != tmp_path
+    engine.close()
+    assert [*tmp_path.iterdir()] == []
+
+
+def params(key: str = "row", **sampling: Any) -> Any:
+    """What vLLM is told for a request with these parameters."""
+    return _sampling_params(Rendered([1], 1, Sampling(9, **sampling), stop_token_ids=(5,)), key)
+
+
+def test_all_of_a_sampling_reaches_vllm() -> None:
+    drawn = params(temperature=0.7, top_p=0.8, top_k=3, n=2, json_schema="{}", stop=("\n", "END"))
+    assert (drawn.max_tokens, drawn.temperature, drawn.top_p, drawn.top_k) == (9, 0.7, 0.8, 3)
+    assert (drawn.n, drawn.stop, drawn.stop_token_ids) == (2, ["\n", "END"], [5])
+    assert drawn.structured_outputs.json == "{}"
+    assert drawn.repetition_detection is None
+    assert params(ends_loops=True).repetition_detection is not None
+
+
+def test_a_drawn_answer_has_a_seed_of_its_row_and_of_the_option() -> None:
+    seeds = [
+        params(key, temperature=0.7, seed=seed).seed
+        for key, seed in (("a", 0), ("a", 0), ("b", 0), ("a", 1))
+    ]
+    assert None not in seeds
+    assert seeds[0] == seeds[1]
+    assert len({*seeds}) == 3
+
+
+def test_a_greedy_answer_is_not_drawn() -> None:
+    greedy = params(top_p=0.8, top_k=3)
+    assert (greedy.temperature, greedy.top_p, greedy.seed) == (0.0, 1.0, None)
+
+
+def test_of_scored_tokens_the_probabilities_are_asked_for() -> None:
+    request = Rendered([1], 1, Sampling(1, score_tokens=("Yes", "No")), scored_token_ids=(7, 8))
+    scored = _sampling_params(request, "row")
+    assert (scored.logprob_token_ids, scored.max_tokens) == ([7, 8], 1)

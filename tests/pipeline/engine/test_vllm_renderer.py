@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from pipeline.contract.errors import RowError, UserError
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import ImageRef, Request, Sampling
 from pipeline.engine.vllm_renderer import VllmRenderer
+from pipeline.engine.vllm_settings import check_engine_args
 
 MODEL = find_model("demo").path
 PROMPT = "Describe this image."
@@ -53,6 +58,73 @@ def test_an_argument_that_vllm_does_not_take_is_told() -> None:
         renderer(engine_args={"gpu_memory_utilisation": 0.5})
     with pytest.raises(UserError, match=r"^engine_args: vLLM's engine takes no 'zzzzzzzz'$"):
         renderer(engine_args={"zzzzzzzz": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"gpu_memory_utilization": "much"}, "gpu_memory_utilization: .*valid number.*'much'"),
+        ({"block_size": [1]}, "block_size: .*valid integer"),
+        ({"quantization": "fp9"}, r"\(quantization\): vLLM says: .*fp9"),
+        ({"hf_overrides": {"rope_parameters": 3}}, r"\(hf_overrides\): vLLM says: "),
+    ],
+)
+def test_a_value_that_vllm_does_not_take_is_told(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=f"^engine_args.*{told}") as error:
+        renderer(engine_args=arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_a_driver_finds_what_needs_no_device() -> None:
+    check_engine_args(EngineConfig(model=MODEL, engine_args={"gpu_memory_utilization": 0.5}))
+    with pytest.raises(UserError, match="engine_args: gpu_memory_utilization: "):
+        check_engine_args(EngineConfig(model=MODEL, engine_args={"gpu_memory_utilization": "x"}))
+
+
+def variant(folder: Path, *without: str, **config: object) -> str:
+    """A copy of the bundled model."""
+    shutil.copytree(MODEL, folder, ignore=shutil.ignore_patterns(*without))
+    settings = json.loads((folder / "config.json").read_text()) | config
+    for place in (settings, settings["text_config"], settings["vision_config"]):
+        place.pop("dtype", None)
+    (folder / "config.json").write_text(json.dumps(settings))
+    return str(folder)
+
+
+def test_a_renderer_reads_no_weights(tmp_path: Path) -> None:
+    """vLLM would look into them, where the configuration names no number format."""
+    model = variant(tmp_path / "m", "model.safetensors")
+    (tmp_path / "m/model.safetensors").write_bytes(b"short")
+    made = VllmRenderer(EngineConfig(model=model, max_model_len=512))
+    request = Request(PROMPT, Sampling(8), images=(ImageRef(None),))
+    same, other = (one.render(request, [wide()]).prompt for one in (made, renderer()))
+    assert same["prompt_token_ids"] == other["prompt_token_ids"]
+
+
+def test_raw_text_goes_to_the_model_as_it_is(tmp_path: Path) -> None:
+    model = variant(tmp_path / "m", "chat_template.jinja")
+    config = EngineConfig(model=model, max_model_len=512, prompt_format="raw")
+    made = VllmRenderer(config)
+    text, soft = "a red circle", made._profile
+    assert soft.continues_text
+    alone = made.render(Request(text, Sampling(8)), []).prompt["prompt_token_ids"]
+    assert made._prompts._tokenizer.decode(alone) == f"<bos>{text}"
+    image = made.render(Request(text, Sampling(8), images=(ImageRef(None),)), [wide()])
+    shown = made._prompts._tokenizer.decode(image.prompt["prompt_token_ids"])
+    assert re.fullmatch(
+        r"<bos>\n\n<start_of_image>(<image_soft_token>){16}<end_of_image>\n\na red circle", shown
+    )
+
+
+def test_a_broken_template_or_tokenizer_is_the_models_fault(tmp_path: Path) -> None:
+    model = variant(tmp_path / "m")
+    (tmp_path / "m/chat_template.jinja").write_text("{% for x in messages %}")
+    with pytest.raises(UserError, match="its chat template is not Jinja \\(line 1: "):
+        VllmRenderer(EngineConfig(model=model, max_model_len=512))
+    (tmp_path / "m/tokenizer.json").write_text("{}")
+    (tmp_path / "m/tokenizer.model").unlink()
+    with pytest.raises(UserError, match="its tokenizer cannot be loaded"):
+        VllmRenderer(EngineConfig(model=model, max_model_len=512))
 
 
 @pytest.mark.parametrize("pan_and_scan", [False, True])

@@ -12,7 +12,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -276,11 +276,11 @@ def test_faults_of_the_user_are_found_before_anything_starts(
     colours_dataset(tmp_path / "in", 3)
     out = tmp_path / "out"
 
-    def refused(**changes: Path) -> str:
+    def refused(backend: Backend = FAKE, **changes: Path) -> str:
         paths = {"input_": tmp_path / "in", "output": out, "model": gemma_folder, **changes}
         started = ray.is_initialized()
         with pytest.raises(UserError) as error:
-            run(config(**paths), ColourTask(), backend=FAKE)
+            run(config(**paths), ColourTask(), backend=backend)
         assert ray.is_initialized() == started
         assert not out.exists()
         return str(error.value)
@@ -290,6 +290,7 @@ def test_faults_of_the_user_are_found_before_anything_starts(
     assert "holds other files" in refused(output=tmp_path)
     assert "is a file" in refused(output=gemma_folder / "config.json")
     assert "is not a folder here" in refused(model=tmp_path / "absent")
+    assert "cannot be that" in refused(replace(FAKE, check=ChoosyRenderer))
     pq.write_table(pa.table({"image": [b""], "error": ["x"]}), tmp_path / "clash.parquet")
     assert "a column 'error'" in refused(input_=tmp_path / "clash.parquet")
     text = json.loads((gemma_folder / "config.json").read_text())

@@ -23,6 +23,7 @@ from pipeline.output.run_record import (
 from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import locate
 from tests.pipeline.fakes import ColourTask
+from tests.weights import write_weights
 
 
 def record_of(
@@ -51,6 +52,30 @@ def test_a_run_is_not_continued_with_another_backend(gemma_folder: Path) -> None
     assert differences(record, other) == ["backend: 'fake', now 'vllm'"]
     before = {name: value for name, value in other.items() if name != "backend"}
     assert differences(before, other) == []
+
+
+def test_an_earlier_record_had_the_checkpoints_own_template(gemma_folder: Path) -> None:
+    record = record_of(gemma_folder)
+    engine = EngineConfig(model=str(gemma_folder), prompt_format="raw")
+    raw = record_of(gemma_folder, engine=engine)
+    assert differences(record, raw) == ["prompt_format: 'template', now 'raw'"]
+    before = {**record["config"], "engine": {**record["config"]["engine"]}}
+    del before["engine"]["prompt_format"]
+    assert differences({**record, "config": before}, record) == []
+    assert differences({**record, "config": before}, raw) != []
+
+
+def test_an_earlier_record_of_a_large_model_is_continued(gemma_folder: Path) -> None:
+    """It had the names and sizes of the files, and nothing of what is in them."""
+    record = record_of(gemma_folder)
+    large = {**record["model"], "identity": "sha256-samples:a", "identity_before": "sha256:b"}
+    tuned = {**large, "identity": "sha256-samples:c"}
+    earlier = {"architecture": large["architecture"], "identity": "sha256:b"}
+    now = {**record, "model": large}
+    assert differences({**record, "model": earlier}, now) == []
+    assert differences(now, {**record, "model": tuned}) == [
+        "model: 'sha256-samples:a', now 'sha256-samples:c'"
+    ]
 
 
 def config_for(output: Path, **fields: Any) -> RunConfig:
@@ -85,7 +110,7 @@ def test_how_work_is_spread_may_change_and_what_is_asked_may_not(gemma_folder: P
     assert differences(record, record_of(gemma_folder, keep_images=True)) == [
         "keep_images: False, now True"
     ]
-    (gemma_folder / "model.safetensors").write_bytes(b"other weights")
+    write_weights(gemma_folder / "model.safetensors", weight=b"WEIGHTS")
     (model,) = differences(record, record_of(gemma_folder))
     assert model.startswith("model: 'sha256:")
     # A record is compared as it was read back.

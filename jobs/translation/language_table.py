@@ -1,0 +1,123 @@
+"""A CSV file with a column for each language: how it is read, and the pairs in it.
+
+The file is UTF-8, with a header of language codes, and an empty cell where a row has nothing in a
+language:
+
+    en,de,fr
+    gear box,Getriebe,boîte de vitesses
+    SPAM,SPAM,
+
+Glossaries and examples of translations are such files.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from jobs.options.languages import find_language
+from pipeline.contract.errors import UserError
+
+Line = tuple[int, list[str]]
+"""The number of a line in the file, from 1, and its cells."""
+
+
+@dataclass(frozen=True)
+class LanguageTable:
+    """Texts in several languages.
+
+    Attributes:
+        languages: Language codes of its columns.
+        rows: Each row's text in each language, in this order, or empty.
+    """
+
+    languages: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Sequence[object]]) -> Self:
+        """The table from what `asdict` made of it, after a round trip through JSON."""
+        rows = tuple(tuple(map(str, row)) for row in value["rows"] if isinstance(row, list | tuple))
+        return cls(tuple(map(str, value["languages"])), rows)
+
+    def pairs(self, source: str, target: str) -> tuple[tuple[str, str], ...]:
+        """The rows that have a text in both languages, in the order of the file.
+
+        Args:
+            source: Code of a language. Without a column `de-AT`, the column `de` is used.
+            target: Code of the other one, likewise.
+        """
+        one, other = self.column(source), self.column(target)
+        if one is None or other is None:
+            return ()
+        return tuple((row[one], row[other]) for row in self.rows if row[one] and row[other])
+
+    def column(self, code: str) -> int | None:
+        """The index of the column with this code, or with the code without script and region."""
+        for wanted in (code, code.split("-", maxsplit=1)[0]):
+            if wanted in self.languages:
+                return self.languages.index(wanted)
+        return None
+
+
+def read_lines(what: str, path: str | Path) -> list[Line]:
+    """The lines of a CSV file that are not empty, their cells without white space around them.
+
+    Args:
+        what: What the file is, for messages: "glossary".
+        path: The file.
+
+    Raises:
+        UserError: It cannot be read, is not UTF-8 or not CSV, or has no line.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            rows = [(lines.line_num, row) for row in lines]
+    except OSError as error:
+        raise UserError(f"{what} {path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} {path}: is not UTF-8 (at byte {error.start})") from None
+    except csv.Error as error:
+        raise UserError(f"{what} {path}, line {lines.line_num}: {error}") from None
+    rows = [(number, [cell.strip() for cell in row]) for number, row in rows if any(row)]
+    if not rows:
+        raise UserError(f"{what} {path}: is empty; its header should be codes like en,de,fr")
+    return rows
+
+
+def read_header(what: str, path: str | Path, line: Line) -> tuple[str, ...]:
+    """The language codes of a header.
+
+    Raises:
+        UserError: They are no codes, one is there twice, or there is only one.
+    """
+    number, cells = line
+    try:
+        codes = tuple(find_language(cell).code for cell in cells)
+    except UserError as error:
+        raise UserError(f"{what} {path}, line {number}: {error}") from None
+    for code in codes:
+        if codes.count(code) > 1:
+            raise UserError(f"{what} {path}, line {number}: '{code}' is there twice")
+    if len(codes) == 1:
+        raise UserError(f"{what} {path}, line {number}: has one language; it needs two")
+    return codes
+
+
+def read_row(what: str, path: str | Path, columns: int, line: Line) -> tuple[str, ...]:
+    """The cells of a line, with empty ones up to the number of columns.
+
+    Raises:
+        UserError: It has more cells than there are columns.
+    """
+    number, cells = line
+    if len(cells) > columns:
+        raise UserError(
+            f"{what} {path}, line {number}: has {len(cells)} cells, the header {columns}; a text "
+            'with a comma goes in quotes: "gears, used"'
+        )
+    return (*cells, *[""] * (columns - len(cells)))

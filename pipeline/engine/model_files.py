@@ -1,0 +1,153 @@
+"""Finds a model's folder, and reads the small files in it.
+
+Decides what is said of a file that is not what its name says: no JSON, no tokenizer, or a Git LFS
+pointer in place of the file. Read by the driver, so this needs neither torch nor vLLM.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract.errors import UserError, one_line
+
+BUNDLED = {"demo": Path(__file__).parents[2] / "jobs" / "demo" / "checkpoint"}
+"""The models that come with this distribution, by name. A path: nothing above is imported."""
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file of Git LFS begins that was not downloaded; it is about 130 bytes long."""
+AGAIN = "download it again"
+
+
+def model_folder(model: str) -> Path:
+    """The folder of a model, absolute.
+
+    Args:
+        model: A path, or a name in `BUNDLED`.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    path = BUNDLED.get(model) or Path(model).expanduser()
+    if not path.is_dir():
+        raise UserError(
+            f"model {model} is not a folder here; name the folder of a downloaded Gemma 3 "
+            f"checkpoint, or '{next(iter(BUNDLED))}' for the bundled one"
+        )
+    return path.absolute()
+
+
+def read_text(model: str, file: Path) -> str:
+    """A file of text.
+
+    Args:
+        model: The model, for the message.
+        file: A file in its folder.
+
+    Raises:
+        UserError: It cannot be read, or is not text.
+    """
+    try:
+        content = file.read_bytes()
+        refuse_pointer(model, file.name, content)
+        return content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"model {model}: {file.name} cannot be read ({error}); {AGAIN}") from None
+
+
+def read_json(model: str, file: Path) -> dict[str, Any]:
+    """A file that holds a JSON object.
+
+    Args:
+        model: The model, for the message.
+        file: A file in its folder.
+
+    Raises:
+        UserError: It cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(read_text(model, file))
+    except json.JSONDecodeError as error:
+        raise UserError(f"model {model}: {file.name} cannot be read ({error}); {AGAIN}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"model {model}: {file.name} is not a JSON object; {AGAIN}")
+    return content
+
+
+def refuse_pointer(model: str, name: str, begin: bytes) -> None:
+    """Refuse a file that is a Git LFS pointer.
+
+    Args:
+        model: The model, for the message.
+        name: The file's name.
+        begin: Its first bytes.
+
+    Raises:
+        UserError: It is one.
+    """
+    if begin.startswith(POINTER):
+        raise UserError(
+            f"model {model}: {name} is a Git LFS pointer, not the file itself; run 'git lfs pull' "
+            "in the folder"
+        )
+
+
+def check_tokenizer(model: str, path: Path) -> None:
+    """Check that a folder has a tokenizer that can be read.
+
+    Raises:
+        UserError: It has none, or that of `tokenizer.json` cannot be read.
+    """
+    names = ("tokenizer.json", "tokenizer.model")
+    found = [path / name for name in names if (path / name).exists()]
+    if not found:
+        raise UserError(
+            f"model {model} has no {' or '.join(names)} beside its weights; copy them from the "
+            "model it was made from, or download it completely"
+        )
+    for file in found:
+        with file.open("rb") as stream:
+            begin = stream.read(len(POINTER))
+        refuse_pointer(model, file.name, begin)
+        if not begin:
+            raise UserError(f"model {model}: {file.name} is empty; {AGAIN}")
+    if found[0].suffix == ".json":
+        _control_ids(model, *_version(found[0]))
+
+
+def token_id(model: str, path: Path, token: str) -> int | None:
+    """The id of a control token, by the tokenizer's files; None where they do not tell.
+
+    Raises:
+        UserError: One of the files cannot be read.
+    """
+    file, settings = path / "tokenizer.json", path / "tokenizer_config.json"
+    if file.exists():
+        return _control_ids(model, *_version(file)).get(token)
+    if settings.exists():
+        added = read_json(model, settings).get("added_tokens_decoder", {})
+        return next((int(i) for i, known in added.items() if known["content"] == token), None)
+    return None
+
+
+def _version(file: Path) -> tuple[Path, int, int]:
+    stat = file.stat()
+    return file, stat.st_size, stat.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=8)
+def _control_ids(model: str, file: Path, _size: int, _modified: int) -> dict[str, int]:
+    """Ids by control token. Cached: Gemma's own file has 33 MB, and a start asks several times."""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing more special
+        with file.open("rb") as stream:
+            refuse_pointer(model, file.name, stream.read(len(POINTER)))
+        raise UserError(
+            f"model {model}: {file.name} is not a tokenizer ({one_line(error)}); {AGAIN}"
+        ) from None
+    added = tokenizer.get_added_tokens_decoder().items()
+    return {token.content: number for number, token in added if token.special}
