@@ -1,8 +1,9 @@
 """A run over an input, and a retry of its failed rows: one orchestration, two ways to commit.
 
-    check       versions, model, input, output, columns; the store's probe: before Ray starts
-    start       Ray; the placement; the claim of OUTPUT; an epoch
-    drive       the stages over all work, until it is committed, or until SIGTERM
+    check       versions, model, input, output, columns, other runs: before anything is written
+    begin       the store's probe; the claim of OUTPUT; an epoch with its heartbeat; the plan
+    drive       Ray; the placement; whether all machines see INPUT and OUTPUT; the stages over all
+                work until it is committed, or SIGTERM
     finish      the newest driver cleans up; the totals are counted and recorded
 
 Either every row of the work is accounted for, or an error is raised. OUTPUT holds whole parts in
@@ -27,20 +28,22 @@ from pipeline.execution.preparation import CheckedRun, check_outcomes, check_pic
 from pipeline.execution.progress import RunProgress
 from pipeline.execution.quiet import quiet
 from pipeline.execution.root_cause import raising_root_cause
+from pipeline.execution.shared_folders import check_shared_folders
 from pipeline.execution.shutdown import graceful_shutdown
 from pipeline.output.cleanup import clean_up_retry, clean_up_run
 from pipeline.output.commit import NewParts, PatchedParts
-from pipeline.output.counts import committed_units, forget_counts, totals
-from pipeline.output.fencing import begin_epoch
+from pipeline.output.counts import committed_units, totals
+from pipeline.output.extension import extended, without_gone
+from pipeline.output.heartbeat import Others, check_alone, turn
 from pipeline.output.journal import OF_RETRIES, Journal
 from pipeline.output.parts import open_parts
-from pipeline.output.plan import extended, open_plan
+from pipeline.output.plan import open_plan
 from pipeline.output.run_record import claim, finish, read_record, withdraw
 from pipeline.output.status import failed_work
 from pipeline.sources.units import Work
-from pipeline.storage.atomic import forget_probe, probe
+from pipeline.storage.atomic import probe
 from pipeline.storage.location import locate
-from pipeline.storage.write_fault import naming_output
+from pipeline.storage.write_fault import naming_output, writing_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -55,8 +58,14 @@ if TYPE_CHECKING:
     from pipeline.engine.interface import Backend
     from pipeline.execution.placement import Placement
     from pipeline.output.commit import Committer
-    from pipeline.output.fencing import Epoch
+    from pipeline.output.heartbeat import Turn
+    from pipeline.output.plan import Plan
+    from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
+
+
+RUN, RETRY = "run", "retry"
+"""Kinds of work in an OUTPUT."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +77,14 @@ class RunResult:
         rows: Rows in it, one for each input row.
         outcomes: Rows by outcome.
         duplicates: Rows that took the results of an identical one.
+        skipped: The files of INPUT that are not read, by reason.
         new_rows: Rows that this run computed; the others were there.
         model_class: Module and name of the model class that the engine loaded; None if no row
             reached the engine.
         seconds: From the first check to the last commit, engine start included.
         rows_per_second: From when the first engine was ready to the last row; 0 if none started.
+        left_out: Input files whose rows were planned and not finished, and are no longer planned,
+            because the files are not in INPUT any more.
         storage_options: With which OUTPUT can be read.
     """
 
@@ -80,10 +92,12 @@ class RunResult:
     rows: int
     outcomes: Mapping[str, int]
     duplicates: int
+    skipped: tuple[Skipped, ...] = ()
     new_rows: int
     model_class: str | None
     seconds: float
     rows_per_second: float
+    left_out: Sequence[str] = ()
     storage_options: StorageOptions = field(default_factory=dict, repr=False, compare=False)
 
     def dataset(self) -> ds.Dataset:
@@ -105,6 +119,7 @@ class _Assignment:
         rows_done: Those of them that are committed already.
         rows_failed: Those of these without results.
         committer: How the work is committed.
+        left_out: See `RunResult`.
     """
 
     work: Iterable[Work]
@@ -112,6 +127,39 @@ class _Assignment:
     rows_done: int
     rows_failed: int
     committer: Committer
+    left_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A run or a retry, as it was checked.
+
+    Attributes:
+        checked: What it is on.
+        kind: `run` or `retry`.
+        backend: What renders and generates.
+        console: Where progress is shown; None shows none.
+        debug: Show what Ray and the workers print.
+    """
+
+    checked: CheckedRun
+    kind: str
+    backend: Backend
+    console: Console | None
+    debug: bool
+
+    def say(self, text: str) -> None:
+        """Show what it is doing before it has progress to show."""
+        if self.console is not None:
+            self.console.print(f"{self.checked.task.name}: {text}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    """What was done: the driver, if there was something to compute, and its assignment."""
+
+    driver: Driver | None
+    assignment: _Assignment
 
 
 def run(
@@ -132,7 +180,8 @@ def run(
         debug: Show what Ray and the workers print.
 
     Raises:
-        UserError: Something in the configuration or the input must be fixed.
+        UserError: Something in the configuration or the input must be fixed, or another run is at
+            work in OUTPUT.
         ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
             failed for one reason; resumable.
         RunError: The run could not be finished; resumable.
@@ -140,13 +189,10 @@ def run(
     """
     began = time.monotonic()
     checked = check_run(config, task, backend)
-    if checked.plan is not None:
-        plan = extended(checked.plan, checked.output, checked.listing, checked.source)
-        if not len(plan.pending(committed_units(plan))):
-            return _result(checked, None, began)
-    with _probed(checked), cluster(debug=debug), quiet(debug=debug):
-        driver = _drive(checked, partial(_all_units, checked), backend, console)
-        return _result(checked, driver, began)
+    if checked.plan is not None and not checked.changes and _is_finished(checked.plan):
+        return _result(checked, None, began)
+    job = _Job(checked=checked, kind=RUN, backend=backend, console=console, debug=debug)
+    return _result(checked, _finish(job, partial(_all_units, checked)), began)
 
 
 def retry(
@@ -185,118 +231,123 @@ def retry(
         return _result(checked, None, began)
     tolerant = checked.config.model_copy(update={"max_error_rate": 1.0})
     checked = replace(checked, config=tolerant)
-    with _probed(checked), cluster(debug=debug), quiet(debug=debug):
-        driver = _drive(checked, partial(_failed_rows, checked, work), backend, console)
-        return _result(checked, driver, began)
+    job = _Job(checked=checked, kind=RETRY, backend=backend, console=console, debug=debug)
+    return _result(checked, _finish(job, partial(_failed_rows, checked, work, wanted)), began)
+
+
+def _is_finished(plan: Plan) -> bool:
+    return not len(plan.pending(committed_units(plan)))
 
 
 @contextlib.contextmanager
-def _probed(checked: CheckedRun) -> Iterator[None]:
-    """Check, before Ray starts, that OUTPUT can be written to and its store keeps conditions.
-
-    If what follows fails before OUTPUT is claimed, nothing of it is left.
-    """
-    output = checked.output
-    probe(output, conditions=not checked.config.single_driver)
-    try:
-        yield
-    except BaseException:
-        forget_probe(output)
-        raise
-
-
-@contextlib.contextmanager
-def _all_units(checked: CheckedRun, epoch: Epoch) -> Iterator[_Assignment]:
+def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
     """All units of the input that have no part; cleans up once they have."""
-    output = checked.output
-    plan = extended(open_plan(output), output, checked.listing, checked.source)
+    output, changes = checked.output, checked.changes
+    plan = extended(checked.plan, output, checked.listing, checked.source, changes)
     is_committed = committed_units(plan)
+    left_out: Sequence[str] = ()
+    if changes is not None and not mine.beside:  # another run may have a larger input
+        plan, left_out = without_gone(plan, is_committed, changes.gone)
+        is_committed = committed_units(plan) if left_out else is_committed
     outcomes = totals(plan).outcomes if is_committed.any() else {}
     yield _Assignment(
         work=(Work(plan.unit(int(index))) for index in plan.pending(is_committed)),
         rows=plan.total_rows,
-        rows_done=int(plan.rows[is_committed & plan.is_live].sum()),
+        rows_done=int(plan.rows[is_committed].sum()),
         rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
         committer=NewParts(
             journal=Journal(output, checked.task.result_schema),
             source=checked.source,
             run=checked.record,
         ),
+        left_out=left_out,
     )
-    clean_up_run(plan, epoch)
+    clean_up_run(plan, mine.epoch)
 
 
 @contextlib.contextmanager
-def _failed_rows(checked: CheckedRun, work: Sequence[Work], epoch: Epoch) -> Iterator[_Assignment]:
+def _failed_rows(
+    checked: CheckedRun, work: Sequence[Work], outcomes: Collection[str], mine: Turn
+) -> Iterator[_Assignment]:
     """Rows of existing parts; cleans up once they are replaced."""
-    output = checked.output
-    forget_counts(output)
-    try:
-        yield _Assignment(
-            work=work,
-            rows=sum(piece.rows for piece in work),
-            rows_done=0,
-            rows_failed=0,
-            committer=PatchedParts(
-                journal=Journal(output, checked.task.result_schema, OF_RETRIES),
-                run=checked.record,
-            ),
-        )
-    finally:
-        # Again: `status` may have counted a part before its rows were replaced.
-        forget_counts(output)
-    clean_up_retry((piece.unit.id for piece in work), epoch)
+    journal = Journal(checked.output, checked.task.result_schema, OF_RETRIES)
+    if not any(other.work == RETRY for other in mine.beside):  # whose failures these may be
+        journal.forget_failures(outcomes)
+    yield _Assignment(
+        work=work,
+        rows=sum(piece.rows for piece in work),
+        rows_done=0,
+        rows_failed=0,
+        committer=PatchedParts(journal=journal, run=checked.record),
+    )
+    clean_up_retry((piece.unit.id for piece in work), mine.epoch)
 
 
-def _drive(
-    checked: CheckedRun,
-    assign: Callable[[Epoch], AbstractContextManager[_Assignment]],
-    backend: Backend,
-    console: Console | None,
-) -> Driver:
-    """Start, finish the assignment and clean up. A failed first run without a row leaves nothing.
+def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignment]]) -> _Done:
+    """Begin, finish the assignment and clean up. A failed first run without a row leaves nothing.
 
     Args:
-        checked: The run.
-        assign: Gives the driver of an epoch its assignment.
-        backend: What renders and generates.
-        console: Where progress is shown.
+        job: The run or retry.
+        assign: Gives a driver its assignment.
     """
-    config, output = checked.config, checked.output
-    check_pickles(checked.task)
-    placement = _placement(config, backend)
-    with raising_root_cause(), naming_output(output):
-        is_first = claim(output, checked.record)
-        epoch = begin_epoch(output)
+    config, output = job.checked.config, job.checked.output
+    others = Others(output, job.say)
+    if not config.join:
+        check_alone(output, others)
+    check_pickles(job.checked.task)
+    probe(output, conditions=not config.single_driver)
+    with writing_to(output):
+        is_first = claim(output, job.checked.record)
+    with (
+        raising_root_cause(),
+        naming_output(output),
+        turn(output, job.kind, others, joins=config.join) as mine,
+    ):
         driver: Driver | None = None
         try:
-            with (
-                assign(epoch) as assignment,
-                RunProgress(
-                    checked.task.name,
-                    assignment.rows,
-                    console,
-                    there=assignment.rows_done,
-                    failed_before=assignment.rows_failed,
-                ) as progress,
-                graceful_shutdown(config.drain_seconds, progress) as shutdown,
-            ):
-                driver = Driver(
-                    config=config,
-                    task=checked.task,
-                    source=checked.source,
-                    committer=assignment.committer,
-                    backend=backend,
-                    placement=placement,
-                    progress=progress,
-                    shutdown=shutdown,
-                )
-                driver.drive(assignment.work)
+            with assign(mine) as assignment:
+                if assignment.rows_done < assignment.rows:
+                    with (
+                        cluster(debug=job.debug),
+                        quiet(debug=job.debug),
+                        _driver(job, assignment) as driver,
+                    ):
+                        driver.drive(assignment.work)
         except BaseException:
+            epoch = mine.epoch
             if is_first and epoch.number == 1 and epoch.is_newest and not (driver and driver.rows):
+                mine.heartbeat.stop()
                 withdraw(output)
             raise
-    return driver
+    return _Done(driver=driver, assignment=assignment)
+
+
+@contextlib.contextmanager
+def _driver(job: _Job, assignment: _Assignment) -> Iterator[Driver]:
+    """A driver whose progress is shown, and which SIGTERM ends gracefully; once Ray runs."""
+    config, task = job.checked.config, job.checked.task
+    placement = _placement(config, job.backend)
+    check_shared_folders(config, job.checked.listing, job.checked.output)
+    with (
+        RunProgress(
+            task.name,
+            assignment.rows,
+            job.console,
+            there=assignment.rows_done,
+            failed_before=assignment.rows_failed,
+        ) as progress,
+        graceful_shutdown(config.drain_seconds, progress) as shutdown,
+    ):
+        yield Driver(
+            config=config,
+            task=task,
+            source=job.checked.source,
+            committer=assignment.committer,
+            backend=job.backend,
+            placement=placement,
+            progress=progress,
+            shutdown=shutdown,
+        )
 
 
 def _placement(config: RunConfig, backend: Backend) -> Placement:
@@ -309,25 +360,28 @@ def _placement(config: RunConfig, backend: Backend) -> Placement:
     return place(config, resources)
 
 
-def _result(checked: CheckedRun, driver: Driver | None, began: float) -> RunResult:
-    """Count what is in OUTPUT and, if a driver did something, record it."""
+def _result(checked: CheckedRun, done: _Done | None, began: float) -> RunResult:
+    """Count what is in OUTPUT and, if something was done, record it."""
     seconds = time.monotonic() - began
     plan = open_plan(checked.output)
     assert plan is not None, "a run that finished has a plan"
-    counted = totals(plan)
+    counted = totals(plan, saves=done is not None)
     recorded = read_record(checked.output) or checked.record
+    driver = done.driver if done else None
     result = RunResult(
         output=str(checked.output),
         rows=counted.rows,
         outcomes=counted.outcomes,
         duplicates=counted.duplicates,
+        skipped=checked.listing.skipped,
         new_rows=driver.rows if driver else 0,
         model_class=(driver and driver.model_class) or recorded.get("model_class"),
         seconds=seconds,
         rows_per_second=driver.rows_per_second if driver else 0.0,
+        left_out=done.assignment.left_out if done else (),
         storage_options=checked.config.storage_options,
     )
-    if driver is not None:
+    if done is not None:
         found = {
             "rows": result.rows,
             "outcomes": dict(result.outcomes),
@@ -335,6 +389,7 @@ def _result(checked: CheckedRun, driver: Driver | None, began: float) -> RunResu
             "model_class": result.model_class,
             "seconds": round(result.seconds, 1),
             "rows_per_second": round(result.rows_per_second, 2),
+            "left_out": [*result.left_out],
         }
         finish(checked.output, checked.record, found)
     return result

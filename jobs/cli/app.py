@@ -1,9 +1,4 @@
-"""The commands: one function each, and their exit codes.
-
-0  the run is complete; every row has an outcome, even if some failed
-1  the run failed; the same command continues it
-2  the configuration or the input must be fixed
-3  more rows failed than `--max-error-rate` allows, or all of them
+"""The commands: one function each, and their exit codes, which `help.EXIT_CODES` lists.
 
 Errors are one or two lines on stderr, with a traceback only with `--debug`.
 """
@@ -11,35 +6,39 @@ Errors are one or two lines on stderr, with a traceback only with `--debug`.
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
-from typer.core import TyperGroup
 
 from jobs.cli.demonstration import ROWS, demonstrate
 from jobs.cli.flags import Debug, command_of
+from jobs.cli.help import CONTEXT, EXIT_CODES, PlainCommand, PlainGroup, fault_of
 from jobs.cli.job_file import check_reachable, read_job_file
 from jobs.cli.tables import (
     calibration_table,
     export_errors,
     read_failed_rows,
     show_errors,
+    skipped_lines,
     status_text,
 )
 from jobs.moderation.calibration import calibrate
+from jobs.options.check import check_storage_options
+from jobs.options.common import JobOptions
 from jobs.registry import find_job, job_names
 from jobs.sdk.assembly import ConfiguredJob, configure
 from jobs.sdk.calls import run_job
 from jobs.sdk.retry import retry_rows
 from pipeline import ErrorRateError, RunError, RunResult, UserError, status
 from pipeline.contract.config import describe_fault
-from pipeline.contract.errors import one_line
+from pipeline.contract.errors import one_line, shortened
 from pipeline.contract.record import Outcome
 from pipeline.contract.suggest import suggestion
+from pipeline.storage.access import access_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +50,7 @@ TOO_MANY_FAILED = 3
 INTERRUPTED = 130
 
 
-class JobsAndCommands(TyperGroup):
+class JobsAndCommands(PlainGroup):
     """Every job is a command. One of another package is imported only when it is used.
 
     A job of another package that has the name of one of these commands can only be run from a job
@@ -67,8 +66,8 @@ class JobsAndCommands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the arguments begin with; the message for a wrong name suggests one."""
         if args and args[0] not in self.list_commands(ctx):
-            near = suggestion(args[0], self.list_commands(ctx)).strip()
-            ctx.fail(f"No such command '{args[0]}'. {near[:1].upper()}{near[1:]}".strip())
+            near = suggestion(args[0], self.list_commands(ctx)).strip(" ?")
+            ctx.fail(f"no such command '{args[0]}'{near and f', {near}'}")
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, name: str) -> Any:
@@ -80,24 +79,48 @@ class JobsAndCommands(TyperGroup):
         except UserError as error:
             return _failing_command(name, error)
 
+    def main(self, *args: Any, standalone_mode: bool = True, **settings: Any) -> Any:
+        """Run a command line; a wrong one is reported in one line."""
+        run: Any = super().main
+        if not standalone_mode:
+            return run(*args, **settings, standalone_mode=False)
+        try:
+            code = run(*args, **settings, standalone_mode=False)
+        except typer.TyperException as error:
+            code = USER_ERROR
+            _print(f"gemma3-batch: {fault_of(error)}", _err)
+        sys.exit(code)
 
+
+PLAIN: Any = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+    "context_settings": CONTEXT,
+}
+COMMAND: Any = {"cls": PlainCommand, "context_settings": CONTEXT}
+RUN: Any = {**COMMAND, "epilog": EXIT_CODES}
 app = typer.Typer(
     name="gemma3-batch",
     cls=JobsAndCommands,
     help="Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    epilog=EXIT_CODES,
+    **PLAIN,
 )
 _out = Console()
 _err = Console(stderr=True)
 
 OutputOfRun = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a run.")]
+StorageOptions = Annotated[
+    str | None, typer.Option(help=JobOptions.model_fields["storage_options"].description)
+]
 
 
-@app.callback()
-def _commands() -> None:
+@app.callback(invoke_without_command=True)
+def _commands(context: typer.Context) -> None:
     """Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM."""
+    if context.invoked_subcommand is None:
+        _print(context.get_help().rstrip())
 
 
 def job_command(name: str) -> Any:
@@ -112,19 +135,17 @@ def job_command(name: str) -> Any:
         with _exit_codes(debug=debug):
             _run(configure(job, given), source, output, debug)
 
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command(name=name, help=escape(job.help))(command_of(job.options, run))
+    alone = typer.Typer(**PLAIN)
+    alone.command(name=name, help=job.help, **RUN)(command_of(job.options, run))
     return typer.main.get_command(alone)
 
 
 def _failing_command(name: str, error: UserError) -> Any:
     """A command that reports why it cannot be loaded, so that `--help` and the others work."""
-    alone = typer.Typer(add_completion=False)
+    alone = typer.Typer(**PLAIN)
     any_arguments = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-    @alone.command(
-        name=name, help=escape(f"Cannot be loaded: {error}"), context_settings=any_arguments
-    )
+    @alone.command(name=name, help=f"Cannot be loaded: {error}", context_settings=any_arguments)
     def _() -> None:
         with _exit_codes(debug=False):
             raise error
@@ -158,7 +179,7 @@ def _print(text: str, console: Console = _out) -> None:
     console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-@app.command(name="run")
+@app.command(name="run", **RUN)
 def run_command(
     job_file: Annotated[
         str, typer.Argument(metavar="JOB.yaml", help="A job's input, output and options.")
@@ -173,52 +194,73 @@ def run_command(
             _run(job.job, job.input, job.output, debug)
 
 
-@app.command(name="status")
+@app.command(name="status", **COMMAND)
 def status_command(
     output: OutputOfRun,
+    storage_options: StorageOptions = None,
     debug: Debug = False,
 ) -> None:
     """Show how far a run is, whether or not it is running."""
     with _exit_codes(debug=debug):
-        _print(status_text(status(output)))
+        _print(status_text(status(output, check_storage_options(storage_options))))
 
 
-@app.command(name="errors")
+@app.command(name="errors", **COMMAND)
 def errors_command(
     output: OutputOfRun,
     outcome: Annotated[
-        list[str] | None, typer.Option(help="Only this outcome; by default all without results.")
+        list[str] | None,
+        typer.Option(
+            metavar="<outcome>", help="Only this outcome; by default all without results."
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, metavar="<int>", help="Rows to show.")] = 20,
     export: Annotated[
         str | None, typer.Option(help="Write all of them to this parquet file instead.")
     ] = None,
+    storage_options: StorageOptions = None,
     debug: Debug = False,
 ) -> None:
     """Show the rows that failed, or write them to a parquet file."""
     with _exit_codes(debug=debug):
-        tables = read_failed_rows(output, outcome or ())
+        options = check_storage_options(storage_options)
+        tables = read_failed_rows(output, outcome or (), options)
         if export is None:
             show_errors(tables, limit, _out)
         else:
-            _print(f"{export_errors(tables, export):,} rows written to {export}")
+            _print(f"{export_errors(tables, export, options):,} rows written to {export}")
 
 
-@app.command(name="retry")
+@app.command(name="retry", **RUN)
 def retry_command(
     output: OutputOfRun,
-    outcome: Annotated[list[str], typer.Option(help="Compute rows with this outcome again.")],
+    outcome: Annotated[
+        list[str],
+        typer.Option(metavar="<outcome>", help="Compute rows with this outcome again."),
+    ],
     model: Annotated[str | None, typer.Option(help="Folder of the model, if it has moved.")] = None,
+    storage_options: StorageOptions = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Work beside another run into the same OUTPUT.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Compute failed rows again and replace them in OUTPUT."""
     with _exit_codes(debug=debug):
-        result = retry_rows(output, outcome, model=model, console=_err, debug=debug)
-        _print(_summary(result))
-        _check_results(result)
+        done = retry_rows(
+            output,
+            outcome,
+            model=model,
+            join=join,
+            storage_options=check_storage_options(storage_options),
+            console=_err,
+            debug=debug,
+        )
+        _print(_summary(done))
+        _check_results(done)
 
 
-@app.command(name="calibrate")
+@app.command(name="calibrate", **COMMAND)
 def calibrate_command(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a moderation.")],
     policy: Annotated[str, typer.Option(help="Name of the policy.")],
@@ -228,21 +270,28 @@ def calibrate_command(
     precision: Annotated[
         float | None, typer.Option(help="Find the lowest threshold that reaches this precision.")
     ] = None,
+    storage_options: StorageOptions = None,
     debug: Debug = False,
 ) -> None:
     """Compare a policy's probabilities with labels, and find a threshold."""
     with _exit_codes(debug=debug):
-        found = calibrate(output, policy, labels=labels, precision=precision)
+        found = calibrate(
+            output,
+            policy,
+            labels=labels,
+            precision=precision,
+            storage_options=check_storage_options(storage_options),
+        )
         _out.print(calibration_table(found))
 
 
-@app.command(name="demo")
+@app.command(name="demo", **COMMAND)
 def demo_command(
     output: Annotated[
         str | None,
-        typer.Argument(metavar="[OUTPUT]", help="New folder; by default one in this folder."),
+        typer.Argument(metavar="OUTPUT", help="New folder; by default one in this folder."),
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Drawings to caption.")] = ROWS,
+    rows: Annotated[int, typer.Option(min=1, metavar="<int>", help="Drawings to caption.")] = ROWS,
     debug: Debug = False,
 ) -> None:
     """Caption drawings with the bundled model and show the captions."""
@@ -250,10 +299,10 @@ def demo_command(
         demonstrate(output, rows=rows, console=_out, debug=debug)
 
 
-@app.command(name="bench")
+@app.command(name="bench", **COMMAND)
 def bench_command(
     model: Annotated[str, typer.Option(help="Folder of a Gemma 3 checkpoint, or 'demo'.")] = "demo",
-    rows: Annotated[int, typer.Option(min=1, help="Drawings to caption.")] = ROWS,
+    rows: Annotated[int, typer.Option(min=1, metavar="<int>", help="Drawings to caption.")] = ROWS,
     debug: Debug = False,
 ) -> None:
     """Measure rendering, generation and the whole job on this machine."""
@@ -272,12 +321,16 @@ def _summary(result: RunResult) -> str:
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.outcomes.items()))
     rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
     same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
-    return (
+    gone = shortened(result.left_out)
+    lines = [
         f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
-        f"{result.seconds:.0f} s{rate if result.new_rows else ''}\n"
-        f"Model class: {result.model_class}\n"
-        f"Output: {result.output}"
-    )
+        f"{result.seconds:.0f} s{rate if result.new_rows else ''}",
+        *([f"Left out, as no longer in INPUT: {gone}"] if gone else []),
+        *skipped_lines(result.skipped),
+        f"Model class: {result.model_class}",
+        f"Output: {result.output}",
+    ]
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager
@@ -295,8 +348,11 @@ def _exit_codes(*, debug: bool) -> Iterator[None]:
         code, text = RUN_FAILED, f"{error}\nRun again with --debug to see more."
     except KeyboardInterrupt:
         code, text = INTERRUPTED, "interrupted; the same command continues where it stopped"
-    except Exception as error:  # a bug, ours or a library's
-        code, text = RUN_FAILED, f"{one_line(error)}\nRun again with --debug to see more."
+    except Exception as error:  # a disk, a store, or a bug, ours or a library's
+        fault = access_fault(error)
+        code, text = USER_ERROR, f"{one_line(error)}; {fault}"
+        if fault is None:
+            code, text = RUN_FAILED, f"{one_line(error)}\nRun again with --debug to see more."
     else:
         return
     if debug:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from rich.markup import escape
 
 from jobs.options.common import JobOptions, default_text, ordered_fields
 
@@ -90,8 +89,6 @@ def _kind(annotation: Any) -> Any:
 
 
 def _help(field: FieldInfo) -> str:
-    """The line of help, with the default unless that is empty, off or 0."""
+    """The line of help, with the default, if it has one that is not empty."""
     text, shown = field.description or "", default_text(field)
-    has_default = shown not in ("", "off", "0", "0.0") and not field.is_required()
-    # typer reads Rich's markup in it.
-    return escape(f"{text} [default: {shown}]".strip() if has_default else text)
+    return f"{text} [default: {shown}]".strip() if shown else text

@@ -31,6 +31,7 @@ from jobs.sdk.assembly import ConfiguredJob, configure
 from pipeline import UserError
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
+from pipeline.storage.access import check_access
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 way to ask; no issue found."""
 WORD_TAGS = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
 """YAML 1.1 gives these tags to words that users mean as text."""
+QUOTED = re.compile(r"'([^']+)'")
 FIRST_WORD = re.compile(r"\w*")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -57,6 +59,7 @@ class JobFile:
         job: The job, with its options.
         path: Path or URI of the file.
         lines: The line of each field.
+        texts: The field that has a text as its value, by the text.
     """
 
     input: str
@@ -64,6 +67,7 @@ class JobFile:
     job: ConfiguredJob
     path: str = ""
     lines: Mapping[str, int] = dataclass_field(default_factory=dict)
+    texts: Mapping[str, str] = dataclass_field(default_factory=dict)
 
     @contextlib.contextmanager
     def naming_lines(self) -> Iterator[None]:
@@ -76,10 +80,15 @@ class JobFile:
             yield
         except (UserError, ValidationError) as error:
             message = describe_fault(error) if isinstance(error, ValidationError) else str(error)
-            word = FIRST_WORD.match(message)
-            line = self.lines.get(word[0].lower() if word else "")
+            line = self.lines.get(self._field_of(message))
             place = "" if line is None else f"{self.path}:{line}: "
             raise UserError(place + message) from error
+
+    def _field_of(self, message: str) -> str:
+        """The field that a message is about: it quotes its value, or begins with its name."""
+        quoted = (self.texts[text] for text in QUOTED.findall(message) if text in self.texts)
+        word = FIRST_WORD.match(message)
+        return next(quoted, word[0].lower() if word else "")
 
 
 def read_job_file(path: str) -> JobFile:
@@ -107,7 +116,8 @@ def read_job_file(path: str) -> JobFile:
         configured = configure(job, options)
     except OptionError as error:
         raise fault(error.option, str(error)) from None
-    return JobFile(job=configured, path=path, lines=lines, **files)
+    texts = {value: name for name, value in options.items() if isinstance(value, str)}
+    return JobFile(job=configured, path=path, lines=lines, texts=texts, **files)
 
 
 def _find_job(values: Mapping[str, Any], fault: Callable[[str, str], UserError]) -> Job[Any]:
@@ -152,9 +162,13 @@ def _required(name: str, values: Mapping[str, Any], fault: Callable[[str, str], 
 def _parse(path: str) -> tuple[dict[str, Any], dict[str, int]]:
     """The fields of the file, and the line of each."""
     try:
-        text = locate(path).read().decode("utf-8")
+        where = locate(path)
+        check_access(where, "job file")
+        text = where.read().decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; name a job file") from None
     except UserError:
         raise
     except Exception as error:  # each store's client raises its own kinds

@@ -14,20 +14,24 @@ from rich.text import Text
 from jobs.options.check import unknown
 from pipeline import Outcome, UserError, failed_rows
 from pipeline.contract.errors import one_line
+from pipeline.contract.record import ADDED
+from pipeline.storage.access import check_access
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
     from jobs.moderation.calibration import Calibration
     from pipeline import Status
+    from pipeline.sources import Skipped
+    from pipeline.storage.location import StorageOptions
 
-SHOWN = ("row_key", "outcome", "error")
+SHOWN = ("outcome", "error")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 MOST_COLUMNS = 2
-"""Most input columns that are shown next to `SHOWN`."""
+"""Most columns of the input and of the job that are shown next to `SHOWN`."""
 
 
 def status_text(status: Status) -> str:
@@ -45,7 +49,18 @@ def status_text(status: Status) -> str:
         lines.insert(2, f"Identical to another row, computed once: {status.duplicates:,}")
     if status.rows_journalled:
         lines.insert(1, f"Finished in parts that are not complete: {status.rows_journalled:,} rows")
+    lines += skipped_lines(status.skipped)
     return "\n".join(lines)
+
+
+def skipped_lines(skipped: Iterable[Skipped]) -> list[str]:
+    """A line that names the files of INPUT that are not read; none where all are."""
+    groups = [
+        f"{group.count:,} {group.reason} ({', '.join(map(_plain, group.examples))}"
+        + (", ...)" if group.count > len(group.examples) else ")")
+        for group in skipped
+    ]
+    return [f"Files of INPUT that are not read: {'; '.join(groups)}"] if groups else []
 
 
 def calibration_table(found: Calibration) -> Table:
@@ -77,7 +92,9 @@ def calibration_table(found: Calibration) -> Table:
     return table
 
 
-def read_failed_rows(output: str, outcomes: Sequence[str]) -> Iterator[pa.Table]:
+def read_failed_rows(
+    output: str, outcomes: Sequence[str], options: StorageOptions | None = None
+) -> Iterator[pa.Table]:
     """The rows of an OUTPUT without results, or with these outcomes, part by part.
 
     Raises:
@@ -86,7 +103,7 @@ def read_failed_rows(output: str, outcomes: Sequence[str]) -> Iterator[pa.Table]
     for name in outcomes:
         if name not in [*Outcome]:
             raise UserError(f"outcome '{name}': {unknown(name, Outcome, 'outcome')}")
-    return failed_rows(output, outcomes)
+    return failed_rows(output, outcomes, options)
 
 
 def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> None:
@@ -97,26 +114,45 @@ def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> Non
         limit: How many rows to print.
         console: Where to print.
     """
-    shown, names, total = None, [], 0
-    for rows in tables:
-        total += rows.num_rows
-        if shown is None:
-            own = [name for name in rows.column_names if name not in SHOWN][:MOST_COLUMNS]
-            names = [*own, *SHOWN]
-            shown = Table(*(Column(_cell(name)) for name in names))
-        for row in rows.select(names).slice(0, max(0, limit - shown.row_count)).to_pylist():
-            shown.add_row(*(_cell(row[name]) for name in names))
-    if shown is not None:
-        console.print(shown)
-    console.print(f"{total:,} rows", highlight=False)
+    rows: list[dict[str, object]] = []
+    total = 0
+    for table in tables:
+        total += table.num_rows
+        rows += table.slice(0, limit - len(rows)).to_pylist()
+    if rows:
+        console.print(_errors_table(rows))
+    more = f", {len(rows):,} of them shown" if len(rows) < total else ""
+    console.print(f"{total:,} rows{more}", highlight=False)
+
+
+def _errors_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Failed rows with the columns that say something; values are wrapped, never cut."""
+    filled = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+    own = [name for name in filled if name not in ADDED.names][:MOST_COLUMNS]
+    # The key is long; it is shown where nothing else says which row it is.
+    names = [*(own or ["row_key"]), *(name for name in SHOWN if name in filled)]
+    table = Table(
+        *(Column(_cell(name), overflow="fold", no_wrap=name == "outcome") for name in names)
+    )
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in names))
+    return table
 
 
 def _cell(value: object) -> Text:
     """A value as plain text: not read as markup, and without control characters."""
-    return Text(CONTROL.sub("\ufffd", str(value)))
+    if isinstance(value, dict) and value.get("path"):  # an image of a Hugging Face dataset
+        value = value["path"]
+    return Text("" if value is None else _plain(str(value)))
 
 
-def export_errors(tables: Iterable[pa.Table], path: str) -> int:
+def _plain(text: str) -> str:
+    return CONTROL.sub("\ufffd", text)
+
+
+def export_errors(
+    tables: Iterable[pa.Table], path: str, options: StorageOptions | None = None
+) -> int:
     """Write all rows to one parquet file, a path or a URI; returns how many.
 
     Raises:
@@ -125,7 +161,8 @@ def export_errors(tables: Iterable[pa.Table], path: str) -> int:
     tables = iter(tables)
     first = next(tables, None)  # an error about OUTPUT is raised before a file is made
     schema, total = pa.schema([]) if first is None else first.schema, 0
-    where = locate(path)
+    where = locate(path, options)
+    check_access(where, "export")
     try:
         file = where.fs.open(where.path, "wb")
     except OSError as error:

@@ -18,6 +18,7 @@ from jobs.options.check import unknown
 from pipeline import UserError
 from pipeline.output.parts import open_parts, part_files
 from pipeline.output.run_record import read_record
+from pipeline.storage.access import check_access
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def calibrate(
     if precision is not None and not 0 < precision <= 1:
         raise UserError(f"precision: should be above 0 and at most 1 (got {precision})")
     where = locate(output, storage_options)
+    check_access(where, "OUTPUT")
     task = _moderation_task(where)
     names = [known.name for known in task.policies]
     if policy not in names:

@@ -17,6 +17,8 @@ from pipeline.contract.suggest import suggestion
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pipeline.storage.location import StorageOptions
+
 Options = TypeVar("Options", bound=JobOptions)
 
 
@@ -50,6 +52,16 @@ def check_options(model: type[Options], values: Mapping[str, Any]) -> Options:
         if fault["type"] == "missing":
             raise OptionError(name, f"{name}: is missing") from None
         raise OptionError(name, describe_fault(error)) from None
+
+
+def check_storage_options(text: str | None) -> StorageOptions:
+    """Storage options that are given without a job.
+
+    Raises:
+        OptionError: They are wrong.
+    """
+    given = {} if text is None else {"storage_options": text}
+    return check_options(JobOptions, {"model": "any", **given}).storage_options
 
 
 def unknown(name: str, known: Iterable[str], what: str) -> str:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from jobs.options.values import mapped
-from pipeline.contract.config import Dtype, EngineConfig, EngineSettings, RunConfig, RunSettings
+from pipeline.contract.config import (
+    Dtype,
+    EngineConfig,
+    EngineSettings,
+    Named,
+    RunConfig,
+    RunSettings,
+)
 from pipeline.contract.config import Settings as _Settings
 
 if TYPE_CHECKING:
@@ -25,8 +32,8 @@ Destination = Literal["engine", "run", "task"]
 class ModelOptions(_Settings):
     """Which model a job runs, and in which precision."""
 
-    model: str = Field(
-        min_length=1, description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one."
+    model: Named = Field(
+        description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one."
     )
     dtype: Dtype | None = Field(
         None, description="Number format to compute in; by default what suits the model."
@@ -44,10 +51,22 @@ class JobOptions(RunSettings, EngineSettings, ModelOptions):
             raise ValueError("is empty; give it a value, or leave it out")
         return value
 
-    @field_validator("engine_args", "storage_options", mode="before")
+    @field_validator("engine_args", mode="before")
     @classmethod
     def _may_be_text(cls, value: object) -> object:
         return mapped(value)
+
+    @field_validator("storage_options", mode="before")
+    @classmethod
+    def _are_by_protocol(cls, value: object) -> object:
+        options = mapped(value)
+        if not isinstance(options, Mapping) or not all(
+            isinstance(own, Mapping) for own in options.values()
+        ):
+            raise ValueError(
+                'should be arguments by protocol: {"s3": {"endpoint_url": "https://..."}}'
+            )
+        return options
 
 
 def ordered_fields(options: type[JobOptions]) -> dict[str, FieldInfo]:

@@ -35,7 +35,10 @@ def mapped(value: object) -> object:
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
-        return json.loads(value)
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"is not JSON: {error}") from None
     pairs = [part.partition("=") for part in value.split(",")]
     if not all(equals for _, equals, _ in pairs):
         raise ValueError("should be NAME=VALUE,... or a JSON object")

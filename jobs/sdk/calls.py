@@ -3,23 +3,25 @@
     input                            result
     files (a path or a URI)          files in `output`; returns a `RunResult`
     data in memory, no `output`      returns the same kind of data with the new columns, in order
-    data in memory, with `output`    as for files; the data is first written to `output` + "-input"
-    a `ray.data.Dataset`             returns a `ray.data.Dataset` that reads the results lazily
+    data in memory, with `output`    as for files; the same call with the same rows resumes
+    a `ray.data.Dataset`             returns a `ray.data.Dataset`, in Ray's object store
 
-`memory` turns data into files, `assembly` options into a run.
+`memory` turns data into files, `assembly` options into a run. These files, and results for which
+there is no `output`, are in the memory of the Ray cluster and go when the call ends.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from jobs.sdk.assembly import ConfiguredJob, configure
 from jobs.sdk.memory import (
-    count_rows,
+    first_local_path,
     is_ray_dataset,
     is_uri,
     new_columns,
@@ -30,9 +32,15 @@ from jobs.sdk.memory import (
 )
 from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.contract.record import ADDED
+from pipeline.engine.checkpoint import open_checkpoint
+from pipeline.execution.cluster import cluster
+from pipeline.execution.shared_folders import check_shared_file
 from pipeline.output.parts import open_parts_in_ray
+from pipeline.output.run_record import read_record
 from pipeline.sources.columns import check_columns
-from pipeline.storage.location import locate
+from pipeline.storage.access import check_access
+from pipeline.storage.location import MEMORY, locate
+from pipeline.storage.ray_memory import ray_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,9 +50,7 @@ if TYPE_CHECKING:
     from jobs.options.job import Job
     from jobs.sdk.engine import Engine
     from pipeline import Task
-
-STAGED = "-input"
-"""Suffix to OUTPUT of the folder to which data in memory is written."""
+    from pipeline.storage.location import Location
 
 
 def run_job(
@@ -107,6 +113,7 @@ def call(
         UserError: An option, the input or the output is wrong.
         RunError: The run could not be finished; the same call continues it.
     """
+    _check_arguments(output, engine)
     if engine is not None:
         settings = engine.options(settings)
         engine.check_started()  # now, before anything is written
@@ -117,71 +124,155 @@ def call(
         if output is None:
             raise UserError("output: is missing; name a folder for the results of files")
         return run_job(configured, str(source), output, **how)
+    # Now, before a cluster starts and rows are handed over.
+    if engine is None:
+        open_checkpoint(configured.engine().model)
     if output is not None:
-        folder = output.rstrip("/") + STAGED
-        return run_job(configured, _stage(configured, source, folder), output, **how)
-    if is_ray_dataset(source):
-        return _run_over_ray_dataset(configured, source, how)
-    return _run_in_memory(configured, source, how)
+        check_access(locate(output, configured.options.storage_options), "OUTPUT")
+    given = (_RayDataset if is_ray_dataset(source) else _Table)(configured.task(), source, output)
+    if given.is_empty:
+        return _without_rows(given, output)
+    with cluster(debug=debug), ray_folder() as scratch:
+        if given.path is not None:
+            check_shared_file(given.path)
+        return _run_over(given, configured, scratch, output, how)
 
 
-def _stage(job: ConfiguredJob, source: Any, folder: str) -> str:
-    """Write data in memory to a folder; returns the path to read."""
-    where = locate(folder, job.options.storage_options)
-    task = job.task()
-    if is_ray_dataset(source):
-        if not where.exists():
-            write_ray_dataset(source, where)
-        elif count_rows(where) != source.count():
-            raise UserError(
-                f"input: {where} holds other rows, from an earlier call; remove it, or name "
-                "another output"
-            )
-        return folder
-    rows = rows_of(source, next(iter(task.columns)))
-    table = _prepare_table(rows.table, task, [*task.result_schema.names, *ADDED.names])
-    return write_rows(table, table.column_names, where)
+def _check_arguments(output: object, engine: object) -> None:
+    """Check what is no option. Raises UserError."""
+    from jobs.sdk.engine import Engine
+
+    if engine is not None and not isinstance(engine, Engine):
+        raise UserError(f"engine: should be a jobs.Engine, not a {type(engine).__name__}")
+    if output is not None and not is_uri(output):
+        raise UserError(f"output: should be a path or a URI, not a {type(output).__name__}")
 
 
-def _run_in_memory(job: ConfiguredJob, source: Any, how: Mapping[str, Any]) -> Any:
-    with tempfile.TemporaryDirectory(prefix="gemma3-batch-") as folder:
-        task = job.task()
-        added = new_columns(task.result_schema.names)
-        rows = rows_of(source, next(iter(task.columns)), task.columns)
-        table = _prepare_table(rows.table, task, added)
-        if not table.num_rows:
-            schema = pa.schema([*task.result_schema, *ADDED])
-            return rows.give_back(schema.empty_table().select(added))
-        file = write_rows(table, [*task.columns], locate(f"{folder}/in"))
-        done = run_job(job, file, f"{folder}/out", **how)
-        return rows.give_back(done.table(added))
+class _Table:
+    """Data in memory that becomes one Arrow table, and what a call with it returns."""
+
+    def __init__(self, task: Task, source: Any, output: str | None) -> None:
+        self._task = task
+        self._added = new_columns(task.result_schema.names)
+        columns = task.columns
+        self._rows = rows_of(source, next(iter(columns)), columns if output is None else None)
+        added = self._added if output is None else [*task.result_schema.names, *ADDED.names]
+        table = prepare_table(self._rows.table, columns=columns, added=added, here=os.getcwd())
+        self.path = first_local_path(table, _image_columns(columns))
+        # Without an `output`, the other columns are the caller's already.
+        self._table = table.select([*columns]) if output is None else table
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._table.num_rows
+
+    def empty_result(self) -> Any:
+        schema = pa.schema([*self._task.result_schema, *ADDED])
+        return self._rows.give_back(schema.empty_table().select(self._added))
+
+    def write(self, folder: Location) -> Location:
+        return write_rows(self._table, folder)
+
+    def result(self, done: RunResult) -> Any:
+        return self._rows.give_back(done.table(self._added))
 
 
-def _prepare_table(table: pa.Table, task: Task, added: Sequence[str]) -> pa.Table:
+class _RayDataset:
+    """A Ray dataset, and what a call with it returns."""
+
+    is_empty = False
+    path = None
+    """Neither is known before it is written."""
+
+    def __init__(self, task: Task, source: Any, output: str | None) -> None:
+        self._task = task
+        self._source = source
+
+    def empty_result(self) -> Any:
+        import ray.data
+
+        return ray.data.from_arrow(pa.schema([*self._task.result_schema, *ADDED]).empty_table())
+
+    def write(self, folder: Location) -> Location:
+        prepare = partial(
+            prepare_table,
+            columns=dict(self._task.columns),
+            added=[*self._task.result_schema.names, *ADDED.names],
+            here=os.getcwd(),
+        )
+        return write_ray_dataset(self._source, folder, prepare)
+
+    def result(self, done: RunResult) -> Any:
+        # Now: the files go when the call ends.
+        return open_parts_in_ray(locate(done.output)).materialize()
+
+
+def _run_over(
+    given: _Table | _RayDataset,
+    job: ConfiguredJob,
+    scratch: str,
+    output: str | None,
+    how: Mapping[str, Any],
+) -> Any:
+    """Run a job over data in memory, by way of a folder in Ray's memory."""
+    folder = given.write(locate(f"{scratch}/in"))
+    if not folder.tree():
+        return _without_rows(given, output)
+    source = str(folder)
+    if output is not None:
+        _check_same_rows(job, source, output)
+        return run_job(job, source, output, **how)
+    # Nobody else knows of this folder.
+    options = job.options.model_copy(update={"single_driver": True})
+    done = run_job(replace(job, options=options), source, f"{scratch}/out", **how)
+    return given.result(done)
+
+
+def _without_rows(given: _Table | _RayDataset, output: str | None) -> Any:
+    if output is not None:
+        raise UserError("input: has no rows")
+    return given.empty_result()
+
+
+def _check_same_rows(job: ConfiguredJob, source: str, output: str) -> None:
+    """Refuse an OUTPUT of other rows. Their name says what is in them."""
+    record = read_record(locate(output, job.options.storage_options))
+    if record is None or job.options.new_version:
+        return
+    before = record["config"]["input"]
+    if not before.startswith(f"{MEMORY}://"):
+        raise UserError(
+            f"output: {output} was made from {before}, not from data in memory; give that as the "
+            "input, or name another output"
+        )
+    if before.rpartition("/")[2] != source.rpartition("/")[2]:
+        raise UserError(f"output: {output} holds the results of other rows; name another output")
+
+
+def prepare_table(
+    table: pa.Table, *, columns: Mapping[str, ColumnKind], added: Sequence[str], here: str
+) -> pa.Table:
     """Check the columns, and make null columns and relative paths readable from a file.
+
+    Args:
+        table: The rows.
+        columns: The columns that the task reads.
+        added: The columns that are added.
+        here: The folder that relative paths start from.
 
     Raises:
         UserError: A column is missing, or has the name of one that is added.
     """
     for place, field in enumerate(table.schema):
-        if field.name in task.columns and pa.types.is_null(field.type):
+        if field.name in columns and pa.types.is_null(field.type):
             table = table.set_column(place, field.name, table[place].cast(pa.string()))
-    check_columns(table.schema, task.columns)
+    check_columns(table.schema, columns)
     taken = next((name for name in table.column_names if name in added), None)
     if taken is not None:
         raise UserError(f"input: has a column '{taken}', which the job adds itself; rename it")
-    kinds = task.columns.items()
-    images = [name for name, kind in kinds if kind in (ColumnKind.IMAGE, ColumnKind.IMAGES)]
-    return with_absolute_paths(table, images)
+    return with_absolute_paths(table, _image_columns(columns), here)
 
 
-def _run_over_ray_dataset(job: ConfiguredJob, source: Any, how: Mapping[str, Any]) -> Any:
-    """Run over a Ray dataset. The temporary folder stays, since the results are read lazily."""
-    folder = tempfile.mkdtemp(prefix="gemma3-batch-")
-    try:
-        write_ray_dataset(source, locate(f"{folder}/in"))
-        done = run_job(job, f"{folder}/in", f"{folder}/out", **how)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return open_parts_in_ray(locate(done.output))
+def _image_columns(columns: Mapping[str, ColumnKind]) -> list[str]:
+    kinds = (ColumnKind.IMAGE, ColumnKind.IMAGES)
+    return [name for name, kind in columns.items() if kind in kinds]

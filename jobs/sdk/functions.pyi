@@ -45,6 +45,7 @@ def caption(
     max_error_rate: float | None = ...,
     new_version: bool = ...,
     single_driver: bool = ...,
+    join: bool = ...,
     allow_private_addresses: bool = ...,
     storage_options: Mapping[str, Mapping[str, Any]] | str = ...,
 ) -> Any:
@@ -90,6 +91,7 @@ def caption(
         max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
+        join: Work beside another run into the same OUTPUT; each row is done once.
         allow_private_addresses: Follow links to images into private networks too.
         storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
 
@@ -140,6 +142,7 @@ def translate(
     max_error_rate: float | None = ...,
     new_version: bool = ...,
     single_driver: bool = ...,
+    join: bool = ...,
     allow_private_addresses: bool = ...,
     storage_options: Mapping[str, Mapping[str, Any]] | str = ...,
 ) -> Any:
@@ -183,6 +186,7 @@ def translate(
         max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
+        join: Work beside another run into the same OUTPUT; each row is done once.
         allow_private_addresses: Follow links to images into private networks too.
         storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
 
@@ -225,6 +229,7 @@ def moderate(
     max_error_rate: float | None = ...,
     new_version: bool = ...,
     single_driver: bool = ...,
+    join: bool = ...,
     allow_private_addresses: bool = ...,
     storage_options: Mapping[str, Mapping[str, Any]] | str = ...,
 ) -> Any:
@@ -260,6 +265,7 @@ def moderate(
         max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
+        join: Work beside another run into the same OUTPUT; each row is done once.
         allow_private_addresses: Follow links to images into private networks too.
         storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
 

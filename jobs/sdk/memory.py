@@ -4,27 +4,28 @@
     a pandas table, an Arrow table, a Hugging Face dataset    the same, with the new columns
     a list of texts, paths, links, bytes or images            a list of dicts of the new columns
     a list of dicts                                           the same dicts, with the new columns
-    a `ray.data.Dataset`                                      a `ray.data.Dataset`, read lazily
+    a `ray.data.Dataset`                                      a `ray.data.Dataset`
 
-PIL images become PNG or TIFF, which keep every pixel. Rows keep their order. A library is imported
-only if one of its objects is given.
+The parquet is written to Ray's memory (`pipeline.storage.ray_memory`), where all machines of a
+cluster can read it. PIL images become PNG or TIFF, which keep every pixel. Rows keep their order. A
+library is imported only if one of its objects is given.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from pipeline import UserError
 from pipeline.contract.errors import one_line
@@ -34,8 +35,12 @@ from pipeline.sources.columns import is_image_struct, is_string
 if TYPE_CHECKING:
     from pipeline.storage.location import Location
 
-FILE = "rows.parquet"
+FILE_ROWS = 10_000
+FILE_ROWS_OF_BINARY = 500
+"""Rows of a file that has binary columns: images, say."""
 ROW_GROUP = 512
+MOST_WRITERS = 4
+"""Most files of a Ray dataset that are written at once."""
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -89,25 +94,20 @@ def rows_of(value: Any, column: str, needed: Collection[str] | None = None) -> R
     )
 
 
-def write_rows(table: pa.Table, columns: Sequence[str], folder: Location) -> str:
-    """Write the columns that a job reads to a parquet file.
+def write_rows(table: pa.Table, folder: Location) -> Location:
+    """Write rows to parquet files; the same rows give the same files, by name and by content.
 
     Args:
         table: The rows.
-        columns: The columns to write. If one is missing, all are written: the run's error then
-            lists them.
-        folder: The folder for the file.
+        folder: An empty folder in Ray's memory.
 
     Returns:
-        The path or URI of the file.
+        The folder below it that the files are in.
     """
-    missing = [name for name in columns if name not in table.column_names]
-    kept = table if missing else table.select([*columns])
-    folder.fs.makedirs(folder.path, exist_ok=True)
-    file = folder / FILE
-    with file.fs.open(file.path, "wb") as stream:
-        pq.write_table(kept, stream, row_group_size=ROW_GROUP)
-    return str(file)
+    rows = _file_rows(table.schema)
+    for number, start in enumerate(range(0, table.num_rows, rows)):
+        _write_file(table.slice(start, rows), folder, number)
+    return _named_by_content(folder)
 
 
 def new_columns(results: Sequence[str]) -> list[str]:
@@ -115,25 +115,122 @@ def new_columns(results: Sequence[str]) -> list[str]:
     return [*results, *(name for name in ADDED.names if name != "row_key")]
 
 
-def write_ray_dataset(dataset: Any, folder: Location) -> None:
-    """Write a Ray dataset as parquet, its rows in order. Tensors are taken as images."""
-    tensors = [
-        name
-        for name, kind in zip(dataset.schema().names, dataset.schema().types, strict=True)
-        if "Tensor" in type(kind).__name__
-    ]
+def write_ray_dataset(
+    dataset: Any, folder: Location, prepare: Callable[[pa.Table], pa.Table]
+) -> Location:
+    """Write a Ray dataset as `write_rows` does, its rows in order. Tensors are taken as images.
+
+    Args:
+        dataset: The rows.
+        folder: An empty folder in Ray's memory.
+        prepare: Checks and changes the rows of a file, in another process.
+
+    Returns:
+        The folder below it that the files are in.
+
+    Raises:
+        UserError: `prepare` raised it.
+    """
+    schema = dataset.schema()
+    types = dict(zip(schema.names, schema.types, strict=True))
+    tensors = [name for name, kind in types.items() if "Tensor" in type(kind).__name__]
     if tensors:
         dataset = dataset.map_batches(
             _tensors_to_png, batch_format="numpy", fn_kwargs={"names": tensors}
         )
+    kept = {name: kind for name, kind in types.items() if isinstance(kind, pa.DataType)}
+    known = pa.schema([item for item in kept.items() if item[0] not in tensors])
     with _in_order(dataset):
-        dataset.write_parquet(folder.path, filesystem=PyFileSystem(FSSpecHandler(folder.fs)))
+        spans = _spans(dataset, FILE_ROWS_OF_BINARY if tensors else _file_rows(known))
+        _write_spans(spans, folder, known, prepare)
+    return _named_by_content(folder)
 
 
-def count_rows(folder: Location) -> int:
-    """Count the rows of the parquet files in a folder."""
-    filesystem = PyFileSystem(FSSpecHandler(folder.fs))
-    return int(ds.dataset(folder.path, filesystem=filesystem, format="parquet").count_rows())
+def _file_rows(schema: pa.Schema) -> int:
+    has_binary = any("binary" in str(field.type) for field in schema)
+    return FILE_ROWS_OF_BINARY if has_binary else FILE_ROWS
+
+
+def _write_file(table: pa.Table, folder: Location, number: int) -> None:
+    file, stream = folder / f"{number:06}.parquet", pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), stream, row_group_size=ROW_GROUP)
+    file.fs.pipe_file(file.path, stream.getvalue().to_pybytes())
+
+
+def _named_by_content(folder: Location) -> Location:
+    """Name files by what is in all of them, so that no others are ever taken for them."""
+    tags = "".join(file.stamp for file in folder.tree())
+    name = hashlib.blake2b(tags.encode(), digest_size=8).hexdigest()
+    folder.fs.rename(f"{folder.path}/", f"{folder.path}/{name}/{name}-")
+    return folder / name
+
+
+Span = tuple[Any, int, int]
+"""Reference to a block of a Ray dataset, and a range of its rows."""
+
+
+def _spans(dataset: Any, rows: int) -> Iterator[list[Span]]:
+    """Cut a dataset into pieces of so many rows, however its blocks are cut."""
+    held: list[Span] = []
+    for bundle in dataset.iter_internal_ref_bundles():
+        for entry, part in zip(bundle.blocks, bundle.slices, strict=True):
+            start = part.start_offset if part else 0
+            end = part.end_offset if part else entry.metadata.num_rows
+            while start < end:
+                stop = min(end, start + rows - sum(stop - start for _, start, stop in held))
+                held.append((entry.ref, start, stop))
+                start = stop
+                if sum(stop - start for _, start, stop in held) == rows:
+                    yield held
+                    held = []
+    if held:
+        yield held
+
+
+def _write_spans(
+    spans: Iterable[list[Span]],
+    folder: Location,
+    known: pa.Schema,
+    prepare: Callable[[pa.Table], pa.Table],
+) -> None:
+    """Write files in other processes, some at a time. Raises UserError."""
+    import ray
+
+    write = ray.remote(num_cpus=0)(_write_blocks)
+    waiting: deque[Any] = deque()
+    try:
+        for number, file in enumerate(spans):
+            if len(waiting) == MOST_WRITERS:
+                ray.get(waiting.popleft())
+            ranges = [(start, stop) for _, start, stop in file]
+            blocks = [block for block, _, _ in file]
+            waiting.append(write.remote(folder, number, known, prepare, ranges, *blocks))
+        ray.get([*waiting])
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, UserError) else error from None
+
+
+def _write_blocks(
+    folder: Location,
+    number: int,
+    known: pa.Schema,
+    prepare: Callable[[pa.Table], pa.Table],
+    ranges: Sequence[tuple[int, int]],
+    *blocks: Any,
+) -> None:
+    from ray.data.block import BlockAccessor
+
+    tables = [
+        BlockAccessor.for_block(block).to_arrow().slice(start, stop - start)
+        for block, (start, stop) in zip(blocks, ranges, strict=True)
+    ]
+    table = pa.concat_tables(tables, promote_options="permissive")
+    for place, field in enumerate(table.schema):
+        # These rows have nulls only, others have values.
+        if pa.types.is_null(field.type) and field.name in known.names:
+            kind = known.field(field.name).type
+            table = table.set_column(place, field.name, table[place].cast(kind))
+    _write_file(prepare(table), folder, number)
 
 
 @contextlib.contextmanager
@@ -244,10 +341,15 @@ def _array(name: str, cells: Any) -> Any:
         raise UserError(f"input: column '{name}' cannot be read: {one_line(error)}") from None
 
 
-def with_absolute_paths(table: pa.Table, columns: Iterable[str]) -> pa.Table:
-    """Make relative paths in image columns absolute, from the current folder.
+def with_absolute_paths(table: pa.Table, columns: Iterable[str], here: str) -> pa.Table:
+    """Make relative paths in image columns absolute.
 
     In a file they would be relative to the file's folder.
+
+    Args:
+        table: The rows.
+        columns: The image columns.
+        here: The folder that the paths are relative to.
     """
     for name in columns:
         kind = table.schema.field(name).type
@@ -256,20 +358,32 @@ def with_absolute_paths(table: pa.Table, columns: Iterable[str]) -> pa.Table:
             has_paths = table[name].combine_chunks().field("bytes").null_count > 0
         with contextlib.suppress(UnicodeError):  # only the row with half a surrogate pair fails
             if has_paths:
-                cells = [_absolute(cell) for cell in table[name].to_pylist()]
+                cells = [_absolute(cell, here) for cell in table[name].to_pylist()]
                 place = table.schema.get_field_index(name)
                 table = table.set_column(place, table.schema.field(name), pa.array(cells, kind))
     return table
 
 
-def _absolute(cell: Any) -> Any:
+def first_local_path(table: pa.Table, columns: Iterable[str]) -> str | None:
+    """The first path on a disk in image columns; None if there is none."""
+    with_paths = (name for name in columns if "string" in str(table.schema.field(name).type))
+    with contextlib.suppress(UnicodeError):
+        for cell in (cell.as_py() for name in with_paths for cell in table[name]):
+            for value in cell if isinstance(cell, list) else [cell]:
+                path = value.get("path") if isinstance(value, dict) else value
+                if isinstance(path, str) and path.startswith("/"):
+                    return path
+    return None
+
+
+def _absolute(cell: Any, here: str) -> Any:
     if isinstance(cell, list):
-        return [_absolute(item) for item in cell]
+        return [_absolute(item, here) for item in cell]
     if isinstance(cell, dict):
-        return cell if cell.get("bytes") else {**cell, "path": _absolute(cell.get("path"))}
+        return cell if cell.get("bytes") else {**cell, "path": _absolute(cell.get("path"), here)}
     if not cell or "://" in cell or cell.startswith("data:"):
         return cell
-    return os.path.abspath(os.path.expanduser(cell))
+    return os.path.normpath(os.path.join(here, os.path.expanduser(cell)))
 
 
 def _plain(value: Any) -> Any:

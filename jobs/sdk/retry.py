@@ -15,7 +15,8 @@ from pipeline import RunConfig, RunResult, UserError, retry
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
 from pipeline.output.run_record import class_place, read_record
-from pipeline.storage.location import locate
+from pipeline.storage.access import check_access
+from pipeline.storage.location import MEMORY, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ def retry_rows(
     outcomes: Sequence[str],
     *,
     model: str | None = None,
+    join: bool = False,
     storage_options: StorageOptions | None = None,
     console: Console | None = None,
     debug: bool = False,
@@ -45,6 +47,7 @@ def retry_rows(
         output: The folder of a run.
         outcomes: Names of outcomes (`decode_error`, `missing_input`, `truncated`, ...).
         model: The model's folder, if it has moved since.
+        join: Work beside another run into the same OUTPUT.
         storage_options: Arguments of fsspec's filesystems, by protocol.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
@@ -54,11 +57,22 @@ def retry_rows(
         RunError: Not all rows could be finished.
     """
     where = locate(output, storage_options)
+    check_access(where, "OUTPUT")
     record = read_record(where)
     if record is None:
         raise UserError(f"{where} is not the OUTPUT of a run: it has no run record")
+    if record["config"]["input"].startswith(f"{MEMORY}://"):
+        raise UserError(
+            f"{where} was made from data in memory, which is not kept; call the job's function "
+            "with the failed rows and another output"
+        )
     config = RunConfig.model_validate(
-        {**record["config"], "output": output, "storage_options": storage_options or {}}
+        {
+            **record["config"],
+            "output": output,
+            "join": join,
+            "storage_options": storage_options or {},
+        }
     )
     if model is not None:
         engine = config.engine.model_copy(update={"model": model})

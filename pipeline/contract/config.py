@@ -11,7 +11,15 @@ import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 PromptFormat = Literal["raw", "gemma", "template"]
@@ -29,10 +37,21 @@ OUR_ENGINE_ARGS = (
 """Arguments of vLLM's engine that we set ourselves."""
 
 
-class Settings(BaseModel):
-    """Frozen; unknown names are refused."""
+def _not_blank(value: str) -> str:
+    """As a shell variable that is not set."""
+    if not value.strip():
+        raise ValueError("is empty; give it a value")
+    return value
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+Named = Annotated[str, AfterValidator(_not_blank)]
+"""A path or a URI."""
+
+
+class Settings(BaseModel):
+    """Frozen; unknown names are refused. Texts keep their white space, which a prompt may need."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EngineSettings(Settings):
@@ -69,7 +88,7 @@ class EngineSettings(Settings):
 class EngineConfig(EngineSettings):
     """The model, and how one engine replica runs it."""
 
-    model: str = Field(min_length=1)
+    model: Named
     """Folder of the checkpoint, as Hugging Face lays it out."""
     dtype: Dtype = "auto"
     """`auto` runs float32 checkpoints in bfloat16, as vLLM does."""
@@ -133,6 +152,9 @@ class RunSettings(Settings):
     single_driver: bool = Field(
         False, description="Accept a store that ignores conditional writes: no other run writes."
     )
+    join: bool = Field(
+        False, description="Work beside another run into the same OUTPUT; each row is done once."
+    )
     allow_private_addresses: bool = Field(
         False, description="Follow links to images into private networks too."
     )
@@ -147,9 +169,9 @@ class RunSettings(Settings):
 class RunConfig(RunSettings):
     """One run: where rows come from, where they go, and how the work is spread."""
 
-    input: str = Field(min_length=1)
+    input: Named
     """Parquet, images, JSON lines or tar shards: a file, a folder or a glob; a path or a URI."""
-    output: str = Field(min_length=1)
+    output: Named
     """Folder for the parquet files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig
     block_rows: PositiveInt = 32
@@ -166,4 +188,6 @@ def describe_fault(error: ValidationError) -> str:
     field = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if fault["loc"][:1] == ("storage_options",):  # they hold credentials
+        return f"{field}: {message}"
     return f"{field}: {message} (got {reprlib.repr(fault['input'])})"

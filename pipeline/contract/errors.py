@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from pipeline.contract.redaction import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.contract.record import Outcome
 
 
@@ -77,3 +79,9 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     message = redact(" ".join(message.split()))
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def shortened(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are: `a, b, c and 7 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

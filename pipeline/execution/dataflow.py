@@ -127,14 +127,15 @@ class Flow:
                 "source": self.source,
                 "columns": list(self.task.columns),
                 "dedup": self.config.dedup,
+                "block_rows": self._block_rows,
             },
             compute=ray.data.TaskPoolStrategy(size=self.placement.readers),
             num_cpus=0,
             max_retries=self._retries,
         )
         # Ray joins a task's output to blocks of 128 MB; without this, a block would have thousands
-        # of small images.
-        blocks_of_rows = rows.repartition(target_num_rows_per_block=self._block_rows)
+        # of small images. Each row of this table is a sealed block.
+        blocks_of_rows = rows.repartition(target_num_rows_per_block=1)
         # Repartitioning claims a CPU, and no argument changes that (Ray 2.60); see `placement`.
         blocks_of_rows._logical_plan.dag.ray_remote_args["num_cpus"] = 0
         return blocks_of_rows
@@ -162,6 +163,7 @@ class Flow:
                 self.source.root,
                 limits,
                 self._poison_rows,
+                self.journal.output,
             ),
             num_cpus=self.placement.cpu_share,
             **self._restarts,

@@ -21,6 +21,7 @@ from pipeline.contract.record import Outcome
 from pipeline.execution.dataflow import Flow
 from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Noted
+from pipeline.execution.unfinished import describe_unfinished
 from pipeline.output.counts import save_counts
 from pipeline.output.journal import entry_schema
 from pipeline.sources.units import Work
@@ -92,7 +93,7 @@ class Driver:
         self._commit_task: Callable[[Work], Any] | None = None
         self._counts: list[tuple[str, Committed]] = []
         self._uncommitted: dict[str, tuple[Work, str]] = {}
-        self._unreadable: dict[str, str] = {}
+        self._unreadable: list[tuple[Work, str]] = []
         self._rate = ErrorRate(config.max_error_rate)
         self._ready: float | None = None
         self._last = time.time()
@@ -208,8 +209,7 @@ class Driver:
         if fault is not None and receipt["ends_run"]:
             raise (UserError if receipt["is_users"] else RunError)(fault)
         if fault is not None and ledger.is_open(unit):  # otherwise another try has read it
-            self._unreadable[unit] = fault
-            ledger.close(unit)
+            self._unreadable.append((ledger.close(unit), fault))
 
     def _count(self, noted: Noted, reasons: Iterable[str], error: str | None) -> None:
         self.rows += noted.rows
@@ -270,15 +270,8 @@ class Driver:
             self._count(noted, [reason_of(Outcome.ENGINE_ERROR, error)], error)
 
     def _check_complete(self) -> None:
-        faults = [
-            *self._unreadable.values(),
-            *(f"{work.unit.name}: {fault}" for work, fault in self._uncommitted.values()),
-        ]
-        if faults:
-            raise RunError(
-                f"{len(faults)} unit(s) could not be finished, all others are: {faults[0]}\n"
-                "Fix the cause, or take the file out of INPUT, and run the same command again."
-            )
+        if self._unreadable or self._uncommitted:
+            raise RunError(describe_unfinished(self._unreadable, [*self._uncommitted.values()]))
 
 
 def _commit_task(committer: Committer) -> Callable[[Work], Any]:

@@ -15,10 +15,12 @@ from pipeline.contract.record import Outcome, clashes
 from pipeline.contract.task import ColumnKind
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
-from pipeline.output.plan import is_same_input, open_plan
-from pipeline.output.run_record import choose_output, describe_run
+from pipeline.output.comparison import compare
+from pipeline.output.plan import open_plan
+from pipeline.output.run_record import choose_output, describe_run, has_same_input, read_record
 from pipeline.sources import check_columns, list_input, open_source
-from pipeline.storage.location import locate
+from pipeline.storage.access import check_access
+from pipeline.storage.location import is_writable, locate
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
+    from pipeline.output.comparison import Changes
     from pipeline.output.plan import Plan
     from pipeline.output.run_record import Record
     from pipeline.sources import Listing, Source
@@ -43,6 +46,7 @@ class CheckedRun:
         source: What cuts and reads them.
         output: The folder to write to; with `new_version` it may be another than OUTPUT.
         plan: The plan in it; None if there is none yet.
+        changes: The input against that plan.
         record: What the run is, for `run.json` and the parts.
     """
 
@@ -52,6 +56,7 @@ class CheckedRun:
     source: Source
     output: Location
     plan: Plan | None
+    changes: Changes | None
     record: Record
 
 
@@ -81,7 +86,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
     backend.check(config.engine)
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)
-    record = describe_run(config, task, checkpoint, backend.name)
+    record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
     output = choose_output(config, record)
     plan = open_plan(output)
     source = open_source(
@@ -91,11 +96,9 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         schema=plan.schema if plan else None,
     )
     _check_columns(source, task)
-    if plan is not None and not is_same_input(plan, listing):
-        raise UserError(
-            f"OUTPUT {output} was made from another INPUT, with which {config.input} has no file "
-            "in common; name a new folder"
-        )
+    changes = None if plan is None else compare(plan, listing)
+    if plan is not None and changes is not None and not changes.unchanged:
+        _check_same_input(config, output, record, plan, source)
     return CheckedRun(
         config=config,
         task=task,
@@ -103,6 +106,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         source=source,
         output=output,
         plan=plan,
+        changes=changes,
         record=record,
     )
 
@@ -133,11 +137,31 @@ def check_pickles(task: Task) -> None:
         ) from error
 
 
+def _check_same_input(
+    config: RunConfig, output: Location, record: Record, plan: Plan, source: Source
+) -> None:
+    """Refuse an INPUT none of whose files is as planned, unless it is the one of before."""
+    before = read_record(output)
+    is_same = before is not None and has_same_input(before, record)
+    if not is_same or source.schema != plan.schema:
+        raise UserError(
+            f"OUTPUT {output} was made from another INPUT, with which {config.input} has no file "
+            "in common; name a new folder"
+        )
+
+
 def _check_folders(config: RunConfig) -> None:
+    if config.join and config.single_driver:
+        raise UserError(
+            "join: excludes single_driver, which says that no other run writes; leave one out"
+        )
     output, location = (
         locate(uri, config.storage_options)
         for uri in (config.output, config.input.partition("*")[0] or ".")
     )
+    check_access(location, "INPUT")
+    if is_writable(output):  # `choose_output` refuses others
+        check_access(output, "OUTPUT")
     if location.contains(output):
         raise UserError(f"OUTPUT {output} lies in INPUT; choose a folder outside of it")
     if output.is_local and output.exists() and not output.is_folder():

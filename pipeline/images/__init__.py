@@ -9,7 +9,9 @@
     a path or object that does not exist                     missing_input
     one that may not be read, or is a folder                 missing_input
     a URI of an unsupported protocol (`ftp://`)              missing_input
-    a store that stays unreachable or throttled              missing_input
+    a store that stays unreachable, or denies access         missing_input, or the run ends: see
+                                                             `stages.store_faults`
+    credentials that a store does not accept                 the run ends
     a link to an address that is not global                  missing_input
     a link whose host is unknown, or not trusted (TLS)       missing_input
     a link that answers 401, 403, 404, 410, any other 4xx    missing_input
@@ -17,7 +19,7 @@
     more than 5 redirects, or one to another protocol        missing_input
     not complete within `fetch_seconds`                      missing_input
     no bytes; more than `max_bytes`                          decode_error
-    not an image, or a format outside `decode.FORMATS`       decode_error
+    not an image, or outside `contract.image_formats`        decode_error
     more pixels than `max_pixels` (checked before decoding)  decode_error
     cut off or damaged (never a half-grey image)             decode_error
     32-bit floating point pixels (no agreed range)           decode_error
@@ -30,14 +32,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.images.decode import decode_image
-from pipeline.images.fetch import ImageLimits, fetch_image
+from pipeline.images.fetch import (
+    THIS_MACHINE,
+    ImageLimits,
+    StoreError,
+    fetch_image,
+    store_of,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from pipeline.storage.location import Location
 
-__all__ = ["ImageLimits", "load_image"]
+__all__ = ["THIS_MACHINE", "ImageLimits", "StoreError", "load_image", "store_of"]
 
 
 def load_image(value: object, root: Location, limits: ImageLimits) -> Image.Image:
@@ -53,5 +61,6 @@ def load_image(value: object, root: Location, limits: ImageLimits) -> Image.Imag
 
     Raises:
         RowError: `missing_input` or `decode_error`, as the table above says.
+        StoreError: The fault may be the whole store's.
     """
     return decode_image(fetch_image(value, root, limits), limits.max_pixels)

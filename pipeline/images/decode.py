@@ -10,13 +10,13 @@ import functools
 import io
 
 import numpy as np
+import pillow_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.contract.errors import RowError, one_line
+from pipeline.contract.image_formats import SUFFIXES_BY_FORMAT
 from pipeline.contract.record import Outcome
-
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM", "AVIF")
-"""What Pillow may try: formats that hold pixels only. EPS, for one, would start Ghostscript."""
+from pipeline.storage.contents import HEAD, recognised
 
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -43,7 +43,9 @@ def decode_image(body: bytes, max_pixels: int) -> Image.Image:
     except RowError:
         raise
     except UnidentifiedImageError:
-        message = f"not an image in a known format ({len(body):,} bytes)"
+        found = recognised(body[:HEAD])
+        but = f", but {found.what}" if found and not found.suffix else ""
+        message = f"not an image in a known format{but} ({len(body):,} bytes)"
     except Exception as error:  # decoders meet arbitrary bytes: any fault is the row's own
         message = one_line(error)
     raise RowError(Outcome.DECODE_ERROR, "decode", message)
@@ -51,10 +53,11 @@ def decode_image(body: bytes, max_pixels: int) -> Image.Image:
 
 @functools.cache
 def _known_formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this build of Pillow has."""
+    """Those that we read and this build of Pillow has."""
     Image.init()  # until then Pillow knows five
+    pillow_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours
-    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
+    return tuple(kind for kind in SUFFIXES_BY_FORMAT if kind in Image.OPEN)
 
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:

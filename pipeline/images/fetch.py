@@ -8,13 +8,14 @@ which outcome.
 
 from __future__ import annotations
 
-import errno
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import tenacity
+from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
 from pipeline.contract.errors import RowError, UserError, one_line
@@ -22,9 +23,28 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.redaction import redact
 from pipeline.images.links import FIRST_PAUSE_S, LONGEST_PAUSE_S, TRIES, fetch_link
 from pipeline.storage.backoff import is_transient
-from pipeline.storage.location import Location, locate
+from pipeline.storage.location import READABLE, Location, locate
+from pipeline.storage.refusals import Refusal, code_of, refusal_of
 
 SHORTEST_TRY_S = 0.1
+THIS_MACHINE = "this machine"
+"""The store of local paths."""
+
+
+class StoreError(RowError):
+    """An image that could not be read for a fault that may be its whole store's.
+
+    Args:
+        store: See `store_of`.
+        refusal: How the store refuses.
+        message: What is wrong with this image.
+    """
+
+    def __init__(self, store: str, refusal: Refusal, message: str) -> None:
+        super().__init__(Outcome.MISSING_INPUT, "fetch", message)
+        self.args = (store, refusal, message)  # what it is made of again in another process
+        self.store = store
+        self.refusal = refusal
 
 
 @dataclass(frozen=True)
@@ -56,6 +76,7 @@ def fetch_image(value: object, root: Location, limits: ImageLimits) -> bytes:
 
     Raises:
         RowError: `missing_input`; or `decode_error` where it has no bytes or too many.
+        StoreError: `missing_input`, if the fault is not the whole store's.
     """
     if isinstance(value, dict):
         inline = value.get("bytes")
@@ -69,6 +90,31 @@ def fetch_image(value: object, root: Location, limits: ImageLimits) -> bytes:
         message = f"the image has {len(body):,} bytes, more than the limit of {limits.max_bytes:,}"
         raise RowError(Outcome.DECODE_ERROR, "fetch", message)
     return body
+
+
+def store_of(value: object, root: Location) -> str | None:
+    """The store that an image lies in; None for bytes and for links, whose hosts are the rows' own.
+
+    Args:
+        value: As in `fetch_image`.
+        root: The folder that relative paths start from.
+    """
+    if isinstance(value, dict):
+        value = value.get("path") if value.get("bytes") is None else None
+    if not isinstance(value, str) or not value:
+        return None
+    scheme, is_uri, rest = value.partition("://")
+    if is_uri and scheme.lower() in ("http", "https"):
+        return None
+    if not is_uri:
+        scheme, is_uri, rest = str(root).partition("://")
+    if not is_uri or scheme.lower() in ("file", "local"):
+        return THIS_MACHINE
+    if scheme.lower() not in READABLE:
+        return None
+    parts = rest.split("/")
+    depth = 3 if scheme == "hf" and parts[0] in ("datasets", "models", "spaces", "buckets") else 1
+    return f"{scheme.lower()}://{'/'.join(parts[:depth])}"
 
 
 def _missing(message: str) -> RowError:
@@ -86,14 +132,46 @@ def _fetch_named(name: str, root: Location, limits: ImageLimits) -> bytes:
             allow_private=limits.allow_private,
         )
     try:
-        where = locate(name, limits.storage_options) if "://" in name else root / name
-        return _read_stored(where, limits)
+        is_absolute = "://" in name or name.startswith("/")  # wherever the rows are
+        where = locate(name, limits.storage_options) if is_absolute else root / name
     except UserError as error:
         raise _missing(str(error)) from None
-    except FileNotFoundError:
-        raise _missing(f"there is no file {redact(name)}") from None
+    try:
+        return _read_stored(where, limits)
     except Exception as error:  # the stores' clients have errors of many kinds
-        raise _missing(f"{redact(name)} cannot be read ({one_line(error)})") from None
+        raise _fault(name, root, where, error) from None
+
+
+def _fault(name: str, root: Location, where: Location, error: Exception) -> RowError:
+    """What an error of reading an image is: its own fault, or perhaps its store's."""
+    refusal = refusal_of(error, is_local=where.is_local)
+    store = store_of(name, root)
+    if isinstance(error, FileNotFoundError) and _has_no_bucket(where):
+        refusal = Refusal.DENIED
+    if refusal is None and isinstance(error, FileNotFoundError):
+        return _missing(f"there is no file {redact(name)}")
+    message = f"{redact(name)} cannot be read ({one_line(error)})"
+    if refusal is None or store is None:
+        return _missing(message)
+    return StoreError(store, refusal, message)
+
+
+def _has_no_bucket(where: Location) -> bool:
+    """Whether a file is missing because its bucket is; S3 and the Hub say so themselves."""
+    if "gs" not in where.fs.protocol:
+        return False
+    return _is_missing(where.fs, where.path.partition("/")[0])
+
+
+@functools.lru_cache(64)
+def _is_missing(fs: AbstractFileSystem, bucket: str) -> bool:
+    try:
+        fs.info(bucket)
+    except FileNotFoundError:
+        return True
+    except Exception:  # it may not be asked for
+        return False
+    return False
 
 
 def _read_stored(where: Location, limits: ImageLimits) -> bytes:
@@ -117,7 +195,7 @@ def _read_remote(where: Location, max_bytes: int, deadline: float) -> bytes:
     try:
         return bytes(where.fs.cat_file(where.path, **bounds))
     except OSError as error:
-        # S3 answers InvalidRange to a ranged read of an object without bytes.
-        if error.errno == errno.EINVAL and where.info().size == 0:
+        # S3 answers so to a ranged read of an object without bytes.
+        if code_of(error) in ("InvalidRange", "416") and where.info().size == 0:
             return b""
         raise

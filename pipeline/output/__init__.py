@@ -1,6 +1,15 @@
 """OUTPUT: what is written there, and when; README.md says what that promises.
 
-What is asked, which units there are and which driver is the newest (`run_record`, `plan`,
-`fencing`); finished rows, how they are committed and what a part is (`journal`, `commit`, `parts`);
-what is there, and what is removed (`counts`, `status`, `cleanup`).
+run_record      what is asked; whether a run may write here
+plan            which units there are: how a plan is read
+comparison      what has changed in the input since
+extension       the next file of a plan
+fencing         which driver is the newest
+heartbeat       whether another run is at work
+journal         rows that are finished, of units that are not
+commit          the two ways to make parts of them
+parts           what a part is as a file
+counts          which units are committed, and what is in all parts
+status          how far a run is, and which rows failed
+cleanup         what is removed in the end
 """

@@ -3,8 +3,9 @@
     NewParts        a run: a unit's part is made from its journal and the input's own columns
     PatchedParts    a retry: in an existing part, the rows that were computed again are replaced
 
-Both may be repeated and raced: a part is created only if there is none, and replaced only if it has
-not changed since it was read. What a part is as a file, `parts` knows.
+Both may be repeated and raced: a part is created only if there is none, and replaced only if it is
+of the unit that is to be replaced and has not changed since it was read. What a part is as a file,
+`parts` knows.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from pipeline.contract.record import output_schema, row_key
 from pipeline.output.parts import (
     Committed,
     commit_record,
+    committed_of,
     read_committed,
     read_whole_part,
     save_part,
-    summary_of,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from pipeline.sources import Source
     from pipeline.sources.units import Unit, Work
     from pipeline.storage.location import Location
+
+TRIES = 10
+"""Attempts at one commit. Each one that fails is another driver's success, unless the store refuses
+every condition."""
 
 
 class Committer(Protocol):
@@ -63,8 +68,8 @@ class Committer(Protocol):
 class NewParts:
     """Makes parts from journals. The part's existence is the commit.
 
-    A unit that takes over the part of an obsolete one replaces it. If another driver is faster, its
-    part stays.
+    A unit that takes over the part of obsolete ones replaces it, and only theirs: if another driver
+    is faster, or has a newer plan, its part stays.
 
     Attributes:
         journal: The run's journal.
@@ -79,12 +84,13 @@ class NewParts:
     def commit(self, work: Work) -> Committed:
         """See `Committer.commit`, which says what it raises."""
         unit, part = work.unit, self.journal.output / work.unit.part
-        while True:
+        for _ in range(TRIES):
             found = read_committed(part)
-            if found is not None and (found.unit_id == unit.id or unit.replaces is None):
+            if found is not None and not _is_obsolete(found, unit):
                 self.journal.forget(unit.id)
                 return found
-            self._save(unit, part, replaces=part.info().stamp if found is not None else None)
+            self._save(unit, part, replaces=None if found is None else found.stamp)
+        raise RunError(_refused(part))
 
     def is_committed(self, work: Work) -> bool:
         """See `Committer.is_committed`."""
@@ -96,7 +102,8 @@ class NewParts:
         if entries.num_rows != unit.rows:
             raise RunError(f"{unit.name}: {entries.num_rows} of its {unit.rows} rows were finished")
         ends = unit.files if len(unit.files) == 1 else (unit.files[0], unit.files[-1])
-        identity = {"id": unit.id, "files": ends, "start": unit.start, "stop": unit.stop}
+        identity = {"id": unit.id, "index": unit.index, "files": ends}
+        identity |= {"start": unit.start, "stop": unit.stop}
         duplicates = entries.num_rows - entries["same_as"].null_count
         record = commit_record(self.run, identity, _outcomes(entries), duplicates)
         schema = output_schema(self.source.passthrough_schema, self.journal.results)
@@ -119,12 +126,14 @@ class PatchedParts:
     def commit(self, work: Work) -> Committed:
         """See `Committer.commit`, which says what it raises."""
         part = self.journal.output / work.unit.part
-        while True:
+        for _ in range(TRIES):
             try:
                 stamp = part.info().stamp
                 old, was = read_whole_part(part)
             except FileNotFoundError:
                 raise RunError(f"{part} is gone; run the job again") from None
+            if was["unit"]["id"] != work.unit.id:
+                raise RunError(f"{part} was replaced, as its input has changed; retry again")
             entries = self.journal.entries(work.unit.id)
             missing = set(work.missing) - set(entries["position"].to_pylist())
             if missing:
@@ -133,11 +142,25 @@ class PatchedParts:
             record = commit_record(self.run, was["unit"], _outcomes(rows), was["duplicates"])
             if save_part(part, rows.schema, [rows], record, replaces=stamp):
                 self.journal.forget(work.unit.id)
-                return summary_of(record, rows.num_rows)
+                return read_committed(part) or committed_of(record, rows.num_rows, "")
+        raise RunError(_refused(part))
 
     def is_committed(self, work: Work) -> bool:
         """Never: a part does not tell whether its rows were computed again."""
         return False
+
+
+def _is_obsolete(found: Committed, unit: Unit) -> bool:
+    """Whether a part is of a unit that this one replaces.
+
+    An input may change and change back: a later unit then has the id of an earlier one.
+    """
+    is_ancestor = found.unit_id != unit.id and found.unit_id in unit.ancestors
+    return is_ancestor and (found.index is None or found.index < unit.index)
+
+
+def _refused(part: Location) -> str:
+    return f"{part} could not be replaced: its store refused the condition {TRIES} times"
 
 
 def _outcomes(rows: pa.Table) -> dict[str, int]:

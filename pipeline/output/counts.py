@@ -1,12 +1,14 @@
 """Which units are committed, and what is in all parts together.
 
-A listing of names says which units are committed; only a part that took over another unit's name
-has to be opened for that. What parts hold is kept from run to run in tables of counts, so each part
-is opened only once for it.
+A listing of names says which units are committed; only a part whose name another unit took over has
+to be looked into for that. What parts hold is kept from run to run in tables of counts, so each
+part is opened only once for it. A count is that of one version of a part, whose stamp it carries: a
+listing has the stamps at no cost, and counts of versions that were replaced do not apply any more.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections import Counter
@@ -19,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.output.parts import part_index, part_names, read_committed
-from pipeline.storage.atomic import overwrite, remove_folder
+from pipeline.output.parts import list_parts, part_index, read_committed
+from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import INTERNAL, Location
 
 if TYPE_CHECKING:
@@ -29,21 +31,25 @@ if TYPE_CHECKING:
     from pipeline.output.parts import Committed
     from pipeline.output.plan import Plan
 
+LISTED_AT_ONCE = 10_000
 READERS = 32
 """Parts opened at once."""
+LISTED = pa.schema([pa.field("part", pa.string()), pa.field("stamp", pa.string())])
 COUNTS = pa.schema(
     [
-        pa.field("part", pa.string()),
+        *LISTED,
+        pa.field("unit", pa.string()),
         pa.field("rows", pa.int64()),
         pa.field("duplicates", pa.int64()),
         pa.field("outcomes", pa.string()),
     ]
 )
+"""What is in one version of a part; `outcomes` is JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """What is in all parts of an OUTPUT.
+    """What is in the parts of an OUTPUT.
 
     Attributes:
         units: Parts.
@@ -59,15 +65,21 @@ class Totals:
 
 
 def committed_units(plan: Plan) -> np.ndarray:
-    """[units] bool: which units of the plan have a part. Raises OSError."""
+    """[units] bool: which units have their rows in their part; obsolete ones never.
+
+    Raises:
+        OSError: OUTPUT cannot be read.
+    """
+    listed = _listed(plan)
+    heads = plan.heads[_indices(listed)]
     is_there = np.zeros(len(plan), dtype=bool)
-    for names in part_names(plan.output, len(plan)):
-        indices = map(part_index, names)
-        is_there[[index for index in indices if index < len(plan)]] = True
-    for index in np.flatnonzero(plan.replaces >= 0):
-        unit = plan.unit(int(index))
-        found = read_committed(plan.output / unit.part)
-        is_there[index] = found is not None and found.unit_id == unit.id
+    is_shared = heads != _indices(listed)
+    is_there[heads[~is_shared]] = True
+    shared = listed.filter(pa.array(is_shared))
+    if shared.num_rows:
+        counted, opened = _counted(plan.output, shared)
+        is_there[_heads_of_own(plan, pa.concat_tables([counted, opened]))] = True
+    is_there[~plan.is_live] = False
     return is_there
 
 
@@ -81,38 +93,78 @@ def save_counts(output: Location, commits: Iterable[tuple[str, Committed]]) -> N
     Raises:
         OSError: The store cannot be written to.
     """
-    rows = [_count(part, committed) for part, committed in commits]
-    if not rows:
-        return
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=COUNTS), sink)
-    where = _folder(output) / f"{uuid.uuid4().hex}.parquet"
-    overwrite(where, sink.getvalue().to_pybytes(), sync=False)
+    _save(output, _table(commits))
 
 
-def forget_counts(output: Location) -> None:
-    """Have all parts counted again, because some are replaced. Raises OSError."""
-    remove_folder(_folder(output))
+def totals(plan: Plan, *, saves: bool = False) -> Totals:
+    """Count the parts of all units that are committed; parts without a saved count are opened.
 
-
-def totals(plan: Plan) -> Totals:
-    """Count all parts; those without a saved count are opened, and their count saved.
+    Args:
+        plan: The plan.
+        saves: Whether the counts of parts that were opened are kept; otherwise nothing is written.
 
     Raises:
         OSError: The store cannot be read or written.
     """
-    pages = part_names(plan.output, len(plan))
-    names = pa.array([name for page in pages for name in page], pa.string())
-    counted = _saved(plan.output)
-    missing = names.filter(pc.invert(pc.is_in(names, value_set=counted["part"]))).to_pylist()
+    counted, opened = _counted(plan.output, _listed(plan))
+    if saves:
+        _save(plan.output, opened)
+    counts = pa.concat_tables([counted, opened])
+    heads = plan.heads[_indices(counts)]
+    is_own = plan.is_live[heads] & (heads == _indices(counts))
+    shared = counts.filter(pa.array(heads != _indices(counts)))
+    is_own[np.isin(heads, _heads_of_own(plan, shared))] = True
+    return _sum(counts.filter(pa.array(is_own)))
+
+
+def _listed(plan: Plan) -> pa.Table:
+    """The parts of the plan that exist, as a table of `LISTED`."""
+    found = list_parts(plan.output, len(plan))
+    infos = (info for info in found if part_index(info.path) < len(plan))
+    tables = [LISTED.empty_table()]
+    while some := [*itertools.islice(infos, LISTED_AT_ONCE)]:
+        columns = [[info.path for info in some], [info.stamp for info in some]]
+        tables.append(pa.table(columns, schema=LISTED))
+    return pa.concat_tables(tables)
+
+
+def _indices(parts: pa.Table) -> np.ndarray:
+    """[parts] int64: the indices in the parts' names."""
+    return np.array([part_index(name) for name in parts["part"].to_pylist()], dtype=np.int64)
+
+
+def _heads_of_own(plan: Plan, shared: pa.Table) -> np.ndarray:
+    """[n] int64: live units that took over a part, and whose rows it holds by now."""
+    heads = plan.heads[_indices(shared)]
+    pairs = zip(heads.tolist(), shared["unit"].to_pylist(), strict=True)
+    own = [head for head, unit in pairs if plan.is_live[head] and plan.unit(head).id == unit]
+    return np.array(own, dtype=np.int64)
+
+
+def _counted(output: Location, listed: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """What is in these parts: those with a saved count, and those that were opened for it."""
+    saved = _saved(output)
+    keys, known = _versions(listed), _versions(saved)
+    counted = _one_per_part(saved.filter(pc.is_in(known, value_set=keys)))
+    missing = listed["part"].filter(pc.invert(pc.is_in(keys, value_set=known))).to_pylist()
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda name: read_committed(plan.output / name), missing)
-        parts = zip(missing, found, strict=True)
-        opened = [(part, committed) for part, committed in parts if committed is not None]
-    save_counts(plan.output, opened)
-    rows = [_count(part, committed) for part, committed in opened]
-    counts = pa.concat_tables([counted, pa.Table.from_pylist(rows, schema=COUNTS)])
-    return _sum(counts.filter(pc.is_in(counts["part"], value_set=names)))
+        found = pool.map(lambda name: read_committed(output / name), missing)
+        pairs = zip(missing, found, strict=True)
+        return counted, _table((name, what) for name, what in pairs if what is not None)
+
+
+def _versions(parts: pa.Table) -> pa.ChunkedArray:
+    """What tells versions of parts apart."""
+    return pc.binary_join_element_wise(parts["part"], parts["stamp"], "\0")
+
+
+def _one_per_part(counts: pa.Table) -> pa.Table:
+    """Of each part the first count: two drivers may have counted it."""
+    rest = [name for name in COUNTS.names if name != "part"]
+    grouped = counts.group_by("part", use_threads=False).aggregate([(n, "first") for n in rest])
+    return grouped.rename_columns(
+        [name.removesuffix("_first") for name in grouped.column_names]
+    ).select(COUNTS.names)
 
 
 def _sum(counts: pa.Table) -> Totals:
@@ -129,22 +181,44 @@ def _sum(counts: pa.Table) -> Totals:
 
 
 def _saved(output: Location) -> pa.Table:
-    """All saved counts, one for each part."""
+    """All saved counts, also those of versions that are gone."""
     folder = _folder(output)
-    bodies = [(folder / name).read() for name in folder.names()]
-    tables = [pq.read_table(pa.BufferReader(body)) for body in bodies]
-    table = pa.concat_tables([COUNTS.empty_table(), *tables])
-    # Two drivers may have counted the same part.
-    return table.group_by(COUNTS.names, use_threads=False).aggregate([])
+    tables = (_read(folder / name) for name in folder.names())
+    return pa.concat_tables([COUNTS.empty_table(), *(t for t in tables if t is not None)])
 
 
-def _count(part: str, committed: Committed) -> dict[str, object]:
-    return {
-        "part": part,
-        "rows": committed.rows,
-        "duplicates": committed.duplicates,
-        "outcomes": json.dumps(dict(sorted(committed.outcomes.items()))),
-    }
+def _read(file: Location) -> pa.Table | None:
+    """A table of counts; None if it is damaged, gone, or of a version that kept no stamps."""
+    try:
+        table = pq.read_table(pa.BufferReader(file.read()))
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+    return table if table.schema.names == COUNTS.names else None
+
+
+def _save(output: Location, counts: pa.Table) -> None:
+    if not counts.num_rows:
+        return
+    sink = pa.BufferOutputStream()
+    pq.write_table(counts, sink)
+    # Not synced: a file damaged by a power loss is ignored, and its parts are counted again.
+    where = _folder(output) / f"{uuid.uuid4().hex}.parquet"
+    overwrite(where, sink.getvalue().to_pybytes(), sync=False)
+
+
+def _table(commits: Iterable[tuple[str, Committed]]) -> pa.Table:
+    rows = [
+        {
+            "part": part,
+            "stamp": committed.stamp,
+            "unit": committed.unit_id,
+            "rows": committed.rows,
+            "duplicates": committed.duplicates,
+            "outcomes": json.dumps(dict(sorted(committed.outcomes.items()))),
+        }
+        for part, committed in commits
+    ]
+    return pa.Table.from_pylist(rows, schema=COUNTS)
 
 
 def _folder(output: Location) -> Location:

@@ -12,8 +12,9 @@ import socket
 import uuid
 from dataclasses import dataclass
 
-from pipeline.storage.atomic import create
+from pipeline.storage.atomic import create, remove
 from pipeline.storage.location import INTERNAL, Location
+from pipeline.storage.parallel import in_order
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,55 @@ class Epoch:
     @property
     def is_newest(self) -> bool:
         """Whether no driver has started since. Raises OSError."""
-        return _newest(self.output) <= self.number
+        return max(_numbers(self.output), default=0) <= self.number
+
+    def give_back(self) -> None:
+        """Be no driver after all, before anything was done as one. Raises OSError."""
+        remove(_file(self.output, self.number))
 
 
-def begin_epoch(output: Location) -> Epoch:
-    """Become the newest driver. Raises OSError where OUTPUT cannot be written to."""
-    who = json.dumps({"host": socket.gethostname(), "token": uuid.uuid4().hex}).encode()
+def begin_epoch(output: Location, token: str = "") -> Epoch:
+    """Become the newest driver.
+
+    Args:
+        output: OUTPUT.
+        token: What tells this driver from all others.
+
+    Raises:
+        OSError: OUTPUT cannot be written to.
+    """
+    token = token or uuid.uuid4().hex
+    who = json.dumps({"host": socket.gethostname(), "token": token}).encode()
     while True:
-        number = _newest(output) + 1
-        where = _folder(output) / f"{number:06d}.json"
+        number = max(_numbers(output), default=0) + 1
+        where = _file(output, number)
         if create(where, who) or where.read() == who:  # the reply of a success may have been lost
             return Epoch(output, number)
 
 
-def _newest(output: Location) -> int:
-    names = _folder(output).names()
-    return max((int(name.split(".")[0]) for name in names if name.endswith(".json")), default=0)
+def tokens_before(epoch: Epoch) -> set[str]:
+    """The tokens of all drivers that started before this one. Raises OSError."""
+    earlier = (_file(epoch.output, n) for n in _numbers(epoch.output) if n < epoch.number)
+    return {token for token in in_order(_token, earlier) if token is not None}
 
 
-def _folder(output: Location) -> Location:
+def drivers_folder(output: Location) -> Location:
+    """Where drivers leave their epochs, and their heartbeats beside them."""
     return output / INTERNAL / "drivers"
+
+
+def _numbers(output: Location) -> list[int]:
+    names = drivers_folder(output).names()
+    return [int(name.split(".")[0]) for name in names if name.endswith(".json")]
+
+
+def _file(output: Location, number: int) -> Location:
+    return drivers_folder(output) / f"{number:06d}.json"
+
+
+def _token(file: Location) -> str | None:
+    """A driver's token; None if it gave its epoch back."""
+    try:
+        return str(json.loads(file.read())["token"])
+    except FileNotFoundError:
+        return None

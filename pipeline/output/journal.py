@@ -10,15 +10,19 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.contract.record import ADDED
-from pipeline.storage.atomic import overwrite, remove_folder
+from pipeline.contract.record import ADDED, Outcome
+from pipeline.storage.atomic import overwrite, remove, remove_folder
 from pipeline.storage.location import INTERNAL, Location
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 FORMAT = 2
 """Version of the journal's files."""
@@ -122,6 +126,33 @@ class Journal:
     def forget(self, unit_id: str) -> None:
         """Remove a unit's rows, which are committed. Raises OSError."""
         remove_folder(self.folder(unit_id))
+
+    def forget_failures(self, again: Collection[str]) -> None:
+        """Remove rows without results, so that they are computed again; keep all others.
+
+        What a retry that was killed left here is not done for the next one. No other driver may
+        write to this journal meanwhile.
+
+        Args:
+            again: Outcomes with results that are computed again as well.
+
+        Raises:
+            OSError: The store cannot be read or written.
+        """
+        failed = {str(outcome) for outcome in Outcome if not outcome.has_results}
+        values = pa.array(sorted(failed | {*again}), pa.string())
+        root = self.output / INTERNAL / self.folder_name
+        files = [info.path for info in root.tree()]
+        for unit_id in sorted({path.split("/", 1)[0] for path in files}):
+            rows = self.entries(unit_id)
+            kept = rows.filter(pc.invert(pc.is_in(rows["outcome"], value_set=values)))
+            if kept.num_rows == rows.num_rows:
+                continue
+            if kept.num_rows:  # before the rest is removed: this may be interrupted as well
+                self.append(unit_id, kept)
+            for path in files:
+                if path.startswith(f"{unit_id}/"):
+                    remove(root / path)
 
     def folder(self, unit_id: str) -> Location:
         """Where a unit's rows are."""

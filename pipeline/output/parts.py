@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from pipeline.storage.atomic import create_from, draft_for, replace_from
+from pipeline.storage.location import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ray.data import Dataset
 
-    from pipeline.storage.location import Location
+    from pipeline.storage.location import FileInfo, Location
 
 PREFIX = "part-"
 DIGITS = 8
@@ -50,12 +51,16 @@ class Committed:
         rows: Rows of the part.
         outcomes: Rows by outcome.
         duplicates: Rows that took the results of an identical one.
+        stamp: The version of the part that this is of (`FileInfo.stamp`).
+        index: The unit's index in the plan; None in parts of earlier versions.
     """
 
     unit_id: str
     rows: int
     outcomes: Mapping[str, int]
     duplicates: int
+    stamp: str = field(default="", compare=False)
+    index: int | None = field(default=None, compare=False)
 
 
 def part_name(index: int, unit_id: str) -> str:
@@ -68,21 +73,21 @@ def part_index(name: str) -> int:
     return int(name[len(PREFIX) : len(PREFIX) + DIGITS])
 
 
-def part_names(output: Location, count: int) -> Iterator[list[str]]:
-    """Names of the parts that exist, unsorted.
+def list_parts(output: Location, count: int) -> Iterator[FileInfo]:
+    """The parts that exist, unsorted; an object store is asked for 10,000 indices at a time.
 
     Args:
         output: OUTPUT.
         count: Units of the plan: indices are below it.
 
-    Yields:
-        All of them for a disk; for an object store those of 10,000 indices at a time.
+    Raises:
+        OSError: OUTPUT cannot be listed.
     """
     if output.is_local:
-        yield output.names(PREFIX)
+        yield from output.infos(PREFIX)
         return
     for page in range(-(-count // 10 ** (DIGITS - PAGE_DIGITS))):
-        yield output.names(f"{PREFIX}{page:0{PAGE_DIGITS}d}")
+        yield from output.infos(f"{PREFIX}{page:0{PAGE_DIGITS}d}")
 
 
 def part_files(output: Location) -> list[str]:
@@ -97,10 +102,11 @@ def open_parts(output: Location) -> ds.Dataset:
 
 
 def open_parts_in_ray(output: Location) -> Dataset:
-    """All parts of an OUTPUT on a disk as a Ray dataset, which reads when it is asked."""
+    """All parts of an OUTPUT as a Ray dataset, which reads when it is asked."""
     import ray.data
 
-    return ray.data.read_parquet(part_files(output), partitioning=None)
+    filesystem = PyFileSystem(FSSpecHandler(output.fs))
+    return ray.data.read_parquet(part_files(output), filesystem=filesystem, partitioning=None)
 
 
 def read_part(part: Location, is_wanted: Callable[[pa.Field], bool]) -> pa.Table:
@@ -119,10 +125,11 @@ def read_committed(part: Location) -> Committed | None:
     """What is in a part, without its rows; None if there is no such part. Raises OSError."""
     try:
         with part.open() as file:
+            stamp = stamp_of(file)
             meta = pq.read_metadata(file)
     except FileNotFoundError:
         return None
-    return summary_of(_record(meta.metadata), meta.num_rows)
+    return committed_of(_record(meta.metadata), meta.num_rows, stamp)
 
 
 def commit_record(
@@ -132,7 +139,7 @@ def commit_record(
 
     Args:
         run: The record of the run that wrote it.
-        unit: The unit's id, files and rows of them.
+        unit: The unit's id and index, its files and rows of them.
         outcomes: Rows by outcome.
         duplicates: Rows that took the results of an identical one.
     """
@@ -145,9 +152,10 @@ def commit_record(
     }
 
 
-def summary_of(record: CommitRecord, rows: int) -> Committed:
-    """What a commit record says of a part with so many rows."""
-    return Committed(record["unit"]["id"], rows, record["outcomes"], record["duplicates"])
+def committed_of(record: CommitRecord, rows: int, stamp: str) -> Committed:
+    """What a commit record says of a version of a part with so many rows."""
+    unit, outcomes, duplicates = record["unit"], record["outcomes"], record["duplicates"]
+    return Committed(unit["id"], rows, outcomes, duplicates, stamp, unit.get("index"))
 
 
 def save_part(

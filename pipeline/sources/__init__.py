@@ -1,8 +1,11 @@
 """What an INPUT is: which files it has, how they are cut into units, and how a unit is read.
 
     listing      which files, and of which format
+    skipped      how the files that are not read are counted and named
     source       what every format offers: cutting files, reading units
     parquet, jsonl, webdataset, image_folder      the formats
+    samples      which members of a tar shard are a sample, and its rows
+    parquet_batches   how many of its rows are read at a time
     hive         parquet's partitions: columns from paths
     json_types   the types of JSON columns
     scanned      how files without an index of their rows are cut
@@ -22,13 +25,23 @@ from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
 from pipeline.sources.listing import Kind, Listing, list_input
 from pipeline.sources.parquet import ParquetSource
+from pipeline.sources.skipped import Skipped
 from pipeline.sources.source import Source
 from pipeline.sources.webdataset import WebDataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FAULT", "Kind", "Listing", "Source", "check_columns", "list_input", "open_source"]
+__all__ = [
+    "FAULT",
+    "Kind",
+    "Listing",
+    "Skipped",
+    "Source",
+    "check_columns",
+    "list_input",
+    "open_source",
+]
 
 
 def open_source(

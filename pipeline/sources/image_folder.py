@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.sources.listing import Kind
-from pipeline.sources.source import COPY_ROWS, READ_ROWS
+from pipeline.sources.source import COPY_ROWS, READ_BYTES, READ_ROWS
 from pipeline.sources.units import Cut, cut_evenly
 from pipeline.storage.parallel import in_order
+from pipeline.storage.refusals import refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pipeline.storage.location import FileInfo, Location
 
+FIRST_ROWS = 4
+"""Images read at once before it is known how large they are."""
 SCHEMA = pa.schema([pa.field("path", pa.string()), pa.field("image", pa.binary())])
 
 
@@ -53,17 +56,23 @@ class ImageFolder:
             yield table.slice(start, COPY_ROWS)
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """Yield a unit's rows; an image that cannot be read any more is null."""
-        rows = READ_ROWS if self.keep_images else COPY_ROWS
-        for start in range(0, len(unit.files), rows):
-            paths = unit.files[start : start + rows]
-            columns = [pa.array(paths, pa.string())]
-            if self.keep_images:
-                columns.append(pa.array([*in_order(self._read_or_none, paths)], pa.binary()))
-            yield pa.table(columns, schema=self.passthrough_schema)
+        """Yield a unit's rows; an image that is not there any more is null."""
+        if not self.keep_images:
+            yield from self.read(unit, self.passthrough_schema.names)
+            return
+        start, rows = 0, FIRST_ROWS
+        while paths := unit.files[start : start + rows]:
+            images = [*in_order(self._read_or_none, paths)]
+            yield pa.table([pa.array(paths), pa.array(images, pa.binary())], schema=SCHEMA)
+            start += len(paths)
+            longest = max(len(image or b"") for image in images)
+            rows = max(1, min(READ_ROWS, READ_BYTES // max(1, longest)))
 
     def _read_or_none(self, path: str) -> bytes | None:
+        """An image's bytes; None if it is gone, but not if all of them are. Raises OSError."""
         try:
             return (self.root / path).read()
-        except OSError:
+        except FileNotFoundError as error:
+            if refusal_of(error, is_local=self.root.is_local) or not self.root.exists():
+                raise
             return None

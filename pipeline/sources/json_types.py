@@ -4,18 +4,23 @@
     true, false                             bool
     whole numbers within 64 bits            int64
     other numbers, or both kinds mixed      double
-    text                                    string
+    whole numbers that a double would round, beyond 64 bits or mixed with others   string
+    text, or text, numbers and booleans mixed                                      string
     array                                   list of what its elements are
     object                                  struct of all fields seen, absent ones null
     nothing but null                        string
 
+In a column of text, numbers and booleans are as JSON writes them. Text beside arrays or objects has
+no common type, so the most frequent stands.
+
 Arrow's own conversion is not used, as it is too lenient: it truncates 1.5 to 1 in a column of
-integers, accepts text as a list of letters and 1 as true. Here a value that does not fit is an
-error of its row.
+integers, accepts text as a list of letters and 1 as true. Here a value that does not fit is null,
+inside an array or an object too, and costs nothing else of its row.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -45,30 +50,34 @@ def schema_of(rows: Iterable[Mapping[str, object]]) -> pa.Schema:
     return pa.schema([(name, type_) for name, type_ in types.items() if type_ is not None])
 
 
-def convert(value: object, type_: pa.DataType, name: str) -> object:
-    """Convert a JSON value to what Arrow stores in a column.
+def convert(value: object, type_: pa.DataType, name: str, faults: list[str]) -> object:
+    """Convert a JSON value to what Arrow stores in a column; what does not fit is null.
 
     Args:
         value: As `json` parsed it.
         type_: The column's type.
         name: The field's name, for messages.
-
-    Raises:
-        MisfitError: The value does not fit the type.
+        faults: A message is added for each value that does not fit.
     """
     if value is None:
         return None
-    scalar = _SCALARS.get(type_)
-    if scalar is not None:
-        return scalar(value, name)
-    if pa.types.is_list(type_) and isinstance(value, list):
-        return [convert(item, type_.value_type, f"{name}[]") for item in value]
-    if pa.types.is_struct(type_) and isinstance(value, dict):
-        return {
-            field.name: convert(value.get(field.name), field.type, f"{name}.{field.name}")
-            for field in type_
-        }
-    raise _misfit(value, type_, name)
+    try:
+        scalar = _SCALARS.get(type_)
+        if scalar is not None:
+            return scalar(value, name)
+        if pa.types.is_list(type_) and isinstance(value, list):
+            return [convert(item, type_.value_type, f"{name}[]", faults) for item in value]
+        if pa.types.is_struct(type_) and isinstance(value, dict):
+            return {
+                field.name: convert(
+                    value.get(field.name), field.type, f"{name}.{field.name}", faults
+                )
+                for field in type_
+            }
+        raise _misfit(value, type_, name)
+    except MisfitError as error:
+        faults.append(str(error))
+        return None
 
 
 def _misfit(value: object, type_: pa.DataType, name: str) -> MisfitError:
@@ -99,6 +108,8 @@ def _to_float(value: object, name: str) -> float:
 
 
 def _to_text(value: object, name: str) -> str:
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
     if not isinstance(value, str):
         raise _misfit(value, pa.string(), name)
     try:
@@ -116,12 +127,31 @@ _SCALARS = {
 }
 
 
+_LONG = pa.decimal128(19)
+"""Stands for whole numbers within 64 bits that a double would round, until columns are stored."""
+_NUMBERS = {
+    frozenset({pa.int64(), pa.float64()}): pa.float64(),
+    frozenset({pa.int64(), _LONG}): _LONG,
+}
+"""The common types of numbers; all other scalars have text in common."""
+
+
+def _is_exact(number: int) -> bool:
+    """Whether a double holds it as it is."""
+    try:
+        return int(float(number)) == number
+    except OverflowError:
+        return False
+
+
 def _type_of(value: Any) -> pa.DataType:
     """The type of one value."""
     if isinstance(value, list):
         return pa.list_(_most_of(Counter(_type_of(item) for item in value)))
     if isinstance(value, dict):
         return pa.struct([(name, _type_of(item)) for name, item in value.items()])
+    if isinstance(value, int) and not isinstance(value, bool) and not _is_exact(value):
+        return _LONG if value in INT64 else pa.string()
     if isinstance(value, int) and not isinstance(value, bool) and value not in INT64:
         return pa.float64()
     scalars = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
@@ -143,23 +173,21 @@ def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return one
     if pa.types.is_null(one):
         return other
-    if {one, other} == {pa.int64(), pa.float64()}:
-        return pa.float64()
     if pa.types.is_list(one) and pa.types.is_list(other):
-        item = _common_type(one.value_type, other.value_type)
-        return None if item is None else pa.list_(item)
+        return pa.list_(_common_type(one.value_type, other.value_type) or one.value_type)
     if pa.types.is_struct(one) and pa.types.is_struct(other):
         return _common_struct(one, other)
-    return None
+    if pa.types.is_nested(one) or pa.types.is_nested(other):
+        return None
+    return _NUMBERS.get(frozenset({one, other}), pa.string())
 
 
-def _common_struct(one: pa.StructType, other: pa.StructType) -> pa.StructType | None:
+def _common_struct(one: pa.StructType, other: pa.StructType) -> pa.StructType:
+    """All fields of both; a field without a common type keeps its first."""
     types = {field.name: field.type for field in one}
     for field in other:
-        common = _common_type(types.get(field.name, pa.null()), field.type)
-        if common is None:
-            return None
-        types[field.name] = common
+        known = types.get(field.name, pa.null())
+        types[field.name] = _common_type(known, field.type) or known
     return pa.struct(list(types.items()))
 
 
@@ -167,6 +195,8 @@ def _storable(type_: pa.DataType) -> pa.DataType | None:
     """The type with null replaced by string; None where parquet cannot store it."""
     if pa.types.is_null(type_):
         return pa.string()
+    if type_ == _LONG:
+        return pa.int64()
     if pa.types.is_list(type_):
         item = _storable(type_.value_type)
         return None if item is None else pa.list_(item)

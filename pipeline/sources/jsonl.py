@@ -4,8 +4,9 @@ The columns are those of the first 1,000 lines of the first file that has lines,
 `json_types`. Other fields are ignored, absent ones are null. Every line that is not blank is a row;
 the last needs no line feed. Line numbers in messages count rows, from 1.
 
-A line that is not UTF-8, not an object, or does not fit the columns is a row too: its columns are
-null, and its `FAULT` names the file and the line.
+A line that is not UTF-8 or not an object is a row too: its columns are null, and its `FAULT` names
+the file and the line. A value that does not fit its column is null and costs the row nothing else;
+the row has a `FAULT` where that column is read.
 
 A unit is a slice of lines. In a plain file reading begins at its first byte; a gzipped file is
 decompressed from its start for every unit, so gzipped files should be small.
@@ -27,8 +28,9 @@ from pipeline.sources.columns import FAULT, table_of
 from pipeline.sources.json_types import MisfitError, convert, schema_of
 from pipeline.sources.listing import Kind
 from pipeline.sources.scanned import cut_by_offsets, open_from
-from pipeline.sources.source import COPY_ROWS
+from pipeline.sources.source import COPY_ROWS, by_bytes
 from pipeline.sources.unreadable import user_errors
+from pipeline.storage.contents import JSON_ARRAY, JSON_DOCUMENT, contents_of, recognised
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 SAMPLE = 1000
 """Lines that determine the columns."""
+BEGIN = 2
+"""Lines that tell a JSON array or document from JSON lines."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,12 @@ class JsonLines:
         if schema is not None:
             return JsonLines(listing.root, schema, unit_rows)
         for file in listing.files:
-            with user_errors(listing.root / file.path, _format_of(file.path)):
-                lines = [*itertools.islice(_lines(listing.root, file.path), SAMPLE)]
+            where = listing.root / file.path
+            with user_errors(where, _format_of(file.path)):
+                lines = [line for _, line in itertools.islice(_lines(where), SAMPLE)]
             if lines:
-                return JsonLines(listing.root, _schema(lines, listing.root / file.path), unit_rows)
+                _check_is_lines(lines[:BEGIN], where)
+                return JsonLines(listing.root, _schema(lines, where), unit_rows)
         raise UserError(f"INPUT {listing.root / listing.files[0].path} has no rows")
 
     @property
@@ -85,42 +91,50 @@ class JsonLines:
     def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield a unit's rows in tables of at most `COPY_ROWS`."""
         schema = pa.schema([self.schema.field(name) for name in columns])
-        for rows, faults in self._batches(unit):
+        for rows, faults in self._batches(unit, schema):
             table = table_of(rows, schema)
             if any(faults):
                 table = table.append_column(FAULT, pa.array(faults, pa.string()))
             yield table
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
-        """Yield a unit's rows; a line that cannot be read is a row of nulls."""
-        for rows, _ in self._batches(unit):
+        """Yield a unit's rows; a line, or a value, that cannot be read is null."""
+        for rows, _ in self._batches(unit, self.schema):
             yield table_of(rows, self.schema)
 
     def _cut_file(self, file: FileInfo) -> list[Cut]:
-        with user_errors(self.root / file.path, _format_of(file.path)):
-            offsets = (offset for offset, _ in _lines(self.root, file.path))
-            if _is_packed(file.path):
-                offsets = (0 for _ in offsets)
-            return cut_by_offsets(file.path, offsets, self.unit_rows)
+        where = self.root / file.path
+        with user_errors(where, _format_of(file.path)):
+            lines = _lines(where)
+            begin = [*itertools.islice(lines, BEGIN)]
+            _check_is_lines([line for _, line in begin], where)
+            is_packed = _is_packed(file.path)
+            rows = ((0 if is_packed else at, 1) for at, _ in itertools.chain(begin, lines))
+            return cut_by_offsets(file.path, rows, self.unit_rows)
 
-    def _batches(self, unit: Cut) -> Iterator[tuple[list[dict[str, Any]], list[str | None]]]:
-        """Rows in order, and for each why it cannot be read, or None."""
+    def _batches(
+        self, unit: Cut, schema: pa.Schema
+    ) -> Iterator[tuple[list[dict[str, Any]], list[str | None]]]:
+        """Rows in order with these columns, and for each what of it cannot be read, or None."""
         (path,) = unit.files
-        lines = _lines(self.root, path, unit.offset)
+        lines = _lines(self.root / path, unit.offset)
         if _is_packed(path):
             lines = itertools.islice(lines, unit.start, None)
         numbered = zip(range(unit.start + 1, unit.stop + 1), lines, strict=False)
-        while batch := [*itertools.islice(numbered, COPY_ROWS)]:
-            read = [self._row(line, f"{path} line {number}") for number, (_, line) in batch]
+        for batch in by_bytes(numbered, lambda line: len(line[1][1]), COPY_ROWS):
+            read = [_row(line, schema, f"{path} line {number}") for number, (_, line) in batch]
             yield [row for row, _ in read], [fault for _, fault in read]
 
-    def _row(self, line: bytes, place: str) -> tuple[dict[str, Any], str | None]:
-        """A line's values and None, or no values and why it cannot be read."""
-        try:
-            row = _parsed(line)
-            return {f.name: convert(row.get(f.name), f.type, f.name) for f in self.schema}, None
-        except MisfitError as error:
-            return {}, f"{place}: {error}"
+
+def _row(line: bytes, schema: pa.Schema, place: str) -> tuple[dict[str, Any], str | None]:
+    """A line's values of these columns, and the first fault in them or None."""
+    try:
+        row = _parsed(line)
+    except MisfitError as error:
+        return {}, f"{place}: {error}"
+    faults: list[str] = []
+    values = {f.name: convert(row.get(f.name), f.type, f.name, faults) for f in schema}
+    return values, f"{place}: {faults[0]}" if faults else None
 
 
 def _format_of(path: str) -> str:
@@ -131,15 +145,15 @@ def _is_packed(path: str) -> bool:
     return path.lower().endswith(".gz")
 
 
-def _lines(root: Location, path: str, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+def _lines(where: Location, offset: int = 0) -> Iterator[tuple[int, bytes]]:
     """Lines that are not blank, each with the byte at which it begins (after decompression).
 
     Raises:
         OSError: The file cannot be read or decompressed.
     """
-    with open_from(root / path, offset) as file:
+    with open_from(where, offset) as file:
         lines: Iterable[bytes] = file
-        if _is_packed(path):
+        if _is_packed(where.path):
             lines = cast("Iterable[bytes]", gzip.GzipFile(fileobj=file))
         try:
             for line in lines:
@@ -147,18 +161,32 @@ def _lines(root: Location, path: str, offset: int = 0) -> Iterator[tuple[int, by
                     yield offset, line
                 offset += len(line)
         except (EOFError, zlib.error) as error:
-            raise OSError(f"{path} is cut off or damaged: {error}") from error
+            raise OSError(f"{where.name} is cut off or damaged: {error}") from error
 
 
-def _schema(lines: Iterable[tuple[int, bytes]], where: Location) -> pa.Schema:
+def _check_is_lines(begin: Sequence[bytes], where: Location) -> None:
+    """Refuse a JSON array or document of many lines: each would be a row that cannot be read.
+
+    Raises:
+        UserError: The file begins like one.
+    """
+    if begin and begin[0].strip() in (b"[", b"{"):
+        found = recognised(b"".join(begin))
+        if found in (JSON_ARRAY, JSON_DOCUMENT):
+            raise UserError(f"INPUT {where} is {found.what}, not JSON lines; {found.fix}")
+
+
+def _schema(lines: Iterable[bytes], where: Location) -> pa.Schema:
     rows = []
-    for _, line in lines:
+    for line in lines:
         try:
             rows.append(_parsed(line))
         except MisfitError:
             continue
     if not rows:
-        raise UserError(f"INPUT {where} has no JSON object in its first {SAMPLE:,} lines")
+        raise UserError(
+            f"INPUT {where} has no JSON object in its first {SAMPLE:,} lines{_else(where)}"
+        )
     try:
         schema = schema_of(rows)
     except RecursionError:
@@ -166,6 +194,12 @@ def _schema(lines: Iterable[tuple[int, bytes]], where: Location) -> pa.Schema:
     if not schema.names:
         raise UserError(f"INPUT {where} has no fields in its first {SAMPLE:,} lines")
     return schema
+
+
+def _else(where: Location) -> str:
+    """What the file is instead of JSON lines; empty if that cannot be told."""
+    found = contents_of(where)
+    return "" if found is None else f": it is {found.what}; {found.fix}"
 
 
 def _parsed(line: bytes) -> Mapping[str, Any]:

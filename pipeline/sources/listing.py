@@ -7,17 +7,22 @@ these that it has:
     parquet      .parquet
     jsonl        .jsonl  .ndjson  .jsonl.gz  .ndjson.gz
     webdataset   .tar
-    images       .jpg  .jpeg  .png  .webp  .bmp  .gif  .tif  .tiff
+    images       the suffixes of `contract.image_formats`: .jpg, .png, .heic and so on
 
-Names that begin with `_` or `.` are skipped, and so are empty files other than images: an empty
-image is a row with an error. A single file of any other name is taken for parquet.
+Suffixes match in any case. Files that are not taken are counted, and a few of them named, by
+reason (`skipped`): those of another format, and empty ones. An empty image is taken, as a row with
+an error. Names that begin with `_` or `.` are hidden, and passed over without being counted.
+
+A single file of another name is taken for what it is by its first bytes.
 
 Listing makes no request for each file: an object store returns a thousand names in one, and a disk
-is walked.
+is walked. No names are held in memory: those of many files lie on this machine's disk.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 from dataclasses import dataclass
@@ -27,8 +32,13 @@ from typing import TYPE_CHECKING
 from fsspec.utils import get_protocol, glob_translate
 
 from pipeline.contract.errors import UserError, one_line
-from pipeline.storage.backoff import with_backoff
+from pipeline.contract.image_formats import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
+from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
+from pipeline.storage.contents import contents_of
+from pipeline.storage.file_table import FileTableWriter, tabulate
 from pipeline.storage.location import FileInfo, Location, locate
+from pipeline.storage.refusals import refusal_of
+from pipeline.storage.walk import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,7 +55,6 @@ class Kind(StrEnum):
     IMAGES = "images"
 
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SUFFIXES = {
     Kind.PARQUET: (".parquet",),
     Kind.JSONL: (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
@@ -53,6 +62,7 @@ SUFFIXES = {
     Kind.IMAGES: IMAGE_SUFFIXES,
 }
 """In the order of preference."""
+USABLE = "parquet, .jsonl or .tar files, or images"
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -64,11 +74,13 @@ class Listing:
         root: The folder their paths start from.
         kind: The format of all of them.
         files: Sorted by path.
+        skipped: The others, by reason.
     """
 
     root: Location
     kind: Kind
-    files: tuple[FileInfo, ...]
+    files: Sequence[FileInfo]
+    skipped: tuple[Skipped, ...] = ()
 
 
 def list_input(uri: str, options: StorageOptions | None = None) -> Listing:
@@ -83,14 +95,20 @@ def list_input(uri: str, options: StorageOptions | None = None) -> Listing:
     """
     base, pattern = _split_glob(uri)
     location = locate(base, options)
-    root, files = _find(location)
-    if pattern:
-        files = list(_matching(files, pattern, uri))
-        if not files:
-            raise UserError(f"INPUT {uri} matches no file; check the pattern")
-    if root != location:  # a single file
-        return Listing(root, _kind_of(files[0]) or Kind.PARQUET, tuple(files))
-    return _of_one_kind(root, files)
+    try:
+        found = _found(location)
+        if isinstance(found, FileInfo):
+            return _of_single(location, found)
+        files = _matching(found, pattern, uri) if pattern else found
+        return _of_one_kind(location, files)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"INPUT {location} does not exist") from None
+    except Exception as error:  # the stores' clients have errors of many kinds
+        refusal = refusal_of(error, is_local=location.is_local)
+        fix = f"; {refusal.fix}" if refusal else ""
+        raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}{fix}") from None
 
 
 def _split_glob(uri: str) -> tuple[str, str]:
@@ -104,64 +122,22 @@ def _split_glob(uri: str) -> tuple[str, str]:
     return uri[: max(border, 0)] or ("/" if border == 0 else "."), uri[border + 1 :]
 
 
-def _find(location: Location) -> tuple[Location, list[FileInfo]]:
-    """The root and all files, sorted by path; for a single file its folder and itself."""
-    try:
-        return _find_local(location) if location.is_local else _find_remote(location)
-    except FileNotFoundError:
-        raise UserError(f"INPUT {location} does not exist") from None
-    except PermissionError:
-        raise UserError(f"INPUT {location} cannot be listed: permission") from None
-    except Exception as error:  # the stores' clients have errors of many kinds
-        raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}") from None
-
-
-def _find_local(location: Location) -> tuple[Location, list[FileInfo]]:
-    if os.path.isfile(location.path):
-        return location.parent, [location.info()]
-    return location, sorted(_walk(location.path), key=lambda file: file.path)
-
-
-def _find_remote(location: Location) -> tuple[Location, list[FileInfo]]:
+def _found(location: Location) -> Iterator[FileInfo] | FileInfo:
+    """All files below a folder, sorted by path; or the single file that this is."""
+    if location.is_local:
+        return location.info() if os.path.isfile(location.path) else files_below(location)
     if "https" in location.fs.protocol:
-        return location.parent, [location.info()]
-    # An object with the folder's own name, or ending in "/", is a placeholder of a folder.
-    found = with_backoff(location.files)
-    files = [file for file in found if file.path and not file.path.endswith("/")]
-    if files and files[0].path != location.path:
-        return location, files
-    if location.is_folder():
-        return location, []
-    return location.parent, [location.info()]
+        return location.info()
+    files = files_below(location)
+    first = next(files, None)
+    if first is not None:
+        return itertools.chain([first], files)
+    return iter(()) if location.is_folder() else location.info()
 
 
-def _walk(folder: str) -> Iterator[FileInfo]:
-    """All files below a local folder; symbolic links are followed, but not in cycles."""
-    waiting = [(folder, "")]
-    while waiting:
-        path, prefix = waiting.pop()
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.name.startswith(("_", ".")):
-                    continue
-                if not entry.is_dir():
-                    yield _local_file(entry, prefix)
-                elif not (entry.is_symlink() and _is_cycle(entry.path)):
-                    waiting.append((entry.path, f"{prefix}{entry.name}/"))
-
-
-def _local_file(entry: os.DirEntry[str], prefix: str) -> FileInfo:
-    try:
-        status = entry.stat()
-    except FileNotFoundError:  # a link whose target is missing
-        return FileInfo(prefix + entry.name, 0, "")
-    return FileInfo(prefix + entry.name, status.st_size, str(status.st_mtime_ns))
-
-
-def _is_cycle(link: str) -> bool:
-    """Whether a link to a folder points to a folder that contains the link."""
-    here = os.path.realpath(os.path.dirname(link)) + "/"
-    return here.startswith(os.path.realpath(link).rstrip("/") + "/")
+def _of_single(location: Location, file: FileInfo) -> Listing:
+    kind = kind_of(file.path) or _kind_by_contents(location)
+    return Listing(location.parent, kind, tabulate([file]))
 
 
 def _matching(files: Iterable[FileInfo], pattern: str, uri: str) -> Iterator[FileInfo]:
@@ -170,9 +146,13 @@ def _matching(files: Iterable[FileInfo], pattern: str, uri: str) -> Iterator[Fil
         matches = re.compile(glob_translate(pattern.rstrip("/"))).match
     except (ValueError, re.error) as error:
         raise UserError(f"INPUT {uri} is not a pattern: {error}") from None
+    is_any = False
     for file in files:
         if any(matches(path) for path in _path_and_parents(file.path)):
+            is_any = True
             yield file
+    if not is_any:
+        raise UserError(f"INPUT {uri} matches no file; check the pattern")
 
 
 def _path_and_parents(path: str) -> Iterator[str]:
@@ -181,29 +161,83 @@ def _path_and_parents(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def _kind_of(file: FileInfo) -> Kind | None:
-    path = file.path.partition("?")[0].lower()
-    return next((kind for kind, suffixes in SUFFIXES.items() if path.endswith(suffixes)), None)
+def kind_of(path: str) -> Kind | None:
+    """The format that a file's name tells; None if it tells none."""
+    name = path.partition("?")[0].lower()
+    return next((kind for kind, suffixes in SUFFIXES.items() if name.endswith(suffixes)), None)
 
 
-def _of_one_kind(root: Location, files: Sequence[FileInfo]) -> Listing:
-    by_kind: dict[Kind | None, list[FileInfo]] = {}
-    for file in files:
-        kind = _kind_of(file)
-        if file.size > 0 or kind is Kind.IMAGES:
-            by_kind.setdefault(kind, []).append(file)
-    for kind in SUFFIXES:
-        if kind in by_kind:
-            return Listing(root, kind, tuple(by_kind[kind]))
-    raise UserError(_nothing_usable(root, files))
+def _kind_by_contents(where: Location) -> Kind:
+    """The format of a single file whose name does not tell it. Raises UserError."""
+    try:
+        contents = contents_of(where)
+    except Exception as error:  # the stores' clients have errors of many kinds
+        raise UserError(f"INPUT {where} cannot be read: {one_line(error)}") from None
+    if contents is None:
+        raise UserError(f"INPUT {where} is of no known format; it should be one of {USABLE}")
+    kind = kind_of(contents.suffix or "")
+    if kind is None or contents.needs_name:
+        raise UserError(f"INPUT {where} is {contents.what}; {contents.fix}")
+    return kind
 
 
-def _nothing_usable(root: Location, files: Sequence[FileInfo]) -> str:
-    usable = "parquet, .jsonl or .tar files, or images"
-    if not files:
-        return f"INPUT {root} is empty; it should hold {usable}"
-    if all(file.size == 0 for file in files):
-        return f"INPUT {root} has nothing but empty files; it should hold {usable}"
-    suffixes = ", ".join(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES)
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"INPUT {root} has no {usable} ({suffixes}); it has {files[0].path}{more}"
+def _of_one_kind(root: Location, files: Iterable[FileInfo]) -> Listing:
+    skipped = SkippedFiles()
+    with contextlib.ExitStack() as writers:
+        taken: dict[Kind, FileTableWriter] = {}
+        for file in files:
+            kind = kind_of(file.path)
+            reason = _why_skipped(file, kind)
+            if kind is None or reason is not None:
+                skipped.add(reason or Reason.UNKNOWN, file.path)
+                continue
+            if kind not in taken:
+                taken[kind] = writers.enter_context(FileTableWriter())
+            taken[kind].add(file)
+        tables = {kind: taken[kind].table() for kind in SUFFIXES if kind in taken}
+    if not tables:
+        raise UserError(_nothing_usable(root, skipped.found()))
+    chosen, *others = tables
+    for kind in others:
+        for file in tables[kind]:
+            skipped.add(Reason.OTHER_KIND, file.path)
+    return Listing(root, chosen, tables[chosen].by_path(), skipped.found())
+
+
+def _why_skipped(file: FileInfo, kind: Kind | None) -> Reason | None:
+    """Why a file is not read; None if it may be."""
+    try:
+        file.path.encode()
+    except UnicodeEncodeError:
+        return Reason.NAME
+    if file.size == 0 and kind is not Kind.IMAGES:
+        return Reason.EMPTY
+    if kind is not None:
+        return None
+    is_image = file.path.lower().endswith(OTHER_IMAGE_SUFFIXES)
+    return Reason.OTHER_IMAGE if is_image else Reason.UNKNOWN
+
+
+def _nothing_usable(root: Location, skipped: Iterable[Skipped]) -> str:
+    found = {group.reason: group for group in skipped}
+    if not found:
+        return f"INPUT {root} is empty; it should hold {USABLE}"
+    if found.keys() == {Reason.EMPTY}:
+        return f"INPUT {root} has nothing but empty files; it should hold {USABLE}"
+    named = ", ".join(
+        f"{group.count:,} {reason} ({group.examples[0]})" for reason, group in found.items()
+    )
+    return f"INPUT {root} has no {USABLE}, but files that are not read: {named}" + _example(
+        root, found.get(Reason.UNKNOWN)
+    )
+
+
+def _example(root: Location, unknown: Skipped | None) -> str:
+    """What the first file of no known format is, and what to do about it."""
+    if unknown is None:
+        return ""
+    try:
+        contents = contents_of(root / unknown.examples[0])
+    except Exception:  # it is only named as an example
+        return ""
+    return f"; {unknown.examples[0]} is {contents.what}: {contents.fix}" if contents else ""

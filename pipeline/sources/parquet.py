@@ -21,6 +21,7 @@ from pipeline.contract.errors import UserError
 from pipeline.sources.columns import is_image_struct, without_binary, without_columns
 from pipeline.sources.hive import partition_fields, partition_value, partition_values
 from pipeline.sources.listing import Kind
+from pipeline.sources.parquet_batches import Reading
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
 from pipeline.sources.units import Cut, cut_row_groups
 from pipeline.sources.unreadable import user_errors
@@ -148,14 +149,24 @@ class ParquetSource:
         where = self.root / path
         # Arrow asks for exactly the ranges that it needs, so fsspec need not read ahead.
         exact: dict[str, Any] = {} if where.is_local else {"cache_type": "none"}
-        with (
-            where.fs.open(where.path, "rb", **exact) as file,
-            pq.ParquetFile(file, pre_buffer=True) as parquet,
-        ):
-            inside = set(parquet.schema_arrow.names)
-            columns = [leaf for name, leaf in leaves.items() if name in inside]
-            outside = [name for name in leaves if name not in inside]
-            for table in _read_rows(parquet, unit, columns, rows):
+        with where.fs.open(where.path, "rb", **exact) as file:
+            with pq.ParquetFile(file) as parquet:
+                meta, schema = parquet.metadata, parquet.schema_arrow
+            columns = [leaf for name, leaf in leaves.items() if name in schema.names]
+            outside = [name for name in leaves if name not in schema.names]
+            if not columns:  # no projection at all would read every column
+                tables = iter([without_columns(unit.stop - unit.start)])
+            else:
+                sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+                groups, skipped = _covering(sizes, unit.start, unit.stop)
+                # One row group at a time, as Arrow keeps in memory what it reads ahead.
+                batches = (
+                    batch
+                    for group in groups
+                    for batch in Reading.of(meta, group, columns, rows).batches(file, meta, schema)
+                )
+                tables = _cut_to(batches, unit.start - skipped, unit.stop - unit.start)
+            for table in tables:
                 yield self._add_partitions(table, path, outside)
 
     def _add_partitions(self, table: pa.Table, path: str, names: Sequence[str]) -> pa.Table:
@@ -190,25 +201,6 @@ def _read_tail(where: Location, size: int) -> bytes:
 def _read_end(where: Location, size: int, length: int) -> bytes:
     start = max(0, size - length)
     return bytes(with_backoff(lambda: where.fs.cat_file(where.path, start=start, end=size)))
-
-
-def _read_rows(
-    parquet: pq.ParquetFile, unit: Cut, columns: Sequence[str], rows: int
-) -> Iterator[pa.Table]:
-    total = unit.stop - unit.start
-    if not columns:  # no projection at all would read every column
-        yield without_columns(total)
-        return
-    meta = parquet.metadata
-    sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
-    groups, skipped = _covering(sizes, unit.start, unit.stop)
-    # One row group at a time, as Arrow keeps in memory what it reads ahead.
-    batches = (
-        batch
-        for group in groups
-        for batch in parquet.iter_batches(rows, row_groups=[group], columns=list(columns))
-    )
-    yield from _cut_to(batches, unit.start - skipped, total)
 
 
 def _covering(sizes: Sequence[int], start: int, stop: int) -> tuple[list[int], int]:

@@ -1,7 +1,7 @@
 """Decides how files without an index of their rows are cut: JSON lines and tar shards.
 
-Such a file is read once from its start. A unit is a slice of `unit_rows` rows with the byte offset
-of its first row, so that reading a unit need not read what comes before it.
+Such a file is read once from its start. A unit is a slice of about `unit_rows` rows with the byte
+offset of its first row, so that reading a unit need not read what comes before it.
 """
 
 from __future__ import annotations
@@ -32,26 +32,22 @@ def open_from(where: Location, offset: int = 0) -> io.BufferedReader:
     return file
 
 
-def cut_by_offsets(path: str, offsets: Iterable[int], unit_rows: int) -> list[Cut]:
+def cut_by_offsets(path: str, pieces: Iterable[tuple[int, int]], unit_rows: int) -> list[Cut]:
     """Cut a file into units.
 
     Args:
         path: Its path relative to the input's root.
-        offsets: The byte at which each row begins.
-        unit_rows: Rows of every unit but the last.
+        pieces: The byte at which each piece begins, and the rows in it, which stay together.
+        unit_rows: Rows of every unit but the last; with its last piece it may have more.
     """
-    begins: list[int] = []
+    begins: list[tuple[int, int]] = []
     rows = 0
-    for offset in offsets:
-        if rows % unit_rows == 0:
-            begins.append(offset)
-        rows += 1
+    for offset, count in pieces:
+        if not begins or rows - begins[-1][0] >= unit_rows:
+            begins.append((rows, offset))
+        rows += count
+    stops = [*(start for start, _ in begins[1:]), rows]
     return [
-        Cut(
-            files=(path,),
-            start=number * unit_rows,
-            stop=min(rows, (number + 1) * unit_rows),
-            offset=offset,
-        )
-        for number, offset in enumerate(begins)
+        Cut(files=(path,), start=start, stop=stop, offset=offset)
+        for (start, offset), stop in zip(begins, stops, strict=False)
     ]

@@ -6,10 +6,10 @@ process that reads, so it pickles and does not hold the listing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -19,8 +19,38 @@ if TYPE_CHECKING:
 
 READ_ROWS = 32
 """Rows read at a time where images are among the columns, to limit memory."""
+READ_BYTES = 32 * 2**20
+"""Bytes read at a time where rows are long, but at least one row."""
 COPY_ROWS = 4096
 """Rows read at a time where they are not."""
+
+
+Piece = TypeVar("Piece")
+
+
+def by_bytes(
+    pieces: Iterable[Piece], size: Callable[[Piece], int], most: int
+) -> Iterator[list[Piece]]:
+    """Group pieces so that no group has more than `most`, or more than one beyond `READ_BYTES`."""
+    group: list[Piece] = []
+    held = 0
+    for piece in pieces:
+        group.append(piece)
+        held += size(piece)
+        if len(group) == most or held >= READ_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
+def size_of(value: object) -> int:
+    """About how many bytes a value of a row takes: those of its texts and images."""
+    if isinstance(value, (bytes, str)):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(size_of, value.values()))
+    return sum(map(size_of, value)) if isinstance(value, list) else 0
 
 
 class Source(Protocol):

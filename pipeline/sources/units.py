@@ -24,7 +24,8 @@ class Cut:
         files: Paths relative to the input's root: one file, or a slice of a folder's images.
         start: First row in the file (0 for images).
         stop: One past the last row.
-        offset: Byte at which the first row begins, in JSON lines and tar shards.
+        offset: Byte at which the first row begins, in JSON lines and tar shards; -1 where a tar
+            shard is read by key (`webdataset`).
     """
 
     files: tuple[str, ...]
@@ -42,12 +43,14 @@ class Unit(Cut):
         id: See `unit_id`.
         part: Name of its output file.
         replaces: Index of the unit whose output file it replaces because the input changed.
+        ancestors: Ids of that unit, of the one which that replaced, and so on.
     """
 
     index: int
     id: str
     part: str
     replaces: int | None = None
+    ancestors: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

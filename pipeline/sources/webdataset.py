@@ -1,20 +1,23 @@
 """Decides how tar shards in WebDataset format are read: `000017.jpg`, `000017.txt`, `000017.json`.
 
-Consecutive members whose paths are equal up to the first dot of the name are one sample, a row of:
+`samples` says which members are a row. Its columns:
 
-    __key__   string   that part of the path
-    image     binary   the first member with an image's suffix (`listing`)
-    txt  caption  cls  json      string, as UTF-8
-    any other suffix             binary
+    __key__   string   the sample's key, and which of its images
+    image     binary   the image
+    txt  caption  cls  json, also after a dot (`en.txt`)      string, as UTF-8
+    any other suffix                                          binary
 
-The columns are the suffixes of the first 100 samples of the first shard; other suffixes are
-ignored, absent ones null. A suffix that occurs again begins a new sample. Folders, links and names
-without a dot, or with nothing before it, are skipped.
+The columns are those of the first 100 samples of the first shard; other suffixes are ignored,
+absent ones null. Folders, links and names without a dot, or with nothing before it, are skipped.
 
 A text that is not UTF-8 is null; where its column is read, the row has a `FAULT`.
 
-A unit is a slice of samples, read from the header of its first member on, one member at a time. A
-shard must end in a block of zeros, as tar files do; otherwise one that was truncated between two
+A unit is a slice of samples, read from the header of its first member on, one member at a time. In
+a shard in which a key occurs again after another one, members that lie apart are one sample too:
+each of its units reads all headers of the shard first, and has the offset `BY_KEY`. Members in
+different shards are never one sample.
+
+A shard must end in a block of zeros, as tar files do; otherwise one that was truncated between two
 members would look complete.
 """
 
@@ -22,47 +25,47 @@ from __future__ import annotations
 
 import itertools
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline.contract.errors import UserError
 from pipeline.sources.columns import FAULT, is_string, table_of, without_binary
-from pipeline.sources.listing import IMAGE_SUFFIXES, Kind
+from pipeline.sources.listing import Kind
+from pipeline.sources.samples import (
+    IMAGE,
+    Member,
+    Sample,
+    SampleRow,
+    key_and_suffix,
+    samples_by_key,
+    samples_in_order,
+)
 from pipeline.sources.scanned import cut_by_offsets, open_from
-from pipeline.sources.source import COPY_ROWS, READ_ROWS
+from pipeline.sources.source import COPY_ROWS, READ_ROWS, by_bytes, size_of
+from pipeline.sources.units import Cut, cut_evenly
 from pipeline.sources.unreadable import user_errors
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pipeline.sources.listing import Listing
-    from pipeline.sources.units import Cut
     from pipeline.storage.location import FileInfo, Location
 
 SAMPLED = 100
 """Samples that determine the columns."""
 KEY = "__key__"
-IMAGE = "image"
 TEXTS = ("txt", "caption", "cls", "json")
+BY_KEY = -1
+"""The offset of a unit that is read by key."""
+GROUPED = {b"gemma3_batch_samples": b"2"}
+"""Marks the columns of a plan whose rows are those of `samples`; without it, of `earlier_row`."""
 
 
-@dataclass
-class _Sample:
-    """The members of one row, by suffix; `offset` is the byte of the first one's header."""
-
-    key: str
-    offset: int
-    members: dict[str, tarfile.TarInfo] = field(default_factory=dict)
-
-    def member(self, column: str) -> tarfile.TarInfo | None:
-        """The member that a column is read from."""
-        if column == IMAGE:
-            images = (m for suffix, m in self.members.items() if _is_image(suffix))
-            return next(images, None)
-        return self.members.get(column)
+_Values = tuple[dict[str, object], str | None]
+"""A row's values, and its fault or None."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +98,19 @@ class WebDataset:
         for file in listing.files:
             where = listing.root / file.path
             with user_errors(where, "tar"), _Shard(where) as shard:
-                samples = [*itertools.islice(shard.samples(), SAMPLED)]
-            if samples:
-                return WebDataset(listing.root, _schema(samples), unit_rows, keep_images)
+                rows = [*_sampled(shard)]
+            if rows:
+                return WebDataset(listing.root, _schema(rows), unit_rows, keep_images)
         raise UserError(f"INPUT {listing.root / listing.files[0].path} has no rows")
 
     @property
     def passthrough_schema(self) -> pa.Schema:
         """The key and the texts, and binary columns where images are kept."""
-        return self.schema if self.keep_images else without_binary(self.schema)
+        schema = self.schema.remove_metadata()
+        return schema if self.keep_images else without_binary(schema)
 
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
-        """Cut the shards; reads each one once."""
+        """Cut the shards; reads each one once, and one that is read by key twice."""
         for cuts in in_order(self._cut_shard, files):
             yield from cuts
 
@@ -123,11 +127,31 @@ class WebDataset:
         for table, _ in self._tables(unit, self.passthrough_schema.names, rows):
             yield table
 
+    @property
+    def _is_grouped(self) -> bool:
+        return not GROUPED.items() - (self.schema.metadata or {}).items()
+
     def _cut_shard(self, file: FileInfo) -> list[Cut]:
         where = self.root / file.path
-        with user_errors(where, "tar"), _Shard(where) as shard:
-            offsets = (sample.offset for sample in shard.samples())
-            return cut_by_offsets(file.path, offsets, self.unit_rows)
+        with user_errors(where, "tar"):
+            with _Shard(where) as shard:
+                keys = _Keys()
+                pieces = (
+                    (sample.offset, len(self._rows_of(sample)))
+                    for sample in keys.noting(samples_in_order(shard.members()))
+                )
+                cuts = cut_by_offsets(file.path, pieces, self.unit_rows)
+            if not self._is_grouped or not keys.are_apart:
+                return cuts
+            with _Shard(where) as shard:
+                rows = sum(len(sample.rows()) for sample in samples_by_key(shard.places()))
+        return [
+            Cut(files=(file.path,), start=start, stop=stop, offset=BY_KEY)
+            for start, stop in cut_evenly(0, rows, self.unit_rows)
+        ]
+
+    def _rows_of(self, sample: Sample[Member]) -> list[SampleRow[Member]]:
+        return sample.rows() if self._is_grouped else [sample.earlier_row()]
 
     def _tables(
         self, unit: Cut, columns: Sequence[str], rows: int
@@ -135,11 +159,45 @@ class WebDataset:
         """Rows in order, and for each its fault or None."""
         (path,) = unit.files
         schema = pa.schema([self.schema.field(name) for name in columns])
-        with _Shard(self.root / path, unit.offset) as shard:
-            samples = itertools.islice(shard.samples(), unit.stop - unit.start)
-            read = (shard.row(sample, schema) for sample in samples)
-            while batch := [*itertools.islice(read, rows)]:
+        with _Shard(self.root / path, max(0, unit.offset)) as shard:
+            read = self._read_by_key(shard, unit, schema)
+            if unit.offset != BY_KEY:
+                read = self._read_in_order(shard, unit, schema)
+            for batch in by_bytes(read, lambda row: size_of(row[0]), rows):
                 yield table_of([row for row, _ in batch], schema), [fault for _, fault in batch]
+
+    def _read_in_order(self, shard: _Shard, unit: Cut, schema: pa.Schema) -> Iterator[_Values]:
+        samples = samples_in_order(shard.members())
+        rows = (row for sample in samples for row in self._rows_of(sample))
+        for row in itertools.islice(rows, unit.stop - unit.start):
+            yield shard.values(row, schema)
+
+    def _read_by_key(self, shard: _Shard, unit: Cut, schema: pa.Schema) -> Iterator[_Values]:
+        samples = samples_by_key(shard.places())
+        rows = (row for sample in samples for row in sample.rows())
+        for row in itertools.islice(rows, unit.start, unit.stop):
+            found = {
+                name: shard.at(row.members[name]) for name in schema.names if name in row.members
+            }
+            yield shard.values(SampleRow(row.key, found), schema)
+
+
+class _Keys:
+    """Notes whether a key occurs again after another one. Memory holds a hash of each."""
+
+    def __init__(self) -> None:
+        self.are_apart = False
+        self._seen: set[int] = set()
+        self._last: str | None = None
+
+    def noting(self, samples: Iterable[Sample[Member]]) -> Iterator[Sample[Member]]:
+        """The samples, as they are."""
+        for sample in samples:
+            if sample.key != self._last:
+                self.are_apart |= hash(sample.key) in self._seen
+                self._seen.add(hash(sample.key))
+                self._last = sample.key
+            yield sample
 
 
 class _Shard:
@@ -164,34 +222,39 @@ class _Shard:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def samples(self) -> Iterator[_Sample]:
-        """All samples from here on, in order."""
-        sample: _Sample | None = None
+    def members(self) -> Iterator[tuple[str, str, int, tarfile.TarInfo]]:
+        """Key, suffix and byte of each sample's member from here on, in order."""
         for member in self._members():
-            key, suffix = _split(member.name)
-            if not key or not member.isreg():
-                continue
-            if sample is None or sample.key != key or suffix in sample.members:
-                if sample is not None:
-                    yield sample
-                sample = _Sample(key, member.offset)
-            sample.members[suffix] = member
-        if sample is not None:
-            yield sample
+            key, suffix = key_and_suffix(member.name)
+            if key and member.isreg():
+                yield key, suffix, member.offset, member
 
-    def row(self, sample: _Sample, schema: pa.Schema) -> tuple[dict[str, object], str | None]:
-        """A sample's values of these columns, and its fault or None."""
-        values: dict[str, object] = {KEY: sample.key}
+    def places(self) -> Iterator[tuple[str, str, int, int]]:
+        """The same, with bytes in place of members, which take a tenth of the memory."""
+        for key, suffix, offset, _ in self.members():
+            yield key, suffix, offset, offset
+
+    def at(self, offset: int) -> tarfile.TarInfo:
+        """The member whose header begins at a byte. Raises OSError."""
+        self._file.seek(offset)
+        try:
+            return tarfile.TarInfo.fromtarfile(self._tar)
+        except tarfile.TarError as error:
+            raise OSError(f"{self._where} changed while it was read: {error}") from error
+
+    def values(self, row: SampleRow[tarfile.TarInfo], schema: pa.Schema) -> _Values:
+        """A row's values of these columns, and its fault or None."""
+        values: dict[str, object] = {KEY: row.key}
         fault = None
         for name in schema.names:
-            member = sample.member(name)
-            if member is None:
+            member = row.members.get(name)
+            if member is None or name == KEY:
                 continue
             body = self._read(member)
             try:
                 values[name] = body.decode() if is_string(schema.field(name).type) else body
             except UnicodeDecodeError:
-                fault = f"{self._where.name} sample {sample.key}: '{name}' is not UTF-8"
+                fault = f"{self._where.name} sample {row.key}: '{name}' is not UTF-8"
         return values, fault
 
     def _members(self) -> Iterator[tarfile.TarInfo]:
@@ -215,21 +278,27 @@ class _Shard:
             raise OSError(f"{self._where} is cut off: {error}") from error
 
 
-def _split(name: str) -> tuple[str, str]:
-    """A member's key and suffix; both empty where its name is not that of a sample's member."""
-    # A name that is not UTF-8 has lone surrogates here, which Arrow does not take.
-    text = name.encode(errors="surrogateescape").decode(errors="replace").removeprefix("./")
-    folder, slash, base = text.rpartition("/")
-    stem, dot, suffix = base.partition(".")
-    return (f"{folder}{slash}{stem}", suffix.lower()) if stem and dot else ("", "")
+def _sampled(shard: _Shard) -> Iterator[SampleRow[tarfile.TarInfo]]:
+    """The rows of the first samples; of all, where those have nothing in common but one suffix.
+
+    A shard may have all images first and then all texts.
+    """
+    suffixes: set[str] = set()
+    for number, sample in enumerate(samples_in_order(shard.members())):
+        if number >= SAMPLED and len(suffixes) > 1:
+            return
+        if number < SAMPLED or not suffixes >= sample.members.keys():
+            yield from sample.rows()
+        suffixes.update(sample.members)
 
 
-def _is_image(suffix: str) -> bool:
-    return suffix == IMAGE or f".{suffix}" in IMAGE_SUFFIXES
+def _schema(rows: Iterable[SampleRow[tarfile.TarInfo]]) -> pa.Schema:
+    names = dict.fromkeys(name for row in rows for name in row.members)
+    others = [name for name in names if name not in (KEY, IMAGE)]
+    types = {name: pa.string() if _is_text(name) else pa.binary() for name in others}
+    fields = [(KEY, pa.string()), (IMAGE, pa.binary()), *types.items()]
+    return pa.schema(fields, metadata=GROUPED)
 
 
-def _schema(samples: Sequence[_Sample]) -> pa.Schema:
-    suffixes = dict.fromkeys(suffix for sample in samples for suffix in sample.members)
-    others = [suffix for suffix in suffixes if not _is_image(suffix) and suffix != KEY]
-    types = {suffix: pa.string() if suffix in TEXTS else pa.binary() for suffix in others}
-    return pa.schema([(KEY, pa.string()), (IMAGE, pa.binary()), *types.items()])
+def _is_text(suffix: str) -> bool:
+    return suffix.rpartition(".")[2] in TEXTS

@@ -1,12 +1,13 @@
 """Read: from a unit to its rows, with the columns that the task asks for and no others.
 
-Decides which rows are computed: those that are missing, and of identical rows the first. Images are
-not decoded here.
+Decides which rows are computed: those that are missing, and of identical rows the first; and how
+many of them travel together. Images are not decoded here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,16 @@ import pyarrow as pa
 from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.sources import FAULT
-from pipeline.sources.units import Work
-from pipeline.stages.blocks import Item, pack
+from pipeline.sources.source import by_bytes, size_of
+from pipeline.stages.blocks import Item, pack, seal
 from pipeline.storage.backoff import is_transient
+from pipeline.storage.refusals import Refusal, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pipeline.sources import Source
+    from pipeline.sources.units import Work
 
 
 def pack_work(work: Work) -> bytes:
@@ -31,7 +34,7 @@ def pack_work(work: Work) -> bytes:
 
 
 def read_units(
-    work: pa.Table, source: Source, columns: Sequence[str], dedup: bool
+    work: pa.Table, source: Source, columns: Sequence[str], dedup: bool, block_rows: int
 ) -> Iterator[pa.Table]:
     """Read units.
 
@@ -40,36 +43,51 @@ def read_units(
         source: Where rows are read.
         columns: Columns that the task reads.
         dedup: Whether only the first of identical rows in a unit is computed.
+        block_rows: Most rows of a block; one of long rows has fewer.
 
     Yields:
-        Blocks; the payload of a row is a dict of Python values. For a unit that cannot be read, a
-        block of one row with the fault.
+        Sealed blocks; the payload of a row is a dict of Python values. For a unit that cannot be
+        read, a row with the fault.
 
     Raises:
         OSError: A unit cannot be read for now; the driver runs its rows again.
     """
-    for packed in work["work"].to_pylist():
-        piece: Work = pickle.loads(packed)  # noqa: S301  our own, from `pack_work`
-        try:
-            yield from _read_unit(piece, source, columns, _Seen() if dedup else None)
-        except (OSError, pa.ArrowException) as error:
-            if is_transient(error):
-                raise
-            message = f"{piece.unit.name} cannot be read: {one_line(error)}"
-            fault = Fault(ends_run=False, message=message)
-            yield pack([Item(piece.unit.id, 0).faulty(fault)])
+    items = itertools.chain.from_iterable(
+        _read_unit(pickle.loads(packed), source, columns, dedup)  # noqa: S301  from `pack_work`
+        for packed in work["work"].to_pylist()
+    )
+    for block in by_bytes(items, lambda item: size_of(item.payload), block_rows):
+        yield seal(pack(block))
 
 
-def _read_unit(
+def _read_unit(work: Work, source: Source, columns: Sequence[str], dedup: bool) -> Iterator[Item]:
+    try:
+        yield from _rows_of(work, source, columns, _Seen() if dedup else None)
+    except Exception as error:  # the stores' clients have errors of many kinds
+        if is_transient(error):
+            raise
+        yield Item(work.unit.id, 0).faulty(_fault(work, source, error))
+
+
+def _fault(work: Work, source: Source, error: Exception) -> Fault:
+    """Of the unit; of the run where the store accepts no credentials for any unit."""
+    refusal = refusal_of(error, is_local=source.root.is_local)
+    message = f"{work.unit.name} cannot be read: {one_line(error)}"
+    if refusal is not Refusal.CREDENTIALS:
+        return Fault(ends_run=False, message=message)
+    message = f"{message}; {refusal.fix}, and run the same command again"
+    return Fault(ends_run=True, message=message, is_users=True)
+
+
+def _rows_of(
     work: Work, source: Source, columns: Sequence[str], seen: _Seen | None
-) -> Iterator[pa.Table]:
+) -> Iterator[Item]:
     wanted = None if work.positions is None else frozenset(work.positions)
     position = 0
     for table in source.read(work.unit, columns):
-        numbered = enumerate(_values(table), position)
-        rows = [(at, row) for at, row in numbered if wanted is None or at in wanted]
-        if rows:
-            yield pack([_item(work.unit.id, at, row, seen) for at, row in rows])
+        for at, row in enumerate(_values(table), position):
+            if wanted is None or at in wanted:
+                yield _item(work.unit.id, at, row, seen)
         position += table.num_rows
 
 

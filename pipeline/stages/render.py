@@ -1,6 +1,7 @@
 """Render: from a row to engine-ready requests, in CPU actors, so the engine does no image work.
 
-A row that cannot be rendered gets an outcome; the others of its block are not affected.
+A row that cannot be rendered gets an outcome; the others of its block are not affected. Where a
+store refuses all of them, the run ends instead (`store_faults`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import Measured
 from pipeline.engine.startup import attempt
 from pipeline.engine.watchdog import Watchdog
-from pipeline.images import ImageLimits, load_image
-from pipeline.stages.blocks import Item, pack, unpack
+from pipeline.images import ImageLimits, StoreError, load_image, store_of
+from pipeline.stages.blocks import Item, pack, unpack, unseal
+from pipeline.stages.store_faults import StoreFaults
 from pipeline.storage.write_fault import OutputError
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Render:
         root: The folder that relative image paths start from.
         limits: Which images are refused.
         poison_rows: Where isolated rows are marked; None if rows are not isolated.
+        output: OUTPUT, for `StoreFaults`; None notes nothing there.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Render:
         root: Location,
         limits: ImageLimits,
         poison_rows: PoisonRows | None = None,
+        output: Location | None = None,
     ) -> None:
         self._renderer = attempt(make_renderer, config, "a renderer")
         self._task = task
@@ -71,32 +75,42 @@ class Render:
         self._root = root
         self._limits = limits
         self._poison_rows = poison_rows
+        self._stores = StoreFaults(output)
         self._watchdog = Watchdog(config.stall_seconds)
 
-    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Render a block: its payloads are rows as dicts, those of the result `RenderedRow`s."""
-        with self._watchdog:
-            rendered = [self._take(item) for item in unpack(block)]
-        yield pack(rendered)
+    def __call__(self, sealed: pa.Table) -> Iterator[pa.Table]:
+        """Render sealed blocks: payloads are rows as dicts, those of the result `RenderedRow`s."""
+        for block in unseal(sealed):
+            with self._watchdog:
+                rendered = [self._take(item) for item in unpack(block)]
+            yield pack(self._stores.judged(rendered))
 
-    def _take(self, item: Item) -> Item:
+    def _take(self, item: Item) -> tuple[Item, StoreError | None]:
+        """The row rendered, and the refusal of one of its images."""
         if item.is_settled:
-            return item
+            return item, None
         if isinstance(self._renderer, Fault):
-            return item.faulty(self._renderer)
+            return item.faulty(self._renderer), None
         if self._poison_rows is None:
             return self._render_row(item, self._renderer)
         try:
             with self._poison_rows.isolated("render", item.unit, item.position):
                 return self._render_row(item, self._renderer)
         except OutputError as error:
-            return item.faulty(Fault(ends_run=True, message=str(error)))
+            return item.faulty(Fault(ends_run=True, message=str(error))), None
 
-    def _render_row(self, item: Item, renderer: Renderer) -> Item:
+    def _render_row(self, item: Item, renderer: Renderer) -> tuple[Item, StoreError | None]:
         self._watchdog.reset()
+        images: dict[int, Image | RowError] = {}
+        rendered = self._rendered(item, renderer, images)
+        refusals = (found for found in images.values() if isinstance(found, StoreError))
+        return rendered, next(refusals, None)
+
+    def _rendered(
+        self, item: Item, renderer: Renderer, images: dict[int, Image | RowError]
+    ) -> Item:
         try:
             prepared = self._task.prepare(item.payload)
-            images: dict[int, Image | RowError] = {}
             requests = tuple(
                 self._render_request(request, renderer, images) for request in prepared.requests
             )
@@ -132,7 +146,12 @@ class Render:
 
     def _try_to_load(self, image: ImageRef) -> Image | RowError:
         self._watchdog.reset()  # every image may come from a slow server
+        found: Image | RowError
         try:
-            return load_image(image.value, self._root, self._limits)
+            found = load_image(image.value, self._root, self._limits)
         except RowError as error:
-            return error
+            found = error
+        store = store_of(image.value, self._root)
+        if store is not None and not isinstance(found, StoreError):
+            self._stores.answered(store)
+        return found

@@ -64,9 +64,11 @@ TRANSIENT_NAMES = frozenset(
         "ResponseParserError",
         "ResponseStreamingError",
         "ServerDisconnectedError",
+        "TransportError",
     }
 )
-"""Classes of aiohttp, botocore and fsspec by name, so that no client is imported for them."""
+"""Classes of aiohttp, botocore, fsspec, google.auth and httpx by name, so that no client need be
+imported for them."""
 
 
 def is_transient(error: BaseException | None) -> bool:
@@ -78,7 +80,11 @@ def is_transient(error: BaseException | None) -> bool:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         code = response.get("Error", {}).get("Code")
         return status in TRANSIENT_STATUS or code in TRANSIENT_CODES
-    status = getattr(error, "code", None) or getattr(error, "status", None)
+    status = (
+        getattr(response, "status_code", None)  # of the Hugging Face Hub's errors
+        or getattr(error, "code", None)
+        or getattr(error, "status", None)
+    )
     if isinstance(status, int) and status >= FIRST_ERROR_STATUS:
         return status in TRANSIENT_STATUS
     names = {kind.__name__ for kind in type(error).__mro__}

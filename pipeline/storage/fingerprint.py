@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
     from pipeline.storage.location import FileInfo, Location
 
@@ -34,11 +34,11 @@ def fingerprint(location: Location, info: FileInfo) -> str:
     return _hash_of_ends(location.path, info.size) if location.is_local else info.stamp
 
 
-def fingerprints(root: Location, files: Sequence[FileInfo]) -> list[str]:
-    """The tags of files below `root`, in their order."""
+def fingerprints(root: Location, files: Iterable[FileInfo]) -> Iterator[str]:
+    """The tags of files below `root`, in their order, each made when it is due."""
     if not root.is_local:
-        return [file.stamp for file in files]
-    return list(in_order(lambda file: fingerprint(root / file.path, file), files))
+        return (file.stamp for file in files)
+    return in_order(lambda file: fingerprint(root / file.path, file), files)
 
 
 def _hash_of_ends(path: str, size: int) -> str:

@@ -1,15 +1,15 @@
 """Decides how a path or URI becomes a filesystem and a path, and how files are listed and read.
 
 Everything that is read or written goes through a `Location`: local paths, `s3://`, `gs://`, `hf://`
-and `https://`, all by fsspec. Endpoints and credentials come from the stores' own environment
-variables, or from options by protocol. Writing is `atomic`'s.
+and `https://`, and what is in Ray's memory (`ray_memory`), all by fsspec. Endpoints and credentials
+come from the stores' own environment variables, or from options by protocol. Writing is `atomic`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 INTERNAL = "_gemma3_batch"
 """Folder in an OUTPUT for what is not data; parquet readers skip names that begin with `_`."""
-READABLE = ("file", "local", "s3", "s3a", "gs", "gcs", "hf", "http", "https")
-WRITABLE = ("file", "local", "s3", "s3a", "gs", "gcs")
+MEMORY = "ray-memory"
+"""The protocol of `ray_memory`, which is for data that programs hand over, not for users."""
+READABLE = ("file", "local", "s3", "s3a", "gs", "gcs", "hf", "http", "https", MEMORY)
+WRITABLE = ("file", "local", "s3", "s3a", "gs", "gcs", MEMORY)
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "s3": {
         "use_listings_cache": False,
@@ -45,8 +47,14 @@ ENVIRONMENT = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 """Environment of the stores' clients, for what the user has not set. gcsfs (2026.10) would ask
 for a bucket's kind over gRPC, and wait a minute for it where only HTTPS gets through; zonal buckets
 need `true`."""
+CREDENTIALS = {"s3": "AWS_", "gs": "GOOGLE_", "hf": "HF_"}
+"""How the names of the environment variables begin that a store's client reads once."""
+_credentials: dict[str, Mapping[str, str]] = {}
+"""Their values when they were last looked at, by store."""
 STAMPS = ("ETag", "generation", "blob_id", "etag")
 """Names of what identifies a version of a file, in the info of S3, GCS, Hugging Face and others."""
+PROTOCOLS = ("s3", "gs", "hf", "https", "file")
+"""By which options are given, whatever a URI calls its store."""
 _SAME_AS = {"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"}
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
@@ -133,7 +141,7 @@ class Location:
 
     def info(self) -> FileInfo:
         """Size and stamp of the file; `path` is its name. Raises OSError."""
-        return _file_info(self.name, with_backoff(lambda: self.fs.info(self.path)))
+        return file_info(self.name, with_backoff(lambda: self.fs.info(self.path)))
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of the files directly in this folder, unsorted; none if it does not exist.
@@ -152,6 +160,28 @@ class Location:
         found = with_backoff(lambda: self.fs.find(self.path, maxdepth=1, prefix=prefix))
         return [path.removeprefix(base) for path in found if path.startswith(base)]
 
+    def infos(self, prefix: str = "") -> Iterator[FileInfo]:
+        """The files directly in this folder, unsorted; none if it does not exist.
+
+        Takes as many requests as `names`.
+
+        Args:
+            prefix: Only names that begin with it.
+
+        Raises:
+            OSError: The folder cannot be listed.
+        """
+        if self.is_local:
+            yield from _local_infos(self.path, prefix)
+            return
+        base = self.path.rstrip("/") + "/"
+        found = with_backoff(
+            lambda: self.fs.find(self.path, maxdepth=1, prefix=prefix, detail=True)
+        )
+        for path, info in found.items():
+            if path.startswith(base):
+                yield file_info(path.removeprefix(base), info)
+
     def tree(self) -> list[FileInfo]:
         """All files below, hidden ones too, sorted by path; none if it does not exist.
 
@@ -163,19 +193,8 @@ class Location:
         files = []
         for path, info in found.items():
             with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-                files.append(_file_info(path.removeprefix(base), info))
+                files.append(file_info(path.removeprefix(base), info))
         return sorted(files, key=lambda file: file.path)
-
-    def files(self) -> list[FileInfo]:
-        """All files below, sorted by path, without names that begin with `_` or `.`.
-
-        Raises:
-            OSError: The folder cannot be listed.
-        """
-        found = cast("dict[str, dict[str, object]]", self.fs.find(self.path, detail=True))
-        base = self.path.rstrip("/") + "/"
-        listed = (_file_info(path.removeprefix(base), info) for path, info in found.items())
-        return sorted((f for f in listed if not _is_hidden(f.path)), key=lambda f: f.path)
 
 
 def _local_names(folder: str, prefix: str) -> list[str]:
@@ -186,17 +205,36 @@ def _local_names(folder: str, prefix: str) -> list[str]:
         return []
 
 
-def _file_info(path: str, info: Mapping[str, object]) -> FileInfo:
+def _local_infos(folder: str, prefix: str) -> Iterator[FileInfo]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.is_file():
+                with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                    found = entry.stat()
+                    yield FileInfo(entry.name, found.st_size, str(found.st_mtime_ns))
+
+
+def stamp_of(file: BinaryIO) -> str:
+    """The `FileInfo.stamp` of the version that an open file reads; costs no request."""
+    details = getattr(file, "details", None)  # of fsspec's files on object stores
+    if isinstance(details, Mapping):
+        return file_info("", details).stamp
+    return str(os.fstat(file.fileno()).st_mtime_ns)
+
+
+def file_info(path: str, info: Mapping[str, object]) -> FileInfo:
+    """A file of a listing. Raises FileNotFoundError if it is gone, and OSError.
+
+    Args:
+        path: Relative to the location that was listed.
+        info: What fsspec says of it.
+    """
     stamp = next((info[name] for name in STAMPS if info.get(name)), None)
     if stamp is None and "mtime" in info:
         # fsspec gives local times as float seconds, too coarse to tell two quick writes apart.
         stamp = os.stat(str(info["name"])).st_mtime_ns
     size = cast("int", info.get("size") or 0)
     return FileInfo(path, int(size), str(stamp or "").strip('"'))
-
-
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in path.split("/"))
 
 
 def locate(uri: str, options: StorageOptions | None = None) -> Location:
@@ -207,8 +245,13 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
         options: Arguments of the filesystems, by protocol.
 
     Raises:
-        UserError: The protocol is not supported.
+        UserError: The protocol, or that of an option, is not supported.
     """
+    for protocol in options or {}:
+        if protocol not in PROTOCOLS:
+            raise UserError(
+                f"storage_options: there is no store '{protocol}'; use {', '.join(PROTOCOLS)}"
+            )
     scheme = get_protocol(uri)
     if scheme not in READABLE:
         raise UserError(
@@ -218,8 +261,25 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
     name = _SAME_AS.get(scheme, scheme)
     for variable, value in ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
+    fsspec.register_implementation(MEMORY, "pipeline.storage.ray_memory.RayMemory", clobber=True)
+    _forget_old_credentials(name)
     fs, path = fsspec.url_to_fs(uri, **_merged(DEFAULTS.get(name, {}), (options or {}).get(name)))
     return Location(fs, path)
+
+
+def _forget_old_credentials(store: str) -> None:
+    """Have a store's client made anew if the environment has changed since it was made.
+
+    fsspec keeps one for a whole process, with the credentials and the endpoint that it found then:
+    in a notebook, new credentials would never arrive.
+    """
+    prefix = CREDENTIALS.get(store)
+    if prefix is None:
+        return
+    now = {name: value for name, value in os.environ.items() if name.startswith(prefix)}
+    if _credentials.setdefault(store, now) != now:
+        _credentials[store] = now
+        fsspec.get_filesystem_class(store).clear_instance_cache()
 
 
 def is_writable(location: Location) -> bool:

@@ -130,9 +130,10 @@ class Chaos:
         self.due = Counter(dict.fromkeys(self.faults(), rounds))
 
     def start_driver(self) -> None:
+        settings = {**self.settings, "join": bool(self.drivers)}
         self.drivers.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.attempt", json.dumps(self.settings)],
+                [sys.executable, "-m", "tests.chaos.attempt", json.dumps(settings)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -127,6 +127,20 @@ def test_a_wrong_name_is_told_with_the_nearest(job: str, tmp_path: Path) -> None
         read_job_file(path)
 
 
+def test_texts_keep_their_white_space(tmp_path: Path) -> None:
+    texts = {"prompt": " Describe:\n\n", "system": "\tBe brief. "}
+    read = check_options(CaptionOptions, {"model": "m", **texts})
+    assert (read.prompt, read.system) == (texts["prompt"], texts["system"])
+    job = read_job_file(
+        file_with(tmp_path, job="caption", input="i", output="o", model="m", **texts)
+    )
+    assert job.job.options == read
+    task = job.job.task()
+    assert task.settings["prompt"] == texts["prompt"]
+    with pytest.raises(OptionError, match=r"^model: "):
+        check_options(CaptionOptions, {"model": " "})
+
+
 def test_lists_and_mappings_can_be_text() -> None:
     given = {"model": "m", "to": " de, fr ,", "engine_args": "a=1,b=x"}
     translated = check_options(TranslateOptions, given)

@@ -7,7 +7,10 @@ import struct
 import zlib
 from typing import Any
 
+import pillow_heif
 from PIL import Image
+
+pillow_heif.register_heif_opener()
 
 Colour = tuple[int, int, int]
 

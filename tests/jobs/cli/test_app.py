@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
@@ -139,6 +140,18 @@ def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         (KeyError("bug"), 1, "gemma3-batch: KeyError: 'bug'\nRun again with --debug to see more."),
         (ErrorRateError("too many"), 3, "gemma3-batch: too many"),
         (
+            OSError(errno.ENOSPC, "No space left on device", "/out/part"),
+            2,
+            "gemma3-batch: OSError: [Errno 28] No space left on device: '/out/part'; the disk is "
+            "full; make room, or name another disk",
+        ),
+        (
+            PermissionError("Forbidden"),
+            2,
+            "gemma3-batch: PermissionError: Forbidden; check its name, the endpoint and the "
+            "permissions",
+        ),
+        (
             KeyboardInterrupt(),
             130,
             "gemma3-batch: interrupted; the same command continues where it stopped",
@@ -204,6 +217,40 @@ def test_hostile_rows_are_shown_as_they_are() -> None:
     assert "[/b]" in shown
     assert "[red]x" in shown
     assert "\x1b[2J" not in shown
+
+
+def shown_errors(rows: dict[str, list[str | None]], width: int, limit: int = 20) -> str:
+    console = Console(width=width, file=io.StringIO())
+    show_errors([pa.table(rows)], limit, console)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_failed_rows_are_shown_with_what_says_something_and_nothing_is_cut() -> None:
+    path = "s3://bucket/photos/2024/products/shoes/winter/IMG_20240115_123456789.jpg"
+    shown = shown_errors(
+        {
+            "note": [None, None],
+            "image": [path, "b.jpg"],
+            "caption": [None, None],
+            "row_key": ["key-1", "key-2"],
+            "outcome": ["missing_input", "ok"],
+            "error": ["fetch: " + "long " * 20, None],
+        },
+        width=80,
+    )
+    table = [line.split("│") for line in shown.splitlines() if line.startswith("│")]
+    assert "".join(cells[1].strip() for cells in table) == path + "b.jpg"
+    assert [cells[2].strip() for cells in table if cells[2].strip()] == ["missing_input", "ok"]
+    assert {len(cells) for cells in table} == {5}  # image, outcome and error
+    assert shown.count("long") == 20
+    assert "None" not in shown
+
+
+def test_a_failed_row_that_nothing_else_names_has_its_key() -> None:
+    rows = {"row_key": ["key-1", "key-2"], "outcome": ["ok"] * 2, "image": [None] * 2}
+    shown = shown_errors(rows, width=80, limit=1)
+    assert "key-1" in shown
+    assert shown.splitlines()[-1] == "2 rows, 1 of them shown"
 
 
 def test_errors_that_cannot_be_exported_leave_nothing(tmp_path: Path) -> None:

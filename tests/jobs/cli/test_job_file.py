@@ -115,12 +115,29 @@ def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> No
     done = CliRunner().invoke(cli.app, ["run", str(path)])
     assert done.exit_code == 2
     assert done.stderr.startswith(f"gemma3-batch: {path}:5: to: 'dee' is not the code of a lang")
-    path.write_text(text.replace("dee", "de"))
+    text = text.replace("dee", "de")
+    path.write_text(text)
     done = CliRunner().invoke(cli.app, ["run", str(path)])
     assert (done.exit_code, done.stderr) == (
         2,
         f"gemma3-batch: {path}:2: INPUT /in does not exist\n",
     )
+
+
+def test_a_column_that_is_not_there_is_told_with_the_line_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    fields = {"job": "translate", "input": str(tmp_path / "in.jsonl"), "output": "/out"}
+    own = {"model": "demo", "to": "de", "text_columns": "txet"}
+    path = tmp_path / "job.yaml"
+    path.write_text("".join(f"{name}: {value}\n" for name, value in (fields | own).items()))
+    done = CliRunner().invoke(cli.app, ["run", str(path)])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"gemma3-batch: {path}:6: INPUT has no column 'txet'; ")
+
+
+def test_a_folder_is_no_job_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^{tmp_path} is a folder; name a job file$"):
+        read_job_file(str(tmp_path))
 
 
 @pytest.fixture
@@ -137,5 +154,5 @@ def test_a_file_in_a_store_that_cannot_be_asked_is_told(monkeypatch: pytest.Monk
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(UserError, match=r"^s3://bucket/job\.yaml cannot be read: "):
+    with pytest.raises(UserError, match=r"^job file s3://bucket/job\.yaml: nothing answers at"):
         read_job_file("s3://bucket/job.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobs import Engine, caption, function_of, moderate, translate
 from jobs.demo.dataset import held_out_scenes, jpeg, write_dataset
 from jobs.demo.phrases import CAPTION_PROMPT, POLICIES, translation, violates
 from jobs.demo.phrases import caption as truth
+from jobs.sdk.retry import retry_rows
 from pipeline import (
     ColumnKind,
     Generation,
@@ -139,14 +141,38 @@ def test_a_started_engine_is_not_started_again(engine: Engine) -> None:
         engine.__enter__()
 
 
-def test_another_ray_dataset_is_not_taken_for_the_first(engine: Engine, tmp_path: Path) -> None:
+def test_other_rows_are_not_taken_for_the_first(engine: Engine, tmp_path: Path) -> None:
     import ray.data
 
     rows = [{"image": body} for body in IMAGES[:3]]
+    others = [rows[0], {"image": IMAGES[4]}, rows[2]]
     out = str(tmp_path / "out")
     assert caption(ray.data.from_items(rows), out, engine=engine).rows == 3
-    with pytest.raises(UserError, match="holds other rows"):
-        caption(ray.data.from_items(rows[:2]), out, engine=engine)
+    for given in (ray.data.from_items(others), ray.data.from_items(rows[:2]), others):
+        with pytest.raises(UserError, match=f"^output: {out} holds the results of other rows"):
+            caption(given, out, engine=engine)
+    again = caption(ray.data.from_items(rows, override_num_blocks=2), out, engine=engine)
+    assert (again.rows, again.new_rows) == (3, 0)
+    assert {*os.listdir(tmp_path)} == {"out"}
+    with pytest.raises(UserError, match="was made from data in memory, which is not kept"):
+        retry_rows(out, ["truncated"])
+
+
+def test_an_output_of_files_is_not_one_of_data_in_memory(engine: Engine, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "in", 1, seed=5)
+    out = str(tmp_path / "out")
+    assert caption(str(tmp_path / "in"), out, engine=engine).rows == 1
+    with pytest.raises(UserError, match=f"was made from {tmp_path}/in, not from data in memory"):
+        caption(IMAGES[:1], out, engine=engine)
+
+
+def test_what_is_no_engine_and_no_path_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^engine: should be a jobs\.Engine, not a int$"):
+        caption(IMAGES, engine=3)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^output: should be a path or a URI, not a int$"):
+        caption(IMAGES, 3, model="demo")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="is not a folder here"):
+        caption(IMAGES, str(tmp_path / "out"), model=str(tmp_path / "gemma"))
 
 
 def test_a_ray_dataset_gives_a_ray_dataset(engine: Engine) -> None:
@@ -155,7 +181,14 @@ def test_a_ray_dataset_gives_a_ray_dataset(engine: Engine) -> None:
     rows = [{"image": body, "n": n} for n, body in enumerate(IMAGES)]
     found = caption(ray.data.from_items(rows, override_num_blocks=3), engine=engine)
     assert isinstance(found, ray.data.Dataset)
-    assert {row["n"]: row["caption"] for row in found.take_all()} == dict(enumerate(TRUTHS))
+    assert [(row["n"], row["caption"]) for row in found.take_all()] == [*enumerate(TRUTHS)]
+
+
+def test_a_ray_dataset_without_rows_gives_none(engine: Engine) -> None:
+    import ray.data
+
+    empty = ray.data.from_arrow(pa.table({"image": pa.array([], pa.binary())}))
+    assert caption(empty, engine=engine).count() == 0
 
 
 def test_several_images_of_a_row(engine: Engine) -> None:

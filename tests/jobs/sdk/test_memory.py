@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.sdk.memory import rows_of, with_absolute_paths, write_ray_dataset, write_rows
+from jobs.sdk.memory import (
+    FILE_ROWS,
+    FILE_ROWS_OF_BINARY,
+    first_local_path,
+    rows_of,
+    with_absolute_paths,
+    write_ray_dataset,
+    write_rows,
+)
 from pipeline import UserError
-from pipeline.storage.location import locate
+from pipeline.storage.location import Location, locate
+from pipeline.storage.ray_memory import ray_folder
 
 NEW = pa.table({"caption": ["a", None, "c"], "outcome": ["ok", "decode_error", "ok"]})
 
@@ -77,23 +87,35 @@ def test_what_the_job_does_not_read_may_be_anything() -> None:
     assert rows_of(frame, "text", ["text"]).table["text"].to_pylist() == ["a", None]
 
 
-def test_half_a_surrogate_pair_is_its_rows_fault(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(ray_cluster: None) -> Iterator[Location]:  # noqa: ARG001
+    with ray_folder() as uri:
+        yield locate(uri)
+
+
+def read_back(folder: Location) -> pa.Table:
+    """The rows of the files of a folder."""
+    bodies = [(folder / file.path).read() for file in folder.tree()]
+    return pa.concat_tables(pq.read_table(pa.BufferReader(body)) for body in bodies)
+
+
+def test_half_a_surrogate_pair_is_its_rows_fault(folder: Location) -> None:
     table = rows_of(["good", "bad \ud800", None], "text").table
-    path = write_rows(table, ["text"], locate(str(tmp_path)))
-    read = pq.read_table(path)["text"]
+    read = read_back(write_rows(table, folder))["text"]
     assert (read[0].as_py(), read[2].as_py()) == ("good", None)
     with pytest.raises(UnicodeDecodeError):
         read[1].as_py()
 
 
-def test_relative_paths_start_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    here = str(tmp_path / "a.png")
+def test_relative_paths_start_here() -> None:
+    here = "/here/a.png"
     given = ["a.png", None, "https://x/b.png", "/c.png"]
     kinds = [given, [[name] for name in given], [{"bytes": None, "path": name} for name in given]]
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     for cells, kind in zip(kinds, (pa.string(), pa.list_(pa.string()), struct), strict=True):
-        table = with_absolute_paths(pa.table({"image": pa.array(cells, kind)}), ["image"])
+        table = pa.table({"image": pa.array(cells, kind)})
+        table = with_absolute_paths(table, ["image"], "/here")
+        assert first_local_path(table, ["image"]) == here
         found = str(table["image"].to_pylist())
         assert found == str(cells).replace("'a.png'", repr(here))
 
@@ -139,13 +161,26 @@ def test_what_is_no_input_is_refused(given: Any, fault: str) -> None:
         rows_of(given, "text")
 
 
-def test_only_what_a_job_reads_is_written(tmp_path: Path) -> None:
-    table = pa.table({"a": [1], "text": ["x"], "b": [2]})
-    path = write_rows(table, ["text"], locate(str(tmp_path / "in")))
-    assert pq.read_table(path).to_pydict() == {"text": ["x"]}
-    # A column that is not there is the run's to tell, with all there are.
-    path = write_rows(table, ["txet"], locate(str(tmp_path / "in")))
-    assert pq.read_table(path).column_names == ["a", "text", "b"]
+def test_paths_that_are_on_no_disk_are_no_local_ones() -> None:
+    table = pa.table({"image": [None, "https://x/a.png", "s3://b/a.png"], "other": ["/a"] * 3})
+    assert first_local_path(table, ["image"]) is None
+    assert first_local_path(pa.table({"image": [b"/a"]}), ["image"]) is None
+
+
+def test_the_same_rows_give_the_same_files_and_others_other_ones(ray_cluster: None) -> None:  # noqa: ARG001
+    def files(texts: list[str]) -> dict[str, str]:
+        with ray_folder() as uri:
+            written = write_rows(pa.table({"text": texts}), locate(uri))
+            return {file.path: file.stamp for file in written.tree()}
+
+    texts = [f"{n:09}" for n in range(2 * FILE_ROWS + 1)]
+    before = files(texts)
+    assert len(before) == 3
+    assert files(texts) == before
+    # As long as before, and the same at both ends, which is all that is read of a file on a disk.
+    texts[FILE_ROWS // 2] = "123456789"
+    assert not files(texts).keys() & before.keys()
+    assert not files(texts[:-1]).keys() & before.keys()
 
 
 def hugging_face() -> datasets.Dataset:
@@ -179,14 +214,43 @@ class SlowAtFirst:
         return {"image": row["data"].astype("uint8")}
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_ray_dataset_is_written_in_order(tmp_path: Path) -> None:
+def test_a_ray_dataset_is_written_in_order(folder: Location) -> None:
     import ray.data
 
     pixels = ray.data.range_tensor(40, shape=(4, 4, 3), override_num_blocks=8)
     # An actor of its own, or Ray would make one task of making and writing.
     dataset = pixels.map(SlowAtFirst, compute=ray.data.ActorPoolStrategy(size=2), num_cpus=0.5)
-    write_ray_dataset(dataset, locate(str(tmp_path / "in")))
-    files = sorted((tmp_path / "in").iterdir())
-    bodies = [body for file in files for body in pq.read_table(file)["image"].to_pylist()]
+    bodies = read_back(write_ray_dataset(dataset, folder, same))["image"].to_pylist()
     assert [opened(body).getpixel((0, 0)) for body in bodies] == [(n, n, n) for n in range(40)]
+
+
+def test_how_a_ray_dataset_is_cut_does_not_change_its_files(ray_cluster: None) -> None:  # noqa: ARG001
+    import ray.data
+
+    rows = [{"n": n, "image": b"%d" % n, "rare": None} for n in range(FILE_ROWS_OF_BINARY + 3)]
+    rows[-1]["rare"] = "last"
+
+    def files(blocks: int) -> dict[str, str]:
+        with ray_folder() as uri:
+            dataset = ray.data.from_items(rows, override_num_blocks=blocks)
+            written = write_ray_dataset(dataset, locate(uri), same)
+            assert read_back(written)["n"].to_pylist() == [row["n"] for row in rows]
+            return {file.path: file.stamp for file in written.tree()}
+
+    assert len(files(1)) == 2
+    assert files(1) == files(7)
+
+
+def test_what_is_wrong_with_a_ray_dataset_is_told(folder: Location) -> None:
+    import ray.data
+
+    with pytest.raises(UserError, match="rename it"):
+        write_ray_dataset(ray.data.range(3), folder, refuse)
+
+
+def same(table: pa.Table) -> pa.Table:
+    return table
+
+
+def refuse(_: pa.Table) -> pa.Table:
+    raise UserError("rename it")

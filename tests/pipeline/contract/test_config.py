@@ -18,7 +18,7 @@ def test_a_fault_names_its_field() -> None:
     assert fault(unit_rows=0) == "unit_rows: input should be greater than 0 (got 0)"
     assert fault(engine={"model": "m", "dtype": "int8"}).startswith("engine.dtype: ")
     assert fault(unit_row=5).startswith("unit_row: extra inputs are not permitted")
-    assert fault(input=" ").startswith("input: ")
+    assert fault(input=" ") == "input: is empty; give it a value (got ' ')"
 
 
 def test_a_configuration_is_frozen() -> None:

@@ -76,6 +76,23 @@ def test_new_and_changed_files_alone_are_computed(tmp_path: Path, gemma_folder: 
     assert run(settings, ColourTask(), backend=FAKE).new_rows == 0
 
 
+def test_a_single_file_that_was_rewritten_is_a_changed_one(
+    tmp_path: Path, gemma_folder: Path
+) -> None:
+    records = colours_dataset(tmp_path / "in", 40)
+    path = tmp_path / "in/000.parquet"
+    settings = config(path, tmp_path / "out", gemma_folder, unit_rows=10)
+    run(settings, ColourTask(), backend=FAKE)
+    assert status(settings.output).rows_done == 40
+    pq.write_table(pq.read_table(path).slice(5, 25), path)
+    result = run(settings, ColourTask(), backend=FAKE)
+    assert (result.rows, result.new_rows, result.outcomes) == (25, 25, {"ok": 25})
+    assert read_back(tmp_path / "out")["colour"].to_pylist() == [r["colour"] for r in records[5:30]]
+    found = status(settings.output)
+    assert (found.rows, found.rows_done, found.outcomes) == (25, 25, {"ok": 25})
+    assert (found.units, found.units_done) == (3, 3)
+
+
 def test_what_decides_the_results_may_not_change(tmp_path: Path, gemma_folder: Path) -> None:
     colours_dataset(tmp_path / "in", 20)
     settings = config(tmp_path / "in", tmp_path / "out", gemma_folder)
@@ -156,10 +173,24 @@ def test_a_file_that_cannot_be_read_stops_only_its_units(
     middle = len(whole) // 3
     path.write_bytes(whole[:middle] + b"\xff" * 400 + whole[middle + 400 :])
     settings = config(tmp_path / "in", tmp_path / "out", gemma_folder, unit_rows=40)
-    with pytest.raises(RunError, match=r"could not be finished, all others are: 000\.parquet rows"):
+    with pytest.raises(RunError) as waiting:
         run(settings, ColourTask(), backend=FAKE)
     done = status(str(tmp_path / "out"))
     assert done.rows_done >= 150
+    expected = (
+        f"{300 - done.rows_done} row(s) wait for input files that cannot be read (000.parquet)"
+    )
+    assert str(waiting.value).startswith(expected)
+    assert "take them out of INPUT first, to go on without their rows" in str(waiting.value)
+
+    path.rename(tmp_path / "aside.parquet")
+    result = run(settings, ColourTask(), backend=FAKE)
+    assert (result.left_out, result.rows, result.new_rows) == (["000.parquet"], done.rows_done, 0)
+    found = status(str(tmp_path / "out"))
+    assert (found.rows, found.rows_done) == (done.rows_done, done.rows_done)
+    assert (found.units, found.finished is None) == (found.units_done, False)
+    assert run(settings, ColourTask(), backend=FAKE).left_out == ()
+
     path.write_bytes(whole)
     run(settings, ColourTask(), backend=FAKE)
     table = read_back(tmp_path / "out").sort_by("n")

@@ -17,10 +17,13 @@ import pytest
 
 from pipeline import RunConfig, RunError, UserError, retry, run, status
 from pipeline.execution.driver import Driver
+from pipeline.output import heartbeat
 from pipeline.output.fencing import Epoch, begin_epoch
+from pipeline.output.journal import OF_RETRIES, Journal, entry_schema
+from pipeline.output.plan import open_plan
 from pipeline.sources.units import Work
 from pipeline.storage import atomic
-from pipeline.storage.location import Location
+from pipeline.storage.location import Location, locate
 from tests.pipeline.execution.test_run import config, read_back
 from tests.pipeline.fakes import FAKE, ColourTask
 from tests.pipeline.sample_images import encoded, plain
@@ -59,14 +62,14 @@ def test_a_retry_leaves_no_trace_but_what_a_newer_driver_needs(
         path.parent.mkdir(parents=True)
         path.touch()
 
-    def superseded(output: Location) -> Epoch:
-        epoch = begin_epoch(output)
+    def superseded(output: Location, token: str) -> Epoch:
+        epoch = begin_epoch(output, token)
         begin_epoch(output)
         return epoch
 
     write_image(tmp_path / "in/a.png")
     with monkeypatch.context() as patched:
-        patched.setattr(run_module, "begin_epoch", superseded)
+        patched.setattr(heartbeat, "begin_epoch", superseded)
         result = retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
     assert result.outcomes == {"missing_input": 20, "ok": 20}
     assert all(path.exists() for path in (*own, *of_a_run))
@@ -80,6 +83,27 @@ def test_a_retry_leaves_no_trace_but_what_a_newer_driver_needs(
     assert read_back(tmp_path / "out")["colour"].to_pylist() == [[*COLOUR]] * 40
     stands = status(settings.output)
     assert (stands.outcomes, stands.started) == ({"ok": 40}, started)
+
+
+def test_failures_of_a_retry_that_was_killed_are_computed_again(
+    tmp_path: Path, gemma_folder: Path
+) -> None:
+    """And what it finished well is not."""
+    settings = with_missing_images(tmp_path, gemma_folder, 20)
+    output = locate(settings.output)
+    plan = open_plan(output)
+    assert plan is not None
+    journal = Journal(output, ColourTask().result_schema, OF_RETRIES)
+    schema = entry_schema(journal.results)
+    for index in range(len(plan)):
+        failed = {"position": 0, "outcome": "missing_input", "error": "fetch: it was not there"}
+        fine = {"position": 1, "outcome": "ok", "colour": [7, 7, 7]}
+        journal.append(plan.unit(index).id, pa.Table.from_pylist([failed, fine], schema=schema))
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / "in" / name)
+    result = retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
+    assert (result.outcomes, result.new_rows) == ({"ok": 20}, 10)
+    assert read_back(tmp_path / "out")["colour"].to_pylist() == [[*COLOUR], [7, 7, 7]] * 10
 
 
 def test_a_store_that_ignores_conditions_is_refused(
@@ -113,6 +137,8 @@ def test_a_foreign_error_is_one_line_and_counts_stay_right(
         def drive(self, work: Iterable[Work]) -> None:
             assert status(settings.output).outcomes == {"missing_input": 10}
             super().drive(work)
+            found = status(settings.output)
+            assert (found.rows_done, found.outcomes) == (10, {"missing_input": 5, "ok": 5})
             raise MemoryError("all is full")
 
     with monkeypatch.context() as patched:

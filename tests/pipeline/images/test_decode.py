@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from pipeline.contract.errors import RowError
+from pipeline.contract.image_formats import SUFFIXES_BY_FORMAT
 from pipeline.contract.record import Outcome
 from pipeline.images import ImageLimits, load_image
 from pipeline.images.decode import decode_image
+from pipeline.sources import Kind, list_input
 from pipeline.storage.location import locate
 from tests.pipeline.sample_images import bomb_png, encoded, noisy_jpeg, plain, truncated_jpeg
 
@@ -43,6 +45,13 @@ def test_an_image_that_cannot_be_decoded_is_a_decode_error(kind: str) -> None:
     assert fault_of(BROKEN[kind])
 
 
+def test_what_is_no_image_is_called_what_it_is() -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    assert ", but a Git LFS pointer in place of a file (63 bytes)" in str(fault_of(pointer))
+    assert ", but a web page (" in str(fault_of(b"<!doctype html><title>Sign in</title>"))
+    assert "format (3 bytes)" in str(fault_of(b"\xff\xd8\xff"))  # begins like a JPEG
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 def test_the_same_in_a_file(kind: str, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(BROKEN[kind])
@@ -72,6 +81,40 @@ def pixel(image: Image.Image, kind: str, **options: object) -> tuple[int, ...]:
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
 def test_lossless_formats_come_through_exactly(kind: str) -> None:
     assert pixel(plain(RED), kind) == RED
+
+
+FORMAT_OF = {suffix: kind for kind, suffixes in SUFFIXES_BY_FORMAT.items() for suffix in suffixes}
+AS_WRITTEN = {"MPO": "JPEG"}
+"""What Pillow writes in place of a format that it only reads."""
+
+
+@pytest.mark.parametrize("suffix", [*FORMAT_OF, ".JPG", ".HeIc", ".TIF"])
+def test_a_file_of_every_suffix_that_is_listed_is_decoded(tmp_path: Path, suffix: str) -> None:
+    kind = FORMAT_OF[suffix.lower()]
+    body = encoded(plain(RED), AS_WRITTEN.get(kind, kind))
+    (tmp_path / f"x{suffix}").write_bytes(body)
+    listing = list_input(str(tmp_path))
+    assert listing.kind is Kind.IMAGES
+    (file,) = listing.files
+    image = load_image(file.path, listing.root, ImageLimits(10**6, MAX_PIXELS))
+    assert (image.size, image.mode) == ((32, 24), "RGB")
+    assert np.abs(np.subtract(image.getpixel((9, 9)), RED)).max() <= 4
+
+
+def test_a_heic_is_upright_and_laid_on_white_and_a_broken_one_fails() -> None:
+    lying = plain((0, 0, 255), size=(40, 20))
+    lying.paste(RED, (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = encoded(lying, "HEIF", quality=95, exif=exif.tobytes())
+    upright = decode_image(body, MAX_PIXELS)
+    assert upright.size == (20, 40)
+    assert upright.getpixel((10, 5))[0] > 150  # type: ignore[index]
+    assert pixel(Image.new("RGBA", (64, 64), (0, 0, 0, 0)), "HEIF") == (255, 255, 255)
+    assert "pixels, more than" in str(fault_of(encoded(Image.new("L", (1001, 1000)), "HEIF")))
+    noisy = encoded(Image.effect_noise((64, 64), 80).convert("RGB"), "HEIF")
+    for length in (40, len(noisy) // 2, len(noisy) - 100):
+        assert fault_of(noisy[:length])
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "AVIF", "JPEG2000"])

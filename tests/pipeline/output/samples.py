@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.output.commit import NewParts
+from pipeline.output.extension import extended
 from pipeline.output.journal import Journal, entry_schema
-from pipeline.output.plan import extended
 from pipeline.sources import Source, list_input, open_source
 from pipeline.sources.units import Unit
 from pipeline.storage.location import Location, locate
@@ -74,6 +74,12 @@ def entries(positions: Sequence[int], text: str = "t") -> pa.Table:
         }
         for p in positions
     ]
+    return pa.Table.from_pylist(rows, schema=entry_schema(RESULTS))
+
+
+def failed(positions: Sequence[int]) -> pa.Table:
+    """Entries of rows without results."""
+    rows = [{"position": p, "outcome": "decode_error", "error": "decode: x"} for p in positions]
     return pa.Table.from_pylist(rows, schema=entry_schema(RESULTS))
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.contract.errors import RunError
 from pipeline.output import parts as parts_module
-from pipeline.output.commit import PatchedParts
-from pipeline.output.journal import OF_RETRIES, Journal, entry_schema
+from pipeline.output.commit import TRIES, PatchedParts
+from pipeline.output.journal import OF_RETRIES, Journal
 from pipeline.output.parts import METADATA_KEY, Committed, read_committed
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.atomic import overwrite, remove
@@ -25,6 +25,7 @@ from tests.pipeline.output.samples import (
     ROWS,
     Input,
     entries,
+    failed,
     fill,
     like,
     new_parts,
@@ -206,7 +207,8 @@ def test_a_part_says_what_it_is(source: Input, output: Location) -> None:
     commits.commit(Work(piece))
     body = record_in(output, piece.part)
     assert body["run"] == {"id": "run-1"}
-    assert body["unit"] == {"id": piece.id, "files": ["a.parquet"], "start": 10, "stop": 20}
+    rows = {"files": ["a.parquet"], "start": 10, "stop": 20}
+    assert body["unit"] == {"id": piece.id, "index": 1, **rows}
     assert (body["outcomes"], body["duplicates"], body["format"]) == ({"ok": 10}, 0, 2)
     assert read_committed(output / piece.part) == committed(piece)
     assert read_committed(output / "part-00000009-absent.parquet") is None
@@ -214,7 +216,7 @@ def test_a_part_says_what_it_is(source: Input, output: Location) -> None:
 
 def test_a_part_is_taken_over_in_one_step(source: Input, output: Location) -> None:
     old, other = source.units
-    new = replace(other, index=7, part=old.part, replaces=0)
+    new = replace(other, index=7, part=old.part, replaces=0, ancestors=(old.id,))
     commits = new_parts(output, source)
     for piece, text in ((old, "old"), (new, "new")):
         fill(commits.journal, piece, text)
@@ -227,9 +229,63 @@ def test_a_part_is_taken_over_in_one_step(source: Input, output: Location) -> No
     assert (commits.is_committed(Work(old)), commits.is_committed(Work(new))) == (False, True)
 
 
-def failed(positions: list[int]) -> pa.Table:
-    rows = [{"position": p, "outcome": "decode_error", "error": "decode: x"} for p in positions]
-    return pa.Table.from_pylist(rows, schema=entry_schema(RESULTS))
+def test_only_what_a_unit_replaces_is_replaced(source: Input, output: Location) -> None:
+    """An input that changed twice, and back again; drivers with plans of every age."""
+    commits, (first, second) = new_parts(output, source), source.units
+    changed = replace(second, index=2, part=first.part, replaces=0, ancestors=(first.id,))
+    third = replace(first, index=3, id="third", replaces=2, ancestors=(second.id, first.id))
+    back = replace(first, index=4, replaces=3, ancestors=("third", second.id, first.id))
+    for newest, stale in ((third, changed), (back, third), (back, changed)):
+        fill(commits.journal, newest, "new")
+        assert commits.commit(Work(newest)).unit_id == newest.id
+        fill(commits.journal, stale, "stale")
+        assert commits.commit(Work(stale)).unit_id == newest.id
+        assert read(output)["text"].to_pylist() == [f"new{p}" for p in range(ROWS)]
+
+
+def test_a_unit_that_nobody_committed_is_skipped_over(source: Input, output: Location) -> None:
+    commits, (first, second) = new_parts(output, source), source.units
+    fill(commits.journal, first, "old")
+    commits.commit(Work(first))
+    last = replace(second, index=3, part=first.part, replaces=2, ancestors=("never", first.id))
+    fill(commits.journal, last, "new")
+    assert commits.commit(Work(last)).unit_id == last.id
+    assert read(output)["text"].to_pylist()[0] == "new0"
+
+
+def test_a_store_that_refuses_every_condition_ends_a_commit(
+    partly_failed: Work, source: Input, output: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `--single-driver` such a store is not refused at the start."""
+    refusals: list[str] = []
+
+    def refuse(*asked: object) -> bool:
+        refusals.append(str(asked[2]))
+        return False
+
+    monkeypatch.setattr(parts_module, "replace_from", refuse)
+    new = replace(source.units[1], part=partly_failed.unit.part, ancestors=(partly_failed.unit.id,))
+    commits, patching = new_parts(output, source), patches(output)
+    fill(commits.journal, new)
+    patching.journal.append(partly_failed.unit.id, entries([3, 7]))
+    for committer, work in ((commits, Work(new)), (patching, partly_failed)):
+        with pytest.raises(RunError, match="could not be replaced: its store refused"):
+            committer.commit(work)
+    assert len(refusals) == 2 * TRIES
+
+
+def test_a_retry_of_rows_whose_input_has_changed_patches_nothing(
+    partly_failed: Work, source: Input, output: Location
+) -> None:
+    old = partly_failed.unit
+    new = replace(source.units[1], index=2, part=old.part, replaces=0, ancestors=(old.id,))
+    commits, patching = new_parts(output, source), patches(output)
+    fill(commits.journal, new, "new")
+    commits.commit(Work(new))
+    patching.journal.append(old.id, entries([3, 7], "stale"))
+    with pytest.raises(RunError, match="its input has changed"):
+        patching.commit(partly_failed)
+    assert read(output)["text"].to_pylist() == [f"new{p}" for p in range(ROWS)]
 
 
 def patches(output: Location) -> PatchedParts:
@@ -261,7 +317,8 @@ def test_only_the_rows_of_a_patch_change(partly_failed: Work, output: Location) 
     body = record_in(output, part)
     assert body["run"] == {"id": "retry-1"}
     unit = partly_failed.unit
-    assert body["unit"] == {"id": unit.id, "files": ["a.parquet"], "start": 0, "stop": 10}
+    rows = {"files": ["a.parquet"], "start": 0, "stop": 10}
+    assert body["unit"] == {"id": unit.id, "index": 0, **rows}
     assert commits.journal.begun() == {}
     assert not commits.is_committed(partly_failed)
 

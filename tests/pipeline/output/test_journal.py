@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pipeline.output.journal import OF_RETRIES, Journal
+import pyarrow as pa
+
+from pipeline.output.journal import OF_RETRIES, Journal, entry_schema
 from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import Location
-from tests.pipeline.output.samples import RESULTS, entries, journal_in, like, output
+from tests.pipeline.output.samples import RESULTS, entries, failed, journal_in, like, output
 
 __all__ = ["output"]
 
@@ -46,6 +48,33 @@ def test_a_damaged_file_is_ignored(output: Location) -> None:
     journal.append("u", entries([0]))
     assert journal.begun() == {"u": {0}}
     assert texts(journal, "u") == {0: "t0"}
+
+
+def test_failures_of_a_retry_that_was_killed_are_forgotten(output: Location) -> None:
+    journal = Journal(output, RESULTS, OF_RETRIES)
+    journal.append("u", entries([0, 1]))
+    journal.append("u", failed([2, 3]))
+    journal.append("u", like({4: 0, 5: 2}))
+    journal.append("v", failed([0]))
+    journal.append("w", entries([0]))
+    for _ in range(2):
+        journal.forget_failures(["truncated"])
+        assert journal.begun() == {"u": {0, 1, 4}, "w": {0}}
+        assert texts(journal, "u") == {0: "t0", 1: "t1", 4: "t0"}
+    journal.append("u", entries([2, 3], "again "))
+    journal.append("u", like({5: 2}))
+    assert texts(journal, "u")[5] == "again 2"
+
+
+def test_results_that_are_wanted_anew_are_forgotten_too(output: Location) -> None:
+    journal = Journal(output, RESULTS, OF_RETRIES)
+    cut = entries([0, 1]).to_pylist()
+    cut[1]["outcome"] = "truncated"
+    journal.append("u", pa.Table.from_pylist(cut, schema=entry_schema(RESULTS)))
+    journal.forget_failures([])
+    assert journal.begun() == {"u": {0, 1}}
+    journal.forget_failures(["truncated"])
+    assert journal.begun() == {"u": {0}}
 
 
 def test_a_retry_has_a_journal_of_its_own(output: Location) -> None:

@@ -15,10 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output import plan as plan_module
-from pipeline.output.plan import Plan, dropped_parts, extended, is_same_input, open_plan
+from pipeline.output import comparison, extension
+from pipeline.output.comparison import compare
+from pipeline.output.extension import extended, without_gone
+from pipeline.output.plan import Plan, dropped_parts, open_plan
 from pipeline.sources import Kind, Listing, list_input, open_source
 from pipeline.sources.units import Cut, Unit
+from pipeline.storage import file_table, walk
 from pipeline.storage.location import FileInfo, Location, locate
 
 
@@ -113,6 +116,123 @@ def test_a_changed_image_recomputes_its_own_unit(tmp_path: Path) -> None:
     assert changed.part == before[0].part
 
 
+def committed(plan: Plan, *wanted: int) -> np.ndarray:
+    """[units] bool, as if these units were committed."""
+    is_there = np.zeros(len(plan), dtype=bool)
+    is_there[[*wanted]] = True
+    return is_there
+
+
+def left_out(plan: Plan, folder: Path, *finished: int) -> tuple[Plan, list[str]]:
+    """The plan without what nobody can finish."""
+    return without_gone(
+        plan, committed(plan, *finished), compare(plan, list_input(str(folder))).gone
+    )
+
+
+def test_units_of_a_file_that_was_taken_away_are_dropped_unless_they_are_done(
+    folder: Path, tmp_path: Path
+) -> None:
+    plan = planned(folder, tmp_path / "out")
+    os.rename(folder / "a.parquet", tmp_path / "a.parquet")
+    plan, gone = left_out(plan, folder, 1)
+    assert gone == ["a.parquet"]
+    assert [(unit.index, unit.rows) for unit in units(plan)] == [(1, 8), (3, 7)]
+    assert plan.total_rows == 15
+    assert left_out(plan, folder, 1)[1] == []  # and once is enough
+    assert not compare(plan, list_input(str(folder)))
+
+
+def test_a_file_that_comes_back_is_planned_where_it_was_dropped(
+    folder: Path, tmp_path: Path
+) -> None:
+    before = units(planned(folder, tmp_path / "out"))
+    os.rename(folder / "a.parquet", tmp_path / "a.parquet")
+    plan, _ = left_out(planned(folder, tmp_path / "out"), folder, 1)
+    os.rename(tmp_path / "a.parquet", folder / "a.parquet")
+    plan = planned(folder, tmp_path / "out")
+    assert [unit.id for unit in units(plan)] == [before[n].id for n in (1, 3, 0, 2)]
+    assert units(plan)[:2] == [before[1], before[3]]
+    assert len({unit.part for unit in units(plan)}) == 4
+    assert plan.total_rows == 32
+    assert len(planned(folder, tmp_path / "out").files) == len(plan.files)  # it stays so
+    write(folder / "a.parquet", 100, 9)  # changed meanwhile: as any other
+    assert sorted(unit.rows for unit in units(planned(folder, tmp_path / "out"))) == [7, 9]
+
+
+def test_images_that_were_taken_away_and_come_back(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.png").write_bytes(b"image %d" % number)
+    plan = planned(folder, tmp_path / "out", unit_rows=2)
+    for number in (0, 2, 3):
+        os.rename(folder / f"{number}.png", tmp_path / f"{number}.png")
+    plan, gone = left_out(plan, folder)
+    assert gone == ["2.png", "3.png"]  # a unit with one that is left is done, without the other
+    assert [unit.files for unit in units(plan)] == [("0.png", "1.png"), ("4.png", "5.png")]
+    for number in (2, 3):
+        os.rename(tmp_path / f"{number}.png", folder / f"{number}.png")
+    plan = planned(folder, tmp_path / "out", unit_rows=2)
+    assert [unit.files for unit in units(plan)][2:] == [("2.png", "3.png")]
+    assert not compare(plan, list_input(str(folder)))
+
+
+def test_an_output_whose_path_is_used_again_has_its_own_units(tmp_path: Path) -> None:
+    """In one process, as in a notebook."""
+    for name in ("first", "second"):
+        write(tmp_path / name / f"{name}.parquet", 0, 5)
+        (unit,) = units(planned(tmp_path / name, tmp_path / "out"))
+        assert unit.files == (f"{name}.parquet",)
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_a_file_that_was_rewritten_is_known_from_unit_to_unit(tmp_path: Path) -> None:
+    """Each unit knows all those whose part it may replace."""
+    ids = []
+    for rows in (3, 4, 5):
+        write(tmp_path / "in/a.parquet", 10 * rows, rows)
+        plan = planned(tmp_path / "in", tmp_path / "out")
+        (unit,) = units(plan)
+        assert unit.ancestors == tuple(reversed(ids))
+        assert plan.heads.tolist() == [len(ids)] * (len(ids) + 1)
+        ids.append(unit.id)
+
+
+def test_what_changed_is_found_in_an_input_of_many_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And in a plan of several files, one of which is not in the order of paths."""
+    monkeypatch.setattr(comparison, "BATCH", 3)
+    monkeypatch.setattr(extension, "GROUP_FILES", 4)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    numbers = [*range(0, 40, 2)]
+    for number in numbers:
+        (folder / f"{number:03}.png").write_bytes(b"%d" % number)
+    planned(folder, tmp_path / "out", unit_rows=3)
+    for number in (5, 39, 1):
+        (folder / f"{number:03}.png").write_bytes(b"new")
+    (folder / "030.png").write_bytes(b"changed")
+    planned(folder, tmp_path / "out", unit_rows=3)
+    (folder / "004.png").unlink()
+    (folder / "039.png").unlink()
+    (folder / "999.png").write_bytes(b"new")
+    (folder / "001.png").write_bytes(b"changed")
+    plan = open_plan(locate(str(tmp_path / "out")))
+    assert plan is not None
+    found = compare(plan, list_input(str(folder)))
+    assert [file.path for file in found.new] == ["999.png"]
+    assert [file.path for file in found.changed] == ["001.png"]
+    assert found.gone.to_pylist() == ["004.png", "039.png"]
+    assert found.unchanged == len(numbers) + 3 - 3
+    plan = planned(folder, tmp_path / "out", unit_rows=3)
+    assert not compare(plan, list_input(str(folder)))
+    files = [path for unit in units(plan) for path in unit.files]
+    assert len(files) == len({*files})
+    assert {*files} - {"004.png", "039.png"} == {path.name for path in folder.iterdir()}
+
+
 def test_a_file_without_rows_is_looked_at_once(folder: Path, tmp_path: Path) -> None:
     write(folder / "empty.parquet", 0, 0)
     for _ in range(3):
@@ -124,23 +244,23 @@ def test_a_file_without_rows_is_looked_at_once(folder: Path, tmp_path: Path) -> 
 
 def test_another_input_is_recognised(folder: Path, tmp_path: Path) -> None:
     plan = planned(folder, tmp_path / "out")
-    assert is_same_input(plan, list_input(str(folder)))
+    assert compare(plan, list_input(str(folder))).unchanged == 2
     write(tmp_path / "other/a.parquet", 7, 3)
-    assert not is_same_input(plan, list_input(str(tmp_path / "other")))
+    assert compare(plan, list_input(str(tmp_path / "other"))).unchanged == 0
 
 
 def test_drivers_that_start_at_once_agree(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_from = plan_module.create_from
+    create_from = extension.create_from
     rival: list[Plan] = []
 
     def late(draft: str, where: Location) -> bool:
-        monkeypatch.setattr(plan_module, "create_from", create_from)
+        monkeypatch.setattr(extension, "create_from", create_from)
         rival.append(planned(folder, tmp_path / "out", unit_rows=4))  # somebody is quicker
         return create_from(draft, where)
 
-    monkeypatch.setattr(plan_module, "create_from", late)
+    monkeypatch.setattr(extension, "create_from", late)
     plan = planned(folder, tmp_path / "out", unit_rows=10)
     assert units(plan) == units(rival[0])
     assert len(plan.files) == 1
@@ -149,6 +269,7 @@ def test_drivers_that_start_at_once_agree(
 class Endless:
     """A source of as many rows as anybody likes, in one file."""
 
+    root = locate("/")
     kind = Kind.PARQUET
     schema = pa.schema([("n", pa.int64())])
 
@@ -191,3 +312,47 @@ def test_a_plan_of_a_billion_rows_costs_a_driver_some_bytes_a_unit(tmp_path: Pat
         billion = process.submit(peak_of_a_start, tmp_path / "billion", 10**9).result()
     assert len(open_plan(locate(str(tmp_path / "billion"))).files) == 1  # type: ignore[union-attr]
     assert billion - million < 8 * 2**20, "100,000 units, some dozen bytes each and a buffer"
+
+
+def write_names(folder: Path, count: int) -> None:
+    """Images in subfolders of 500, all of them one file under different names."""
+    for number in range(count):
+        if number % 500 == 0:
+            below = folder / f"{number:08}"
+            below.mkdir(parents=True)
+            (below / f"{number:08}.png").write_bytes(b"an image")
+        else:
+            os.link(below / f"{number - number % 500:08}.png", below / f"{number:08}.png")
+
+
+def peak_of_starts_over_images(folder: Path, output: Path, batch: int) -> int:
+    """Most bytes that Python and Arrow take while a run over images starts twice.
+
+    As `peak_of_a_start`, for a process of its own.
+    """
+    walk.NAMES = file_table.BATCH = comparison.BATCH = extension.GROUP_FILES = batch
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(2):
+        plan = planned(folder, output, unit_rows=250)
+        assert not compare(plan, list_input(str(folder)))
+        pending = plan.pending(np.zeros(len(plan), dtype=bool))
+        assert sum(len(plan.unit(int(index)).files) for index in pending) == plan.total_rows
+    return tracemalloc.get_traced_memory()[1] - before + pa.default_memory_pool().max_memory()
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "batch"),
+    [(5_000, 30_000, 500), pytest.param(10**5, 10**6, 32_768, marks=pytest.mark.long)],
+)
+def test_a_folder_of_images_costs_a_driver_nothing_for_each(
+    tmp_path: Path, few: int, many: int, batch: int
+) -> None:
+    peaks = []
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        for count in (10, few, many):  # the first for imports and caches, which are not ours
+            write_names(tmp_path / f"in{count}", count)
+            folders = tmp_path / f"in{count}", tmp_path / f"out{count}"
+            started = process.submit(peak_of_starts_over_images, *folders, batch)
+            peaks.append(started.result())
+    assert peaks[2] - peaks[1] < 20 * (many - few), "a name alone has 21 bytes"

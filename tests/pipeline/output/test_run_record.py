@@ -17,6 +17,7 @@ from pipeline.output.run_record import (
     describe_run,
     differences,
     finish,
+    has_same_input,
     read_record,
     withdraw,
 )
@@ -125,6 +126,38 @@ def test_of_two_that_claim_at_once_the_second_must_be_the_same(
     assert not claim(output, record_of(gemma_folder))
     with pytest.raises(UserError, match="another configuration"):
         claim(output, record_of(gemma_folder, prompt="Other"))
+
+
+def test_a_wrong_output_is_told_in_a_line(gemma_folder: Path, tmp_path: Path) -> None:
+    record = record_of(gemma_folder)
+    other = {**record, "task": "translate", "settings": {f"s{n}": "x" * 900 for n in range(30)}}
+    output = locate(str(tmp_path / "out"))
+    claim(output, other)
+    with pytest.raises(UserError) as refusal:
+        claim(output, record)
+    expected = f"OUTPUT {output} holds a 'translate' run, not 'colour'; name a new folder"
+    assert str(refusal.value) == expected
+    with pytest.raises(UserError) as refusal:
+        claim(output, {**other, "settings": {f"s{n}": "y" * 900 for n in range(30)}})
+    assert "settings.s0: 'xxx" in str(refusal.value)
+    assert "; and 28 more)" in str(refusal.value)
+    assert len(str(refusal.value)) < 650
+
+
+def test_an_input_is_known_by_its_place_from_whichever_folder(
+    gemma_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = record_of(gemma_folder, input="in/a.parquet")
+    assert has_same_input(here, record_of(gemma_folder, input=str(tmp_path / "in/a.parquet")))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert not has_same_input(here, record_of(gemma_folder, input="in/a.parquet"))
+    earlier = {name: value for name, value in here.items() if name != "input"}
+    assert not has_same_input(earlier, here)  # a relative path, of nobody knows which folder
+    place = record_of(gemma_folder, input="/data/a.parquet")
+    del place["input"]  # type: ignore[attr-defined]
+    assert has_same_input(place, record_of(gemma_folder, input="/data/a.parquet"))
 
 
 def test_a_folder_with_anything_else_in_it_is_left_alone(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import fsspec
@@ -24,7 +24,7 @@ class Place:
         with fsspec.open(f"{self.uri}/{name}", "wb", auto_mkdir=True) as file:
             file.write(body)
 
-    def files(self) -> tuple[FileInfo, ...]:
+    def files(self) -> Sequence[FileInfo]:
         """What a listing of it has."""
         return list_input(self.uri).files
 

@@ -75,6 +75,16 @@ def test_its_tables_are_an_input(
     assert [row["colour"] for row in rows] == [*([*colour] for colour in COLOURS), None]
 
 
+def test_what_was_added_since_is_listed(
+    options: StorageOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one process, whose filesystem remembers what it listed."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert len(list_input(f"{DATASET}/images", options).files) == 3
+    (tmp_path / "hub/images/3.png").write_bytes(encoded(plain((1, 1, 1)), "PNG"))
+    assert len(list_input(f"{DATASET}/images", options).files) == 4
+
+
 def test_what_is_not_there_is_said_in_one_line(
     options: StorageOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import errno
+import shutil
+from pathlib import Path
+
 import pytest
+from botocore.exceptions import ClientError
 
 from pipeline.images import ImageLimits, load_image
+from pipeline.sources import image_folder
+from pipeline.sources.units import Cut
+from pipeline.storage.location import Location, locate
 from tests.pipeline.sample_images import jpeg
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 
@@ -36,3 +44,56 @@ def test_images_that_are_kept_are_copied(images: Place) -> None:
         "path": [*PATHS, "gone.jpg"],
         "image": [jpeg(), jpeg(), b"", jpeg(), None],
     }
+
+
+def refused(code: str) -> FileNotFoundError:
+    error = FileNotFoundError(errno.ENOENT, "The specified bucket does not exist")
+    error.__cause__ = ClientError({"Error": {"Code": code}}, "GetObject")
+    return error
+
+
+FAULTS = [
+    PermissionError(errno.EACCES, "Permission denied"),
+    OSError(errno.EIO, "Input/output error"),
+    TimeoutError("no answer after all tries"),
+    refused("NoSuchBucket"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+def test_an_image_that_cannot_be_read_fails_the_commit(
+    tmp_path: Path, fault: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(f"s3://{tmp_path.name}") if fault is FAULTS[-1] else Place(str(tmp_path))
+    source = image_folder.ImageFolder(locate(place.uri), unit_rows=10, keep_images=True)
+
+    def read(_: Location) -> bytes:
+        raise fault
+
+    monkeypatch.setattr(Location, "read", read)
+    with pytest.raises(OSError) as raised:  # noqa: PT011
+        passed_through(source, [Cut(files=("a.jpg",), start=0, stop=1)])
+    assert raised.value is fault
+
+
+def test_a_folder_that_is_gone_is_not_a_folder_of_nulls(tmp_path: Path) -> None:
+    place = Place(str(tmp_path / "in"))
+    place.write("a.jpg", jpeg())
+    source = place.source(keep_images=True)
+    cuts = place.cuts(source)
+    shutil.rmtree(tmp_path / "in")
+    with pytest.raises(FileNotFoundError):
+        passed_through(source, cuts)
+
+
+def test_as_many_images_are_held_as_their_sizes_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_folder, "READ_BYTES", 100)
+    place = Place(str(tmp_path))
+    for number, size in enumerate([10] * 20 + [60] * 4 + [200] * 2):
+        place.write(f"{number:02}.jpg", b"x" * size)
+    source = place.source(keep_images=True, unit_rows=100)
+    (cut,) = place.cuts(source)
+    assert [len(table) for table in source.passthrough(cut)] == [4, 10, 10, 1, 1]
+    assert len(passed_through(source, [cut])) == 26

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -90,10 +91,43 @@ def test_columns_have_the_types_of_what_is_in_them(place: Place) -> None:
     assert [row["l"] for row in rows] == [[1.0], [2.5, None], None]
 
 
-def test_the_most_frequent_type_stands() -> None:
-    rows = [{"x": "a"}, {"x": 1}, {"x": 2}, {"x": 2.5}, {"x": "b"}, {"x": 3}]
-    assert schema_of(rows) == pa.schema({"x": pa.float64()})
-    assert schema_of([{"x": [1, "a", "b"]}]) == pa.schema({"x": pa.list_(pa.string())})
+def test_scalars_of_different_kinds_are_text_as_json_writes_them(place: Place) -> None:
+    rows = [{"id": 1, "t": "a"}, {"id": "x7", "t": "b"}, {"id": 1.5, "t": ["c"]}, {"id": True}]
+    place.write("a.jsonl", lines(*rows))
+    place.write("b.jsonl", lines({"id": -(2**70)}, {"id": 1e300}, {"id": [1]}, {"t": 7}))
+    source = place.source()
+    cuts = place.cuts(source)
+    assert source.schema == pa.schema({"id": pa.string(), "t": pa.string()})
+    assert passed_through(source, cuts).to_pydict() == {
+        "id": ["1", "x7", "1.5", "true", str(-(2**70)), "1e+300", None, None],
+        "t": ["a", "b", None, None, None, None, None, "7"],
+    }
+    faults = [row.get(FAULT) for row in rows_of(source, cuts, ["t"])]
+    assert faults == [None, None, "a.jsonl line 3: 't' is an array, not string", *[None] * 5]
+
+
+def test_of_types_that_have_none_in_common_the_most_frequent_stands() -> None:
+    text, number = pa.string(), pa.int64()
+    assert schema_of([{"x": "a"}, {"x": [1]}, {"x": [2]}]) == pa.schema({"x": pa.list_(number)})
+    assert schema_of([{"x": [1]}, {"x": "a"}, {"x": 1}, {"x": "b"}]) == pa.schema({"x": text})
+    assert schema_of([{"x": [1, "a", True]}]) == pa.schema({"x": pa.list_(text)})
+    fields = [{"o": {"a": 1, "b": 1}}, {"o": {"a": [1], "c": "x"}}, {"o": {"a": 1, "b": 1}}]
+    expected = pa.struct({"a": number, "b": number, "c": text})
+    assert schema_of(fields) == pa.schema({"o": expected})
+
+
+def test_no_whole_number_is_rounded(place: Place) -> None:
+    long = 2**53 + 1
+    rows = [{"a": 1, "b": long, "c": 2**64 - 1}, {"a": float("nan"), "b": 2.5, "c": 1}]
+    place.write("a.jsonl", lines(*rows, {"a": long, "b": 3, "c": None}))
+    place.write("b.jsonl", lines({"a": 1, "b": long}))
+    source = place.source()
+    assert passed_through(source, place.cuts(source)).to_pydict() == {
+        "a": ["1", "NaN", str(long), "1"],
+        "b": [str(long), "2.5", "3", str(long)],
+        "c": [str(2**64 - 1), "1", None, None],
+    }
+    assert schema_of([{"a": long}, {"a": 1}]) == pa.schema({"a": pa.int64()})
 
 
 BROKEN = {
@@ -103,26 +137,14 @@ BROKEN = {
     b"7": "it is JSON, but not an object",
     b'{"s": "\xff\xfe"}': "it is not UTF-8",
     '{"n": 1}'.encode("utf-16"): "it is not UTF-8",
-    b'{"n": "1"}': "'n' is text, not int64",
-    b'{"n": 1.5}': "'n' is a number, not int64",
-    b'{"n": true}': "'n' is a boolean, not int64",
-    b'{"n": 9223372036854775808}': "'n' is a number, not int64",
-    b'{"n": NaN}': "'n' is a number, not int64",
-    b'{"s": 1}': "'s' is a number, not string",
-    b'{"s": "\\ud800"}': "'s' has half of a character",
-    b'{"l": "abc"}': "'l' is text, not list<",
-    b'{"l": [1]}': "'l[]' is a number, not string",
-    b'{"o": [["a", 1]]}': "'o' is an array, not struct<",
-    b'{"o": {"a": {}}}': "'o.a' is an object, not bool",
-    b'{"f": ' + b"9" * 400 + b"}": "'f' is a number, not double",
     b"[" * 100_000: "it is not JSON",
 }
+GOOD = {"n": 1, "s": "x", "l": ["y"], "o": {"a": True, "b": 2}, "f": 0.5}
 
 
-def test_a_line_that_does_not_fit_is_a_row_that_says_so(place: Place) -> None:
-    good = {"n": 1, "s": "x", "l": ["y"], "o": {"a": True}, "f": 0.5}
-    place.write("a.jsonl", lines(*[good] * 3))  # the columns come from here
-    place.write("in.jsonl", b"\n".join(BROKEN) + b"\n" + lines(good))
+def test_a_line_that_is_no_object_is_a_row_that_says_so(place: Place) -> None:
+    place.write("a.jsonl", lines(*[GOOD] * 3))  # the columns come from here
+    place.write("in.jsonl", b"\n".join(BROKEN) + b"\n" + lines(GOOD))
     source = place.source(unit_rows=7)
     cuts = place.cuts(source)
     rows = rows_of(source, cuts, ["n"])
@@ -133,7 +155,41 @@ def test_a_line_that_does_not_fit_is_a_row_that_says_so(place: Place) -> None:
     for row in (*rows[:3], rows[-1]):
         assert (row["n"], row.get(FAULT)) == (1, None)
     passed = passed_through(source, cuts).to_pylist()
-    assert passed == [good] * 3 + [dict.fromkeys(good)] * len(BROKEN) + [good]
+    assert passed == [GOOD] * 3 + [dict.fromkeys(GOOD)] * len(BROKEN) + [GOOD]
+
+
+MISFITS: list[tuple[dict[str, object], dict[str, object], str]] = [
+    ({"n": "1"}, {"n": None}, "'n' is text, not int64"),
+    ({"n": 1.5}, {"n": None}, "'n' is a number, not int64"),
+    ({"n": True}, {"n": None}, "'n' is a boolean, not int64"),
+    ({"n": 2**63}, {"n": None}, "'n' is a number, not int64"),
+    ({"n": float("nan")}, {"n": None}, "'n' is a number, not int64"),
+    ({"s": {"a": 1}}, {"s": None}, "'s' is an object, not string"),
+    ({"s": "\ud800"}, {"s": None}, "'s' has half of a character"),
+    ({"l": "abc"}, {"l": None}, "'l' is text, not list<"),
+    ({"l": ["a", [1], "b"]}, {"l": ["a", None, "b"]}, "'l[]' is an array, not string"),
+    ({"o": [["a", 1]]}, {"o": None}, "'o' is an array, not struct<"),
+    ({"o": {"a": {}, "b": 3}}, {"o": {"a": None, "b": 3}}, "'o.a' is an object, not bool"),
+    ({"f": 10**400}, {"f": None}, "'f' is a number, not double"),
+]
+
+
+@pytest.mark.parametrize(("given", "kept", "fault"), MISFITS)
+def test_a_value_that_does_not_fit_costs_nothing_else(
+    tmp_path: Path, given: dict[str, object], kept: dict[str, object], fault: str
+) -> None:
+    place = Place(str(tmp_path))
+    place.write("a.jsonl", lines(*[GOOD] * 3))
+    place.write("b.jsonl", lines(GOOD | given, GOOD))
+    source = place.source()
+    cuts = place.cuts(source)[1:]
+    assert passed_through(source, cuts).to_pylist() == [GOOD | kept, GOOD]
+    for name, value in GOOD.items():
+        first, second = rows_of(source, cuts, [name])
+        assert first[name] == (GOOD | kept)[name]
+        said = str(first.get(FAULT, ""))
+        assert said.startswith(f"b.jsonl line 1: {fault}") if name in given else not said
+        assert (second[name], second.get(FAULT)) == (value, None)
 
 
 def test_fields_beyond_the_columns_are_ignored_and_whole_floats_are_integers(place: Place) -> None:
@@ -177,19 +233,40 @@ def test_files_that_cannot_be_used_are_refused_in_one_line(place: Place) -> None
 
     place.write("a.jsonl", b"\n\n")
     assert refused() == f"INPUT {place.uri}/a.jsonl has no rows"
-    place.write("a.jsonl", b"[]\n1\n")
-    assert refused() == f"INPUT {place.uri}/a.jsonl has no JSON object in its first 1,000 lines"
+    place.write("a.jsonl", b"7\n[1]\n")
+    assert refused().startswith(
+        f"INPUT {place.uri}/a.jsonl has no JSON object in its first 1,000 lines"
+    )
     place.write("a.jsonl", b"{}\n")
     assert refused() == f"INPUT {place.uri}/a.jsonl has no fields in its first 1,000 lines"
     place.write("a.jsonl", b'{"a":' * 900 + b"1" + b"}" * 900)
     assert refused() == f"INPUT {place.uri}/a.jsonl has objects nested too deep to be columns"
     place.write("a.jsonl", numbers(0, 3))
     packed = gzip.compress(numbers(0, 30000))
-    for broken in (b"not packed", packed[: len(packed) // 2], packed[:100] + b"?" * 300):
+    for broken in (packed[: len(packed) // 2], packed[:100] + b"?" * 300):
         place.write("b.jsonl.gz", broken)
         assert refused() == (
             f"INPUT {place.uri}/b.jsonl.gz is not a readable gzip file; repair it or take it away"
         )
+    place.write("b.jsonl.gz", numbers(0, 3))
+    assert refused() == (
+        f"INPUT {place.uri}/b.jsonl.gz is JSON lines, not gzip; give it a name that ends in "
+        ".jsonl, or take it away"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
+@pytest.mark.parametrize("name", ["a", "b"])  # the first file, and another one
+def test_a_json_array_of_many_lines_is_refused(tmp_path: Path, suffix: str, name: str) -> None:
+    pack = gzip.compress if suffix.endswith(".gz") else bytes
+    place = Place(str(tmp_path))
+    place.write(f"aa{suffix}", pack(numbers(0, 3)))
+    place.write(f"{name}{suffix}", pack(json.dumps([GOOD, GOOD], indent=1).encode()))
+    with pytest.raises(UserError, match="is a JSON array, not JSON lines; write its elements"):
+        place.cuts(place.source())
+    place.write(f"{name}{suffix}", pack(json.dumps(GOOD, indent=1).encode()))
+    with pytest.raises(UserError, match="is a JSON document, not JSON lines; write one object"):
+        place.cuts(place.source())
 
 
 def test_a_file_that_breaks_after_planning_raises_when_it_is_read(place: Place) -> None:

@@ -1,18 +1,44 @@
 from __future__ import annotations
 
+import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from pipeline.contract.errors import UserError
 from pipeline.sources import Kind, list_input, open_source
+from pipeline.sources.skipped import EXAMPLES, Reason
 from pipeline.storage.location import locate
+from tests.pipeline.sample_images import jpeg
+from tests.pipeline.server import respond, serving
 from tests.pipeline.sources.places import Place, rows_of
 from tests.stores import S3
+
+
+def test_every_file_is_read_or_counted_with_the_reason(place: Place) -> None:
+    for name in ("a.parquet", "b.PARQUET", "x.jsonl", "1.jpg", "2.HEIC", "s.tar", "_no.txt", ".no"):
+        place.write(name, b"x")
+    for name in ("notes.txt", "sub/a.md", "b.csv", "c.csv", "a.jxl"):
+        place.write(name, b"x")
+    place.write("empty.parquet", b"")
+    place.write("empty.jpg", b"")
+    listing = list_input(place.uri)
+    assert [file.path for file in listing.files] == ["a.parquet", "b.PARQUET"]
+    found = {group.reason: (group.count, {*group.examples}) for group in listing.skipped}
+    others = {"1.jpg", "2.HEIC", "empty.jpg", "s.tar", "x.jsonl"}
+    count, examples = found.pop(Reason.OTHER_KIND)
+    assert (count, len(examples), examples <= others) == (5, EXAMPLES, True)
+    assert found == {
+        Reason.OTHER_IMAGE: (1, {"a.jxl"}),
+        Reason.UNKNOWN: (4, {"b.csv", "c.csv", "notes.txt"}),
+        Reason.EMPTY: (1, {"empty.parquet"}),
+    }
 
 
 def names(uri: str) -> list[str]:
@@ -43,7 +69,6 @@ def test_a_folder_has_the_files_of_its_first_kind(place: Place) -> None:
     ("name", "kind"),
     [
         ("x.parquet", Kind.PARQUET),
-        ("x.data", Kind.PARQUET),
         ("x.jsonl.gz", Kind.JSONL),
         ("_x.tar", Kind.WEBDATASET),
         ("x.webp", Kind.IMAGES),
@@ -82,15 +107,8 @@ def test_a_glob_matches_files_and_folders(
 @pytest.mark.parametrize("name", ["x.parquet", "x.jsonl", "x.tar"])
 def test_a_single_file_behind_a_link_is_an_input(s3: S3, name: str) -> None:
     place = Place(s3.url)
-    body = {"x.parquet": io.BytesIO(), "x.tar": io.BytesIO()}
-    pq.write_table(pa.table({"txt": ["hello"] * 3}), body["x.parquet"])
-    with tarfile.open(fileobj=body["x.tar"], mode="w") as shard:
-        for number in range(3):
-            info = tarfile.TarInfo(f"{number}.txt")
-            info.size = 5
-            shard.addfile(info, io.BytesIO(b"hello"))
-    body["x.jsonl"] = io.BytesIO(b'{"txt": "hello"}\n' * 3)
-    place.write(name, body[name].getvalue())
+    body = {"x.parquet": table("parquet"), "x.tar": shard(), "x.jsonl": LINES}
+    place.write(name, body[name])
     stored = locate(f"{place.uri}/{name}")
     stored.fs.chmod(stored.path, "public-read")
     listing = list_input(f"{s3.endpoint}/{place.uri.removeprefix('s3://')}/{name}")
@@ -98,6 +116,17 @@ def test_a_single_file_behind_a_link_is_an_input(s3: S3, name: str) -> None:
     cuts = [*source.cut(listing.files)]
     assert sum(cut.stop - cut.start for cut in cuts) == 3
     assert rows_of(source, cuts, ["txt"]) == [{"txt": "hello"}] * 3
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    """No column of a table can hold it."""
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")).write_bytes(b"x")
+    listing = list_input(str(tmp_path))
+    assert [file.path for file in listing.files] == ["a.jpg"]
+    assert [(group.reason, group.examples) for group in listing.skipped] == [
+        (Reason.NAME, ("\ufffd.jpg",))
+    ]
 
 
 def test_a_name_with_brackets_is_itself(tmp_path: Path) -> None:
@@ -164,18 +193,140 @@ def refused(uri: str) -> str:
 
 
 def test_inputs_that_cannot_be_used_are_refused_in_one_line(place: Place) -> None:
-    usable = "it should hold parquet, .jsonl or .tar files, or images"
+    usable = "parquet, .jsonl or .tar files, or images"
     assert refused(place.uri) == f"INPUT {place.uri} does not exist"
     assert "does not exist" in refused(place.uri + "/*.parquet")
     place.write("empty.parquet", b"")
-    assert refused(place.uri) == f"INPUT {place.uri} has nothing but empty files; {usable}"
+    assert refused(place.uri) == (
+        f"INPUT {place.uri} has nothing but empty files; it should hold {usable}"
+    )
     place.write("notes.txt", b"x")
     assert refused(place.uri) == (
-        f"INPUT {place.uri} has no parquet, .jsonl or .tar files, or images (jpg, jpeg, png, "
-        "webp, bmp, gif, tif, tiff); it has empty.parquet and 1 more"
+        f"INPUT {place.uri} has no {usable}, but files that are not read: "
+        "1 of no known format (notes.txt), 1 empty (empty.parquet)"
+    )
+    place.write("a.csv", b"id,text\n1,hello\n")
+    assert refused(place.uri).endswith(
+        "; a.csv is a CSV file: write it as parquet (pandas: read_csv, to_parquet) or JSON lines"
     )
     assert refused(place.uri + "/x*") == f"INPUT {place.uri}/x* matches no file; check the pattern"
     assert "is not a pattern" in refused(place.uri + "/x**y")
+
+
+def table(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    writing = {"parquet": pq.write_table, "feather": feather.write_feather}[kind]
+    writing(pa.table({"txt": ["hello"] * 3}), buffer)
+    return buffer.getvalue()
+
+
+def shard() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as written:
+        for number in range(3):
+            info = tarfile.TarInfo(f"{number}.txt")
+            info.size = 5
+            written.addfile(info, io.BytesIO(b"hello"))
+    return buffer.getvalue()
+
+
+LINES = b'{"txt": "hello"}\n' * 3
+TAKEN = {
+    "parquet": (table("parquet"), Kind.PARQUET),
+    "json lines": (LINES, Kind.JSONL),
+    "one json line": (b'{"txt": "hello"}', Kind.JSONL),
+    "tar": (shard(), Kind.WEBDATASET),
+    "image": (jpeg(), Kind.IMAGES),
+}
+REFUSED = {
+    "csv": (b'id,txt\n1,hello\n2,"a, b"\n', "a CSV file; write it as parquet (pandas"),
+    "csv with quotes": (b'id;txt\r\n1;"two\r\nlines"\r\n2;x\r\n', "a CSV file; "),
+    "tsv": (b"id\ttxt\n1\thello\n", "a TSV file; "),
+    "json array": (b'[{"txt": "hello"},\n {"txt": "x"}]', "a JSON array; write its elements as JS"),
+    "json document": (b'{\n  "txt": "hello"\n}', "a JSON document; write one object a line"),
+    "text": (b"hello\nand so on, and so on\n", "plain text; "),
+    "packed lines": (
+        gzip.compress(LINES),
+        "gzipped JSON lines; give it a name that ends in .jsonl",
+    ),
+    "packed": (gzip.compress(b"a,b\n1,2\n"), "a gzip file with a CSV file in it; unpack it"),
+    "zip": (b"PK\x03\x04" + bytes(30), "a zip archive; unpack it"),
+    "feather": (table("feather"), "an Arrow (Feather) file; write it as parquet"),
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "a Git LFS pointer in place of a file; fetch the file itself with `git lfs pull`",
+    ),
+    "page": (b"<!DOCTYPE html><html><body>Sign in", "a web page; download the file itself"),
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_a_single_file_of_another_name_is_taken_for_what_it_is(tmp_path: Path, kind: str) -> None:
+    body, expected = TAKEN[kind]
+    (tmp_path / "data").write_bytes(body)
+    listing = list_input(str(tmp_path / "data"))
+    assert (listing.kind, [file.path for file in listing.files]) == (expected, ["data"])
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_single_file_that_is_not_read_is_refused_as_what_it_is(tmp_path: Path, kind: str) -> None:
+    body, message = REFUSED[kind]
+    (tmp_path / "data.csv").write_bytes(body)
+    assert refused(f"{tmp_path}/data.csv").startswith(f"INPUT {tmp_path}/data.csv is {message}")
+
+
+def test_a_single_file_of_unknown_bytes_is_refused(place: Place) -> None:
+    place.write("data", b"\x93\x00\xff" * 100)
+    assert refused(f"{place.uri}/data") == (
+        f"INPUT {place.uri}/data is of no known format; it should be one of parquet, .jsonl or "
+        ".tar files, or images"
+    )
+
+
+WHAT = {
+    "parquet": "a parquet file",
+    "json lines": "JSON lines",
+    "one json line": "JSON lines",
+    "tar": "a tar file",
+    "image": "an image",
+}
+RIGHT = {
+    (".parquet", "parquet"),
+    (".tar", "tar"),
+    (".jsonl", "json lines"),
+    (".jsonl", "one json line"),
+    (".jsonl.gz", "packed lines"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".tar", ".jsonl", ".jsonl.gz"])
+def test_a_file_whose_name_is_wrong_is_refused_as_what_it_is(tmp_path: Path, suffix: str) -> None:
+    for kind in [*TAKEN, *REFUSED]:
+        (tmp_path / f"x{suffix}").write_bytes((TAKEN | REFUSED)[kind][0])
+        if (suffix, kind) not in RIGHT:
+            with pytest.raises(UserError) as error:
+                Place(str(tmp_path)).source()
+            message = str(error.value)
+            assert message.startswith(f"INPUT {tmp_path}/x{suffix} "), message
+            what = WHAT.get(kind) or REFUSED[kind][1].partition(";")[0]
+            assert f" is {what}" in message, message
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("ExpiredToken", "give valid credentials"),
+        ("AccessDenied", "check its name, the endpoint and the permissions"),
+    ],
+)
+def test_a_store_that_refuses_is_named_with_what_to_do(code: str, fix: str) -> None:
+    with serving() as server:
+        denied = f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
+        server.routes["/b"] = server.routes["/b/x.parquet"] = respond(403, denied)
+        options = {"s3": {"endpoint_url": server.url(""), "key": "k", "secret": "s"}}
+        with pytest.raises(UserError) as error:
+            list_input("s3://b/in", options)
+    assert str(error.value) == f"INPUT s3://b/in cannot be listed: PermissionError: No.; {fix}"
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +13,7 @@ import pytest
 from pipeline.contract.errors import UserError
 from pipeline.contract.task import ColumnKind
 from pipeline.images import ImageLimits, load_image
-from pipeline.sources import check_columns, list_input, open_source
+from pipeline.sources import check_columns, list_input, open_source, parquet_batches
 from tests.pipeline.sample_images import encoded, plain
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 from tests.stores import S3
@@ -55,7 +57,7 @@ def test_with_the_schema_recorded_no_file_is_opened(place: Place) -> None:
     place.write("a.parquet", b"no longer parquet")
     source = open_source(list_input(place.uri), unit_rows=2, keep_images=False, schema=schema)
     assert source.schema == schema
-    with pytest.raises(UserError, match=r"a\.parquet is not a readable parquet file"):
+    with pytest.raises(UserError, match=r"a\.parquet is plain text, not parquet; write it"):
         place.cuts(source)
     place.write("a.parquet", parquet(pa.table({"n": ["x"]})))
     message = "'n' is int64 in the files planned before and string in a.parquet; run them apart"
@@ -210,6 +212,75 @@ def test_partition_keys_give_way_to_the_file_and_keep_their_type(tmp_path: Path)
     place.write("b.parquet", parquet(pa.table({"m": [1]})))
     with pytest.raises(UserError, match=r"'n' is int64 in n=7/a\.parquet and absent in b\.parquet"):
         place.cuts(source)
+
+
+READ_ALL = """
+import resource, sys
+import pyarrow as pa
+from ray import cloudpickle
+from pipeline.sources import list_input, open_source
+from pipeline.sources.units import Work
+from pipeline.stages.read import pack_work, read_units
+from tests.pipeline.output.samples import unit
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+listing = list_input(sys.argv[1])
+source = open_source(listing, unit_rows=100, keep_images=True)
+(cut,) = source.cut(listing.files)
+work = pa.table({"work": [pack_work(Work(unit(files=cut.files, stop=cut.stop)))]})
+before = peak()
+rows = sum(1 for _ in read_units(work, source, ["image"], False, 32))
+read = peak() - before
+rows += sum(table.num_rows for table in source.passthrough(cut))
+print(rows, read, peak() - before)
+"""
+WIDE = 40_000_000
+
+
+@pytest.mark.parametrize("dictionary", [False, True])  # the image written twelve times, or once
+def test_a_row_group_of_large_images_is_read_in_little_memory(
+    tmp_path: Path, dictionary: bool
+) -> None:
+    one = pa.array([{"bytes": bytes(WIDE), "path": "x.jpg"}], HF_IMAGE)
+    table = pa.table({"image": pa.chunked_array([one] * 12)})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=dictionary)
+    command = [sys.executable, "-c", READ_ALL, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows, read, copied = map(int, done.stdout.split())
+    assert rows == 24
+    assert read < 10 * WIDE
+    assert copied < 10 * WIDE
+
+
+@pytest.mark.parametrize("form", ["binary", "large_binary", "struct", "string", "category"])
+def test_values_that_a_dictionary_holds_once_are_read_as_they_are(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_batches, "MOST_REPEATED", 100)
+    monkeypatch.setattr(parquet_batches, "READ_BYTES", 100)
+    bodies = [b"a" * 60, None, b"b" * 60, b"a" * 60, b"", b"c" * 20]
+    columns = {
+        "binary": pa.array(bodies, pa.binary()),
+        "large_binary": pa.array(bodies, pa.large_binary()),
+        "struct": pa.array([{"bytes": body, "path": "p"} for body in bodies], HF_IMAGE),
+        "string": pa.array(
+            [None if body is None else body.decode() for body in bodies], pa.string()
+        ),
+        "category": pa.array(
+            [None if body is None else body.decode() for body in bodies]
+        ).dictionary_encode(),
+    }
+    table = pa.table({"x": columns[form], "n": range(6)})
+    place = Place(str(tmp_path))
+    place.write("a.parquet", parquet(table))
+    source = place.source(keep_images=True)
+    cuts = place.cuts(source)
+    assert passed_through(source, cuts).to_pylist() == table.to_pylist()
+    assert passed_through(source, cuts).schema == table.schema
+    assert rows_of(source, cuts, ["x"]) == table.select(["x"]).to_pylist()
+    assert max(len(table) for table in source.passthrough(cuts[0])) <= 2
 
 
 def refused(place: Place) -> str:

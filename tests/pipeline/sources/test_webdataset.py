@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,7 @@ from pipeline.contract.errors import UserError
 from pipeline.contract.task import ColumnKind
 from pipeline.images import ImageLimits, load_image
 from pipeline.sources import FAULT, check_columns, list_input, open_source
+from pipeline.sources.webdataset import BY_KEY
 from tests.pipeline.sample_images import jpeg
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 
@@ -115,12 +117,139 @@ def test_members_of_one_name_are_a_row(place: Place) -> None:
     }
     found = passed_through(source, cuts).to_pylist()
     empty = dict.fromkeys(source.schema.names)
+    of_a = empty | {"cls": "7", "seg.png": b"mask"}
     assert found == [
-        empty | {"__key__": "a", "image": b"1", "cls": "7", "seg.png": b"mask"},
+        of_a | {"__key__": "a.jpg", "image": b"1"},
+        of_a | {"__key__": "a.png", "image": b"second image"},
+        of_a | {"__key__": "a.webp", "image": b"apart"},
         empty | {"__key__": "b", "txt": "no image"},
         empty | {"__key__": "dir/b", "image": b"2", "npy": b"\x00"},
-        empty | {"__key__": "a", "image": b"apart"},
         empty | {"__key__": "a", "image": b"again"},
+    ]
+
+
+SAMPLES = {
+    # The members of one sample, and the rows that they are: the key, and what is in its columns.
+    "plain": ("a.jpg a.txt", {"a": "image=a.jpg txt=a.txt"}),
+    "numbered": (
+        "22.0/1.1.jpg 22.0/1.1.txt 22.0/1.2.jpg 22.0/1.2.txt 22.0/1.json",
+        {
+            "22.0/1.1": "image=22.0/1.1.jpg txt=22.0/1.1.txt json=22.0/1.json",
+            "22.0/1.2": "image=22.0/1.2.jpg txt=22.0/1.2.txt json=22.0/1.json",
+        },
+    ),
+    "one of a number": ("a.7.PNG a.7.txt", {"a.7": "image=a.7.PNG txt=a.7.txt"}),
+    "numbered beside a plain one": (
+        "a.jpg a.2.jpg a.txt",
+        {"a": "image=a.jpg txt=a.txt", "a.2": "image=a.2.jpg txt=a.txt"},
+    ),
+    "its own text before the common one": (
+        "a.txt a.0.1.jpg a.0.1.txt a.0.2.heic",
+        {"a.0.1": "image=a.0.1.jpg txt=a.0.1.txt", "a.0.2": "image=a.0.2.heic txt=a.txt"},
+    ),
+    "named": (
+        "a.input.jpg a.target.jpg a.txt",
+        {"a.input": "image=a.input.jpg txt=a.txt", "a.target": "image=a.target.jpg txt=a.txt"},
+    ),
+    "named beside a plain one": ("a.jpg a.seg.png", {"a": "image=a.jpg seg.png=a.seg.png"}),
+    "two of one name": ("a.jpg a.png", {"a.jpg": "image=a.jpg", "a.png": "image=a.png"}),
+    "texts alone": ("a.txt a.en.txt", {"a": "txt=a.txt en.txt=a.en.txt"}),
+    "texts of other names": (
+        "a.1.jpg a.en.txt a.fr.txt",
+        {"a.1": "image=a.1.jpg en.txt=a.en.txt fr.txt=a.fr.txt"},
+    ),
+}
+
+
+def members_of(names: str) -> list[tuple[str, bytes]]:
+    """Members that hold their own names."""
+    return [(name, name.encode()) for name in names.split()]
+
+
+def described(place: Place, unit_rows: int = 10) -> dict[str, str]:
+    """The columns of each row that are not null, by its key."""
+    source = place.source(unit_rows=unit_rows, keep_images=True)
+    rows = passed_through(source, place.cuts(source)).to_pylist()
+    assert len({row["__key__"] for row in rows}) == len(rows)
+    return {
+        row.pop("__key__"): " ".join(
+            f"{name}={value if isinstance(value, str) else value.decode()}"
+            for name, value in row.items()
+            if value is not None
+        )
+        for row in rows
+    }
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_every_image_of_a_sample_is_a_row(tmp_path: Path, kind: str) -> None:
+    place = Place(str(tmp_path))
+    names, expected = SAMPLES[kind]
+    place.write("a.tar", tar([*members_of(names), ("z.jpg", b"z.jpg")]))
+    found = described(place, unit_rows=1)
+    assert found.pop("z") == "image=z.jpg"
+    assert found.keys() == expected.keys()
+    assert {key: {*text.split()} for key, text in found.items()} == {
+        key: {*text.split()} for key, text in expected.items()
+    }
+
+
+def test_a_unit_has_whole_samples(place: Place) -> None:
+    place.write("a.tar", tar([(f"{n}.{i}.jpg", b"%d" % n) for n in range(5) for i in range(3)]))
+    source = place.source(unit_rows=4)
+    cuts = place.cuts(source)
+    assert [(cut.start, cut.stop) for cut in cuts] == [(0, 6), (6, 12), (12, 15)]
+    assert [row["image"] for row in rows_of(source, cuts[1:2], ["image"])] == [b"2"] * 3 + [
+        b"3"
+    ] * 3
+
+
+@pytest.mark.parametrize("format_", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_that_lie_apart_are_one_sample(place: Place, format_: int) -> None:
+    long = "é" * 150
+    names = f"a.jpg b.1.jpg {long}.jpg c.txt {long}.txt b.1.txt a.txt c.jpg"
+    place.write("0.tar", tar(members_of(names), format_))
+    place.write("1.tar", tar(members_of("d.jpg d.txt e.jpg e.txt"), format_))
+    source = place.source(unit_rows=3)
+    assert [(cut.start, cut.stop, cut.offset) for cut in place.cuts(source)] == [
+        (0, 2, BY_KEY),
+        (2, 4, BY_KEY),
+        (0, 2, 0),
+    ]
+    assert described(place, unit_rows=3) == {
+        "a": "image=a.jpg txt=a.txt",
+        "b.1": "image=b.1.jpg txt=b.1.txt",
+        long: f"image={long}.jpg txt={long}.txt",
+        "c": "image=c.jpg txt=c.txt",
+        "d": "image=d.jpg txt=d.txt",
+        "e": "image=e.jpg txt=e.txt",
+    }
+
+
+def test_all_images_may_come_before_all_texts(tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    numbers = range(300)
+    names = " ".join([*(f"{n}.jpg" for n in numbers), *(f"{n}.txt" for n in numbers)])
+    place.write("0.tar", tar(members_of(names)))
+    assert described(place) == {f"{n}": f"image={n}.jpg txt={n}.txt" for n in numbers}
+
+
+def test_rows_of_an_earlier_plan_stay_what_they_were(place: Place) -> None:
+    place.write("0.tar", tar(members_of("a.seg.png a.jpg a.png b.1.jpg b.2.jpg a.txt c.heic")))
+    names = ("__key__", "image", "txt", "1.jpg")
+    types = (pa.string(), pa.binary(), pa.string(), pa.binary())
+    earlier = pa.schema([*zip(names, types, strict=True)])  # as a plan kept it
+    listing = list_input(place.uri)
+    source = open_source(listing, unit_rows=2, keep_images=True, schema=earlier)
+    cuts = [*source.cut(listing.files)]
+    assert [(cut.start, cut.stop) for cut in cuts] == [(0, 2), (2, 4)]
+    assert all(cut.offset >= 0 for cut in cuts)
+    empty = dict.fromkeys(names)
+    assert passed_through(source, cuts).to_pylist() == [
+        empty | {"__key__": "a", "image": b"a.jpg"},
+        empty | {"__key__": "b", "1.jpg": b"b.1.jpg"},
+        empty | {"__key__": "a", "txt": "a.txt"},
+        empty | {"__key__": "c"},
     ]
 
 

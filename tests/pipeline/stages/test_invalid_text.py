@@ -15,7 +15,7 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import ColumnKind, Generation, Prepared, Request, Result, Row, Sampling
 from pipeline.sources import list_input, open_source
 from pipeline.sources.units import Work
-from pipeline.stages.blocks import Item, unpack
+from pipeline.stages.blocks import Item, unpack, unseal
 from pipeline.stages.read import pack_work, read_units
 from tests.pipeline.fakes import FAKE
 from tests.pipeline.output.samples import unit
@@ -66,8 +66,8 @@ def test_such_a_row_is_a_fault_of_its_own(tmp_path: Path, type_: pa.DataType, de
         list_input(str(written(tmp_path / "in", type_))), unit_rows=60, keep_images=False
     )
     work = pa.table({"work": [pack_work(Work(unit(files=("a.parquet",), stop=len(BODIES))))]})
-    blocks = read_units(work, source, ["n", "text"], dedup)
-    items: list[Item] = [item for block in blocks for item in unpack(block)]
+    sealed = read_units(work, source, ["n", "text"], dedup, 32)
+    items: list[Item] = [item for one in sealed for block in unseal(one) for item in unpack(block)]
     assert [item.position for item in items] == [*range(len(BODIES))]
     assert [item.position for item in items if item.outcome is not None] == INVALID
     assert {item.outcome for item in items if item.outcome} == {Outcome.DECODE_ERROR}

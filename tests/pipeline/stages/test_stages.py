@@ -11,13 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import NoCredentialsError
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL.Image import Image
 
 from pipeline.contract.config import EngineConfig
@@ -29,15 +31,16 @@ from pipeline.images import ImageLimits
 from pipeline.output import journal as journal_module
 from pipeline.output.journal import Journal
 from pipeline.sources import Source, list_input, open_source
+from pipeline.sources.source import COPY_ROWS, READ_BYTES
 from pipeline.sources.units import Work
 from pipeline.stages import poison_rows as poison_module
-from pipeline.stages.blocks import BLOCK, Item, pack, unpack
+from pipeline.stages.blocks import BLOCK, Item, pack, seal, unpack, unseal
 from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Render, RenderedRow
-from pipeline.storage.location import locate
+from pipeline.storage.location import Location, locate
 from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.output.samples import unit
 from tests.pipeline.sample_images import encoded, plain, truncated_jpeg
@@ -60,9 +63,16 @@ def test_blocks_have_one_schema_and_lose_nothing() -> None:
     assert pack([FAILED]).schema == BLOCK
 
 
+def blocks(
+    work: pa.Table, source: Source, columns: list[str], dedup: bool, block_rows: int = 32
+) -> list[pa.Table]:
+    sealed = read_units(work, source, columns, dedup, block_rows)
+    return [block for one in sealed for block in unseal(one)]
+
+
 def read(source: Source, work: list[Work], columns: list[str], *, dedup: bool) -> list[Item]:
     table = pa.table({"work": [pack_work(piece) for piece in work]})
-    return [item for block in read_units(table, source, columns, dedup) for item in unpack(block)]
+    return [item for block in blocks(table, source, columns, dedup) for item in unpack(block)]
 
 
 def test_reading_numbers_the_rows_that_are_missing(tmp_path: Path) -> None:
@@ -80,6 +90,56 @@ def test_reading_numbers_the_rows_that_are_missing(tmp_path: Path) -> None:
     assert faults[0].fault is not None
     assert not faults[0].fault.ends_run
     assert faults[0].fault.message.startswith("a.parquet rows 0-50 cannot be read: FileNotFound")
+
+
+def test_positions_are_right_behind_tables_of_many_rows(tmp_path: Path) -> None:
+    lines = (f'{{"n": {n}}}\n' for n in range(3 * COPY_ROWS))
+    (tmp_path / "a.jsonl").write_text("".join(lines))  # three tables of `COPY_ROWS`
+    source = open_source(list_input(str(tmp_path)), unit_rows=10**6, keep_images=False)
+    whole = unit(files=("a.jsonl",), stop=3 * COPY_ROWS)
+    items = read(source, [Work(whole)], ["n"], dedup=True)
+    assert [item.position for item in items] == [item.payload["n"] for item in items]
+    assert len(items) == 3 * COPY_ROWS
+    wanted = (0, 1001, COPY_ROWS - 1, COPY_ROWS, COPY_ROWS + 1001, 3 * COPY_ROWS - 1)
+    items = read(source, [Work(whole, wanted)], ["n"], dedup=True)
+    assert [(item.position, item.payload["n"]) for item in items] == [(n, n) for n in wanted]
+
+
+@pytest.mark.parametrize(
+    ("error", "ends_run"),
+    [
+        (NoCredentialsError(), True),  # no OSError
+        (PermissionError("Access Denied"), False),
+        (ValueError("Bad Request"), False),
+    ],
+)
+def test_a_unit_that_the_store_refuses_is_its_fault_or_the_runs(
+    tmp_path: Path, error: Exception, ends_run: bool
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n')
+    source = open_source(list_input(str(tmp_path)), unit_rows=60, keep_images=False)
+
+    class Refusing(MemoryFileSystem):
+        def _open(self, *_: object, **__: object) -> None:
+            raise error
+
+    refused = replace(source, root=Location(Refusing(), "/in"))
+    (item,) = read(refused, [Work(unit(files=("a.jsonl",), stop=1))], ["n"], dedup=True)
+    assert item.fault is not None
+    assert (item.fault.ends_run, item.fault.is_users) == (ends_run, ends_run)
+    assert item.fault.message.startswith(f"a.jsonl rows 0-1 cannot be read: {type(error).__name__}")
+
+
+def test_a_block_has_few_rows_and_few_bytes(tmp_path: Path) -> None:
+    sizes = [*[10] * 5, *[READ_BYTES // 2] * 3, READ_BYTES * 2, 10, 10]
+    column = pa.array([bytes([n]) * size for n, size in enumerate(sizes)], pa.binary())
+    pq.write_table(pa.table({"b": column}), tmp_path / "a.parquet")
+    source = open_source(list_input(str(tmp_path)), unit_rows=60, keep_images=False)
+    work = pa.table({"work": [pack_work(Work(unit(files=("a.parquet",), stop=len(sizes))))]})
+    found = [
+        [item.position for item in unpack(one)] for one in blocks(work, source, ["b"], True, 4)
+    ]
+    assert found == [[0, 1, 2, 3], [4, 5, 6], [7, 8], [9, 10]]
 
 
 def test_of_identical_rows_the_first_travels(tmp_path: Path) -> None:
@@ -104,7 +164,7 @@ def test_a_line_that_is_no_json_fails_alone(tmp_path: Path) -> None:
 
 def rendered(task: Any, rows: list[Row], tmp_path: Path) -> list[Item]:
     stage = Render(task, CONFIG, FakeRenderer, locate(str(tmp_path)), ImageLimits(10**6, 10**6))
-    (block,) = stage(pack([Item("u", i, payload=row) for i, row in enumerate(rows)]))
+    (block,) = stage(seal(pack([Item("u", i, payload=row) for i, row in enumerate(rows)])))
     assert block.schema == BLOCK
     return [*unpack(block)]
 
@@ -115,7 +175,7 @@ def render_alone(folder: Path, colours: list[tuple[int, int, int]]) -> None:
         ColourTask(), config, SleepyRenderer, locate(str(folder)), ImageLimits(10**6, 10**6)
     )
     rows = [Item("u", i, payload={"image": png(colour)}) for i, colour in enumerate(colours)]
-    (block,) = stage(pack(rows))
+    (block,) = stage(seal(pack(rows)))
     assert not any(item.outcome for item in unpack(block))
     time.sleep(3.5)  # without a row to render nothing stands still
 
@@ -416,7 +476,7 @@ def test_an_actor_that_holds_nothing_says_so_of_every_row(tmp_path: Path) -> Non
         raise OSError("no such device")
 
     (block,) = Render(ColourTask(), CONFIG, absent, locate(str(tmp_path)), ImageLimits(9, 9))(
-        pack([Item("u", 0, payload={"image": None}), FAILED])
+        seal(pack([Item("u", 0, payload={"image": None}), FAILED]))
     )
     items = [*unpack(block)]
     assert items[0].fault == Fault(True, "a renderer did not start: OSError: no such device")

@@ -49,7 +49,7 @@ def test_tags_are_in_the_order_of_the_files(tmp_path: Path) -> None:
         (tmp_path / f"{number:03d}.jpg").write_bytes(b"%d" % number)
     (tmp_path / "nowhere.jpg").symlink_to(tmp_path / "absent")
     listing = list_input(str(tmp_path))
-    tags = fingerprints(listing.root, listing.files)
+    tags = [*fingerprints(listing.root, listing.files)]
     assert tags == [fingerprint(listing.root / file.path, file) for file in listing.files]
     assert (len(set(tags)), tags[-1]) == (201, "unreadable")
 
@@ -59,7 +59,7 @@ def test_on_s3_the_tag_is_the_etag_and_costs_nothing(s3: S3) -> None:
     place.fs.pipe({f"{place.path}/{name}": b"x" for name in ("a.jpg", "b.jpg")})
     listing = list_input(str(place))
     before = len(s3.requests())
-    tags = fingerprints(listing.root, listing.files)
+    tags = [*fingerprints(listing.root, listing.files)]
     assert tags == [fingerprint(place / file.path, file) for file in listing.files]
     assert tags == ["9dd4e461268c8034f5c8564e155c67a6"] * 2  # the MD5 of "x"
     assert len(s3.requests()) == before

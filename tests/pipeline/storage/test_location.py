@@ -37,6 +37,19 @@ def test_containment_knows_stores_apart(tmp_path: Path) -> None:
     assert str(locate("s3://bucket/data/out")) == "s3://bucket/data/out"
 
 
+def test_new_credentials_reach_a_store_in_the_same_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-yesterday")
+    old = locate("s3://bucket/data")
+    assert locate("s3://bucket/other").fs is old.fs
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-today")
+    new = locate("s3://bucket/data")
+    assert new.fs is not old.fs
+    assert new == old
+    assert locate("s3://bucket/other").fs is new.fs
+
+
 def test_what_can_be_written_to(tmp_path: Path) -> None:
     assert is_writable(locate(str(tmp_path)))
     assert is_writable(locate("s3://bucket/x"))

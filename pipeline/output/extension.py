@@ -1,0 +1,264 @@
+"""The next file of a plan: units of input files that are new, changed or gone.
+
+Units that exist keep their place. The units of a changed input file take over the parts of its old
+units, and old units beyond those are dropped. Units that are not committed and none of whose input
+files is in the input any more are dropped as well: nobody could finish them. Each of their files
+gets an entry that says so, in a unit without rows, so that a file that comes back is planned again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.contract.errors import UserError
+from pipeline.output.comparison import TAKEN_AWAY, Changes, compare
+from pipeline.output.parts import part_name
+from pipeline.output.plan import UNITS, Plan, open_plan, plan_folder, plan_metadata
+from pipeline.sources import Kind
+from pipeline.sources.units import Cut, Unit, unit_id
+from pipeline.storage.atomic import create_from, draft_for
+from pipeline.storage.fingerprint import fingerprints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy as np
+
+    from pipeline.sources import Listing, Source
+    from pipeline.storage.location import FileInfo, Location
+
+GROUP_UNITS = 1024
+GROUP_FILES = 32_768
+"""Most units, and about as many of their files, in a row group of a plan file: as many are read to
+get one unit."""
+
+Entry = dict[str, Any]
+"""An input file as a plan has it: `path`, `size`, `stamp`, `tag`."""
+Piece = tuple[Cut, list[Entry], Unit | None]
+"""A unit that is planned: its rows, its files, and the unit whose part it takes over."""
+
+
+def extended(
+    plan: Plan | None,
+    output: Location,
+    listing: Listing,
+    source: Source,
+    changes: Changes | None = None,
+) -> Plan:
+    """Add the input's new and changed files to a plan, and save that.
+
+    Args:
+        plan: The plan so far; None if there is none.
+        output: OUTPUT.
+        listing: The input as it is now.
+        source: What cuts it.
+        changes: The input against the plan, if it was compared already.
+
+    Returns:
+        The plan of the whole input; the same one if no file is new or changed.
+
+    Raises:
+        UserError: A new file cannot be read, or its columns differ.
+        OSError: OUTPUT cannot be read or written.
+    """
+    while True:
+        dropped: list[int] = []
+        if plan is None:
+            pieces = _new(listing.files, source)
+        else:
+            changes = compare(plan, listing) if changes is None else changes
+            if not changes:
+                return plan
+            recut = _Recut(plan, changes, source)
+            dropped = recut.dropped
+            pieces = itertools.chain(recut.pieces(), _new(changes.new, source))
+        is_ours = _save(output, plan, plan.schema if plan else source.schema, pieces, dropped)
+        if not is_ours and plan is None and not plan_folder(output).names():
+            raise UserError(f"OUTPUT {output} keeps no plan; is its store writable?")
+        plan, changes = open_plan(output), None
+        assert plan is not None, "a plan was just created, by us or by another driver"
+        if is_ours:
+            return plan
+
+
+def without_gone(
+    plan: Plan, is_committed: np.ndarray, gone: pa.ChunkedArray
+) -> tuple[Plan, list[str]]:
+    """Drop units that are not committed and whose input files are all gone, and save that.
+
+    Args:
+        plan: The plan.
+        is_committed: [units] bool, see `counts.committed_units`.
+        gone: [files] string, paths of planned files that are not in the input.
+
+    Returns:
+        The plan without them, and the paths of their files.
+
+    Raises:
+        OSError: OUTPUT cannot be read or written.
+    """
+    if not len(gone):
+        return plan, []
+    pending = {*plan.pending(is_committed).tolist()}
+    found = [index for index, is_all in plan.units_of(gone) if is_all and index in pending]
+    paths = sorted({path for index in found for path in plan.unit(index).files})
+    if not found:
+        return plan, []
+    marks: list[Entry] = [
+        {"path": path, "size": -1, "stamp": "", "tag": TAKEN_AWAY} for path in paths
+    ]
+    pieces = map(_empty, marks)
+    dropped = [*found, *range(len(plan), len(plan) + len(marks))]
+    is_ours = _save(plan.output, plan, plan.schema, pieces, dropped)
+    newer = open_plan(plan.output)
+    assert newer is not None, "it was extended"
+    return newer, paths if is_ours else []  # the next run drops them, if another one was faster
+
+
+def _save(
+    output: Location,
+    plan: Plan | None,
+    schema: pa.Schema,
+    pieces: Iterable[Piece],
+    dropped: list[int],
+) -> bool:
+    """Write the next plan file. Returns whether this call did; if not, another driver was faster.
+
+    Args:
+        output: OUTPUT.
+        plan: The plan so far.
+        schema: The input's columns.
+        pieces: The units to add.
+        dropped: Indices of units that are obsolete; complete once all pieces were taken.
+    """
+    number, first = (len(plan.files), len(plan)) if plan else (0, 0)
+    where = plan_folder(output) / f"{number:06d}.parquet"
+    rows = (_row(index, *piece) for index, piece in enumerate(pieces, first))
+    with draft_for(where) as draft:
+        with pq.ParquetWriter(draft, UNITS, store_schema=False) as writer:
+            for group in _groups(rows):
+                writer.write_table(pa.Table.from_pylist(group, schema=UNITS))
+            writer.add_key_value_metadata(plan_metadata(schema, dropped))
+        return create_from(draft, where)
+
+
+def _row(index: int, cut: Cut, files: list[Entry], old: Unit | None) -> dict[str, Any]:
+    """What a plan file says of a piece, a row of `UNITS`."""
+    name = _id_of(cut, files)
+    return {
+        "id": name,
+        "part": old.part if old else part_name(index, name),
+        "start": cut.start,
+        "stop": cut.stop,
+        "offset": cut.offset,
+        "replaces": old.index if old else None,
+        "files": files,
+    }
+
+
+def _id_of(cut: Cut, files: Iterable[Entry]) -> str:
+    contents = [(file["path"], file["size"], file["tag"]) for file in files]
+    return unit_id(contents, cut.start, cut.stop)
+
+
+def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    files = 0
+    for row in rows:
+        group.append(row)
+        files += len(row["files"])
+        if len(group) == GROUP_UNITS or files >= GROUP_FILES:
+            yield group
+            group, files = [], 0
+    if group:
+        yield group
+
+
+def _entries(root: Location, files: Sequence[FileInfo]) -> Iterator[Entry]:
+    """The files as a plan has them, one after the other."""
+    for file, tag in zip(files, fingerprints(root, files), strict=True):
+        yield {"path": file.path, "size": file.size, "stamp": file.stamp, "tag": tag}
+
+
+def _empty(entry: Entry) -> Piece:
+    """A piece without rows, so that a file without rows counts as planned."""
+    return Cut(files=(entry["path"],), start=0, stop=0), [entry], None
+
+
+def _new(files: Sequence[FileInfo], source: Source) -> Iterator[Piece]:
+    """The pieces of files that no unit has; they come in the files' order."""
+    if not files:
+        return
+    entries = _entries(source.root, files)
+    entry, is_used = next(entries), False
+    for cut in source.cut(files):
+        taken = []
+        for path in cut.files:
+            while entry["path"] != path:
+                if not is_used:
+                    yield _empty(entry)
+                entry, is_used = next(entries), False
+            taken.append(entry)
+            is_used = True
+        yield cut, taken, None
+    rest = entries if is_used else itertools.chain([entry], entries)
+    yield from map(_empty, rest)
+
+
+class _Recut:
+    """The pieces of files that have changed, or that were gone and are back.
+
+    Attributes:
+        dropped: Indices of old units whose parts no piece takes over; complete at the end.
+    """
+
+    def __init__(self, plan: Plan, changes: Changes, source: Source) -> None:
+        self.dropped: list[int] = []
+        self._plan = plan
+        self._source = source
+        self._changes = changes
+        self._files = {file.path: file for file in changes.changed}
+        entries = _entries(source.root, changes.changed)
+        self._entries = {entry["path"]: entry for entry in entries}
+
+    def pieces(self) -> Iterator[Piece]:
+        """The pieces, each with the unit whose part it takes over, if any."""
+        if not self._files:
+            return
+        touched = self._plan.units_of(pa.array(self._files, pa.string()))
+        old = (self._plan.unit(index) for index, _ in touched)
+        yield from self._of_images(old) if self._source.kind is Kind.IMAGES else self._of_rows(old)
+
+    def _of_images(self, old: Iterable[Unit]) -> Iterator[Piece]:
+        """Old units without the images that are gone; and images that no unit has any more."""
+        gone = set(self._changes.gone.to_pylist())
+        back = dict(self._files)
+        for unit in old:
+            planned = self._plan.entry(unit.index)["files"]
+            files = [self._entries.get(f["path"], f) for f in planned if f["path"] not in gone]
+            paths = tuple(file["path"] for file in files)
+            for path in paths:
+                back.pop(path, None)
+            yield Cut(files=paths, start=0, stop=len(paths)), files, unit
+        yield from _new([*back.values()], self._source)
+
+    def _of_rows(self, old: Iterable[Unit]) -> Iterator[Piece]:
+        """Each file anew; units that are the same as before stay."""
+        olds: dict[str, list[Unit]] = {}
+        for unit in old:
+            olds.setdefault(unit.files[0], []).append(unit)
+        for path, file in sorted(self._files.items()):
+            entry = self._entries[path]
+            cuts = {_id_of(cut, [entry]): cut for cut in self._source.cut([file])}
+            obsolete = [unit for unit in olds.get(path, ()) if unit.id not in cuts]
+            kept = {unit.id for unit in olds.get(path, ())}
+            new = [cut for name, cut in cuts.items() if name not in kept]
+            for cut, unit in itertools.zip_longest(new, obsolete[: len(new)]):
+                yield cut, [entry], unit
+            if not new:
+                yield _empty(entry)
+            self.dropped.extend(unit.index for unit in obsolete[len(new) :])
