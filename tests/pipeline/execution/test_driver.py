@@ -80,7 +80,7 @@ def test_a_unit_that_cannot_be_read_is_told_at_the_end(output: Location) -> None
         driver._take(receipt(fault="f rows 0-2 cannot be read", ends_run=False), ledger)
     assert ledger.work() == []
     with pytest.raises(
-        RunError, match="f rows 0-2 cannot be read\nFix the cause, or take the file"
+        RunError, match="all others are finished: f rows 0-2 cannot be read\nRepair"
     ):
         driver._check_complete()
 

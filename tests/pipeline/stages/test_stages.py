@@ -399,7 +399,7 @@ def test_an_output_that_cannot_be_written_is_a_fault_of_the_run(
     if marks is not None:
         row = pack([Item("u", 1, payload={"image": png((1, 2, 3))})])
         render = Render(task, CONFIG, FakeRenderer, output, ImageLimits(9, 9), marks)
-        assert fault_of(render(row)).startswith(told)
+        assert fault_of(render(seal(row))).startswith(told)
         generate = Generate(CONFIG, FakeEngine, marks)
         rendered = pack([Item("u", 1, payload=rendered_row((1, 2, 3)))])
         assert fault_of(answers(generate, rendered)).startswith(told)
