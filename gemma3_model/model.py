@@ -86,7 +86,9 @@ class Gemma3ForConditionalGeneration(
         )
         with self._mark_tower_model(vllm_config, "image"):
             self.normalise = PixelNormalisation(
-                **ImagePreprocessing.from_model_config(model_config).normalisation
+                **ImagePreprocessing.from_config(
+                    model_config.hf_image_processor_config
+                ).normalisation
             )
             self.vision_tower = SiglipVisionTower(
                 config.vision_config,

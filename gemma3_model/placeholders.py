@@ -15,11 +15,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gemma3_model.pan_and_scan import BETWEEN_CROPS, INTRODUCTION, TRANSITION
 
+if TYPE_CHECKING:
+    from transformers import Gemma3Config, ShieldGemma2Config
+
+    from gemma3_model.tokenizer import TextTokenizer
+
 BREAK: Final = "\n\n"
+DEFAULT_PER_IMAGE: Final = 256
+"""Of transformers' ``Gemma3Config``, for a configuration that leaves it out."""
 
 Piece = int | str
 """Of a prompt while it is expanded: an id, or text that is not tokenised yet."""
@@ -39,46 +46,65 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placeholders:
-    """The ids around an image, read from the checkpoint, and how they are inserted into a prompt.
+class ImageTokens:
+    """The ids around an image.
 
     Attributes:
         begin: ``<start_of_image>``.
         soft: ``<image_soft_token>``.
         end: ``<end_of_image>``.
-        soft_per_image: Soft tokens of one image or crop.
-        control: Ids of all control tokens; text is never joined across one.
-        newlines: id -> how many newlines that token stands for.
-        tokenizer: A transformers tokenizer.
+        per_image: Soft tokens of one image or crop.
     """
 
     begin: int
     soft: int
     end: int
-    soft_per_image: int
-    control: frozenset[int]
-    newlines: Mapping[int, int]
-    tokenizer: Any
+    per_image: int
 
     @classmethod
-    def from_checkpoint(cls, config: Any, tokenizer: Any) -> Placeholders:
-        """Read the ids of special tokens from the configuration, newlines from the tokenizer."""
-        added = tokenizer.added_tokens_decoder.items()
-        begin, soft, end = config.boi_token_index, config.image_token_id, config.eoi_token_index
+    def from_config(cls, config: Gemma3Config | ShieldGemma2Config) -> ImageTokens:
+        """As transformers' configuration of a checkpoint names them."""
         return cls(
-            begin=begin,
-            soft=soft,
-            end=end,
-            soft_per_image=config.mm_tokens_per_image,
-            control=frozenset(token_id for token_id, token in added if token.special)
-            | {begin, soft, end},
-            newlines={
-                token_id: len(token)
-                for token, token_id in tokenizer.get_vocab().items()
-                if token and not token.strip("\n")
-            },
-            tokenizer=tokenizer,
+            begin=config.boi_token_index,
+            soft=config.image_token_id,
+            end=config.eoi_token_index,
+            per_image=config.mm_tokens_per_image,
         )
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any], tokenizer: TextTokenizer) -> ImageTokens:
+        """As a checkpoint's ``config.json`` names them; the tokenizer knows what it leaves out.
+
+        Raises:
+            ValueError: Neither knows one of them.
+        """
+
+        def token(string: str, *names: str) -> int:
+            named = [config[name] for name in names if config.get(name) is not None]
+            if not named and string not in tokenizer.control:
+                raise ValueError(f"config.json names no {names[0]}, and there is no {string}")
+            return int(named[0] if named else tokenizer.control[string])
+
+        return cls(
+            begin=token("<start_of_image>", "boi_token_index"),
+            soft=token("<image_soft_token>", "image_token_index", "image_token_id"),
+            end=token("<end_of_image>", "eoi_token_index"),
+            per_image=int(config.get("mm_tokens_per_image", DEFAULT_PER_IMAGE)),
+        )
+
+
+class Placeholders:
+    """Inserts the ids of images into prompts.
+
+    Args:
+        tokens: The ids around an image.
+        tokenizer: Encodes the text beside them. Text is never joined across a control token.
+    """
+
+    def __init__(self, tokens: ImageTokens, tokenizer: TextTokenizer) -> None:
+        self.tokens = tokens
+        self._tokenizer = tokenizer
+        self._control = {*tokenizer.control.values(), tokens.begin, tokens.soft, tokens.end}
 
     def expand(
         self, prompt: Sequence[int], num_crops: Sequence[int]
@@ -95,7 +121,7 @@ class Placeholders:
         Raises:
             ValueError: The prompt has more or fewer ``<start_of_image>`` than images.
         """
-        found = sum(token == self.begin for token in prompt)
+        found = sum(token == self.tokens.begin for token in prompt)
         if found != len(num_crops):
             raise ValueError(
                 f"The prompt has {found} <start_of_image> for {len(num_crops)} images."
@@ -103,7 +129,7 @@ class Placeholders:
         ids: list[int] = []
         text: list[Piece] = []
         for piece in self._pieces(prompt, num_crops):
-            if isinstance(piece, int) and piece in self.control:
+            if isinstance(piece, int) and piece in self._control:
                 ids += [*self._joined(text), piece]
                 text = []
             else:
@@ -115,14 +141,15 @@ class Placeholders:
         """The prompt's ids, with ids and words in place of each image."""
         crops = iter(num_crops)
         for token in prompt:
-            if token == self.begin:
+            if token == self.tokens.begin:
                 yield from self._image(next(crops))
             else:
                 yield token
 
     def _image(self, num_crops: int) -> Iterator[Piece]:
-        soft = [self.soft] * self.soft_per_image
-        view: list[Piece] = [BREAK, self.begin, *soft, self.end, BREAK]
+        tokens = self.tokens
+        soft = [tokens.soft] * tokens.per_image
+        view: list[Piece] = [BREAK, tokens.begin, *soft, tokens.end, BREAK]
         if not num_crops:
             yield from view
             return
@@ -145,13 +172,13 @@ class Placeholders:
             members = list(group)
             words = [piece for piece in members if isinstance(piece, str)]
             # Ids together: a character may be spread over several of them.
-            yield "".join(words) if words else self.tokenizer.decode(members)
+            yield "".join(words) if words else self._tokenizer.decode([*map(int, members)])
 
     def _newlines_joined(self, pieces: Sequence[Piece]) -> Iterator[int]:
         """Where only newlines were inserted: all other ids stay as they are."""
         newlines = 0
         for piece in pieces:
-            count = len(piece) if isinstance(piece, str) else self.newlines.get(piece, 0)
+            count = len(piece) if isinstance(piece, str) else self._tokenizer.newlines.get(piece, 0)
             newlines += count
             if not count:
                 assert isinstance(piece, int)
@@ -161,17 +188,12 @@ class Placeholders:
         yield from self._encoded("\n" * newlines)
 
     def _encoded(self, text: str) -> list[int]:
-        if not text:
-            return []
-        ids: list[int] = self.tokenizer.encode(
-            text, add_special_tokens=False, split_special_tokens=True
-        )
-        return ids
+        return self._tokenizer.encode(text) if text else []
 
     def _places(self, ids: Sequence[int], num_crops: Sequence[int]) -> Iterator[Place]:
-        starts = iter([place + 1 for place, token in enumerate(ids) if token == self.begin])
+        starts = iter([place + 1 for place, token in enumerate(ids) if token == self.tokens.begin])
         for crops in num_crops:
             views = [next(starts) for _ in range(crops + 1)]
-            end = views[-1] + self.soft_per_image
-            is_soft = [ids[place] == self.soft for place in range(views[0], end)]
+            end = views[-1] + self.tokens.per_image
+            is_soft = [ids[place] == self.tokens.soft for place in range(views[0], end)]
             yield Place(start=views[0], is_soft=is_soft)

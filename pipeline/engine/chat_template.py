@@ -15,48 +15,64 @@ each piece, with the texts put back, is then encoded with control strings switch
 from __future__ import annotations
 
 import functools
+import json
 import re
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from jinja2 import Environment
 
 PROMPT_CACHE = 1024
 """Distinct prompts remembered; a job with a constant prompt encodes it once."""
 
 
-class Tokenizer(Protocol):
-    """The part of a transformers tokenizer that is used here."""
+class TextTokenizer(Protocol):
+    """The part of `gemma3_model.tokenizer.TextTokenizer` that is used here."""
 
-    added_tokens_decoder: dict[int, Any]
-    unk_token_id: int | None
-
-    def encode(self, text: str, **options: Any) -> list[int]:
-        """Text to ids."""
+    @property
+    def control(self) -> Mapping[str, int]:
+        """Ids of all control tokens, by their strings."""
         ...
 
-    def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
-        """Messages to text."""
+    @property
+    def unknown(self) -> int | None:
+        """Id of the token for what the vocabulary lacks."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Text to ids, control strings in it as text."""
         ...
 
 
 class PromptEncoder:
-    """Encodes requests for one tokenizer.
+    """Encodes requests for one model.
 
     Args:
-        tokenizer: A transformers tokenizer.
-        template: The chat template, in Jinja; by default the tokenizer's own.
+        tokenizer: The model's.
+        template: The chat template, in Jinja.
+        named: Control strings by the names that templates have for them, such as `bos_token`.
         trims: Whether the template removes white space around a text, as those of Gemma do.
+
+    Raises:
+        jinja2.TemplateSyntaxError: The template is not Jinja.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, template: str | None = None, *, trims: bool = True
+        self,
+        tokenizer: TextTokenizer,
+        template: str,
+        named: Mapping[str, str],
+        *,
+        trims: bool = True,
     ) -> None:
         self._tokenizer = tokenizer
-        self._template = template
+        self._template = _environment().from_string(template)
+        self._named = named
         self._trimmed = str.strip if trims else str
-        added = tokenizer.added_tokens_decoder.items()
-        self._control = {token.content: index for index, token in added if token.special}
+        self._control = tokenizer.control
         longest_first = sorted(self._control, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self.encode = functools.lru_cache(PROMPT_CACHE)(self._encode)
@@ -130,13 +146,7 @@ class PromptEncoder:
         return tuple(ids)
 
     def _fill_template(self, messages: list[dict[str, Any]], marks: list[str]) -> str:
-        options = {} if self._template is None else {"chat_template": self._template}
-        text = cast(
-            "str",
-            self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **options
-            ),
-        )
+        text = self._template.render(messages=messages, add_generation_prompt=True, **self._named)
         for mark in marks:
             if text.count(mark) != 1:
                 raise ValueError(
@@ -145,11 +155,32 @@ class PromptEncoder:
         return text
 
     def _encode_text(self, text: str) -> list[int]:
-        ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        ids = self._tokenizer.encode(text)
         # An unknown character may become <unk>; any other control id would be an injection.
-        leaked = {*ids} & {*self._control.values()} - {self._tokenizer.unk_token_id}
+        leaked = {*ids} & {*self._control.values()} - {self._tokenizer.unknown}
         assert not leaked, f"text became control tokens {leaked}"
         return ids
+
+
+@functools.cache
+def _environment() -> Environment:
+    """Jinja as chat templates expect it: the reference is `apply_chat_template` of transformers."""
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
+    made.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
+    made.globals["raise_exception"] = _refuse
+    made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return made
+
+
+def _refuse(message: str) -> NoReturn:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)
 
 
 def _content(

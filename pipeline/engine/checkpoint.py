@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
 from pipeline.engine.identity import Identity, identify
-from pipeline.engine.model_files import check_tokenizer, model_folder, read_json, token_id
+from pipeline.engine.model_files import (
+    PREPROCESSOR_FILES,
+    check_tokenizer,
+    model_folder,
+    read_json,
+    token_id,
+)
 from pipeline.engine.profile import END_OF_TURN, ModelProfile, read_profile
 from pipeline.engine.weights import read_weights
 
 if TYPE_CHECKING:
     from pipeline.contract.config import EngineConfig, PromptFormat
 
-PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 """Files that say how images are prepared; one is enough."""
-SETTINGS = ("generation_config.json", "tokenizer_config.json", *PROCESSOR)
+SETTINGS = ("generation_config.json", "tokenizer_config.json", *PREPROCESSOR_FILES)
 """Files of JSON that a checkpoint may have, beside `config.json`."""
 
 
@@ -77,10 +82,10 @@ def open_checkpoint(
 
 def _check_images(model: str, path: Path, profile: ModelProfile) -> None:
     """Check that it is known how images are prepared, and where they go in a prompt."""
-    if not any((path / name).exists() for name in PROCESSOR):
+    if not any((path / name).exists() for name in PREPROCESSOR_FILES):
         raise UserError(
-            f"model {model} has no {' or '.join(PROCESSOR)}, which say how images are prepared; "
-            "copy them from the model it was made from, or download it completely"
+            f"model {model} has no {' or '.join(PREPROCESSOR_FILES)}, which say how images "
+            "are prepared; copy them from the model it was made from, or download it completely"
         )
     if not profile.places_images:
         raise UserError(

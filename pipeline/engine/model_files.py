@@ -9,15 +9,26 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from gemma3_model.tokenizer import TextTokenizer
 
 BUNDLED = {"demo": Path(__file__).parents[2] / "jobs" / "demo" / "checkpoint"}
 """The models that come with this distribution, by name. A path: nothing above is imported."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file of Git LFS begins that was not downloaded; it is about 130 bytes long."""
 AGAIN = "download it again"
+NAMED_TOKENS = {
+    "bos_token": "<bos>",
+    "eos_token": "<eos>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+}
+"""Those of transformers' `GemmaTokenizer`, for a `tokenizer_config.json` that leaves them out."""
+PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def model_folder(model: str) -> Path:
@@ -151,3 +162,45 @@ def _control_ids(model: str, file: Path, _size: int, _modified: int) -> dict[str
         ) from None
     added = tokenizer.get_added_tokens_decoder().items()
     return {token.content: number for number, token in added if token.special}
+
+
+def load_tokenizer(model: str) -> TextTokenizer:
+    """A model's tokenizer.
+
+    Raises:
+        UserError: It cannot be loaded.
+    """
+    from gemma3_model.tokenizer import TextTokenizer
+
+    try:
+        return TextTokenizer.from_folder(model_folder(model))
+    except Exception as error:  # the libraries raise errors of many kinds
+        raise UserError(
+            f"model {model}: its tokenizer cannot be loaded: {one_line(error)}"
+        ) from error
+
+
+def named_tokens(model: str) -> dict[str, str]:
+    """Control strings by the names that chat templates have for them, such as `bos_token`.
+
+    Raises:
+        UserError: `tokenizer_config.json` cannot be read.
+    """
+    file = model_folder(model) / "tokenizer_config.json"
+    settings = read_json(model, file) if file.exists() else {}
+    found = {name: settings[name] for name in settings if name.endswith("_token")}
+    strings = {name: t["content"] if isinstance(t, dict) else t for name, t in found.items()}
+    return NAMED_TOKENS | {name: text for name, text in strings.items() if isinstance(text, str)}
+
+
+def preprocessor_config(model: str) -> dict[str, Any]:
+    """How a model's images are preprocessed: `preprocessor_config.json`, or what has it inside.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    folder = model_folder(model)
+    for name in PREPROCESSOR_FILES:
+        if (folder / name).exists():
+            return read_json(model, folder / name)
+    return {}

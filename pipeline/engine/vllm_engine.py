@@ -15,8 +15,8 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import Backend, EngineDiedError
 from pipeline.engine.orphans import OrphanCleanup
+from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.sockets import SocketFolder
-from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.engine.vllm_settings import (
     check_engine_args,
     engine_args,
@@ -54,6 +54,9 @@ class VllmEngine:
         _require_device()
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        from gemma3_model.processor import engine_input
+
+        self._engine_input = engine_input
         usage = _usage_context()
         made = engine_args(config)
         with refusals_in_a_line(config):
@@ -105,7 +108,8 @@ class VllmEngine:
 
     async def _answer(self, rendered: Rendered, key: str) -> Generation:
         params = _sampling_params(rendered, key)
-        outputs = [out async for out in self._engine.generate(rendered.prompt, params, key)]
+        prompt = self._engine_input(rendered.prompt)
+        outputs = [out async for out in self._engine.generate(prompt, params, key)]
         final = outputs[-1]  # the only one, because of FINAL_ONLY
         answer = final.outputs[0]
         if answer.finish_reason not in FINISHED:
@@ -135,7 +139,7 @@ class VllmEngine:
 
 VLLM = Backend(
     name="vllm",
-    renderer=VllmRenderer,
+    renderer=GemmaRenderer,
     engine=VllmEngine,
     needs=("vLLM",),
     check=check_engine_args,

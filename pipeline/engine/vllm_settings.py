@@ -1,4 +1,4 @@
-"""Decides how vLLM is configured, the same in processes that render and in those that generate.
+"""Decides how vLLM is configured.
 
 In short: quiet, no usage statistics, prefix caching also for local layers, guided JSON without free
 white space, no compilation on a CPU. What the user sets in `engine_args` wins over all of it. Which
@@ -20,7 +20,7 @@ from pydantic.errors import PydanticUserError
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.suggest import suggestion
-from pipeline.engine.model_files import model_folder, read_json
+from pipeline.engine.model_files import model_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,34 +65,11 @@ def check_engine_args(config: EngineConfig) -> None:
         engine_args(config)
 
 
-def model_config(config: EngineConfig, **overrides: Any) -> Any:
-    """vLLM's `ModelConfig`, for a renderer; reads no weights.
-
-    Where a configuration names no number format, vLLM (0.32) takes it from the weights' headers. A
-    renderer makes ids and bytes, whatever the format, so it names one.
+def engine_args(config: EngineConfig) -> Any:
+    """vLLM's `AsyncEngineArgs` for an engine.
 
     Args:
-        config: The engine that is rendered for.
-        **overrides: As for `engine_args`.
-
-    Raises:
-        UserError: As for `engine_args`.
-    """
-    if not _names_dtype(read_json(config.model, model_folder(config.model) / "config.json")):
-        import torch
-
-        overrides = {"hf_overrides": {"dtype": torch.bfloat16}, **overrides}
-    made = engine_args(config, **overrides)
-    with refusals_in_a_line(config):
-        return made.create_model_config()
-
-
-def engine_args(config: EngineConfig, **overrides: Any) -> Any:
-    """vLLM's `AsyncEngineArgs` for an engine, or for a renderer of its requests.
-
-    Args:
-        config: The engine.
-        **overrides: Arguments that differ for this caller; `config.engine_args` still wins.
+        config: The engine; its `engine_args` win over ours.
 
     Raises:
         UserError: One of `config.engine_args` is not an argument of vLLM's engine, or has a value
@@ -130,7 +107,7 @@ def engine_args(config: EngineConfig, **overrides: Any) -> Any:
         "disable_log_stats": True,
     }
     with refusals_in_a_line(config):
-        return AsyncEngineArgs(**{**ours, **overrides, **config.engine_args})
+        return AsyncEngineArgs(**{**ours, **config.engine_args})
 
 
 @contextlib.contextmanager
@@ -175,12 +152,6 @@ def _check_type(name: str, value: object) -> None:
         message, shown = error.errors()[0]["msg"], reprlib.repr(value)
         message = message[0].lower() + message[1:]
         raise UserError(f"engine_args: {name}: {message} (got {shown})") from None
-
-
-def _names_dtype(config: dict[str, Any]) -> bool:
-    """Whether a `config.json` names a number format where vLLM (0.32) looks for one."""
-    places = (config, config.get("text_config") or {}, config.get("vision_config") or {})
-    return any(place.get("dtype") or place.get("torch_dtype") for place in places)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -23,8 +23,8 @@ from pipeline.contract.errors import Fault
 from pipeline.contract.record import row_key
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.interface import Rendered
+from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.engine.vllm_renderer import VllmRenderer
 from pipeline.stages.blocks import Item, pack, unpack
 from pipeline.stages.generate import Generate
 from pipeline.stages.render import RenderedRow
@@ -58,7 +58,7 @@ class Engine:
     """The stage that holds an engine, asked for whole rows."""
 
     def __init__(self, config: EngineConfig) -> None:
-        self.renderer = VllmRenderer(config)
+        self.renderer = GemmaRenderer(config)
         self.stage = Generate(config, VllmEngine)
         assert not isinstance(self.stage._engine, Fault), self.stage._engine.message
         self.loop = asyncio.Runner()
@@ -131,7 +131,7 @@ def test_numbers_are_right_where_what_is_shared_ends_inside_the_image(
     (found,) = engine.answer("others", [tuple(others)])
     begins = counting.cost(counts, row_key("others", 0)).begins
     soft_token = json.loads((folder / "config.json").read_text())["image_token_index"]
-    ids = first.prompt["prompt_token_ids"]
+    ids = first.prompt.token_ids
     soft = [place for place, token in enumerate(ids) if token == soft_token]
     assert len(soft) == 256
     assert all(soft[0] < begin <= soft[-1] for begin in begins), begins

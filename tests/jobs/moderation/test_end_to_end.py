@@ -28,7 +28,7 @@ from jobs.registry import find_model
 from jobs.sdk.retry import restore_task
 from pipeline import EngineConfig, RunConfig, RunResult, run
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
-from pipeline.engine.vllm_renderer import VllmRenderer
+from pipeline.engine.renderer import GemmaRenderer
 from tests.jobs.moderation import shield
 
 TOLERANCE = 1e-3
@@ -164,9 +164,9 @@ def test_thresholds_are_the_policies_own(shielded: Moderated) -> None:
         assert "sexual" not in labels
 
 
-def renderer(model: str) -> VllmRenderer:
+def renderer(model: str) -> GemmaRenderer:
     config = EngineConfig(model=model, dtype="float32")
-    return VllmRenderer(resolve_engine(config, open_checkpoint(model)))
+    return GemmaRenderer(resolve_engine(config, open_checkpoint(model)))
 
 
 def test_shieldgemma2_is_asked_in_transformers_tokens(shielded: Moderated) -> None:
@@ -177,10 +177,10 @@ def test_shieldgemma2_is_asked_in_transformers_tokens(shielded: Moderated) -> No
     ids_of = renderer(str(folder)).render
     ids: list[int] = []
     for policy, request in zip(IMAGE_POLICIES, requests, strict=True):
-        ids = ids_of(request, [image]).prompt["prompt_token_ids"]
+        ids = ids_of(request, [image]).prompt.token_ids
         assert ids == theirs.inputs(image, policy.name)["input_ids"][0].tolist()
     tokenizer = theirs.processor.tokenizer
-    with_control = ids_of(ours, [image]).prompt["prompt_token_ids"]
+    with_control = ids_of(ours, [image]).prompt.token_ids
     assert controls(with_control, tokenizer) == controls(ids, tokenizer)
     due = []
     for scene in itertools.islice(held_out_scenes(7), 12):
@@ -221,7 +221,7 @@ def test_texts_are_judged_as_text(tmp_path: Path, warm_engine: Engine) -> None:
             task.policies, task.prepare({"text": text}).requests, strict=True
         ):
             rendered = render(request, [])
-            ids = rendered.prompt["prompt_token_ids"]
+            ids = rendered.prompt.token_ids
             seen.append(controls(ids, tokenizer))
             with torch.no_grad():
                 logits = judge.model(input_ids=torch.tensor([ids])).logits[0, -1]

@@ -13,7 +13,7 @@ from jobs.registry import JOBS, find_model
 from jobs.sdk.assembly import configure
 from jobs.translation.task import TranslationTask
 from pipeline.contract.config import EngineConfig
-from pipeline.engine.vllm_renderer import VllmRenderer
+from pipeline.engine.renderer import GemmaRenderer
 
 TEMPLATE = Path(__file__).with_name("translategemma.jinja")
 TEXTS = [
@@ -32,11 +32,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def renderer(folder: Path) -> VllmRenderer:
-    return VllmRenderer(EngineConfig(model=str(folder), dtype="float32", max_model_len=512))
+def renderer(folder: Path) -> GemmaRenderer:
+    return GemmaRenderer(EngineConfig(model=str(folder), dtype="float32", max_model_len=512))
 
 
-def task(folder: Path, renderer: VllmRenderer, **options: object) -> TranslationTask:
+def task(folder: Path, renderer: GemmaRenderer, **options: object) -> TranslationTask:
     given = {"model": str(folder), "to": "de,pt-BR", "source": "en", **options}
     made = configure(JOBS["translate"], given).task()
     assert isinstance(made, TranslationTask)
@@ -65,23 +65,23 @@ def everyones(folder: Path, item: dict[str, str], shown: str | None = None) -> l
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_text(folder: Path, renderer: VllmRenderer, text: str) -> None:
+def test_a_text(folder: Path, renderer: GemmaRenderer, text: str) -> None:
     made = task(folder, renderer)
     assert made.asks_languages
     requests = made.prepare({"text": text}).requests
     assert len(requests) == 2
     for request, target in zip(requests, ("de", "pt-BR"), strict=True):
-        found = renderer.render(request, []).prompt["prompt_token_ids"]
+        found = renderer.render(request, []).prompt.token_ids
         item = {"source_lang_code": "en", "target_lang_code": target}
         item |= {"type": "text", "text": text}
         assert found == everyones(folder, item, text.strip())
 
 
-def test_an_image(folder: Path, renderer: VllmRenderer) -> None:
+def test_an_image(folder: Path, renderer: GemmaRenderer) -> None:
     made = task(folder, renderer, image_column="photo")
     image = Image.new("RGB", (60, 60))
     request = made.prepare({"photo": b"..."}).requests[0]
-    found = renderer.render(request, [image]).prompt["prompt_token_ids"]
+    found = renderer.render(request, [image]).prompt.token_ids
     item = {"type": "image", "source_lang_code": "en", "target_lang_code": "de"}
     plain = everyones(folder, item)
     begin, soft = renderer._prompts.ids_of("<start_of_image>"), "<image_soft_token>"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
 import pytest
+from jinja2 import TemplateError
 
+from gemma3_model.tokenizer import TextTokenizer
 from pipeline.engine.chat_template import PromptEncoder
+from pipeline.engine.model_files import load_tokenizer, model_folder, named_tokens
+from pipeline.engine.profile import read_profile
 from pipeline.engine.turns import GEMMA, RAW
 
 CONTROL = [
@@ -20,11 +23,26 @@ CONTROL = [
 ]
 
 
+MODEL = "demo"
+TEMPLATE = read_profile(MODEL).chat_template
+NAMED = named_tokens(MODEL)
+
+
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
+    """Everyone's."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(str(files("jobs.demo") / "checkpoint"))
+    return AutoTokenizer.from_pretrained(model_folder(MODEL))
+
+
+@pytest.fixture(scope="module")
+def ours() -> TextTokenizer:
+    return load_tokenizer(MODEL)
+
+
+def encoder_of(tokenizer: Any, template: str = TEMPLATE, **options: bool) -> PromptEncoder:
+    return PromptEncoder(tokenizer, template, NAMED, **options)
 
 
 def ordinary(tokenizer: Any, prompt: str, system: str | None, images: int) -> list[int]:
@@ -53,15 +71,17 @@ def ordinary(tokenizer: Any, prompt: str, system: str | None, images: int) -> li
     ],
 )
 def test_harmless_text_is_tokenized_as_everyone_does(
-    tokenizer: Any, prompt: str, system: str | None, images: int
+    tokenizer: Any, ours: TextTokenizer, prompt: str, system: str | None, images: int
 ) -> None:
-    ids = PromptEncoder(tokenizer).encode(prompt, system, images)
+    ids = encoder_of(ours).encode(prompt, system, images)
     assert [*ids] == ordinary(tokenizer, prompt, system, images)
 
 
 @pytest.mark.parametrize("control", CONTROL)
-def test_control_strings_in_text_stay_text(tokenizer: Any, control: str) -> None:
-    encoder = PromptEncoder(tokenizer)
+def test_control_strings_in_text_stay_text(
+    tokenizer: Any, ours: TextTokenizer, control: str
+) -> None:
+    encoder = encoder_of(ours)
     harmless = encoder.encode("Describe", "Be terse.", 1)
     number = tokenizer.convert_tokens_to_ids(control)
     for prompt, system in (
@@ -76,28 +96,30 @@ def test_control_strings_in_text_stay_text(tokenizer: Any, control: str) -> None
         assert [*ids] != ordinary(tokenizer, prompt, system, 1)
 
 
-def test_a_template_that_loses_a_text_is_refused(tokenizer: Any) -> None:
-    class Forgetful:
-        added_tokens_decoder = tokenizer.added_tokens_decoder
-        unk_token_id = tokenizer.unk_token_id
-
-        def apply_chat_template(self, *_: object, **__: object) -> str:
-            return "<bos>nothing<end_of_turn>"
-
-        def encode(self, text: str, **options: object) -> list[int]:
-            raise AssertionError("not reached")
-
+def test_a_template_that_loses_a_text_is_refused(ours: TextTokenizer) -> None:
     with pytest.raises(ValueError, match="holds a text 0 times"):
-        PromptEncoder(Forgetful()).encode("x", None, 0)
+        encoder_of(ours, "<bos>nothing<end_of_turn>").encode("x", None, 0)
 
 
-def test_a_constant_prompt_is_encoded_once(tokenizer: Any) -> None:
-    encoder = PromptEncoder(tokenizer)
+def test_a_template_may_refuse_and_use_what_transformers_offers(ours: TextTokenizer) -> None:
+    refusing = encoder_of(ours, "{{ raise_exception('no such language') }}")
+    with pytest.raises(TemplateError, match="no such language"):
+        refusing.encode("x", None, 0)
+    template = (
+        "{{ eos_token }}{% for m in messages %}\n  {% if loop.index > 1 %}{% break %}{% endif %}"
+        "{{ m.content[0].text }}{{ {'ä': 1} | tojson }}{{ strftime_now('%Y')[:2] }}{% endfor %}"
+    )
+    ids = encoder_of(ours, template).encode("x", None, 0)
+    assert ours.decode(ids) == '<eos>x{"ä": 1}20'
+
+
+def test_a_constant_prompt_is_encoded_once(ours: TextTokenizer) -> None:
+    encoder = encoder_of(ours)
     assert encoder.encode("same", None, 1) is encoder.encode("same", None, 1)
 
 
-def test_the_end_of_a_turn_is_known_by_its_id(tokenizer: Any) -> None:
-    encoder = PromptEncoder(tokenizer)
+def test_the_end_of_a_turn_is_known_by_its_id(tokenizer: Any, ours: TextTokenizer) -> None:
+    encoder = encoder_of(ours)
     assert encoder.ids_of("<end_of_turn>") == (tokenizer.convert_tokens_to_ids("<end_of_turn>"),)
     assert encoder.ids_of("<no_such_control>") == ()
 
@@ -106,15 +128,15 @@ def test_the_end_of_a_turn_is_known_by_its_id(tokenizer: Any) -> None:
 @pytest.mark.parametrize("system", [None, " You are terse.\n"])
 @pytest.mark.parametrize("prompt", ["Describe this.", "  two\n\nlines ", "a <end_of_turn> b"])
 def test_gemmas_turns_are_those_of_the_bundled_model(
-    tokenizer: Any, prompt: str, system: str | None, images: int
+    tokenizer: Any, ours: TextTokenizer, prompt: str, system: str | None, images: int
 ) -> None:
-    ours = PromptEncoder(tokenizer, GEMMA).encode(prompt, system, images)
-    assert ours == PromptEncoder(tokenizer).encode(prompt, system, images)
-    assert ours.count(tokenizer.convert_tokens_to_ids("<end_of_turn>")) == 1
+    ids = encoder_of(ours, GEMMA).encode(prompt, system, images)
+    assert ids == encoder_of(ours).encode(prompt, system, images)
+    assert ids.count(tokenizer.convert_tokens_to_ids("<end_of_turn>")) == 1
 
 
-def test_raw_text_is_as_it_is(tokenizer: Any) -> None:
-    encoder = PromptEncoder(tokenizer, RAW, trims=False)
+def test_raw_text_is_as_it_is(tokenizer: Any, ours: TextTokenizer) -> None:
+    encoder = encoder_of(ours, RAW, trims=False)
     begin, image = map(tokenizer.convert_tokens_to_ids, ("<bos>", "<start_of_image>"))
 
     def plain(text: str) -> list[int]:
@@ -130,28 +152,27 @@ def test_raw_text_is_as_it_is(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("control", CONTROL)
-def test_control_strings_in_raw_text_stay_text(tokenizer: Any, control: str) -> None:
-    ids = PromptEncoder(tokenizer, RAW, trims=False).encode(f"a {control} b", None, 0)
+def test_control_strings_in_raw_text_stay_text(
+    tokenizer: Any, ours: TextTokenizer, control: str
+) -> None:
+    ids = encoder_of(ours, RAW, trims=False).encode(f"a {control} b", None, 0)
     number = tokenizer.convert_tokens_to_ids(control)
     assert ids.count(number) == (control == "<bos>")
     assert control in tokenizer.decode(ids[1:], skip_special_tokens=True)
 
 
-def test_a_word_continues_a_text_with_the_space_before_it(tokenizer: Any) -> None:
+def test_a_word_continues_a_text_with_the_space_before_it(ours: TextTokenizer) -> None:
     class Words:
         """Of these, ` Yes` and ` No` are tokens as `Yes` and `No` are; ` Perhaps` is none."""
 
-        added_tokens_decoder = tokenizer.added_tokens_decoder
-        unk_token_id = tokenizer.unk_token_id
+        control = ours.control
+        unknown = ours.unknown
 
-        def encode(self, text: str, **_: object) -> list[int]:
+        def encode(self, text: str) -> list[int]:
             ids = {"Yes": 100, " Yes": 101, "No": 102, " No": 103, "Perhaps": 104}
             return [ids[text]] if text in ids else [1000, 1001]
 
-        def apply_chat_template(self, *_: object, **__: object) -> str:
-            raise AssertionError("not reached")
-
-    encoder = PromptEncoder(Words())
+    encoder = encoder_of(Words())
     assert encoder.next_token_ids(("Yes", "No"), "Answer:") == (101, 103)
     assert encoder.next_token_ids(("Yes", "No"), "Answer: ") == (100, 102)
     assert encoder.next_token_ids(("Yes", "Perhaps"), "Answer:") == (100, 104)

@@ -14,7 +14,7 @@ from gemma3_model.preprocessing import ImagePreprocessing
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import RowError
 from pipeline.contract.task import ImageRef, Prepared, Request, Row, Sampling
-from pipeline.engine.vllm_renderer import VllmRenderer
+from pipeline.engine.renderer import GemmaRenderer
 from pipeline.images import ImageLimits
 from pipeline.stages import render
 from pipeline.stages.blocks import Item, pack, seal, unpack
@@ -43,34 +43,32 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Image.Image]:
     return seen
 
 
-def row(renderer: VllmRenderer, *images: Image.Image) -> RenderedRow:
+def row(renderer: GemmaRenderer, *images: Image.Image) -> RenderedRow:
     requests = [Request(question, Sampling(1)) for question in QUESTIONS]
     return RenderedRow(tuple(renderer.render(request, [*images]) for request in requests), None)
 
 
 def test_a_rows_image_is_made_ready_once(made: list[Image.Image]) -> None:
-    renderer, first, second = VllmRenderer(CONFIG), sample_image(1), sample_image(2)
+    renderer, first, second = GemmaRenderer(CONFIG), sample_image(1), sample_image(2)
     rows = [row(renderer, first), row(renderer, second), row(renderer, second, first)]
     assert len(made) == 4
-    alone = VllmRenderer(CONFIG)
+    alone = GemmaRenderer(CONFIG)
     for rendered, images in zip(rows, [[first], [second], [second, first]], strict=True):
         for question, shared in zip(QUESTIONS, rendered.requests, strict=True):
             # Another renderer, and another image between, so that nothing is remembered.
             alone.render(Request("x", Sampling(1)), [sample_image(9)])
             single = alone.render(Request(question, Sampling(1)), images)
-            for part in ("prompt_token_ids", "mm_hashes", "mm_placeholders"):
-                assert shared.prompt[part] == single.prompt[part]
-            for ours, theirs in zip(
-                shared.prompt["mm_kwargs"]["image"],
-                single.prompt["mm_kwargs"]["image"],
-                strict=True,
-            ):
-                assert ours["pixel_values"].data.equal(theirs["pixel_values"].data)
-    assert rows[0].requests[0].prompt["mm_hashes"] != rows[1].requests[0].prompt["mm_hashes"]
+            assert shared.prompt.token_ids == single.prompt.token_ids
+            assert shared.prompt.places == single.prompt.places
+            for ours, theirs in zip(shared.prompt.images, single.prompt.images, strict=True):
+                assert ours.fingerprint == theirs.fingerprint
+                assert (ours.pixels == theirs.pixels).all()
+    one, other = (row.requests[0].prompt.images[0].fingerprint for row in rows[:2])
+    assert one != other
 
 
 def test_it_is_once_in_what_travels() -> None:
-    whole = row(VllmRenderer(CONFIG), sample_image(1))
+    whole = row(GemmaRenderer(CONFIG), sample_image(1))
     of_one, of_three = (
         len(cloudpickle.dumps(RenderedRow(requests, None)))
         for requests in (whole.requests[:1], whole.requests)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,15 @@ from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import RowError, UserError
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import ImageRef, Request, Sampling
-from pipeline.engine.vllm_renderer import VllmRenderer
-from pipeline.engine.vllm_settings import check_engine_args
+from pipeline.engine.renderer import GemmaRenderer
 
 MODEL = find_model("demo").path
 PROMPT = "Describe this image."
 
 
-def renderer(**fields: Any) -> VllmRenderer:
+def renderer(**fields: Any) -> GemmaRenderer:
     config = EngineConfig(model=MODEL, dtype="float32", max_model_len=512, **fields)
-    return VllmRenderer(config)
+    return GemmaRenderer(config)
 
 
 def wide() -> Image.Image:
@@ -52,35 +53,6 @@ def everyones(images: list[Image.Image], **options: Any) -> tuple[list[int], int
     return made["input_ids"][0].tolist(), len(made["pixel_values"])
 
 
-def test_an_argument_that_vllm_does_not_take_is_told() -> None:
-    told = r"^engine_args: vLLM's engine takes no 'gpu_memory_utilisation'; did you mean "
-    with pytest.raises(UserError, match=told + r"'gpu_memory_utilization'\?$"):
-        renderer(engine_args={"gpu_memory_utilisation": 0.5})
-    with pytest.raises(UserError, match=r"^engine_args: vLLM's engine takes no 'zzzzzzzz'$"):
-        renderer(engine_args={"zzzzzzzz": 0.5})
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        ({"gpu_memory_utilization": "much"}, "gpu_memory_utilization: .*valid number.*'much'"),
-        ({"block_size": [1]}, "block_size: .*valid integer"),
-        ({"quantization": "fp9"}, r"\(quantization\): vLLM says: .*fp9"),
-        ({"hf_overrides": {"rope_parameters": 3}}, r"\(hf_overrides\): vLLM says: "),
-    ],
-)
-def test_a_value_that_vllm_does_not_take_is_told(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=f"^engine_args.*{told}") as error:
-        renderer(engine_args=arguments)
-    assert "\n" not in str(error.value)
-
-
-def test_a_driver_finds_what_needs_no_device() -> None:
-    check_engine_args(EngineConfig(model=MODEL, engine_args={"gpu_memory_utilization": 0.5}))
-    with pytest.raises(UserError, match="engine_args: gpu_memory_utilization: "):
-        check_engine_args(EngineConfig(model=MODEL, engine_args={"gpu_memory_utilization": "x"}))
-
-
 def variant(folder: Path, *without: str, **config: object) -> str:
     """A copy of the bundled model."""
     shutil.copytree(MODEL, folder, ignore=shutil.ignore_patterns(*without))
@@ -95,22 +67,22 @@ def test_a_renderer_reads_no_weights(tmp_path: Path) -> None:
     """vLLM would look into them, where the configuration names no number format."""
     model = variant(tmp_path / "m", "model.safetensors")
     (tmp_path / "m/model.safetensors").write_bytes(b"short")
-    made = VllmRenderer(EngineConfig(model=model, max_model_len=512))
+    made = GemmaRenderer(EngineConfig(model=model, max_model_len=512))
     request = Request(PROMPT, Sampling(8), images=(ImageRef(None),))
     same, other = (one.render(request, [wide()]).prompt for one in (made, renderer()))
-    assert same["prompt_token_ids"] == other["prompt_token_ids"]
+    assert same.token_ids == other.token_ids
 
 
 def test_raw_text_goes_to_the_model_as_it_is(tmp_path: Path) -> None:
     model = variant(tmp_path / "m", "chat_template.jinja")
     config = EngineConfig(model=model, max_model_len=512, prompt_format="raw")
-    made = VllmRenderer(config)
+    made = GemmaRenderer(config)
     text, soft = "a red circle", made._profile
     assert soft.continues_text
-    alone = made.render(Request(text, Sampling(8)), []).prompt["prompt_token_ids"]
+    alone = made.render(Request(text, Sampling(8)), []).prompt.token_ids
     assert made._prompts._tokenizer.decode(alone) == f"<bos>{text}"
     image = made.render(Request(text, Sampling(8), images=(ImageRef(None),)), [wide()])
-    shown = made._prompts._tokenizer.decode(image.prompt["prompt_token_ids"])
+    shown = made._prompts._tokenizer.decode(image.prompt.token_ids)
     assert re.fullmatch(
         r"<bos>\n\n<start_of_image>(<image_soft_token>){16}<end_of_image>\n\na red circle", shown
     )
@@ -120,11 +92,11 @@ def test_a_broken_template_or_tokenizer_is_the_models_fault(tmp_path: Path) -> N
     model = variant(tmp_path / "m")
     (tmp_path / "m/chat_template.jinja").write_text("{% for x in messages %}")
     with pytest.raises(UserError, match="its chat template is not Jinja \\(line 1: "):
-        VllmRenderer(EngineConfig(model=model, max_model_len=512))
+        GemmaRenderer(EngineConfig(model=model, max_model_len=512))
     (tmp_path / "m/tokenizer.json").write_text("{}")
     (tmp_path / "m/tokenizer.model").unlink()
     with pytest.raises(UserError, match="its tokenizer cannot be loaded"):
-        VllmRenderer(EngineConfig(model=model, max_model_len=512))
+        GemmaRenderer(EngineConfig(model=model, max_model_len=512))
 
 
 @pytest.mark.parametrize("pan_and_scan", [False, True])
@@ -133,10 +105,9 @@ def test_pan_and_scan_is_the_references(pan_and_scan: bool) -> None:
     images = [wide(), wide().rotate(90, expand=True)]
     rendered = renderer(max_images=2, pan_and_scan=pan_and_scan).render(request, images)
     ids, views = everyones(images, do_pan_and_scan=pan_and_scan)
-    assert rendered.prompt["prompt_token_ids"] == ids
+    assert rendered.prompt.token_ids == ids
     assert views == (8 if pan_and_scan else 2)
-    pixels = [item["pixel_values"].data for item in rendered.prompt["mm_kwargs"]["image"]]
-    assert sum(len(views) for views in pixels) == views
+    assert sum(len(image.pixels) for image in rendered.prompt.images) == views
 
 
 def test_words_are_weighed_by_their_tokens() -> None:
@@ -172,3 +143,30 @@ def test_texts_are_counted_as_they_are_rendered() -> None:
     text = "a red circle <start_of_image> on a white background"
     empty, full = (made.render(Request(t, Sampling(1)), []).prompt_tokens for t in ("a", text))
     assert abs((full - empty + 1) - made.count(text)) <= 1
+
+
+LIGHT = """
+import re, sys, time
+from pathlib import Path
+began = time.perf_counter()
+from PIL import Image
+from pipeline.contract.config import EngineConfig
+from pipeline.contract.task import ImageRef, Request, Sampling
+from pipeline.engine.renderer import GemmaRenderer
+renderer = GemmaRenderer(EngineConfig(model="demo", max_model_len=512))
+request = Request("Describe this image.", Sampling(8), images=(ImageRef(None),))
+assert renderer.render(request, [Image.new("RGB", (300, 200))]).prompt.images
+seconds = time.perf_counter() - began
+memory = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+heavy = [name for name in ("torch", "vllm", "transformers", "ray") if name in sys.modules]
+print(f"{seconds:.2f} s {memory:.0f} MB", *heavy)
+"""
+
+
+def test_a_renderer_is_light() -> None:
+    """There are sixteen beside each engine. Printed: seconds to the first prompt, and memory."""
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    print(done.stdout)
+    _, _, memory, _, *heavy = done.stdout.split()
+    assert heavy == []
+    assert int(memory) < 250

@@ -1,0 +1,70 @@
+"""Text to ids and back, where text is text: a control string in it never becomes a control token.
+
+Over the `tokenizers` library alone, which loads in a fraction of a second; transformers is imported
+only for a checkpoint that has no ``tokenizer.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MOST_NEWLINES: Final = 64
+"""More than any vocabulary has in one token; that of Gemma 3 has runs of up to 31."""
+
+
+class TextTokenizer:
+    """Encodes text for one checkpoint.
+
+    Args:
+        backend: The tokenizer, shared with nobody who needs control strings in a text to count.
+
+    Attributes:
+        control: Ids of all control tokens, by their strings.
+        unknown: Id of the token for what the vocabulary lacks; None if there is none.
+        newlines: For the id of each token that is nothing but newlines, how many.
+    """
+
+    def __init__(self, backend: Tokenizer) -> None:
+        self._backend = backend
+        added = backend.get_added_tokens_decoder().items()
+        self.control: Mapping[str, int] = {
+            token.content: number for number, token in added if token.special
+        }
+        unknown = getattr(backend.model, "unk_token", None)
+        self.unknown: int | None = None if unknown is None else backend.token_to_id(unknown)
+        runs = ((count, backend.token_to_id("\n" * count)) for count in range(1, MOST_NEWLINES))
+        self.newlines: Mapping[int, int] = {
+            number: count for count, number in runs if number is not None
+        }
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> TextTokenizer:
+        """Load a checkpoint's tokenizer.
+
+        Raises:
+            Exception: It cannot be read; the libraries raise nothing more special.
+        """
+        file = folder / "tokenizer.json"
+        if file.exists():
+            from tokenizers import Tokenizer
+
+            return cls(Tokenizer.from_file(str(file)))
+        from transformers import AutoTokenizer
+
+        return cls(AutoTokenizer.from_pretrained(folder).backend_tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, control strings in it as text, without ``<bos>``."""
+        self._backend.encode_special_tokens = True
+        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens as their strings."""
+        text: str = self._backend.decode(list(ids), skip_special_tokens=False)
+        return text

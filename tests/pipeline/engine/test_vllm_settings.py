@@ -1,0 +1,52 @@
+"""What vLLM's engine is told, and what it refuses; without an engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from vllm.usage.usage_lib import UsageContext
+
+from pipeline.contract.config import EngineConfig
+from pipeline.contract.errors import UserError
+from pipeline.engine.vllm_settings import check_engine_args, engine_args, refusals_in_a_line
+
+
+def engine(**arguments: Any) -> EngineConfig:
+    return EngineConfig(model="demo", max_model_len=512, engine_args=arguments)
+
+
+def test_an_argument_that_vllm_does_not_take_is_told() -> None:
+    told = r"^engine_args: vLLM's engine takes no 'gpu_memory_utilisation'; did you mean "
+    with pytest.raises(UserError, match=told + r"'gpu_memory_utilization'\?$"):
+        check_engine_args(engine(gpu_memory_utilisation=0.5))
+    with pytest.raises(UserError, match=r"^engine_args: vLLM's engine takes no 'zzzzzzzz'$"):
+        check_engine_args(engine(zzzzzzzz=0.5))
+
+
+def create_config(config: EngineConfig) -> None:
+    """What `VllmEngine` does first."""
+    made = engine_args(config)
+    with refusals_in_a_line(config):
+        made.create_engine_config(UsageContext.LLM_CLASS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"gpu_memory_utilization": "much"}, "gpu_memory_utilization: .*valid number.*'much'"),
+        ({"block_size": [1]}, "block_size: .*valid integer"),
+        ({"quantization": "fp9"}, r"\(quantization\): vLLM says: .*fp9"),
+        ({"hf_overrides": {"rope_parameters": 3}}, r"\(hf_overrides\): vLLM says: "),
+    ],
+)
+def test_a_value_that_vllm_does_not_take_is_told(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=f"^engine_args.*{told}") as error:
+        create_config(engine(**arguments))
+    assert "\n" not in str(error.value)
+
+
+def test_a_driver_finds_what_needs_no_device() -> None:
+    check_engine_args(engine(gpu_memory_utilization=0.5))
+    with pytest.raises(UserError, match="engine_args: gpu_memory_utilization: "):
+        check_engine_args(engine(gpu_memory_utilization="x"))
