@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jobs.answers.check import excerpt, fault_of
 from jobs.translation.checks import lost
-from jobs.translation.detection import detect, is_wrong_language
+from jobs.translation.detection import detect, is_echo, is_wrong_language
 from pipeline import Generation, Outcome, RowError
 
 if TYPE_CHECKING:
@@ -76,11 +76,22 @@ class Pending:
         error = fault_of(translation, self.text, ended_as_loop=is_loop)
         if error is not None:
             return Answer(outcome=error.outcome, error=str(error))
-        if check_language and is_wrong_language(translation, self.target, self.source):
-            language = detect(translation).language
-            message = f"parse: the answer is in {language}, not {self.target}: "
-            return Answer(outcome=Outcome.WRONG_LANGUAGE, error=message + excerpt(translation))
-        return None
+        return self._check_language(translation) if check_language else None
+
+    def _check_language(self, translation: str) -> Answer | None:
+        if is_wrong_language(translation, self.target, self.source):
+            message = f"the answer is in {detect(translation).language}, not {self.target}"
+        elif self._is_echo(translation):
+            message = "the answer is the text itself"
+        else:
+            return None
+        error = f"parse: {message}: {excerpt(translation)}"
+        return Answer(outcome=Outcome.WRONG_LANGUAGE, error=error)
+
+    def _is_echo(self, translation: str) -> bool:
+        if self.text is None or self.source is None:
+            return False
+        return is_echo(translation, self.text, self.source, self.target)
 
 
 @dataclass(frozen=True, kw_only=True)

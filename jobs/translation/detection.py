@@ -74,6 +74,8 @@ ENOUGH_LETTERS = 30
 """Letters that an answer needs for a verdict. A Chinese, Japanese or Korean character counts as
 `LETTERS_OF_SYLLABLE`."""
 LETTERS_OF_SYLLABLE = 3
+LETTERS_OF_ECHO = 20
+"""The same for an answer that is its own source, which needs less to tell."""
 QUOTING = 1 / 3
 """If more of the letters than this are in the target's script, the others may be a quotation. The
 detector reads bytes, of which letters other than Latin have two or three."""
@@ -158,6 +160,23 @@ def is_wrong_language(text: str, target: str, source: str | None = None) -> bool
     if _base(target) not in _detectable():
         return is_source and confidence >= SURE
     return _probability_of_similar(probabilities, target) <= UNLIKELY
+
+
+def is_echo(answer: str, text: str, source: str, target: str) -> bool:
+    """Whether an answer is the text itself, which is not in the language it should be in.
+
+    Names and short texts are the same in many languages, and so may texts in similar ones be.
+
+    Args:
+        answer: The answer.
+        text: The text that it should translate.
+        source: Code of the text's language.
+        target: Code of the language that the answer should be in.
+    """
+    same = " ".join(answer.casefold().split()) == " ".join(text.casefold().split())
+    if not same or _are_similar(source, target):
+        return False
+    return len(inline.LETTER.findall(CAPITALISED.sub(" ", _words(text)))) >= LETTERS_OF_ECHO
 
 
 def _words(text: str) -> str:

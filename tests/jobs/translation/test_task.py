@@ -154,6 +154,18 @@ def test_the_engine_ends_loops_except_where_the_text_has_one() -> None:
         assert request.sampling.ends_loops is ends_loops
 
 
+@pytest.mark.parametrize("text", ["He bought two tickets for the concert.", ENGLISH])
+def test_a_text_that_comes_back_as_it_was_is_no_translation(text: str) -> None:
+    result = answered(task(), text, [f" {text}\n"])
+    assert (result.outcome, result.columns["text_de"]) == (Outcome.WRONG_LANGUAGE, None)
+    assert answered(task(check_language=False), text, [text]).outcome is Outcome.OK
+    for name in ("Berlin", "Anna Maria Schmidt, Hamburg", "OK!"):
+        assert answered(task(), name, [name]).outcome is Outcome.OK
+    portuguese = "O barco volta ao porto de manhã cedo."
+    made = task(targets=("gl",), source="pt")
+    assert answered(made, portuguese, [portuguese]).outcome is Outcome.OK
+
+
 def test_the_language_of_answers_need_not_be_checked() -> None:
     result = answered(task(check_language=False), ENGLISH, [ENGLISH])
     assert result.columns["text_de"] == ENGLISH
