@@ -19,12 +19,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
+from pipeline.contract.record import Outcome
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster
 from pipeline.execution.driver import Driver
 from pipeline.execution.placement import place
 from pipeline.execution.preparation import CheckedRun, check_outcomes, check_pickles, check_run
 from pipeline.execution.progress import RunProgress
+from pipeline.execution.quiet import quiet
 from pipeline.execution.root_cause import raising_root_cause
 from pipeline.execution.shared_folders import check_shared_folders
 from pipeline.execution.shutdown import graceful_shutdown
@@ -41,6 +43,7 @@ from pipeline.output.status import failed_work
 from pipeline.sources.units import Work
 from pipeline.storage.atomic import probe
 from pipeline.storage.location import locate
+from pipeline.storage.write_fault import naming_output, writing_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -114,6 +117,7 @@ class _Assignment:
         work: In input order.
         rows: Rows of the whole work.
         rows_done: Those of them that are committed already.
+        rows_failed: Those of these without results.
         committer: How the work is committed.
         left_out: See `RunResult`.
     """
@@ -121,6 +125,7 @@ class _Assignment:
     work: Iterable[Work]
     rows: int
     rows_done: int
+    rows_failed: int
     committer: Committer
     left_out: Sequence[str] = ()
 
@@ -177,7 +182,8 @@ def run(
     Raises:
         UserError: Something in the configuration or the input must be fixed, or another run is at
             work in OUTPUT.
-        ErrorRateError: More rows failed than `max_error_rate` allows; resumable.
+        ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
+            failed for one reason; resumable.
         RunError: The run could not be finished; resumable.
         OSError: INPUT or OUTPUT cannot be read.
     """
@@ -223,7 +229,7 @@ def retry(
     work = [*failed_work(checked.plan, wanted)]
     if not work:
         return _result(checked, None, began)
-    tolerant = checked.config.model_copy(update={"max_error_rate": None})
+    tolerant = checked.config.model_copy(update={"max_error_rate": 1.0})
     checked = replace(checked, config=tolerant)
     job = _Job(checked=checked, kind=RETRY, backend=backend, console=console, debug=debug)
     return _result(checked, _finish(job, partial(_failed_rows, checked, work, wanted)), began)
@@ -243,10 +249,12 @@ def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
     if changes is not None and not mine.beside:  # another run may have a larger input
         plan, left_out = without_gone(plan, is_committed, changes.gone)
         is_committed = committed_units(plan) if left_out else is_committed
+    outcomes = totals(plan).outcomes if is_committed.any() else {}
     yield _Assignment(
         work=(Work(plan.unit(int(index))) for index in plan.pending(is_committed)),
         rows=plan.total_rows,
         rows_done=int(plan.rows[is_committed].sum()),
+        rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
         committer=NewParts(
             journal=Journal(output, checked.task.result_schema),
             source=checked.source,
@@ -269,6 +277,7 @@ def _failed_rows(
         work=work,
         rows=sum(piece.rows for piece in work),
         rows_done=0,
+        rows_failed=0,
         committer=PatchedParts(journal=journal, run=checked.record),
     )
     clean_up_retry((piece.unit.id for piece in work), mine.epoch)
@@ -286,15 +295,23 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
     if not config.join:
         check_alone(output, others)
     check_pickles(job.checked.task)
-    if not config.single_driver:
-        probe(output)
-    is_first = claim(output, job.checked.record)
-    with raising_root_cause(), turn(output, job.kind, others, joins=config.join) as mine:
+    probe(output, conditions=not config.single_driver)
+    with writing_to(output):
+        is_first = claim(output, job.checked.record)
+    with (
+        raising_root_cause(),
+        naming_output(output),
+        turn(output, job.kind, others, joins=config.join) as mine,
+    ):
         driver: Driver | None = None
         try:
             with assign(mine) as assignment:
                 if assignment.rows_done < assignment.rows:
-                    with cluster(debug=job.debug), _driver(job, assignment) as driver:
+                    with (
+                        cluster(debug=job.debug),
+                        quiet(debug=job.debug),
+                        _driver(job, assignment) as driver,
+                    ):
                         driver.drive(assignment.work)
         except BaseException:
             epoch = mine.epoch
@@ -312,10 +329,15 @@ def _driver(job: _Job, assignment: _Assignment) -> Iterator[Driver]:
     placement = _placement(config, job.backend)
     check_shared_folders(config, job.checked.listing, job.checked.output)
     with (
-        RunProgress(task.name, assignment.rows, job.console) as progress,
-        graceful_shutdown(config.drain_seconds, progress),
+        RunProgress(
+            task.name,
+            assignment.rows,
+            job.console,
+            there=assignment.rows_done,
+            failed_before=assignment.rows_failed,
+        ) as progress,
+        graceful_shutdown(config.drain_seconds, progress) as shutdown,
     ):
-        progress.skip(assignment.rows_done)
         yield Driver(
             config=config,
             task=task,
@@ -324,6 +346,7 @@ def _driver(job: _Job, assignment: _Assignment) -> Iterator[Driver]:
             backend=job.backend,
             placement=placement,
             progress=progress,
+            shutdown=shutdown,
         )
 
 

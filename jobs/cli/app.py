@@ -36,6 +36,7 @@ from jobs.sdk.retry import retry_rows
 from pipeline import ErrorRateError, RunError, RunResult, UserError, status
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line, shortened
+from pipeline.contract.record import Outcome
 from pipeline.contract.suggest import suggestion
 from pipeline.storage.access import access_fault
 
@@ -153,7 +154,24 @@ def _failing_command(name: str, error: UserError) -> Any:
 
 
 def _run(job: ConfiguredJob, source: str, output: str, debug: bool) -> None:
-    _print(_summary(run_job(job, source, output, console=_err, debug=debug)))
+    result = run_job(job, source, output, console=_err, debug=debug)
+    _print(_summary(result))
+    if job.options.max_error_rate != 1:
+        _check_results(result)
+
+
+def _check_results(result: RunResult) -> None:
+    """Check that some row has results.
+
+    Raises:
+        ErrorRateError: None has.
+    """
+    if result.rows and not any(Outcome(outcome).has_results for outcome in result.outcomes):
+        raise ErrorRateError(
+            f"all {result.rows:,} rows failed, none has results; `gemma3-batch errors "
+            f"{result.output}` shows why\nOnce that is mended, `gemma3-batch retry` does them "
+            "again."
+        )
 
 
 def _print(text: str, console: Console = _out) -> None:
@@ -239,6 +257,7 @@ def retry_command(
             debug=debug,
         )
         _print(_summary(done))
+        _check_results(done)
 
 
 @app.command(name="calibrate", **COMMAND)

@@ -17,10 +17,10 @@ CONTEXT = {"max_content_width": 120}
 EXIT_CODES = """\
 \b
 Exit codes:
-  0    every input row has an output row, even if some failed
+  0    every input row has an output row, even if some failed (but not all)
   1    the run could not be finished; the same command continues it
   2    the configuration or the input must be fixed
-  3    more rows failed than --max-error-rate allows
+  3    more rows failed than --max-error-rate allows, or all that were tried
   130  interrupted from the keyboard; the same command continues it
 """
 """For the end of the help; the first line keeps the others as they are."""

@@ -33,7 +33,8 @@ Returns:
 
 Raises:
     UserError: The input, the output, the model or an option must be fixed.
-    ErrorRateError: More rows failed than `max_error_rate` allows.
+    ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
+        failed for one reason.
     RunError: The run could not be finished; the same call continues it."""
 
 

@@ -88,7 +88,7 @@ def caption(
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
-        max_error_rate: Stop once more than this share of the rows has failed.
+        max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
         join: Work beside another run into the same OUTPUT; each row is done once.
@@ -100,7 +100,8 @@ def caption(
 
     Raises:
         UserError: The input, the output, the model or an option must be fixed.
-        ErrorRateError: More rows failed than `max_error_rate` allows.
+        ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
+            failed for one reason.
         RunError: The run could not be finished; the same call continues it.
     """
 
@@ -182,7 +183,7 @@ def translate(
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
-        max_error_rate: Stop once more than this share of the rows has failed.
+        max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
         join: Work beside another run into the same OUTPUT; each row is done once.
@@ -194,7 +195,8 @@ def translate(
 
     Raises:
         UserError: The input, the output, the model or an option must be fixed.
-        ErrorRateError: More rows failed than `max_error_rate` allows.
+        ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
+            failed for one reason.
         RunError: The run could not be finished; the same call continues it.
     """
 
@@ -260,7 +262,7 @@ def moderate(
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
-        max_error_rate: Stop once more than this share of the rows has failed.
+        max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
         join: Work beside another run into the same OUTPUT; each row is done once.
@@ -272,6 +274,7 @@ def moderate(
 
     Raises:
         UserError: The input, the output, the model or an option must be fixed.
-        ErrorRateError: More rows failed than `max_error_rate` allows.
+        ErrorRateError: More rows failed than `max_error_rate` allows, or the first few hundred all
+            failed for one reason.
         RunError: The run could not be finished; the same call continues it.
     """

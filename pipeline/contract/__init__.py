@@ -4,6 +4,7 @@
     record      what an output row is: its outcome, its key, the columns every job has
     config      what a user may set, checked
     errors      the kinds of failure: of the run, of a unit, of a row
+    reason      which failures of rows have the same reason
     redaction   credentials are kept out of messages
     suggest     the nearest of several names, for messages
     image_formats   which image formats are read, and their suffixes

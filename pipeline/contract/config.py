@@ -138,7 +138,13 @@ class RunSettings(Settings):
         True, description="Compute rows of an output file that are identical only once."
     )
     max_error_rate: float | None = Field(
-        None, ge=0, le=1, description="Stop once more than this share of the rows has failed."
+        None,
+        ge=0,
+        le=1,
+        description=(
+            "Stop once more than this share of a run's rows has failed; by default if the first "
+            "200 all failed for one reason; 1 never stops."
+        ),
     )
     new_version: bool = Field(
         False, description="Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting."

@@ -8,6 +8,8 @@ renderer                     requests to ids and pixels, without torch or vLLM
 vllm_engine                  vLLM behind the interface; `vllm_settings` is what it is told
 warm_hosts                   renderers and engines that outlive a run
 startup                      making a renderer or an engine in an actor
-watchdog, orphans, sockets   what ends a process that hangs, and what stays of one that is gone
+watchdog                     what ends a process that hangs
+orphans, orphan_watcher      what ends all that an engine started, once its process is gone
+sockets                      the folder of an engine's sockets, which goes with it
 supported_versions           which Ray and vLLM are supported
 """

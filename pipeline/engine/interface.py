@@ -16,11 +16,21 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pipeline.contract.config import EngineConfig
+    from pipeline.contract.errors import Fault
     from pipeline.contract.task import Generation, Request, Sampling
 
 
 class EngineDiedError(RuntimeError):
-    """An engine that can answer nothing any more. This alone makes none of its rows fail."""
+    """An engine that can answer nothing any more. This alone makes none of its rows fail.
+
+    Args:
+        message: How it was noticed.
+        fault: Why there will be no other engine in its place; None if there may be.
+    """
+
+    def __init__(self, message: str, fault: Fault | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)

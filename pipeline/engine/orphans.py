@@ -1,66 +1,88 @@
-"""Ends an engine's processes when the process that started them has ended, by whatever cause.
+"""Nothing that an engine starts outlives the process that holds it, however that one ends.
 
 vLLM's engine core does not notice that its parent was killed (0.32): it would run on and keep its
-memory on the GPU or CPU. A small watcher process waits until the parent's end of a pipe closes.
+memory on the GPU or CPU. So a small process, `orphan_watcher`, is started before the engine. When
+the guarded process is gone, it ends all that this has started, however far the engine's start was.
 This can go when the engine core ends by itself (vLLM's issue 55510).
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+import psutil  # type: ignore[import-untyped]
 
-ENGINE_ACTOR_ENV = {"RAY_kill_child_processes_on_worker_exit": "0"}
-"""Environment of an actor that holds an engine. By default Ray (2.60, pull request 33976) kills an
-actor's child processes as it exits: the engine's would leave their shared memory behind."""
-TERMINATE_SECONDS = 30
-"""Time for the processes to end after SIGTERM, before SIGKILL."""
-
-_WATCHER = f"""
-import os, shutil, signal, sys, time
-
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-folder, *pids = sys.argv[1:]
-pids = [int(pid) for pid in pids]
-sys.stdin.buffer.read()
-deadline = time.monotonic() + {TERMINATE_SECONDS}
-for pid in filter(alive, pids):
-    os.kill(pid, signal.SIGTERM)
-while any(map(alive, pids)) and time.monotonic() < deadline:
-    time.sleep(0.2)
-for pid in filter(alive, pids):
-    os.kill(pid, signal.SIGKILL)
-if folder:
-    shutil.rmtree(folder, ignore_errors=True)
-"""
+_OF_AN_ENGINE = "GEMMA3_BATCH_ENGINE_ACTOR"
+ENGINE_ACTOR_ENV = {"RAY_kill_child_processes_on_worker_exit": "0", _OF_AN_ENGINE: "1"}
+"""Environment of an actor that holds an engine, and nothing else. By default Ray (2.60, pull
+request 33976) kills an actor's child processes as it exits: the engine's would leave their shared
+memory behind."""
+_WATCHER = Path(__file__).with_name("orphan_watcher.py")
+_watchers: set[int] = set()
+"""Ids of this process's watchers."""
 
 
 class OrphanCleanup:
-    """Starts a watcher that ends other processes after this one has ended.
+    """Starts a watcher, which ends what this process starts from now on after it has ended.
+
+    To be made before the engine. In an actor (`ENGINE_ACTOR_ENV`) the process gets a process group
+    of its own, and the watcher misses nothing. In another process, such as a script in a terminal,
+    it misses what was started in the last half second.
 
     Args:
-        pids: Ids of the processes to end.
-        folder: A folder of theirs that is removed afterwards.
+        folder: A folder that the watcher also removes, for example one with the engine's sockets.
     """
 
-    def __init__(self, pids: Iterable[int], folder: str = "") -> None:
-        self._watcher = subprocess.Popen(  # noqa: S603  our own script, and numbers
-            [sys.executable, "-I", "-S", "-c", _WATCHER, folder, *map(str, pids)],
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        group = _own_group() if os.environ.get(_OF_AN_ENGINE) == "1" else 0
+        self._watcher = subprocess.Popen(  # noqa: S603  our own script, numbers and a path
+            [
+                *(sys.executable, "-I", "-S", str(_WATCHER)),
+                *(str(os.getpid()), str(group), os.fspath(folder) if folder else ""),
+            ],
             stdin=subprocess.PIPE,
-            start_new_session=True,  # an interrupt from the keyboard must not end the watcher
+            stdout=subprocess.PIPE,
+            # An interrupt from the keyboard must not end it. Within a group of our own it stays,
+            # so that the group's id cannot become another's.
+            start_new_session=not group,
         )
+        _watchers.add(self._watcher.pid)
+        assert self._watcher.stdout is not None
+        self._watcher.stdout.readline()  # it knows by now what was there before
+
+    def engine_is_ready(self) -> None:
+        """Give the engine's processes time to end, should it come to that; a start is cut short."""
+        assert self._watcher.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._watcher.stdin.write(b"r")
+            self._watcher.stdin.flush()
 
     def cancel(self) -> None:
         """Stop watching, because the processes have ended or may run on."""
         self._watcher.kill()
         self._watcher.communicate()
+        _watchers.discard(self._watcher.pid)
+
+
+def end_process() -> NoReturn:
+    """End this actor's process and what it started, so that Ray starts the actor anew.
+
+    What its engine starts in this moment, the watcher ends.
+    """
+    for child in psutil.Process().children(recursive=True):
+        if child.pid not in _watchers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    os._exit(1)
+
+
+def _own_group() -> int:
+    """Make this process the leader of a process group; returns the group's id."""
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    return os.getpid()

@@ -7,7 +7,6 @@ the engine's. vLLM is imported when an engine is made.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -63,17 +62,19 @@ class VllmEngine:
         with refusals_in_a_line(config):
             settings = made.create_engine_config(usage)
         self._sockets = SocketFolder()
-        with self._sockets.used():
-            self._engine = AsyncLLM.from_vllm_config(
-                settings,
-                usage_context=usage,
-                enable_log_requests=made.enable_log_requests,
-                disable_log_stats=made.disable_log_stats,
-            )
-        children = multiprocessing.active_children()
-        self._orphan_cleanup = OrphanCleanup(
-            (child.pid for child in children if child.pid is not None), self._sockets.path
-        )
+        self._orphan_cleanup = OrphanCleanup(self._sockets.path)
+        try:
+            with self._sockets.used():
+                self._engine = AsyncLLM.from_vllm_config(
+                    settings,
+                    usage_context=usage,
+                    enable_log_requests=made.enable_log_requests,
+                    disable_log_stats=made.disable_log_stats,
+                )
+        except BaseException:
+            self._orphan_cleanup.cancel()  # vLLM has ended what it started
+            raise
+        self._orphan_cleanup.engine_is_ready()
         self._watchdog = Watchdog(config.stall_seconds)
         self._watch: asyncio.Task[None] | None = None
         self._model_class: str | None = None

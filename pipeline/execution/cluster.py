@@ -1,34 +1,44 @@
 """Which Ray cluster a run uses: an existing one, or a local one that ends with the run.
 
 Here and in the rest of the package Ray is imported inside functions only: importing Ray takes
-seconds, and much of the package works without it.
+seconds, and much of the package works without it. What Ray prints is `quiet`'s to decide.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import warnings
-from functools import partial
+import socket
 from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
+
+from pipeline.contract.errors import UserError, one_line
+from pipeline.execution.quiet import (
+    environment,
+    ray_log_level,
+    without_log_level_line,
+    without_new_variables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GIB = 2**30
 ENGINE_END_S = 30.0
-"""Time that engines have to shut down; on a busy machine with two cores they take 6 s."""
+"""Time that engines have to shut down; on a busy machine with two cores they take 6 s. A little
+longer than `orphan_watcher` gives them."""
 WORKERS = {
     "RAY_num_workers_soft_limit": "8",
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
 }
 """By default Ray (2.60) ends an idle worker process after a second if there are more of them than
 CPUs. Starting one takes seconds of CPU time, and on a small machine tasks start all the time."""
-CLUSTER_END_S = 5.0
-"""Time that the cluster's own processes have to shut down before they are killed."""
+OWN_CLUSTER = ("", "local")
+"""Values of `RAY_ADDRESS` that name no cluster."""
+CONNECT_SECONDS = 5.0
+CLIENT_PORT = 10001
+"""Port of a `ray://` address that names none."""
 
 
 @contextlib.contextmanager
@@ -40,64 +50,105 @@ def cluster(*, debug: bool) -> Iterator[None]:
 
     Args:
         debug: Show the workers' output and Ray's own messages.
+
+    Raises:
+        UserError: `RAY_ADDRESS` names a cluster that does not answer.
     """
     import ray
 
-    if not debug:
-        _quieten()
     if ray.is_initialized():
         yield
         return
-    level = logging.INFO if debug else logging.ERROR
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=debug, logging_level=level)
-        end = ray.shutdown
-    else:
-        end = partial(_end_local, _start_local(debug, level))
-    try:
-        yield
-    finally:
-        end()
+    address = os.environ.get("RAY_ADDRESS", "")
+    local = address in OWN_CLUSTER
+    with ray_log_level(debug), without_new_variables():
+        parts = _start_local(debug) if local else _connect(address, debug)
+        try:
+            yield
+        except BaseException:
+            _end(parts, engines_first=False)
+            raise
+        _end(parts, engines_first=True)
 
 
-def _start_local(debug: bool, level: int) -> list[psutil.Process]:
-    """Start a local cluster. Returns its processes that are children of this one."""
-    before = psutil.Process().children()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    for name, value in WORKERS.items():
-        os.environ.setdefault(name, value)
+def _connect(address: str, debug: bool) -> list[psutil.Process]:
+    """Connect to a cluster. Returns no processes: none of them is ours."""
     import ray
 
+    _check_answers(address)
+    try:
+        with without_log_level_line(debug):
+            ray.init(log_to_driver=debug, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}") from (
+            error
+        )
+    return []
+
+
+def _check_answers(address: str) -> None:
+    """Check that somebody listens at an address; Ray (2.60) tries for more than a minute.
+
+    Raises:
+        UserError: Nobody does.
+    """
+    scheme, separator, rest = address.rpartition("://")
+    if scheme not in ("", "ray") or (not separator and address == "auto"):
+        return
+    host, _, port = rest.partition("/")[0].rpartition(":")
+    if not host:
+        host, port = port, str(CLIENT_PORT) if scheme else ""
+    if not port.isdigit():
+        raise UserError(f"RAY_ADDRESS={address}: should be HOST:PORT, ray://HOST:PORT or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({one_line(error)}); start it, "
+            "or unset RAY_ADDRESS to run on this machine alone"
+        ) from error
+
+
+def _start_local(debug: bool) -> list[psutil.Process]:
+    """Start a local cluster. Returns Ray's own processes, whose descendants are its workers."""
+    import ray
+    from ray._private import worker
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=debug,
-        logging_level=level,
-        # A run keeps some blocks in flight, never a whole dataset.
-        object_store_memory=min(max(memory // 32, GIB // 2), 8 * GIB),
-    )
-    return [process for process in psutil.Process().children() if process not in before]
+    defaults = {"RAY_USAGE_STATS_ENABLED": "0", **WORKERS}
+    with environment(defaults), without_log_level_line(debug):
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=debug,
+            configure_logging=False,
+            # A run keeps some blocks in flight, never a whole dataset.
+            object_store_memory=min(max(memory // 32, GIB // 2), 8 * GIB),
+        )
+    node = worker._global_node
+    return [psutil.Process(process.pid) for _, process in node.live_processes()]
 
 
-def _end_local(parts: list[psutil.Process]) -> None:
-    """Stop the local cluster with all its processes; other children of this process stay.
+def _end(parts: list[psutil.Process], *, engines_first: bool) -> None:
+    """Disconnect; stop the cluster if it is a local one, with what it has started.
 
-    Ray (2.60) kills the actors that still run when the cluster stops, and an engine that is killed
-    leaves its processes and its shared memory behind. So wait first for the processes that the
-    workers, which are children of `parts`, have started: the engines'.
+    Ray (2.60) kills the actors that still run when the cluster stops. Their engines are then ended
+    by their watchers (`engine.orphans`), and have the time for it here. After a run that went well
+    the actors are about to stop their engines themselves, so those come first.
 
     Args:
-        parts: The cluster's own processes.
+        parts: The local cluster's own processes; empty if it is not ours.
+        engines_first: Whether to wait for engines before the cluster is stopped.
     """
     import ray
 
-    workers = [worker for part in parts for worker in _children(part)]
-    engines = [process for worker in workers for process in _children(worker, recursive=True)]
-    psutil.wait_procs(engines, timeout=ENGINE_END_S)
-    processes = [process for part in parts for process in _children(part, recursive=True)]
+    if engines_first:
+        workers = [worker for part in parts for worker in _children(part)]
+        engines = [process for worker in workers for process in _children(worker, recursive=True)]
+        psutil.wait_procs(engines, timeout=ENGINE_END_S)
+    started = [process for part in parts for process in _children(part, recursive=True)]
     ray.shutdown()
-    _, left = psutil.wait_procs([*parts, *processes], timeout=CLUSTER_END_S)
+    _, left = psutil.wait_procs([*parts, *started], timeout=ENGINE_END_S + 5)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -108,19 +159,3 @@ def _children(process: psutil.Process, *, recursive: bool = False) -> list[psuti
         return list(process.children(recursive=recursive))
     except psutil.NoSuchProcess:
         return []
-
-
-def _quieten() -> None:
-    """Switch off Ray's messages, which would hide the run's own progress display and errors."""
-    from ray.data import DataContext
-
-    # Ray's core (2.60) warns on stderr about every actor that may be restarted.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # Ray 2.60 deprecates the only way to set an actor's restarts, and warns about its own settings.
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-    warnings.filterwarnings("ignore", module=r"ray\.data\.")

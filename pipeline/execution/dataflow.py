@@ -1,7 +1,7 @@
 """The stages as one Ray Data pipeline: work goes in, receipts come out.
 
 Decides what runs as a task and what in an actor, how many rows form a block, and what happens to a
-block whose process died: Ray restarts the actor, tries the block once more and then drops it. (By
+block whose process died: Ray tries the block once more, in a new one, and then drops it. (By
 default Ray 2.60 retries without end, even a row that kills every process.) No receipt names the
 rows of a dropped block, so the driver runs them again. It may do so in an isolated flow, in which
 every block has one row, so that a row that kills its process affects no other one.
@@ -9,11 +9,11 @@ every block has one row, so that a row that kills its process affects no other o
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV
+from pipeline.execution.quiet import context_fields
 from pipeline.images import ImageLimits
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse import parse_block
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from pipeline.output.journal import Journal
     from pipeline.sources import Source
     from pipeline.sources.units import Work
+    from pipeline.stages.drain import Drain
 
 READ_BLOCKS = 1000
 """Most read tasks; if there are more units, a task reads several, one after the other."""
-LIMITS = ("max_errored_blocks", "execution_no_progress_timeout_s")
+LIMITS = {"max_errored_blocks": -1, "execution_no_progress_timeout_s": -1}
 """Settings with which Ray Data ends a run early. Processes that hang are ended by `watchdog`."""
 RETRIES = 1
 """How often Ray retries a block of several rows whose process died."""
@@ -54,6 +55,7 @@ class Flow:
         journal: Where finished rows are written.
         backend: What renders and generates.
         placement: How many actors there are, and what each one claims.
+        drain: Asks the engines to finish.
         is_isolated: Whether every row is worked on alone.
     """
 
@@ -64,6 +66,7 @@ class Flow:
     journal: Journal
     backend: Backend
     placement: Placement
+    drain: Drain | None = None
     is_isolated: bool = False
 
     def receipts(self) -> Iterator[dict[str, Any]]:
@@ -75,16 +78,21 @@ class Flow:
         Raises:
             RayError: The cluster lost what the pipeline needs.
         """
-        from ray.data import TaskPoolStrategy
+        from ray.data import DataContext, TaskPoolStrategy
 
-        with _without_limits():
+        with context_fields(DataContext.get_current(), LIMITS):
             written = self._generated(self._rendered(self._read())).map_batches(
                 parse_block,
                 batch_size=None,
                 batch_format="pyarrow",
-                fn_kwargs={"task": self.task, "journal": self.journal},
+                fn_kwargs={
+                    "task": self.task,
+                    "journal": self.journal,
+                    "poison_rows": self._poison_rows,
+                },
                 compute=TaskPoolStrategy(size=self.placement.parsers),
                 num_cpus=0,  # see `placement`
+                max_retries=self._retries,
             )
         yield from written.iter_rows()
 
@@ -99,8 +107,12 @@ class Flow:
     @property
     def _restarts(self) -> dict[str, int]:
         """How often an actor is restarted, and a block retried whose actor died."""
-        retries = MAX_DEATHS - 1 if self.is_isolated else RETRIES
-        return {"max_restarts": -1, "max_task_retries": retries}
+        return {"max_restarts": -1, "max_task_retries": self._retries}
+
+    @property
+    def _retries(self) -> int:
+        """How often a block is tried again whose process died."""
+        return MAX_DEATHS - 1 if self.is_isolated else RETRIES
 
     def _read(self) -> Dataset:
         import ray.data
@@ -119,6 +131,7 @@ class Flow:
             },
             compute=ray.data.TaskPoolStrategy(size=self.placement.readers),
             num_cpus=0,
+            max_retries=self._retries,
         )
         # Ray joins a task's output to blocks of 128 MB; without this, a block would have thousands
         # of small images. Each row of this table is a sealed block.
@@ -173,25 +186,14 @@ class Flow:
                 max_tasks_in_flight_per_actor=calls,
                 max_concurrent_calls_per_actor=calls,
             ),
-            fn_constructor_args=(self.config.engine, self.backend.engine, self._poison_rows),
+            fn_constructor_args=(
+                self.config.engine,
+                self.backend.engine,
+                self._poison_rows,
+                self.drain,
+            ),
             num_cpus=self.placement.cpu_share,
             num_gpus=self.placement.engine_gpus or None,
             runtime_env={"env_vars": ENGINE_ACTOR_ENV},
             **self._restarts,
         )
-
-
-@contextlib.contextmanager
-def _without_limits() -> Iterator[None]:
-    """Ray datasets that are made within are not ended for blocks that fail or are slow."""
-    from ray.data import DataContext
-
-    context = DataContext.get_current()
-    before = {name: getattr(context, name) for name in LIMITS}
-    for name in LIMITS:
-        setattr(context, name, -1)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(context, name, value)

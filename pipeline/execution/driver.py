@@ -10,33 +10,39 @@ from __future__ import annotations
 
 import gc
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.contract.errors import RunError, UserError, one_line
+from pipeline.contract.errors import Fault, RunError, UserError, one_line
+from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
 from pipeline.execution.dataflow import Flow
 from pipeline.execution.error_rate import ErrorRate
-from pipeline.execution.ledger import Ledger
+from pipeline.execution.ledger import Ledger, Noted
 from pipeline.execution.unfinished import describe_unfinished
 from pipeline.output.counts import save_counts
 from pipeline.output.journal import entry_schema
 from pipeline.sources.units import Work
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
+from pipeline.storage.write_fault import OutputError, naming_output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
     from pipeline.execution.placement import Placement
     from pipeline.execution.progress import RunProgress
+    from pipeline.execution.shutdown import Shutdown
     from pipeline.output.commit import Committer
     from pipeline.output.parts import Committed
     from pipeline.sources import Source
 
+COUNTED_PARTS = 1000
+"""Parts whose counts are kept together; if the driver is killed, as many are opened to count."""
 MOST_COMMITS = 8
 """Most commits in flight; beyond that the driver waits."""
 BATCH_BLOCKS = 100_000
@@ -58,6 +64,7 @@ class Driver:
         backend: What renders and generates.
         placement: How many actors there are, and what each one claims.
         progress: Shows how far it is.
+        shutdown: Ends the run on SIGTERM.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class Driver:
         backend: Backend,
         placement: Placement,
         progress: RunProgress,
+        shutdown: Shutdown,
     ) -> None:
         self._config = config
         self._task = task
@@ -79,8 +87,10 @@ class Driver:
         self._backend = backend
         self._placement = placement
         self._progress = progress
+        self._shutdown = shutdown
         self._poison_rows = PoisonRows(committer.journal.output)
         self._commits: dict[Any, Work] = {}
+        self._commit_task: Callable[[Work], Any] | None = None
         self._counts: list[tuple[str, Committed]] = []
         self._uncommitted: dict[str, tuple[Work, str]] = {}
         self._unreadable: list[tuple[Work, str]] = []
@@ -107,27 +117,27 @@ class Driver:
         Raises:
             ErrorRateError: Too many rows failed.
             UserError: A renderer or an engine rejected the configuration.
+            OutputError: A stage or a commit cannot write to OUTPUT, and that will last.
             RunError: Some units cannot be finished; all others are committed.
             OSError: The store failed for longer than the backoff.
         """
-        begun = self._journal.begun()
+        begun = self._journal.outcomes()
         for batch in _batches(work, BATCH_BLOCKS * self._config.block_rows):
+            self._tell_begun(batch, begun)
             self._finish(batch, begun)
             for _ in range(FRUITLESS_ROUNDS - 1):
                 if not self._uncommitted:
                     break
                 again = [work for work, _ in self._uncommitted.values()]
                 self._uncommitted.clear()
-                self._finish(again, self._journal.begun())
-            save_counts(self._journal.output, self._counts)
-            self._counts.clear()
+                self._finish(again, self._journal.outcomes())
+            self._save_counts()
         self._check_complete()
         self._rate.check(least=1)
 
-    def _finish(self, batch: list[Work], begun: Mapping[str, set[int]]) -> None:
+    def _finish(self, batch: list[Work], begun: Mapping[str, Mapping[int, str | None]]) -> None:
         """Compute and commit a batch, except for units that cannot be read or written."""
         ledger = Ledger(batch, begun)
-        self._progress.skip(sum(work.rows for work in batch) - _rows(ledger.work()))
         for work in ledger.complete():
             self._commit(ledger.close(work.unit.id))
         is_isolated, fruitless = False, 0
@@ -149,6 +159,16 @@ class Driver:
             is_isolated = left <= max(ISOLATED_ROWS, _rows(batch) // 20)
         self._collect(len(self._commits))
 
+    def _tell_begun(
+        self, batch: Sequence[Work], begun: Mapping[str, Mapping[int, str | None]]
+    ) -> None:
+        """Show the rows that an earlier run has left in the journal."""
+        for work in batch:
+            outcomes = begun.get(work.unit.id, {})
+            rows = outcomes.keys() & {*work.missing} if outcomes else ()
+            self._progress.skip(len(rows), sum(_is_failure(outcomes[row]) for row in rows))
+        self._progress.tell_there()
+
     def _stream(self, ledger: Ledger, *, is_isolated: bool) -> None:
         """Run the stages over all rows that are missing."""
         from ray.exceptions import RayError
@@ -161,6 +181,7 @@ class Driver:
             journal=self._journal,
             backend=self._backend,
             placement=self._placement,
+            drain=self._shutdown.follow(),
             is_isolated=is_isolated,
         )
         try:
@@ -169,6 +190,7 @@ class Driver:
         except RayError as error:  # for example a lost machine: missing rows are computed again
             self._progress.say(f"continuing after: {one_line(error, 120)}")
         finally:
+            self._shutdown.forget()
             # Ray Data (2.60) leaves its actors' handles in reference cycles. Until those are
             # collected, which may be never, the actors hold CPUs and GPUs that the next run needs.
             gc.collect()
@@ -177,29 +199,28 @@ class Driver:
         self._last = time.time()
         self.model_class = receipt["model_class"] or self.model_class
         self._ready = self._ready or receipt["engine_ready"]
-        unit = receipt["unit"]
-        rows, complete = ledger.note(unit, receipt["positions"])
-        self._count(unit, rows, receipt["failed"] if rows else 0, receipt["error"])
-        if complete is not None:
-            self._commit(complete)
-        if receipt["fault"] is not None:
-            if receipt["ends_run"]:
-                raise (UserError if receipt["is_users"] else RunError)(receipt["fault"])
-            self._unreadable.append((ledger.close(receipt["unit"]), receipt["fault"]))
+        self._shutdown.receive(len(receipt["positions"]))
+        unit, fault = receipt["unit"], receipt["fault"]
+        same_as = dict(zip(receipt["positions"], receipt["same_as"], strict=True))
+        noted = ledger.note(unit, same_as, receipt["failed"])
+        self._count(noted, receipt["reasons"], receipt["error"])
+        if noted.complete is not None:
+            self._commit(noted.complete)
+        if fault is not None and receipt["ends_run"]:
+            raise (UserError if receipt["is_users"] else RunError)(fault)
+        if fault is not None and ledger.is_open(unit):  # otherwise another try has read it
+            self._unreadable.append((ledger.close(unit), fault))
 
-    def _count(self, unit_id: str, rows: int, failed: int, error: str | None) -> None:
-        self.rows += rows
-        self._progress.advance(rows, failed)
-        self._rate.note(unit_id, rows, failed, error)
+    def _count(self, noted: Noted, reasons: Iterable[str], error: str | None) -> None:
+        self.rows += noted.rows
+        self._progress.advance(noted.rows, noted.failed)
+        self._rate.note(noted.rows, noted.failed, reasons=reasons, error=error)
 
     def _commit(self, work: Work) -> None:
         """Start a commit in another process: it reads input, which may take long."""
-        import ray
-
-        # It claims no CPU: the stages hold all of them, and would have to end first.
-        commit = ray.remote(num_cpus=0)(commit_or_reason)
-        reply = commit.remote(self._committer, work)
-        self._commits[reply] = work
+        if self._commit_task is None:
+            self._commit_task = _commit_task(self._committer)
+        self._commits[self._commit_task(work)] = work
         self._collect(max(0, len(self._commits) - MOST_COMMITS))
 
     def _collect(self, wanted: int) -> None:
@@ -217,12 +238,19 @@ class Driver:
             try:
                 committed = ray.get(reply)
             except RayError as error:
-                committed = one_line(error)
-            if isinstance(committed, str):
-                self._uncommitted[work.unit.id] = (work, committed)
-            else:
+                committed = Fault(ends_run=False, message=one_line(error))
+            if not isinstance(committed, Fault):
                 self._counts.append((work.unit.part, committed))
-                self._rate.settle(work.unit.id, committed)
+                continue
+            if committed.ends_run:
+                raise OutputError(committed.message)
+            self._uncommitted[work.unit.id] = (work, committed.message)
+        if len(self._counts) >= COUNTED_PARTS:
+            self._save_counts()
+
+    def _save_counts(self) -> None:
+        save_counts(self._journal.output, self._counts)
+        self._counts.clear()
 
     def _settle_poison_rows(self, ledger: Ledger) -> None:
         """Give poison rows their outcome."""
@@ -234,23 +262,36 @@ class Driver:
             entries = [_poison_entry(row, stage) for row, stage in poison.items()]
             table = pa.Table.from_pylist(entries, schema=entry_schema(self._task.result_schema))
             self._journal.append(work.unit.id, table)
-            rows, complete = ledger.note(work.unit.id, poison)
-            self._count(work.unit.id, rows, rows, entries[0]["error"])
-            if complete is not None:
-                self._poison_rows.clear(complete.unit.id)
-                self._commit(complete)
+            noted = ledger.note(work.unit.id, dict.fromkeys(poison), poison)
+            if noted.complete is not None:
+                self._poison_rows.clear(noted.complete.unit.id)
+                self._commit(noted.complete)
+            error = entries[0]["error"]
+            self._count(noted, [reason_of(Outcome.ENGINE_ERROR, error)], error)
 
     def _check_complete(self) -> None:
         if self._unreadable or self._uncommitted:
             raise RunError(describe_unfinished(self._unreadable, [*self._uncommitted.values()]))
 
 
-def commit_or_reason(committer: Committer, work: Work) -> Committed | str:
-    """Commit, in another process; a text says why that is not possible."""
+def _commit_task(committer: Committer) -> Callable[[Work], Any]:
+    """Starts commits in other processes. Ray gets the function and the committer once."""
+    import ray
+
+    # It claims no CPU: the stages hold all of them, and would have to end first.
+    task, where = ray.remote(num_cpus=0)(commit_or_fault), ray.put(committer)
+    return partial(task.remote, where)
+
+
+def commit_or_fault(committer: Committer, work: Work) -> Committed | Fault:
+    """Commit, in another process; or say why that is not possible."""
     try:
-        return committer.commit(work)
-    except (RunError, OSError, pa.ArrowException) as error:
-        return str(error) if isinstance(error, RunError) else one_line(error)
+        with naming_output(committer.journal.output):
+            return committer.commit(work)
+    except RunError as error:
+        return Fault(ends_run=isinstance(error, OutputError), message=str(error))
+    except Exception as error:  # of any store's client
+        return Fault(ends_run=False, message=one_line(error))
 
 
 def _batches(work: Iterable[Work], batch_rows: int) -> Iterator[list[Work]]:
@@ -276,6 +317,10 @@ def _stuck(work: Sequence[Work]) -> str:
         "processes or the store failed again and again\n"
         "What is finished is kept; run the same command again."
     )
+
+
+def _is_failure(outcome: str | None) -> bool:
+    return outcome is not None and not Outcome(outcome).has_results
 
 
 def _poison_entry(row: int, stage: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Whether too many rows fail, so that a run should stop: the share of its rows without results.
+"""Whether too many rows fail, so that a run should stop. Rows of earlier runs do not count.
 
-A committed unit counts exactly. A unit in progress counts by its receipts, in which a row with
-`same_as` is not a failure yet.
+With a limit: once a larger share of this run's rows has no results. Without one: if the first few
+hundred have none, and all for the same reason, which is then not theirs (a token that has expired,
+a wrong column, an engine that answers nothing of use).
 """
 
 from __future__ import annotations
@@ -9,72 +10,73 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import RunError
-from pipeline.contract.record import Outcome
 
 if TYPE_CHECKING:
-    from pipeline.output.parts import Committed
+    from collections.abc import Iterable
 
 JUDGED_ROWS = 200
 """Finished rows before a run may be stopped; the share among fewer says little."""
+GO_ON = "What is finished is kept; fix the cause and run the same command again"
 
 
 class ErrorRateError(RunError):
-    """More rows failed than `max_error_rate` allows."""
+    """More rows failed than `max_error_rate` allows, or the first rows all failed alike."""
 
 
 class ErrorRate:
-    """Counts rows and failures.
+    """Counts rows and failures of a run.
 
     Args:
-        most: Largest allowed share of rows without results, 0 to 1; None for any.
+        most: Largest allowed share of rows without results, 0 to 1; None for what the module says.
     """
 
     def __init__(self, most: float | None) -> None:
         self._most = most
-        self._open: dict[str, tuple[int, int]] = {}
         self._rows = self._failed = 0
-        self._example: str | None = None
+        self._reasons: set[str] = set()
+        self._example = ""
 
-    def note(self, unit_id: str, rows: int, failed: int, error: str | None) -> None:
-        """Count newly finished rows of a unit that is not committed.
+    def note(
+        self, rows: int, failed: int, *, reasons: Iterable[str] = (), error: str | None = None
+    ) -> None:
+        """Count newly finished rows.
 
         Args:
-            unit_id: The unit.
             rows: How many rows.
             failed: How many of them have no results.
-            error: The error of one of those.
+            reasons: Why these failed (`contract.reason`).
+            error: The error of one of them.
 
         Raises:
-            ErrorRateError: More rows failed than allowed.
+            ErrorRateError: Too many rows failed.
         """
-        before = self._open.get(unit_id, (0, 0))
-        self._open[unit_id] = (before[0] + rows, before[1] + failed)
+        self._rows += rows
+        self._failed += failed
         self._example = error or self._example
-        self.check(least=JUDGED_ROWS)
-
-    def settle(self, unit_id: str, committed: Committed) -> None:
-        """Count a committed unit, in place of what was noted of it. Raises ErrorRateError."""
-        self._open.pop(unit_id, None)
-        self._rows += committed.rows
-        self._failed += sum(
-            rows for outcome, rows in committed.outcomes.items() if not Outcome(outcome).has_results
-        )
+        if self._failed == self._rows:
+            self._reasons.update(reasons)
         self.check(least=JUDGED_ROWS)
 
     def check(self, *, least: int) -> None:
-        """Compare the share with the allowed one if `least` rows or more are finished.
+        """Judge, if `least` rows or more are finished.
 
         Raises:
-            ErrorRateError: More rows failed than allowed.
+            ErrorRateError: Too many rows failed.
         """
+        if self._rows < least or not self._failed:
+            return
         if self._most is None:
-            return
-        rows = self._rows + sum(rows for rows, _ in self._open.values())
-        failed = self._failed + sum(failed for _, failed in self._open.values())
-        if rows < least or failed <= self._most * rows:
-            return
-        raise ErrorRateError(
-            f"{failed:,} of {rows:,} rows failed, more than max_error_rate {self._most:g} allows; "
-            f"the last: {self._example}\n"
-            "What is finished is kept; fix the cause and run the same command again."
-        )
+            self._check_alike()
+        elif self._failed > self._most * self._rows:
+            raise ErrorRateError(
+                f"{self._failed:,} of {self._rows:,} rows failed, more than max_error_rate "
+                f"{self._most:g} allows; the last: {self._example}\n{GO_ON}."
+            )
+
+    def _check_alike(self) -> None:
+        if self._failed == self._rows >= JUDGED_ROWS and len(self._reasons) == 1:
+            raise ErrorRateError(
+                f"all {self._rows:,} rows so far failed, and all alike; the last: {self._example}\n"
+                f"{GO_ON}; `retry` then does these rows again. To go on regardless, set "
+                "max_error_rate to 1."
+            )

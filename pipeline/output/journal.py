@@ -85,15 +85,23 @@ class Journal:
 
     def begun(self) -> dict[str, set[int]]:
         """Positions that are finished, by unit, of all units in the journal. Raises OSError."""
-        found: dict[str, set[int]] = {}
+        return {unit_id: {*rows} for unit_id, rows in self.outcomes().items()}
+
+    def outcomes(self) -> dict[str, dict[int, str | None]]:
+        """Outcomes by position, by unit, of all units in the journal. Raises OSError.
+
+        That of a row with `same_as` is None.
+        """
+        found: dict[str, dict[int, str | None]] = {}
         root = self.output / INTERNAL / self.folder_name
         files = [info.path for info in root.tree() if info.path.endswith(".parquet")]
+        columns = ["position", "outcome"]
         with ThreadPoolExecutor(READERS) as pool:
-            positions = pool.map(lambda path: _read_entries(root / path, ["position"]), files)
-            for path, table in zip(files, positions, strict=True):
+            read = pool.map(lambda path: _read_entries(root / path, columns), files)
+            for path, table in zip(files, read, strict=True):
                 if table is not None:
-                    done = found.setdefault(path.split("/", 1)[0], set())
-                    done.update(table["position"].to_pylist())
+                    rows = found.setdefault(path.split("/", 1)[0], {})
+                    rows.update(zip(*(table[name].to_pylist() for name in columns), strict=True))
         return found
 
     def entries(self, unit_id: str) -> pa.Table:

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import logging
-import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
-
-import psutil  # type: ignore[import-untyped]
+from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import Fault, RowError
 from pipeline.contract.record import row_key
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import EngineDiedError
+from pipeline.engine.orphans import end_process
 from pipeline.engine.startup import attempt
 from pipeline.stages.blocks import Item, pack, unpack
+from pipeline.stages.drain import Intake
+from pipeline.storage.write_fault import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import InferenceEngine, Rendered
+    from pipeline.stages.drain import Drain
     from pipeline.stages.poison_rows import PoisonRows
     from pipeline.stages.render import RenderedRow
 
@@ -71,6 +71,7 @@ class Generate:
         config: The engine to start.
         make_engine: Starts it; called in the actor.
         poison_rows: Where isolated rows are marked; None if rows are not isolated.
+        drain: Asks for an end of work; None if nobody will.
     """
 
     def __init__(
@@ -78,23 +79,30 @@ class Generate:
         config: EngineConfig,
         make_engine: Callable[[EngineConfig], InferenceEngine],
         poison_rows: PoisonRows | None = None,
+        drain: Drain | None = None,
     ) -> None:
         self._engine = attempt(make_engine, config, "the engine")
         self._poison_rows = poison_rows
         self._ready = time.time()
         # Ray Data (2.60) calls nothing when a stage ends; the actor's process just exits. What was
         # registered last runs first, so the engine still works then.
+        self._intake = Intake(drain)
         if not isinstance(self._engine, Fault):
             atexit.register(self._engine.close)
+            self._intake.open()
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         """Answer a block: its payloads are `RenderedRow`s, those of the result `Answered`s."""
+        if not await self._intake.admits():
+            yield pack([])
+            return
         try:
-            answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
+            with self._intake.working_on(block.num_rows):
+                answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
+                yield pack(answered)
         except EngineDiedError as error:
             logging.getLogger(__name__).error("%s; this process ends", error)
-            _end_process()
-        yield pack(answered)
+            end_process()
 
     async def _take(self, item: Item) -> Item:
         if item.is_settled:
@@ -103,11 +111,14 @@ class Generate:
             return item.faulty(self._engine)
         if self._poison_rows is None:
             return await self._answer_row(item, self._engine)
-        with self._poison_rows.isolated("generate", item.unit, item.position):
-            try:
-                return await self._answer_row(item, self._engine)
-            except EngineDiedError:
-                _end_process()
+        try:
+            with self._poison_rows.isolated("generate", item.unit, item.position):
+                try:
+                    return await self._answer_row(item, self._engine)
+                except EngineDiedError:
+                    end_process()  # the mark stays
+        except OutputError as error:
+            return item.faulty(Fault(ends_run=True, message=str(error)))
 
     async def _answer_row(self, item: Item, engine: InferenceEngine) -> Item:
         rendered: RenderedRow = item.payload
@@ -120,6 +131,10 @@ class Generate:
             generations = tuple(await asyncio.gather(*answers))
         except RowError as error:
             return item.failed(error)
+        except EngineDiedError as error:
+            if error.fault is None:
+                raise
+            return item.faulty(error.fault)  # there will be no other engine
         report = None
         if any(generation.failure is None for generation in generations):
             report = EngineReport(engine.model_class, self._ready)
@@ -141,11 +156,3 @@ def _failed(error: RowError, prompt_tokens: int) -> Generation:
     return Generation(
         text="", prompt_tokens=prompt_tokens, output_tokens=0, finish_reason="", failure=error
     )
-
-
-def _end_process() -> NoReturn:
-    """Kill what this actor started and exit; Ray restarts the actor."""
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-    os._exit(1)

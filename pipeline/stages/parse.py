@@ -12,20 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.contract.errors import RowError, one_line
+from pipeline.contract.errors import Fault, RowError, one_line
+from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Result, Task
 from pipeline.output.journal import Journal, entry_schema
 from pipeline.stages.blocks import Item, unpack
+from pipeline.storage.write_fault import OutputError, writing_to
 
 if TYPE_CHECKING:
     from pipeline.stages.generate import Answered
+    from pipeline.stages.poison_rows import PoisonRows
 
 RECEIPT = pa.schema(
     [
         pa.field("unit", pa.string(), nullable=False),
         pa.field("positions", pa.list_(pa.int64()), nullable=False),
-        pa.field("failed", pa.int64(), nullable=False),
+        pa.field("same_as", pa.list_(pa.int64()), nullable=False),
+        pa.field("failed", pa.list_(pa.int64()), nullable=False),
+        pa.field("reasons", pa.list_(pa.string()), nullable=False),
         pa.field("error", pa.string()),
         pa.field("model_class", pa.string()),
         pa.field("engine_ready", pa.float64()),
@@ -34,48 +39,65 @@ RECEIPT = pa.schema(
         pa.field("is_users", pa.bool_()),
     ]
 )
-"""Which positions of a unit are in the journal now; how many of these rows have no results, and the
-error of one of them; the fields of an `EngineReport` (null if no engine answered); and those of a
-`Fault`, if there was one."""
+"""Which positions of a unit are in the journal now, and for each that of the identical row whose
+results it takes, or null; those of them that were computed and have no results, two of the reasons
+for that (`contract.reason`) and the error of one; the fields of an `EngineReport` (null if no
+engine answered); and those of a `Fault`, if there was one."""
+MOST_REASONS = 2
+"""Reasons in a receipt: enough to see that not all rows failed for the same one."""
 
 Entry = Mapping[str, Any]
 
 
-def parse_block(block: pa.Table, task: Task, journal: Journal) -> Iterator[pa.Table]:
+def parse_block(
+    block: pa.Table, task: Task, journal: Journal, poison_rows: PoisonRows | None = None
+) -> Iterator[pa.Table]:
     """Write a block's rows to the journal.
 
     Args:
         block: Its payloads are `generate.Answered`.
         task: What turns generations into result columns.
         journal: Where the rows are written.
+        poison_rows: Where isolated rows are marked; None if rows are not isolated.
 
     Yields:
         A receipt, a table of one row of `RECEIPT`, for each unit in the block.
 
     Raises:
-        OSError: The journal cannot be written; the driver runs the rows again.
+        OSError: The journal cannot be written for now; the driver runs the rows again.
     """
     items = sorted(unpack(block), key=lambda item: (item.unit, item.position))
     for unit, group in groupby(items, key=lambda item: item.unit):
         rows = list(group)
         done = [item for item in rows if item.fault is None]
-        entries = [_entry(item, task) for item in done]
-        if entries:
-            schema = entry_schema(task.result_schema)
-            journal.append(unit, pa.Table.from_pylist(entries, schema=schema))
-        yield _receipt(unit, rows, entries)
+        fault = next((item.fault for item in rows if item.fault is not None), None)
+        try:
+            entries = [_alone(item, task, poison_rows) for item in done]
+            _write(journal, unit, entries, task)
+        except OutputError as error:
+            entries, fault = [], Fault(ends_run=True, message=str(error))
+        yield _receipt(unit, rows, entries, fault)
 
 
-def _receipt(unit: str, rows: list[Item], entries: list[Entry]) -> pa.Table:
+def _write(journal: Journal, unit: str, entries: list[Entry], task: Task) -> None:
+    if entries:
+        table = pa.Table.from_pylist(entries, schema=entry_schema(task.result_schema))
+        with writing_to(journal.output):
+            journal.append(unit, table)
+
+
+def _receipt(unit: str, rows: list[Item], entries: list[Entry], fault: Fault | None) -> pa.Table:
     reports = (item.payload.engine for item in rows if item.payload is not None)
     report = next((report for report in reports if report is not None), None)
     failed = [e for e in entries if "outcome" in e and not Outcome(e["outcome"]).has_results]
-    fault = next((item.fault for item in rows if item.fault is not None), None)
+    reasons = {reason_of(entry["outcome"], entry["error"]) for entry in failed}
     receipt = {
         "unit": unit,
         "positions": [entry["position"] for entry in entries],
-        "failed": len(failed),
-        "error": failed[0]["error"] if failed else None,
+        "same_as": [entry.get("same_as") for entry in entries],
+        "failed": [entry["position"] for entry in failed],
+        "reasons": sorted(reasons)[:MOST_REASONS],
+        "error": (failed[-1]["error"] or str(failed[-1]["outcome"])) if failed else None,
         "model_class": report and report.model_class,
         "engine_ready": report and report.ready,
         "fault": fault and fault.message,
@@ -83,6 +105,13 @@ def _receipt(unit: str, rows: list[Item], entries: list[Entry]) -> pa.Table:
         "is_users": fault and fault.is_users,
     }
     return pa.Table.from_pylist([receipt], schema=RECEIPT)
+
+
+def _alone(item: Item, task: Task, poison_rows: PoisonRows | None) -> Entry:
+    if poison_rows is None:
+        return _entry(item, task)
+    with poison_rows.isolated("parse", item.unit, item.position):
+        return _entry(item, task)
 
 
 def _entry(item: Item, task: Task) -> Entry:
@@ -115,5 +144,5 @@ def _parsed(answered: Answered, task: Task) -> Result:
         return replace(result, outcome=Outcome(result.outcome), error=error_text)
     except RowError as error:
         return Result(outcome=error.outcome, error=str(error))
-    except Exception as error:  # an answer that the task did not expect fails this row only
+    except (Exception, SystemExit) as error:  # the task did not expect this answer
         return Result(outcome=Outcome.ENGINE_ERROR, error=f"parse: {one_line(error)}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.storage.atomic import overwrite, remove, remove_folder
 from pipeline.storage.location import INTERNAL, Location
+from pipeline.storage.write_fault import writing_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,14 +41,17 @@ class PoisonRows:
             position: The row's position in it.
 
         Raises:
-            OSError: The store cannot be written to.
+            OutputError: The store cannot be written to, and that will last.
+            OSError: It cannot be written to for now.
         """
         mark = self._folder(unit_id) / f"{position}-{stage}-{uuid.uuid4().hex}"
-        overwrite(mark, b"", sync=False)
+        with writing_to(self.output):
+            overwrite(mark, b"", sync=False)
         try:
             yield
         finally:
-            remove(mark)
+            with writing_to(self.output):
+                remove(mark)
 
     def found(self, unit_id: str) -> dict[int, str]:
         """Positions of poison rows, and the stage that each one kills. Raises OSError."""

@@ -17,6 +17,7 @@ from pipeline.engine.watchdog import Watchdog
 from pipeline.images import ImageLimits, StoreError, load_image, store_of
 from pipeline.stages.blocks import Item, pack, unpack, unseal
 from pipeline.stages.store_faults import StoreFaults
+from pipeline.storage.write_fault import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,8 +93,11 @@ class Render:
             return item.faulty(self._renderer), None
         if self._poison_rows is None:
             return self._render_row(item, self._renderer)
-        with self._poison_rows.isolated("render", item.unit, item.position):
-            return self._render_row(item, self._renderer)
+        try:
+            with self._poison_rows.isolated("render", item.unit, item.position):
+                return self._render_row(item, self._renderer)
+        except OutputError as error:
+            return item.faulty(Fault(ends_run=True, message=str(error))), None
 
     def _render_row(self, item: Item, renderer: Renderer) -> tuple[Item, StoreError | None]:
         self._watchdog.reset()
@@ -113,7 +117,7 @@ class Render:
             return item.carrying(RenderedRow(requests, prepared.state))
         except RowError as error:
             return item.failed(error)
-        except Exception as error:  # the task or the processor fails on this row only
+        except (Exception, SystemExit) as error:  # the task or the processor fails on this row only
             fault = RowError(Outcome.DECODE_ERROR, "render", one_line(error))
             return item.failed(fault)
 

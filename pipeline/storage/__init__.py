@@ -4,6 +4,7 @@
     access        whether a store lets us in, and what to mend if not
     atomic        files written whole, created exclusively, replaced conditionally
     backoff       which errors are transient, and how often a call is tried
+    write_fault   which errors of OUTPUT last, and how they are told
     walk          the files below a folder, in the order of their paths
     file_table    many files of a listing, in little memory
     contents      what a file is, by its first bytes

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 ONE_PUT = 5 * 2**30
 """Most bytes of one PUT on S3."""
 PRECONDITION_FAILED = 412
+PROBES = "probe"
+"""Folder below `INTERNAL` of files that only show whether they can be written."""
+DRAFTS = "drafts"
+"""Folder below `INTERNAL`, on a disk, of files that are not whole yet."""
+LOCK = "replace.lock"
+"""File below `INTERNAL`, on a disk, under whose lock files are replaced."""
 
 
 def create(where: Location, body: bytes) -> bool:
@@ -52,7 +58,7 @@ def create(where: Location, body: bytes) -> bool:
 def draft_for(where: Location) -> Iterator[str]:
     """A local path to write to before `create_from` or `replace_from`; removed afterwards."""
     if where.is_local:
-        folder = os.path.join(_output_of(where.path), INTERNAL, "drafts")
+        folder = os.path.join(_output_of(where.path), INTERNAL, DRAFTS)
         os.makedirs(folder, exist_ok=True)
     else:
         folder = tempfile.gettempdir()
@@ -123,11 +129,16 @@ def overwrite(where: Location, body: bytes, *, sync: bool = True) -> None:
         return
     os.makedirs(where.parent.path, exist_ok=True)
     draft = f"{where.path}.{uuid.uuid4().hex}.tmp"
-    with open(draft, "wb") as file:
-        file.write(body)
-    if sync:
-        _sync_file(draft)
-    os.rename(draft, where.path)
+    try:
+        with open(draft, "wb") as file:
+            file.write(body)
+        if sync:
+            _sync_file(draft)
+        os.rename(draft, where.path)
+    except OSError:  # for example a full disk; what was written of it takes some of that
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
 
 
 def remove(where: Location) -> None:
@@ -142,19 +153,28 @@ def remove_folder(where: Location) -> None:
         with_backoff(lambda: where.fs.rm(where.path, recursive=True))
 
 
-def probe(output: Location) -> None:
-    """Check that the store of OUTPUT creates exclusively and replaces conditionally.
+def probe(output: Location, *, conditions: bool = True) -> None:
+    """Check that OUTPUT can be written to, and its store creates and replaces conditionally.
 
     Takes six small requests on an object store.
+
+    Args:
+        output: OUTPUT.
+        conditions: Whether the store must keep conditions.
 
     Raises:
         UserError: It does not, or it cannot be written to.
     """
-    where = output / INTERNAL / "probe" / uuid.uuid4().hex
+    where = output / INTERNAL / PROBES / uuid.uuid4().hex
     try:
-        is_supported = _keeps_conditions(where)
+        if conditions:
+            is_supported = _keeps_conditions(where)
+        else:
+            is_supported = True
+            overwrite(where, b"", sync=False)
         remove(where)
     except Exception as error:  # the store's client has errors of many kinds
+        forget_probe(output)
         raise UserError(f"OUTPUT {output} cannot be written to: {one_line(error)}") from None
     if not is_supported:
         raise UserError(
@@ -162,6 +182,20 @@ def probe(output: Location) -> None:
             "once could double rows; use another store, or give --single-driver if only one will "
             "ever write"
         )
+
+
+def forget_probe(output: Location) -> None:
+    """Remove the folders that a probe made, unless there is something else in them by now."""
+    internal = output / INTERNAL
+    with contextlib.suppress(Exception):  # what it meets is told by others, or does not matter
+        remove_folder(internal / PROBES)
+        if not output.is_local:
+            return
+        with contextlib.suppress(OSError):
+            os.rmdir((internal / DRAFTS).path)
+        if os.listdir(internal.path) in ([], [LOCK]):
+            remove_folder(internal)
+            os.rmdir(output.path)
 
 
 def _keeps_conditions(where: Location) -> bool:
@@ -259,7 +293,7 @@ def _lock(where: Location) -> Iterator[None]:
     """Hold the lock under which files of an OUTPUT on a disk are replaced, one at a time."""
     folder = os.path.join(_output_of(where.path), INTERNAL)
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "replace.lock"), "wb") as file:
+    with open(os.path.join(folder, LOCK), "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -1,4 +1,7 @@
-"""One attempt at a run, in a process of its own that a test may kill: a RunConfig as JSON."""
+"""One attempt at a run, in a process of its own that a test may kill.
+
+Its arguments are a RunConfig as JSON and, if it is not the slow one, the name of a fake backend.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import json
 import sys
 
 from pipeline import RunConfig, run
-from tests.pipeline.fakes import SLOW_FAKE, ColourTask
+from tests.pipeline import fakes
 
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
-    result = run(RunConfig.model_validate(settings), ColourTask(), backend=SLOW_FAKE)
+    backend = getattr(fakes, sys.argv[2] if sys.argv[2:] else "SLOW_FAKE")
+    result = run(RunConfig.model_validate(settings), fakes.ColourTask(), backend=backend)
     print(json.dumps({"rows": result.rows, "outcomes": dict(result.outcomes)}))
 
 

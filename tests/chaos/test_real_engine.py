@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +31,8 @@ still.
 A render actor comes straight after a driver: a fast one is done, and gone, before the engine is.
 """
 PATIENCE_S = 150.0
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Ray's own, which notice within two minutes that their cluster is gone (2.60)."""
 
 
 def command(folder: Path, output: Path) -> list[str]:
@@ -99,6 +103,46 @@ def running(what: str, since: float) -> list[psutil.Process]:
     named = [process for process, line in ray_workers(("ray::", "VLLM::")) if what in line]
     young = [process for process in named if process.create_time() > since]
     return sorted(young, key=lambda process: process.create_time())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=str)
+def test_nothing_outlives_a_run_that_ends_while_its_engine_starts(
+    tmp_path: Path, end: signal.Signals
+) -> None:
+    write_dataset(tmp_path / "in", 8, seed=5)
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    driver = subprocess.Popen(
+        command(tmp_path / "in", tmp_path / "out"),
+        env={**environment, "HF_HUB_OFFLINE": "1"},
+        start_new_session=True,
+    )
+    try:
+        give_up = time.monotonic() + 2 * PATIENCE_S
+        while not any(p.info["name"].startswith("VLLM::") for p in in_session(driver.pid)):
+            assert time.monotonic() < give_up, "the engine core never started"
+            time.sleep(0.05)
+        driver.send_signal(end)
+        driver.wait(60)
+    finally:
+        driver.kill()
+    give_up = time.monotonic() + 60
+    while left := [p for p in in_session(driver.pid) if p.info["name"] not in AGENTS]:
+        assert time.monotonic() < give_up, left
+        time.sleep(0.2)
+
+
+def in_session(leader: int) -> list[psutil.Process]:
+    """The processes that a session's leader has started, and what those have, that run."""
+    found = []
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            is_running = process.status() != psutil.STATUS_ZOMBIE
+            if is_running and os.getsid(process.pid) == leader != process.pid:
+                found.append(process)
+    return found
 
 
 @pytest.mark.timeout(900)

@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from pipeline.contract.task import (
     Sampling,
 )
 from pipeline.engine.interface import Backend, EngineDiedError, Rendered
+from pipeline.engine.orphans import OrphanCleanup
 
 POISON = (0, 0, 0)
 """Colour of an image that ends its request with an error."""
@@ -111,12 +113,38 @@ class ColourTask:
         return Result({"colour": [int(part) for part in generations[0].text.split()]})
 
 
+ANSWERED = ".answered"
+"""Suffix to the model's folder: a file to which a slow engine adds a byte for each answer."""
+STARTING = ".starting"
+"""Suffix to the model's folder: a file to which an engine writes what it has started so far."""
+
+
 class SlowEngine(FakeEngine):
     """Takes as long for a row that a test has time to kill something."""
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
         await asyncio.sleep(0.1)
-        return await super().generate(rendered, key)
+        answer = await super().generate(rendered, key)
+        with open(self.config.model + ANSWERED, "ab") as file:
+            file.write(b".")
+        return answer
 
 
 SLOW_FAKE = Backend(name="fake", renderer=FakeRenderer, engine=SlowEngine)
+
+
+class EndlessStart(FakeEngine):
+    """Starts a process, as a real engine does, and is never ready."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
+        self.cleanup = OrphanCleanup()
+        core = subprocess.Popen(["sleep", "3600"])
+        path = config.model + STARTING
+        with open(path + ".tmp", "w") as file:
+            file.write(str(core.pid))
+        os.rename(path + ".tmp", path)
+        time.sleep(3600)
+
+
+STARTING_FAKE = Backend(name="fake", renderer=FakeRenderer, engine=EndlessStart)

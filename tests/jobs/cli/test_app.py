@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app as cli
 from jobs.cli.tables import export_errors, show_errors
-from pipeline import ErrorRateError, RunError, UserError
+from pipeline import ErrorRateError, RunError, RunResult, UserError
 from pipeline.engine.model_files import BUNDLED
 
 
@@ -170,6 +170,29 @@ def test_exit_codes(
     done = CliRunner().invoke(cli.app, ["caption", "a", "b", "--model", "demo", "--debug"])
     assert done.exit_code == code
     assert "Traceback" in done.stderr
+
+
+def test_that_every_row_failed_is_said_and_not_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def result(**outcomes: int) -> RunResult:
+        return RunResult(
+            output="b",
+            rows=3,
+            outcomes=outcomes,
+            duplicates=0,
+            new_rows=3,
+            model_class=None,
+            seconds=1.0,
+            rows_per_second=0.0,
+        )
+
+    command = ["caption", "a", "b", "--model", "demo"]
+    monkeypatch.setattr(cli, "run_job", lambda *_, **__: result(decode_error=2, missing_input=1))
+    done = CliRunner().invoke(cli.app, command)
+    assert done.exit_code == 3
+    assert done.stderr.startswith("gemma3-batch: all 3 rows failed, none has results; ")
+    assert CliRunner().invoke(cli.app, [*command, "--max-error-rate", "1"]).exit_code == 0
+    monkeypatch.setattr(cli, "run_job", lambda *_, **__: result(decode_error=2, truncated=1))
+    assert CliRunner().invoke(cli.app, command).exit_code == 0
 
 
 def test_the_demonstrations_default_folder_is_a_fresh_one(

@@ -17,7 +17,7 @@ DIES = """
 import os, signal
 from pipeline.engine.orphans import OrphanCleanup
 from pipeline.engine.sockets import SocketFolder
-OrphanCleanup([], SocketFolder().path)
+OrphanCleanup(SocketFolder().path)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

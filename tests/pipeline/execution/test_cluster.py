@@ -1,26 +1,104 @@
-"""A local cluster ends with all its processes, and with no others."""
+"""A local cluster ends with all its processes, and with no others; a dead one is told in a line."""
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 import subprocess
 import sys
+import time
 
-CODE = """
-import subprocess, psutil
+import pytest
+
+from pipeline import UserError
 from pipeline.execution.cluster import cluster
 
-own = subprocess.Popen(["sleep", "600"])
+CODE = """
+import json, logging, os, subprocess, sys, warnings
+import psutil, ray
+from ray.data import DataContext
+from pipeline.execution.cluster import cluster
+from pipeline.execution.quiet import quiet
+
+def settings():
+    context = DataContext.get_current()
+    loggers = [logging.getLogger(name).level for name in ("ray", "ray.data")]
+    shown = [context.enable_progress_bars, context.print_on_execution_start]
+    filters = [str(entry) for entry in warnings.filters if "ray" in str(entry)]
+    return [dict(os.environ), loggers, shown, filters]
+
+def sleeper():
+    return subprocess.Popen(["sleep", "600"])
+
+before = settings()
+own = [sleeper()]
 with cluster(debug=False):
-    import ray
-    ray.get(ray.remote(num_cpus=0)(lambda: 1).remote())
-    started = [p for p in psutil.Process().children(recursive=True) if p.pid != own.pid]
-print(len(started) > 2, any(p.is_running() for p in started), own.poll())
-own.kill()
+    own.append(sleeper())
+    with quiet(debug=False):
+        ray.get(ray.remote(num_cpus=0)(lambda: 1).remote())
+        within = settings()
+    started = psutil.Process().children(recursive=True)
+    started = [process for process in started if process.pid not in [p.pid for p in own]]
+    print("what is written to stderr meanwhile is shown", file=sys.stderr)
+print(json.dumps({
+    "started": len(started),
+    "left": [str(p) for p in started if p.is_running() and p.status() != "zombie"],
+    "own": [p.poll() for p in own],
+    "same": [one == other for one, other in zip(before, settings())],
+    "within": [one == other for one, other in zip(before, within)],
+}))
+for process in own:
+    process.kill()
 """
 
 
-def test_a_local_cluster_ends_and_other_processes_stay() -> None:
+def test_a_local_cluster_ends_and_leaves_everything_else_as_it_was() -> None:
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONWARNINGS")
+    }
     done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=180
+        [sys.executable, "-c", CODE],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=180,
+        env=environment,
     )
-    assert done.stdout.split() == ["True", "False", "None"]
+    found = json.loads(done.stdout)
+    assert found["started"] > 2
+    assert found["left"] == []
+    assert found["own"] == [None, None]
+    assert found["within"][1:] == [False, False, False]
+    assert found["same"] == [True, True, True, True]
+    assert done.stderr == "what is written to stderr meanwhile is shown\n"
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nobody_answers_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    began = time.monotonic()
+    with pytest.raises(UserError) as told, cluster(debug=False):
+        raise AssertionError("nobody is there")
+    assert time.monotonic() - began < 10
+    assert str(told.value).startswith(f"RAY_ADDRESS={address}: no Ray cluster answers there (")
+    assert str(told.value).endswith("unset RAY_ADDRESS to run on this machine alone")
+
+
+@pytest.mark.parametrize("address", ["head-node", "ray://head:port", "1.2.3.4:"])
+def test_an_address_without_a_port_is_refused(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match="should be HOST:PORT"), cluster(debug=False):
+        raise AssertionError("it is no address")

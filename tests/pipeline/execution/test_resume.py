@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import ErrorRateError, RunError, UserError, failed_rows, retry, run, status
+from pipeline import ErrorRateError, RunConfig, RunError, UserError, failed_rows, retry, run, status
 from tests.pipeline.execution.test_run import colours_dataset, config, read_back
-from tests.pipeline.fakes import CRASHING, DEADLY, FAKE, ColourTask
+from tests.pipeline.fakes import ANSWERED, CRASHING, DEADLY, FAKE, STARTING, ColourTask
 from tests.pipeline.sample_images import encoded, plain
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -213,31 +214,60 @@ def test_rows_that_end_the_renderer_or_the_engine_are_found(
     assert not (tmp_path / "out/_gemma3_batch/suspects").exists()
 
 
-def test_a_run_saves_what_is_in_flight_on_sigterm(tmp_path: Path, gemma_folder: Path) -> None:
-    import ray
-
-    colours_dataset(tmp_path / "in", 3000)
-    settings = config(
-        tmp_path / "in", tmp_path / "out", gemma_folder, unit_rows=200, drain_seconds=2
-    )
-    address = ray.get_runtime_context().gcs_address
-    attempt = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.attempt", settings.model_dump_json()],
+def attempt_at(
+    settings: RunConfig, *backend: str, address: str | None = None
+) -> subprocess.Popen[str]:
+    """A run in a process of its own, on the tests' cluster or on one that it starts."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos.attempt", settings.model_dump_json(), *backend],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "RAY_ADDRESS": address},
+        env={**environment, **({"RAY_ADDRESS": address} if address else {})},
     )
+
+
+def test_a_run_finishes_what_is_in_flight_on_sigterm_and_takes_no_more(
+    tmp_path: Path, gemma_folder: Path
+) -> None:
+    import ray
+
+    colours_dataset(tmp_path / "in", 2000)
+    settings = config(
+        tmp_path / "in", tmp_path / "out", gemma_folder, unit_rows=200, drain_seconds=600
+    )
+    attempt = attempt_at(settings, address=ray.get_runtime_context().gcs_address)
     give_up = time.monotonic() + 120
     while time.monotonic() < give_up and not parts(tmp_path / "out"):
         time.sleep(0.1)
     attempt.send_signal(signal.SIGTERM)
-    signalled = time.monotonic()
+    _, errors = attempt.communicate(timeout=60)  # and not the 600 seconds
+    assert attempt.returncode == 1
+    assert "the run was ended by SIGTERM" in errors
+    stopped = status(str(tmp_path / "out"))
+    assert 0 < stopped.rows_done < 2000
+    answered = len(Path(f"{gemma_folder}{ANSWERED}").read_bytes())
+    assert stopped.rows_done + stopped.rows_journalled == answered < 2000
+    result = run(settings, ColourTask(), backend=FAKE)
+    assert result.rows == 2000
+    assert result.new_rows <= 2000 - stopped.rows_done - stopped.rows_journalled
+
+
+def test_a_run_whose_engine_is_starting_ends_at_once_on_sigterm_with_all_it_started(
+    tmp_path: Path, gemma_folder: Path
+) -> None:
+    colours_dataset(tmp_path / "in", 10)
+    settings = config(tmp_path / "in", tmp_path / "out", gemma_folder, drain_seconds=600)
+    attempt = attempt_at(settings, "STARTING_FAKE")
+    started = Path(f"{gemma_folder}{STARTING}")
+    give_up = time.monotonic() + 120
+    while not started.exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    core = psutil.Process(int(started.read_text()))
+    attempt.send_signal(signal.SIGTERM)
     _, errors = attempt.communicate(timeout=60)
     assert attempt.returncode == 1
     assert "the run was ended by SIGTERM" in errors
-    assert time.monotonic() - signalled < 30
-    stopped = status(str(tmp_path / "out"))
-    assert 0 < stopped.rows_done < 3000
-    result = run(settings, ColourTask(), backend=FAKE)
-    assert result.rows == 3000
-    assert result.new_rows <= 3000 - stopped.rows_done - stopped.rows_journalled
+    assert not core.is_running() or core.status() == psutil.STATUS_ZOMBIE
+    assert not (tmp_path / "out").exists()

@@ -43,7 +43,7 @@ def with_missing_images(folder: Path, model: Path, rows: int) -> RunConfig:
     (folder / "in").mkdir()
     images = ["a.png" if number % 2 else "b.png" for number in range(rows)]
     pq.write_table(pa.table({"n": [*range(rows)], "image": images}), folder / "in/a.parquet")
-    fields = {"unit_rows": rows // 10, "dedup": False, "drain_seconds": 2}
+    fields = {"unit_rows": rows // 10, "dedup": False, "drain_seconds": 2, "max_error_rate": 1}
     settings = config(folder / "in/a.parquet", folder / "out", model, **fields)
     assert run(settings, ColourTask(), backend=FAKE).outcomes == {"missing_input": rows}
     return settings

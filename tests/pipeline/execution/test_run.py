@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
+import os
 import random
+import socket
 import threading
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +24,21 @@ from ray.data import DataContext
 from rich.console import Console
 
 from pipeline import EngineConfig, RunConfig, RunError, RunResult, UserError, run
-from pipeline.contract.task import Generation
+from pipeline.contract.task import Generation, Result
 from pipeline.engine.interface import Backend, Rendered
-from tests.pipeline.fakes import DEADLY, FAKE, POISON, ColourTask, FakeEngine, FakeRenderer
+from pipeline.output import journal
+from pipeline.storage import atomic
+from pipeline.storage.location import Location
+from tests.pipeline.fakes import (
+    ANSWERED,
+    DEADLY,
+    FAKE,
+    POISON,
+    SLOW_FAKE,
+    ColourTask,
+    FakeEngine,
+    FakeRenderer,
+)
 from tests.pipeline.sample_images import bomb_png, encoded, plain, truncated_jpeg
 
 BAD: dict[str, tuple[object, str]] = {
@@ -169,6 +185,29 @@ class TestRuns:
             )
         assert not (tmp_path / "out").exists()
 
+    def test_a_full_disk_ends_the_run_at_once_and_it_is_finished_later(
+        self, tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import ray
+
+        remote, exports = ray.remote, []
+        monkeypatch.setattr(ray, "remote", lambda *a, **k: exports.append(a) or remote(*a, **k))
+        records = colours_dataset(tmp_path / "in", 1200)
+        settings = config(tmp_path / "in", tmp_path / "out", gemma_folder, unit_rows=50)
+        full = tmp_path / "full"
+        full.touch()
+        told = r"^OUTPUT \S+/out cannot be written to: OSError: \[Errno 28\] .*\n.*free some space"
+        with pytest.raises(RunError, match=told):
+            run(settings, FullDisk(full=str(full)), backend=SLOW_FAKE)
+        generated = len(Path(f"{gemma_folder}{ANSWERED}").read_bytes())
+        assert generated < 600, "rows were computed for nothing"
+        full.unlink()
+        exports.clear()
+        result = run(settings, FullDisk(full=str(full)), backend=SLOW_FAKE)
+        assert result.rows == 1200
+        assert read_back(tmp_path / "out")["colour"].to_pylist() == [r["colour"] for r in records]
+        assert len(exports) < 10, "Ray keeps a function for each commit"
+
     def test_a_task_that_cannot_be_sent_to_the_workers_leaves_nothing(
         self, tmp_path: Path, gemma_folder: Path
     ) -> None:
@@ -189,6 +228,22 @@ class TestRuns:
         shown = console.file.getvalue()  # type: ignore[attr-defined]
         assert "colour: 20 of 20 rows" in shown
         assert "\x1b" not in shown
+
+
+@dataclass(frozen=True)
+class FullDisk(ColourTask):
+    """Fills the disk of OUTPUT, as far as the process that parses can see."""
+
+    full: str = ""
+
+    def result(self, state: object, generations: Sequence[Generation]) -> Result:
+        journal.overwrite = self.overwrite  # type: ignore[assignment]
+        return super().result(state, generations)
+
+    def overwrite(self, where: Location, body: bytes, *, sync: bool = True) -> None:
+        if os.path.exists(self.full):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        atomic.overwrite(where, body, sync=sync)
 
 
 class Locked(ColourTask):
@@ -242,3 +297,32 @@ def test_faults_of_the_user_are_found_before_anything_starts(
     text["architectures"] = ["Gemma3ForCausalLM"]
     (gemma_folder / "config.json").write_text(json.dumps(text))
     assert "takes no images" in refused()
+
+
+def test_output_is_tried_before_ray_starts_and_nothing_is_left_of_it(
+    tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    colours_dataset(tmp_path / "in", 3)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    for single_driver, written_by in ((False, "create_from"), (True, "overwrite")):
+        settings = config(
+            tmp_path / "in", tmp_path / "out", gemma_folder, single_driver=single_driver
+        )
+        with monkeypatch.context() as patched:
+            patched.setattr(atomic, written_by, denied)
+            with pytest.raises(
+                UserError, match=r"^OUTPUT \S+/out cannot be written to: Permission"
+            ):
+                run(settings, ColourTask(), backend=FAKE)
+        assert not (tmp_path / "out").exists()
+        with pytest.raises(UserError, match=f"^RAY_ADDRESS={address}: no Ray cluster answers"):
+            run(settings, ColourTask(), backend=FAKE)
+        assert not (tmp_path / "out").exists()

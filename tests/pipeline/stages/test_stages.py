@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation, Prepared, Request, Result, Row, Sampling
 from pipeline.engine.interface import Rendered
 from pipeline.images import ImageLimits
+from pipeline.output import journal as journal_module
 from pipeline.output.journal import Journal
 from pipeline.sources import Source, list_input, open_source
 from pipeline.sources.source import COPY_ROWS, READ_BYTES
 from pipeline.sources.units import Work
+from pipeline.stages import poison_rows as poison_module
 from pipeline.stages.blocks import BLOCK, Item, pack, seal, unpack, unseal
 from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
@@ -336,10 +339,25 @@ def test_parsing_journals_each_unit_and_sends_a_receipt(tmp_path: Path) -> None:
     ]
     receipts = pa.concat_tables(parse_block(pack(items), task, journal))
     assert receipts.schema == RECEIPT
-    assert receipts.select(["unit", "positions", "failed", "model_class"]).to_pylist() == [
-        {"unit": "u", "positions": [0, 1, 8, 9], "failed": 2, "model_class": "x.Model"},
-        {"unit": "v", "positions": [0], "failed": 1, "model_class": "x.Model"},
+    columns = ["unit", "positions", "same_as", "failed", "error"]
+    assert receipts.select(columns).to_pylist() == [
+        {
+            "unit": "u",
+            "positions": [0, 1, 8, 9],
+            "same_as": [None, None, 3, None],
+            "failed": [0, 9],
+            "error": "decode: it was broken",
+        },
+        {
+            "unit": "v",
+            "positions": [0],
+            "same_as": [None],
+            "failed": [0],
+            "error": receipts["error"][1].as_py(),
+        },
     ]
+    assert [len(reasons) for reasons in receipts["reasons"].to_pylist()] == [2, 1]
+    assert receipts["model_class"].to_pylist() == ["x.Model"] * 2
     (file,) = (tmp_path / "_gemma3_batch/journal/u").iterdir()
     rows = {row["position"]: row for row in pq.read_table(file).to_pylist()}
     assert rows[1] == {
@@ -358,6 +376,99 @@ def test_a_fault_is_in_the_receipt_and_nothing_is_journalled(tmp_path: Path) -> 
     (receipt,) = pa.concat_tables(parse_block(pack([FAULTY]), task, journal)).to_pylist()
     assert (receipt["positions"], receipt["fault"], receipt["ends_run"]) == ([], "no engine", True)
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("place", ["journal", "marks"])
+def test_an_output_that_cannot_be_written_is_a_fault_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    module = {"journal": journal_module, "marks": poison_module}[place]
+    monkeypatch.setattr(module, "overwrite", full)
+    output, task = locate(str(tmp_path)), ColourTask()
+    marks = PoisonRows(output) if place == "marks" else None
+    told = f"OUTPUT {tmp_path} cannot be written to: OSError: [Errno 28] No space left on device"
+    block = pack([Item("u", 1, payload=answered("1 2 3"))])
+    (receipt,) = pa.concat_tables(
+        parse_block(block, task, Journal(output, task.result_schema), marks)
+    ).to_pylist()
+    assert (receipt["positions"], receipt["ends_run"]) == ([], True)
+    assert receipt["fault"].startswith(told)
+    if marks is not None:
+        row = pack([Item("u", 1, payload={"image": png((1, 2, 3))})])
+        render = Render(task, CONFIG, FakeRenderer, output, ImageLimits(9, 9), marks)
+        assert fault_of(render(seal(row))).startswith(told)
+        generate = Generate(CONFIG, FakeEngine, marks)
+        rendered = pack([Item("u", 1, payload=rendered_row((1, 2, 3)))])
+        assert fault_of(answers(generate, rendered)).startswith(told)
+
+
+def test_a_store_that_fails_for_now_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(journal_module, "overwrite", slow)
+    journal = Journal(locate(str(tmp_path)), ColourTask().result_schema)
+    with pytest.raises(TimeoutError):
+        list(parse_block(pack([FAILED]), ColourTask(), journal))
+
+
+def fault_of(blocks: Iterable[pa.Table]) -> str:
+    """The fault that ends the run, of one row."""
+    ((item,),) = ([*unpack(block)] for block in blocks)
+    assert item.fault is not None
+    assert item.fault.ends_run
+    return item.fault.message
+
+
+def answers(stage: Generate, block: pa.Table) -> list[pa.Table]:
+    async def run() -> list[pa.Table]:
+        return [block async for block in stage(block)]
+
+    return asyncio.run(run())
+
+
+@dataclass(frozen=True)
+class LeavingTask(ColourTask):
+    """Calls `sys.exit`, as a library may that was made for the command line."""
+
+    def prepare(self, row: Row) -> Prepared:
+        if row["image"] is None:
+            sys.exit("no image")
+        return super().prepare(row)
+
+    def result(self, state: object, generations: Sequence[Generation]) -> Result:
+        sys.exit(3)
+
+
+def test_a_task_that_wants_to_exit_fails_its_row_only(tmp_path: Path) -> None:
+    rows = [{"image": png((1, 2, 3))}, {"image": None}]
+    good, left = rendered(LeavingTask(), rows, tmp_path)
+    assert good.outcome is None
+    assert (left.outcome, left.error) == (Outcome.DECODE_ERROR, "render: SystemExit: no image")
+    journal = Journal(locate(str(tmp_path)), ColourTask().result_schema)
+    block = pack([Item("u", 1, payload=answered("1 2 3"))])
+    receipts = pa.concat_tables(parse_block(block, LeavingTask(), journal))
+    assert receipts["error"].to_pylist() == ["parse: SystemExit: 3"]
+
+
+def test_a_row_is_marked_while_it_is_parsed_alone(tmp_path: Path) -> None:
+    class Watching(ColourTask):
+        def result(self, state: object, generations: Sequence[Generation]) -> Result:
+            marks.extend(path.name.split("-")[:2] for path in tmp_path.rglob("suspects/u/*"))
+            return super().result(state, generations)
+
+    marks: list[list[str]] = []
+    output = locate(str(tmp_path))
+    block = pack([Item("u", 1, payload=answered("1 2 3"))])
+    journal = Journal(output, ColourTask().result_schema)
+    list(parse_block(block, Watching(), journal, PoisonRows(output)))
+    assert marks == [["1", "parse"]]
+    assert not [*tmp_path.rglob("suspects/u/*")]
 
 
 def test_an_actor_that_holds_nothing_says_so_of_every_row(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""What Ray may print during a run: nothing, as it would hide the run's progress and its errors.
+
+All that is changed for that, in the process and in Ray Data's context, is as it was afterwards: the
+process and the cluster may be somebody's notebook.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+DATA_LOGGER = "ray.data"
+RAY_LOGGER = "ray"
+LEVEL_LINE = b"Set ray log level from environment variable RAY_BACKEND_LOG_LEVEL"
+STDERR = 2
+IN_THE_CONTEXT = {"enable_progress_bars": False, "print_on_execution_start": False}
+"""Fields of Ray Data's `DataContext`."""
+
+
+@contextlib.contextmanager
+def quiet(*, debug: bool) -> Iterator[None]:
+    """Within the block, Ray Data shows and logs nothing, unless `debug`."""
+    if debug:
+        yield
+        return
+    from ray.data import DataContext
+
+    with (
+        context_fields(DataContext.get_current(), IN_THE_CONTEXT),
+        level(DATA_LOGGER, logging.CRITICAL),
+        warnings.catch_warnings(),
+    ):
+        # Ray 2.60 deprecates the only way to set an actor's restarts, and warns about its own
+        # settings.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        warnings.filterwarnings("ignore", module=r"ray\.data\.")
+        yield
+
+
+@contextlib.contextmanager
+def ray_log_level(debug: bool) -> Iterator[None]:
+    """Within the block, Ray itself logs errors only, unless `debug`."""
+    with level(RAY_LOGGER, logging.INFO if debug else logging.ERROR):
+        yield
+
+
+@contextlib.contextmanager
+def without_log_level_line(debug: bool) -> Iterator[None]:
+    """Within the block, in which Ray is started, its core logs no warnings, unless `debug`.
+
+    Ray's core (2.60) warns on stderr about every actor that may be restarted. What silences it
+    makes it print a line itself, which is left out of what is written to stderr meanwhile.
+    """
+    if debug:
+        yield
+        return
+    sys.stderr.flush()
+    own = os.dup(STDERR)
+    with tempfile.TemporaryFile() as written, environment({"RAY_BACKEND_LOG_LEVEL": "fatal"}):
+        os.dup2(written.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(own, STDERR)
+            os.close(own)
+            written.seek(0)
+            for line in written:
+                if LEVEL_LINE not in line:
+                    os.write(STDERR, line)
+
+
+@contextlib.contextmanager
+def environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """Within the block, these environment variables have these values unless they have others."""
+    unset = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(unset)
+    try:
+        yield
+    finally:
+        for name in unset:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def without_new_variables() -> Iterator[None]:
+    """Environment variables that are new after the block are removed: Ray (2.60) sets some."""
+    before = {*os.environ}
+    try:
+        yield
+    finally:
+        for name in {*os.environ} - before:
+            del os.environ[name]
+
+
+@contextlib.contextmanager
+def level(logger: str, number: int) -> Iterator[None]:
+    """Within the block, a logger has this level."""
+    before = logging.getLogger(logger).level
+    logging.getLogger(logger).setLevel(number)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).setLevel(before)
+
+
+@contextlib.contextmanager
+def context_fields(context: object, fields: Mapping[str, object]) -> Iterator[None]:
+    """Within the block, these attributes of an object have these values."""
+    before = {name: getattr(context, name) for name in fields}
+    for name, value in fields.items():
+        setattr(context, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)

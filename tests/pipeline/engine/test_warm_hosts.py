@@ -1,0 +1,93 @@
+"""Engines that outlive a run: one that dies is replaced, and no row is blamed that did nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import EngineConfig, run
+from pipeline.contract.task import Generation
+from pipeline.engine.interface import Backend, EngineDiedError, Rendered
+from pipeline.engine.warm_hosts import WarmHosts
+from tests.pipeline.execution.test_run import colours_dataset, config, read_back
+from tests.pipeline.fakes import CRASHING, DEADLY, ColourTask, FakeEngine, FakeRenderer
+from tests.pipeline.sample_images import encoded, plain
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+DIE = "die"
+"""A file in the model's folder: the next engine that is asked finds itself dead."""
+
+
+class MortalEngine(FakeEngine):
+    is_dead = False
+
+    async def generate(self, rendered: Rendered, key: str) -> Generation:
+        order = Path(self.config.model) / DIE
+        if order.exists() and not self.is_dead:
+            order.unlink()
+            self.is_dead = True
+        if self.is_dead:
+            raise EngineDiedError("it was dead already")
+        try:
+            return await super().generate(rendered, key)
+        except EngineDiedError:
+            self.is_dead = True
+            raise
+
+
+MORTAL = Backend(name="fake", renderer=FakeRenderer, engine=MortalEngine)
+
+
+@dataclass
+class Warm:
+    """Hosts, the model's folder, and a place for runs."""
+
+    hosts: WarmHosts
+    model: Path
+    folder: Path
+
+
+@pytest.fixture
+def warm(request: pytest.FixtureRequest, tmp_path: Path, gemma_folder: Path) -> Iterator[Warm]:
+    hosts = WarmHosts.start(
+        EngineConfig(model=str(gemma_folder), max_num_seqs=16),
+        engines=request.param,
+        renderers=1,
+        gpus_per_engine=0,
+        holds=MORTAL,
+    )
+    yield Warm(hosts, gemma_folder, tmp_path)
+    hosts.close()
+
+
+@pytest.mark.parametrize("warm", [2], indirect=True)
+def test_a_small_job_after_an_engines_death_succeeds(warm: Warm) -> None:
+    records = colours_dataset(warm.folder / "in", 6)
+    for number in range(2):
+        (warm.model / DIE).touch()
+        settings = config(warm.folder / "in", warm.folder / f"out-{number}", warm.model)
+        result = run(settings, ColourTask(), backend=warm.hosts.backend())
+        assert not (warm.model / DIE).exists(), "no engine died"
+        assert result.outcomes == {"ok": 6}
+    table = read_back(warm.folder / "out-1")
+    assert table["colour"].to_pylist() == [record["colour"] for record in records]
+
+
+@pytest.mark.parametrize("warm", [1], indirect=True)
+def test_a_row_that_ends_engines_or_renderers_alone_is_blamed(warm: Warm) -> None:
+    colours_dataset(warm.folder / "in", 20)
+    images = [encoded(plain(colour), "PNG") for colour in (DEADLY, CRASHING)]
+    bad = pa.table({"n": pa.array([900, 901], pa.int16()), "image": images})
+    pq.write_table(bad, warm.folder / "in/000-bad.parquet")
+    settings = config(warm.folder / "in", warm.folder / "out", warm.model, block_rows=4)
+    result = run(settings, ColourTask(), backend=warm.hosts.backend())
+    assert result.outcomes == {"ok": 20, "engine_error": 2}
+    errors = {row["n"]: row["error"] for row in read_back(warm.folder / "out").to_pylist()}
+    assert errors[900].startswith("generate: the process died or hung 3 times")
+    assert errors[901].startswith("render: the process died or hung 3 times")
