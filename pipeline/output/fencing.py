@@ -54,7 +54,8 @@ def begin_epoch(output: Location, token: str = "") -> Epoch:
     while True:
         number = max(_numbers(output), default=0) + 1
         where = _file(output, number)
-        if create(where, who) or where.read() == who:  # the reply of a success may have been lost
+        # The reply of a success may have been lost.
+        if create(where, who) or _token(where) == token:
             return Epoch(output, number)
 
 
