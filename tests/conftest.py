@@ -12,8 +12,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from jobs import Engine
 from pipeline.engine.model_files import BUNDLED
@@ -39,14 +41,22 @@ ENGINES = {
 
 LONGEST = (
     "tests/jobs/sdk/test_functions.py",
-    "tests/chaos/test_chaos.py",
     "tests/jobs/moderation/test_end_to_end.py",
     "tests/pipeline/execution/test_resume.py",
-    "tests/chaos/test_real_engine.py",
+    "tests/chaos/test_chaos.py",
     "tests/pipeline/execution/test_retry.py",
-    "tests/jobs/test_own_job.py",
+    "tests/chaos/test_poison.py",
+    "tests/chaos/test_real_engine.py",
 )
 """The files that take longest, the longest first."""
+WARM = (
+    "tests/jobs/sdk/test_functions.py",
+    "tests/jobs/moderation/test_end_to_end.py",
+    "tests/jobs/cli/test_bench.py",
+    "tests/deploy/test_examples.py",
+    "tests/pipeline/execution/test_earlier_version.py",
+)
+"""The files that use `warm_engine`, which starts once for them together."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,6 +81,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first."""
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.location[0], len(LONGEST)))
+
+
+class OneWarmEngine(LoadFileScheduling):
+    """Whole files for each process; those that use the warm engine for one of them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return WARM[0] if file in WARM else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWarmEngine:
+    """Which process of tests gets which files."""
+    return OneWarmEngine(config, log)
 
 
 @pytest.fixture

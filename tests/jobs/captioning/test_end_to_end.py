@@ -181,7 +181,7 @@ def test_status_and_errors_say_what_came(finished: Any, tmp_path: Path) -> None:
     assert "Outcomes: 12 decode_error, 9 missing_input, 399 ok" in told
     shown = command("errors", out, "--outcome", "missing_input", "--limit", 3).stdout
     assert shown.count("missing_input") == 3
-    assert shown.rstrip().endswith("9 rows")
+    assert shown.rstrip().endswith("9 rows, 3 of them shown")
     command("errors", out, "--export", tmp_path / "failed.parquet")
     failed = pq.read_table(tmp_path / "failed.parquet")
     assert failed.num_rows == 21

@@ -145,6 +145,7 @@ def shielded(tmp_path_factory: pytest.TempPathFactory) -> Moderated:
     return moderate(str(model), drawings(12), folder, task)
 
 
+@pytest.mark.long  # the model alone: tests/gemma3_model/test_shieldgemma2.py
 def test_shieldgemma2_judges_as_in_transformers(shielded: Moderated) -> None:
     theirs = shield.Transformers(shielded.output.parent / "model")
     images = [scene_image(scene) for scene in itertools.islice(held_out_scenes(7), 12)]
@@ -158,6 +159,7 @@ def test_shieldgemma2_judges_as_in_transformers(shielded: Moderated) -> None:
     assert record["settings"]["judge"] == "shieldgemma2"
 
 
+@pytest.mark.long
 def test_thresholds_are_the_policies_own(shielded: Moderated) -> None:
     for labels in shielded.table["labels"].to_pylist():
         assert "dangerous" in labels
@@ -169,6 +171,7 @@ def renderer(model: str) -> GemmaRenderer:
     return GemmaRenderer(resolve_engine(config, open_checkpoint(model)))
 
 
+@pytest.mark.long
 def test_shieldgemma2_is_asked_in_transformers_tokens(shielded: Moderated) -> None:
     """And control strings in a user's policy stay text."""
     folder = shielded.output.parent / "model"

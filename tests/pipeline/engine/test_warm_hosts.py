@@ -79,6 +79,7 @@ def test_a_small_job_after_an_engines_death_succeeds(warm: Warm) -> None:
     assert table["colour"].to_pylist() == [record["colour"] for record in records]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("warm", [1], indirect=True)
 def test_a_row_that_ends_engines_or_renderers_alone_is_blamed(warm: Warm) -> None:
     colours_dataset(warm.folder / "in", 20)

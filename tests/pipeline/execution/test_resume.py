@@ -232,9 +232,9 @@ def test_a_run_finishes_what_is_in_flight_on_sigterm_and_takes_no_more(
 ) -> None:
     import ray
 
-    colours_dataset(tmp_path / "in", 2000)
+    colours_dataset(tmp_path / "in", 1000)
     settings = config(
-        tmp_path / "in", tmp_path / "out", gemma_folder, unit_rows=200, drain_seconds=600
+        tmp_path / "in", tmp_path / "out", gemma_folder, unit_rows=100, drain_seconds=600
     )
     attempt = attempt_at(settings, address=ray.get_runtime_context().gcs_address)
     give_up = time.monotonic() + 120
@@ -245,12 +245,12 @@ def test_a_run_finishes_what_is_in_flight_on_sigterm_and_takes_no_more(
     assert attempt.returncode == 1
     assert "the run was ended by SIGTERM" in errors
     stopped = status(str(tmp_path / "out"))
-    assert 0 < stopped.rows_done < 2000
+    assert 0 < stopped.rows_done < 1000
     answered = len(Path(f"{gemma_folder}{ANSWERED}").read_bytes())
-    assert stopped.rows_done + stopped.rows_journalled == answered < 2000
+    assert stopped.rows_done + stopped.rows_journalled == answered < 1000
     result = run(settings, ColourTask(), backend=FAKE)
-    assert result.rows == 2000
-    assert result.new_rows <= 2000 - stopped.rows_done - stopped.rows_journalled
+    assert result.rows == 1000
+    assert result.new_rows <= 1000 - stopped.rows_done - stopped.rows_journalled
 
 
 def test_a_run_whose_engine_is_starting_ends_at_once_on_sigterm_with_all_it_started(

@@ -59,6 +59,7 @@ def rows_of(path: str, folder: Path, model: Path, options: StorageOptions) -> li
     return rows
 
 
+@pytest.mark.long
 def test_its_images_are_an_input(
     options: StorageOptions, tmp_path: Path, gemma_folder: Path
 ) -> None:
