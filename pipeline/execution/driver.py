@@ -297,11 +297,13 @@ def commit_or_fault(committer: Committer, work: Work) -> Committed | Fault:
 def _batches(work: Iterable[Work], batch_rows: int) -> Iterator[list[Work]]:
     """Group work so that each group but the last has `batch_rows` rows or a few more."""
     batch: list[Work] = []
+    rows = 0
     for piece in work:
         batch.append(piece)
-        if _rows(batch) >= batch_rows:
+        rows += piece.rows
+        if rows >= batch_rows:
             yield batch
-            batch = []
+            batch, rows = [], 0
     if batch:
         yield batch
 
