@@ -58,7 +58,7 @@ class ImageRendering:
 
     Args:
         config: Its ``config.json``.
-        preprocessor: Its ``preprocessor_config.json``.
+        preprocessor: Its ``preprocessor_config.json``, or ``processor_config.json``.
         tokenizer: Its tokenizer.
         pan_and_scan: Whether long, narrow images are shown in crops as well.
     """
@@ -73,8 +73,9 @@ class ImageRendering:
     ) -> None:
         self._size = int(config.get("vision_config", {}).get("image_size", DEFAULT_IMAGE_SIZE))
         self._placeholders = Placeholders(ImageTokens.from_json(config, tokenizer), tokenizer)
+        stored = preprocessor.get("image_processor", preprocessor)
         options = {"do_pan_and_scan": True} if pan_and_scan else {}
-        self._preprocessing = ImagePreprocessing.from_config({**preprocessor, **options})
+        self._preprocessing = ImagePreprocessing.from_config({**stored, **options})
 
     def views(self, image: Image.Image) -> Views:
         """One image and its crops."""

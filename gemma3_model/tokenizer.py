@@ -31,6 +31,9 @@ class TextTokenizer:
 
     def __init__(self, backend: Tokenizer) -> None:
         self._backend = backend
+        # A tokenizer may be saved with limits of its training, which transformers leaves out too.
+        backend.no_truncation()
+        backend.no_padding()
         added = backend.get_added_tokens_decoder().items()
         self.control: Mapping[str, int] = {
             token.content: number for number, token in added if token.special

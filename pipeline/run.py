@@ -249,7 +249,7 @@ def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
     if changes is not None and not mine.beside:  # another run may have a larger input
         plan, left_out = without_gone(plan, is_committed, changes.gone)
         is_committed = committed_units(plan) if left_out else is_committed
-    outcomes = totals(plan).outcomes if is_committed.any() else {}
+    outcomes = totals(plan, saves=True).outcomes if is_committed.any() else {}
     yield _Assignment(
         work=(Work(plan.unit(int(index))) for index in plan.pending(is_committed)),
         rows=plan.total_rows,

@@ -11,18 +11,24 @@ EXCERPT = 60
 
 
 def fault_of(
-    answer: str, source: str | None = None, *, ended_as_loop: bool = False
+    answer: str, source: str | None = None, *, ended_as_loop: bool = False, quotes: bool = False
 ) -> RowError | None:
-    """What is wrong with an answer as a whole: it runs into a loop, or declines the request.
+    """What is wrong with an answer as a whole: it is empty, a loop, or declines the request.
 
     Args:
         answer: The answer.
-        source: The text that it translates; None where it translates none.
+        source: The text that it translates; None where it describes something.
         ended_as_loop: Whether the engine ended it because it repeated itself.
+        quotes: Whether it is what is written in an image, if anything: a sign may decline, ask for
+            an image and repeat itself.
     """
-    if ended_as_loop or is_repetitive(answer, source or ""):
+    if ended_as_loop or (not quotes and is_repetitive(answer, source or "")):
         message = f"the answer repeats itself: {excerpt(answer[-EXCERPT:])}"
         return RowError(Outcome.REPETITION, "parse", message)
+    if quotes:
+        return None
+    if not answer.strip():
+        return RowError(Outcome.REFUSED, "parse", "the answer is empty")
     if is_refusal(answer, source):
         message = f"the answer declines the request: {excerpt(answer)}"
         return RowError(Outcome.REFUSED, "parse", message)

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import regex
 
+from jobs.answers.repetition import IDEOGRAPH, LETTER
+
 BEGINNING = 400
 """Characters in which a refusal shows."""
 TIMES_AS_LONG = 2.0
@@ -132,7 +134,7 @@ def is_refusal(answer: str, source: str | None = None) -> bool:
 
     Args:
         answer: The answer.
-        source: The text that it translates; None where it translates none.
+        source: The text that it translates; None where it describes something.
     """
     if source is not None and not _is_of_another_length(answer, source):
         return False
@@ -141,5 +143,10 @@ def is_refusal(answer: str, source: str | None = None) -> bool:
 
 
 def _is_of_another_length(answer: str, source: str) -> bool:
-    shorter, longer = sorted((len(answer.strip()), len(source.strip())))
+    shorter, longer = sorted(map(_length, (answer, source)))
     return longer > TIMES_AS_LONG * shorter
+
+
+def _length(text: str) -> int:
+    """Letters of a text; an ideograph or a syllable says as much as three."""
+    return len(LETTER.findall(text)) + 2 * len(IDEOGRAPH.findall(text))

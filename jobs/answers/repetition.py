@@ -63,20 +63,23 @@ def is_repetitive(text: str, source: str = "") -> bool:
         text: The answer.
         source: The text that was translated; the answer may repeat itself twice as often.
     """
-    repeats = _repeats_at_end(text)
-    if repeats and repeats > 2 * _repeats_at_end(source):
-        return True
     words, words_of_source = _last_words(text), _last_words(source)
-    repeats = _repeats_of_words(words)
-    if repeats and repeats > 2 * _times_at_end(words_of_source)[0]:
+    sentence, times = _commonest_sentence(text)
+    is_most = times * len(sentence) * 2 >= len(text)
+    most = max(
+        _repeats_at_end(text),
+        _repeats_of_words(words),
+        times if times >= REPEATS_OF_SENTENCE and is_most else 0,
+    )
+    followed = max(
+        _runs_at_end(source), _times_at_end(words_of_source)[0], _commonest_sentence(source)[1]
+    )
+    if most and most > 2 * followed:
         return True
     sameness = _sameness(words)
-    if sameness >= WORDS_PER_DIFFERENT_WORD and sameness > 2 * _sameness(words_of_source):
-        return True
-    sentence, times = _commonest_sentence(text)
-    if times < REPEATS_OF_SENTENCE or times * len(sentence) * 2 < len(text):
-        return False
-    return times > 2 * _commonest_sentence(source)[1]
+    return sameness >= WORDS_PER_DIFFERENT_WORD and sameness > 2 * max(
+        _sameness(words_of_source), followed
+    )
 
 
 def has_run(text: str) -> bool:
@@ -86,17 +89,35 @@ def has_run(text: str) -> bool:
 
 def _repeats_at_end(text: str) -> int:
     """How many times the end of a text repeats in a row; 0 where that is not a loop."""
-    end = " ".join(text.casefold().split())[: -WINDOW - 1 : -1]
+    end = _end(text)
     best = 0
     for length, border in enumerate(_borders(end), 1):
         period = length - border
         repeats = length // period
         enough = REPEATS_OF_SHORT if period < SHORT_PERIOD else REPEATS_OF_LONG
-        has_letters = LETTER.search(end, 0, period) is not None
-        least = LOOP_LENGTH if has_letters else LOOP_LENGTH_OF_MARKS
-        if repeats >= enough and length >= least:
+        if repeats < enough or length < LOOP_LENGTH:
+            continue
+        if length >= LOOP_LENGTH_OF_MARKS or LETTER.search(end, 0, period) is not None:
             best = max(best, repeats)
     return best
+
+
+def _runs_at_end(text: str) -> int:
+    """How many times the end of a text repeats, however short, where that is half of it or more."""
+    end = _end(text)
+    return max(
+        (
+            length // (length - border)
+            for length, border in enumerate(_borders(end), 1)
+            if 2 * length >= min(len(end), LOOP_LENGTH)
+        ),
+        default=0,
+    )
+
+
+def _end(text: str) -> str:
+    """The last characters of a text on one line, backwards."""
+    return " ".join(text.casefold().split())[: -WINDOW - 1 : -1]
 
 
 def _last_words(text: str) -> list[str]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from jobs.answers.check import fault_of
 from jobs.captioning.json_schema import arrow_type, conform
 from jobs.captioning.prompt import columns_in, fill_columns
+from jobs.captioning.styles import STYLES
 from pipeline import (
     ColumnKind,
     Generation,
@@ -25,7 +26,7 @@ from pipeline import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pipeline.contract.task import Row
 
@@ -91,7 +92,7 @@ class CaptionTask:
             seed=self.seed,
             n=self.n,
             json_schema=self.json_schema,
-            ends_loops=True,
+            ends_loops=not self.transcribes,
             stop=() if self.stop is None else (self.stop,),
         )
 
@@ -99,6 +100,16 @@ class CaptionTask:
     def _type(self) -> pa.DataType:
         """The type of one caption. Cached: it is asked for with every row."""
         return pa.string() if self.json_schema is None else arrow_type(json.loads(self.json_schema))
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether captions are what is written in the image, which may repeat itself or refuse.
+
+        By the prompt, so that it holds for a task that is restored from a run's record too.
+        """
+        ocr = STYLES["ocr"]
+        openings = (ocr.prompt, ocr.opening.partition("{")[0])
+        return self.prompt.startswith(openings)
 
     def prepare(self, row: Row) -> Prepared:
         """One request: the images, then the prompt.
@@ -119,19 +130,20 @@ class CaptionTask:
         """The captions: parsed where there is a schema, else stripped of white space.
 
         Raises:
-            RowError: The JSON was longer than `max_tokens`, or the first caption is a loop or a
-                refusal.
+            RowError: The JSON was longer than `max_tokens`, or the first caption is empty, a loop
+                or a refusal.
             ValueError: The first caption is not JSON although there is a schema.
         """
         (answer,) = generations
-        if answer.finish_reason == "repetition":
-            _check(answer.text, ended_as_loop=True)
+        is_loop = answer.finish_reason == "repetition"
+        if is_loop and self.json_schema is not None:
+            self._check(answer.text, ended_as_loop=True)
         is_truncated = answer.finish_reason == "length"
         if self.json_schema is not None and is_truncated:
             message = f"the JSON was longer than {self.max_tokens} tokens; raise --max-tokens"
             raise RowError(Outcome.TOO_LONG, "parse", message)
         captions = [self._parse(answer.text)]
-        _check(captions[0])
+        self._check(captions[0], ended_as_loop=is_loop)
         captions += [self._parse_or_null(text) for text in answer.others]
         columns = {"caption": captions[0], "captions": captions}
         kept = {name: columns[name] for name in self.result_schema.names}
@@ -143,26 +155,17 @@ class CaptionTask:
         return conform(json.loads(text), self._type)
 
     def _parse_or_null(self, text: str) -> Any:
-        """A further caption; null where it is a loop or a refusal, or its JSON is cut off."""
+        """A further caption; null where it is none, or its JSON is cut off."""
         try:
             caption = self._parse(text)
-            _check(caption)
+            self._check(caption)
         except (ValueError, RowError):
             return None
         return caption
 
-
-def _check(caption: object, *, ended_as_loop: bool = False) -> None:
-    """Raises RowError where a caption, or a text in it, is a loop or a refusal."""
-    for text in _texts_in(caption):
-        fault = fault_of(text, ended_as_loop=ended_as_loop)
-        if fault is not None:
-            raise fault
-
-
-def _texts_in(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (list, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts_in(item)
+    def _check(self, caption: object, *, ended_as_loop: bool = False) -> None:
+        """Raises RowError for a text that is empty, a loop or a refusal, and does not quote."""
+        if isinstance(caption, str) and not self.transcribes:
+            fault = fault_of(caption, ended_as_loop=ended_as_loop)
+            if fault is not None:
+                raise fault

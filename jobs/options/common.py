@@ -47,7 +47,7 @@ class JobOptions(RunSettings, EngineSettings, ModelOptions):
     @classmethod
     def _is_not_empty(cls, value: object) -> object:
         """Refuse empty text: it is most likely a shell variable that was not set."""
-        if value == "":
+        if isinstance(value, str) and not value.strip():
             raise ValueError("is empty; give it a value, or leave it out")
         return value
 

@@ -126,7 +126,8 @@ def call(
         return run_job(configured, str(source), output, **how)
     # Now, before a cluster starts and rows are handed over.
     if engine is None:
-        open_checkpoint(configured.engine().model)
+        wanted = configured.engine()
+        open_checkpoint(wanted.model, wanted.prompt_format)
     if output is not None:
         check_access(locate(output, configured.options.storage_options), "OUTPUT")
     given = (_RayDataset if is_ray_dataset(source) else _Table)(configured.task(), source, output)

@@ -72,11 +72,19 @@ class Pending:
         self, translation: str, generations: Sequence[Generation], check_language: bool
     ) -> Answer | None:
         """What is wrong with the translation as a whole; None where nothing is."""
-        is_loop = any(generation.finish_reason == "repetition" for generation in generations)
-        error = fault_of(translation, self.text, ended_as_loop=is_loop)
+        error = self._fault_of(translation, generations)
         if error is not None:
             return Answer(outcome=error.outcome, error=str(error))
         return self._check_language(translation) if check_language else None
+
+    def _fault_of(self, translation: str, generations: Sequence[Generation]) -> RowError | None:
+        is_loop = any(generation.finish_reason == "repetition" for generation in generations)
+        if self.text is None:
+            return fault_of(translation, ended_as_loop=is_loop, quotes=True)
+        empty = next((g for g in generations if not g.text.strip()), None)
+        if empty is not None:  # every piece that is asked for has words
+            return fault_of(empty.text)
+        return fault_of(translation, self.text, ended_as_loop=is_loop)
 
     def _check_language(self, translation: str) -> Answer | None:
         if is_wrong_language(translation, self.target, self.source):

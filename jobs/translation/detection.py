@@ -165,7 +165,8 @@ def is_wrong_language(text: str, target: str, source: str | None = None) -> bool
 def is_echo(answer: str, text: str, source: str, target: str) -> bool:
     """Whether an answer is the text itself, which is not in the language it should be in.
 
-    Names and short texts are the same in many languages, and so may texts in similar ones be.
+    Names, terms and short texts are the same in many languages, texts in similar ones may be, and
+    a text may be in the target's language although another one is named.
 
     Args:
         answer: The answer.
@@ -174,9 +175,12 @@ def is_echo(answer: str, text: str, source: str, target: str) -> bool:
         target: Code of the language that the answer should be in.
     """
     same = " ".join(answer.casefold().split()) == " ".join(text.casefold().split())
-    if not same or _are_similar(source, target):
+    words = _words(text)
+    if not same or _are_similar(source, target) or _letters(words) < LETTERS_OF_ECHO:
         return False
-    return len(inline.LETTER.findall(CAPITALISED.sub(" ", _words(text)))) >= LETTERS_OF_ECHO
+    probabilities = _probabilities(words)
+    language = max(probabilities, key=probabilities.__getitem__)
+    return _are_similar(language, source) and probabilities[language] >= SURE_OF_SOURCE
 
 
 def _words(text: str) -> str:
@@ -186,10 +190,14 @@ def _words(text: str) -> str:
 
 def _is_enough(words: str) -> bool:
     """Whether there is enough text for a verdict, names not counted."""
+    return _letters(words) >= ENOUGH_LETTERS
+
+
+def _letters(words: str) -> int:
     words = CAPITALISED.sub(" ", words)
     letters = len(inline.LETTER.findall(words))
     syllables = len(SYLLABLE.findall(words))
-    return letters + (LETTERS_OF_SYLLABLE - 1) * syllables >= ENOUGH_LETTERS
+    return letters + (LETTERS_OF_SYLLABLE - 1) * syllables
 
 
 def _restrict(probabilities: Mapping[str, float], among: Sequence[str]) -> dict[str, float]:

@@ -10,13 +10,14 @@ outcome of its own; the row's outcome is the worst of them, and the good transla
     has no words (empty, numbers, emoji)            ok, copied
     does not fit into the model                     too_long
     its answer repeats itself                       repetition
-    its answer declines, or asks for the text       refused
+    its answer is empty, declines, or asks for it   refused
     its answer is not in the target language        wrong_language
     its answer is longer than `max_tokens`          truncated, with what there is
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -277,7 +278,17 @@ class TranslationTask:
             asked = replace(pending, document=document, terms=terms, requests=len(requests))
             yield asked, requests
 
+    @functools.cached_property
+    def _budgets(self) -> dict[tuple[str, str], int]:
+        """What `_budget` has found: a prompt's examples are counted once, not for every row."""
+        return {}
+
     def _budget(self, source: str, target: str) -> int:
+        if (source, target) not in self._budgets:
+            self._budgets[source, target] = self._count_budget(source, target)
+        return self._budgets[source, target]
+
+    def _count_budget(self, source: str, target: str) -> int:
         """Most tokens in a chunk such that its prompt and its answer fit into the model."""
         prompt = self._prompt(Chunk(text=""), source, target)
         room = self._text_meter.max_model_len - self._text_meter.count(prompt) - TEMPLATE_TOKENS

@@ -54,7 +54,6 @@ class PromptEncoder:
         tokenizer: The model's.
         template: The chat template, in Jinja.
         named: Control strings by the names that templates have for them, such as `bos_token`.
-        trims: Whether the template removes white space around a text, as those of Gemma do.
 
     Raises:
         jinja2.TemplateSyntaxError: The template is not Jinja.
@@ -65,13 +64,10 @@ class PromptEncoder:
         tokenizer: TextTokenizer,
         template: str,
         named: Mapping[str, str],
-        *,
-        trims: bool = True,
     ) -> None:
         self._tokenizer = tokenizer
         self._template = _environment().from_string(template)
         self._named = named
-        self._trimmed = str.strip if trims else str
         self._control = tokenizer.control
         longest_first = sorted(self._control, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
@@ -120,7 +116,7 @@ class PromptEncoder:
         """Token ids of one user turn and the opening of the answer.
 
         Args:
-            prompt: The user's text; where the template trims, white space around it is removed.
+            prompt: The user's text.
             system: Text before it, or None.
             images: Number of image placeholders before the text.
             languages: Codes of the text's language and of its translation's, for a template that
@@ -129,12 +125,12 @@ class PromptEncoder:
         Raises:
             ValueError: The template leaves one of the texts out or repeats it.
         """
-        texts = {} if not prompt.strip() and images else {_mark(0): self._trimmed(prompt)}
-        content = _content([*texts], images, languages)
+        texts = {} if not prompt.strip() and images else {_mark(0): prompt.strip()}
+        content = _content([_marked(0, prompt)] if texts else [], images, languages)
         messages = [{"role": "user", "content": content}]
         if system is not None:
-            texts[_mark(1)] = self._trimmed(system)
-            item = [{"type": "text", "text": _mark(1)}]
+            texts[_mark(1)] = system.strip()
+            item = [{"type": "text", "text": _marked(1, system)}]
             messages.insert(0, {"role": "system", "content": item})
         pieces = self._cut.split(self._fill_template(messages, [*texts]))
         ids: list[int] = []
@@ -146,7 +142,13 @@ class PromptEncoder:
         return tuple(ids)
 
     def _fill_template(self, messages: list[dict[str, Any]], marks: list[str]) -> str:
-        text = self._template.render(messages=messages, add_generation_prompt=True, **self._named)
+        text = self._template.render(
+            messages=messages,
+            tools=None,
+            documents=None,
+            add_generation_prompt=True,
+            **self._named,
+        )
         for mark in marks:
             if text.count(mark) != 1:
                 raise ValueError(
@@ -165,11 +167,20 @@ class PromptEncoder:
 @functools.cache
 def _environment() -> Environment:
     """Jinja as chat templates expect it: the reference is `apply_chat_template` of transformers."""
-    from jinja2.ext import loopcontrols
+    from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    class Generation(Extension):
+        """`{% generation %}` marks what a model is trained on; here it is only what it holds."""
+
+        tags = {"generation"}  # noqa: RUF012  as Jinja declares it
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
     made = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
     )
     made.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
     made.globals["raise_exception"] = _refuse
@@ -197,6 +208,12 @@ def _content(
 def _mark(number: int) -> str:
     """A string in private-use characters, which no template contains and no tokenizer knows."""
     return f"\uf8f0text{number}\uf8f1"
+
+
+def _marked(number: int, text: str) -> str:
+    """The mark with the white space around the text, which is then trimmed where texts are."""
+    core = text.strip()
+    return text.replace(core, _mark(number), 1) if core else text + _mark(number)
 
 
 def _put_back(piece: str, texts: dict[str, str]) -> str:

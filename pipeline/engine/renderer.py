@@ -128,9 +128,7 @@ def _prompt_encoder(model: str, profile: ModelProfile, tokenizer: TextTokenizer)
     from jinja2 import TemplateSyntaxError
 
     try:
-        encoder = PromptEncoder(
-            tokenizer, profile.template, named_tokens(model), trims=not profile.continues_text
-        )
+        encoder = PromptEncoder(tokenizer, profile.template, named_tokens(model))
         encoder.encode("x", None, 0, None)
     except TemplateSyntaxError as error:
         raise UserError(

@@ -1,8 +1,9 @@
 """The prompt formats that a checkpoint need not bring itself, as chat templates (Jinja).
 
 Gemma's own turns (technical report, arXiv 2503.19786, table 4): a system text has no turn of its
-own, it precedes the first user's text; texts are trimmed; an image is `<start_of_image>`. And raw
-text: nothing but `<bos>`, the images and the texts as they are, which the model continues.
+own, it precedes the first user's text as it is; other texts are trimmed; an image is
+`<start_of_image>`. And raw text: nothing but `<bos>`, the images and the texts as they are, which
+the model continues.
 """
 
 GEMMA = """\
@@ -11,7 +12,7 @@ GEMMA = """\
 {%- for message in messages -%}
     {%- if message['role'] == 'system' -%}
         {%- for item in message['content'] -%}
-            {%- set before.text = before.text + item['text'] | trim + '\\n\\n' -%}
+            {%- set before.text = before.text + item['text'] + '\\n\\n' -%}
         {%- endfor -%}
     {%- else -%}
         {{- '<start_of_turn>' + message['role'] + '\\n' + before.text -}}

@@ -71,9 +71,9 @@ class VllmEngine:
                     enable_log_requests=made.enable_log_requests,
                     disable_log_stats=made.disable_log_stats,
                 )
-        except BaseException:
+        except Exception:
             self._orphan_cleanup.cancel()  # vLLM has ended what it started
-            raise
+            raise  # on SIGTERM, which raises no `Exception`, the watcher stays to the end
         self._orphan_cleanup.engine_is_ready()
         self._watchdog = Watchdog(config.stall_seconds)
         self._watch: asyncio.Task[None] | None = None

@@ -165,6 +165,7 @@ class Flow:
                 self._poison_rows,
                 self.journal.output,
             ),
+            fn_constructor_kwargs={"accepts_denied": config.max_error_rate == 1},
             num_cpus=self.placement.cpu_share,
             **self._restarts,
         )

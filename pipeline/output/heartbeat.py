@@ -40,6 +40,8 @@ BEAT_S = 10.0
 STALE_S = 30.0
 """Time without a renewal after which the driver of another machine counts as gone."""
 POLL_S = 1.0
+STOP_S = 5.0
+"""Time for a renewal to end, at the end of a driver; a heartbeat that is left is stale soon."""
 SUFFIX = ".alive"
 _OF_THIS_PROCESS: set[str] = set()
 """Tokens of the drivers at work in this process, which may have several one after the other."""
@@ -198,9 +200,11 @@ class Heartbeat:
         if self._ended.is_set():
             return
         self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
         _OF_THIS_PROCESS.discard(self.sign.token)
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+        if self._thread.is_alive():  # it waits for a store that does not answer
+            return
         with contextlib.suppress(Exception):  # the store's client has errors of many kinds
             remove(self._where)
 

@@ -188,6 +188,9 @@ def skipped_of(record: Record) -> tuple[Skipped, ...]:
 def differences(old: Record, new: Record) -> list[str]:
     """What changes the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
     before, after = _deciding(old), _deciding(new)
+    if "prompt_format" not in old["config"]["engine"]:
+        # Recorded by a version that took the white space off all texts in options.
+        before, after = _stripped(before), _stripped(after)
     if before["model"] == new["model"].get("identity_before"):  # recorded by an earlier version
         before["model"] = after["model"]
     return [
@@ -209,6 +212,10 @@ def _deciding(record: Record) -> dict[str, object]:
         "prompt_format": engine.get("prompt_format") or PROMPT_FORMAT,
         **{name: config[name] for name in DECIDING},
     }
+
+
+def _stripped(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: v.strip() if isinstance(v, str) else v for name, v in values.items()}
 
 
 def _why_not(output: Location, found: Record | None, record: Record) -> str:

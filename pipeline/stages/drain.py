@@ -87,7 +87,8 @@ class Intake:
     def open(self) -> None:
         """The engine is ready."""
         if self._drain is not None:
-            self._drain.report(_actor_id(), None)
+            with contextlib.suppress(Exception):  # nothing to end an engine for
+                self._drain.report(_actor_id(), None)
 
     async def admits(self) -> bool:
         """Whether a block is worked on: not any more, once the run is about to end."""
@@ -110,12 +111,21 @@ class Intake:
             self._blocks -= 1
 
     async def _close_when_asked(self, drain: Drain) -> None:
-        while not await asyncio.to_thread(drain.is_asked):
+        while not await asyncio.to_thread(_is_asked, drain):
             await asyncio.sleep(LOOK_SECONDS)
         self._is_closed = True
         while self._blocks:
             await asyncio.sleep(LOOK_SECONDS / 10)
-        await asyncio.to_thread(drain.report, _actor_id(), self._given_back)
+        with contextlib.suppress(Exception):  # the driver waits no longer than `drain_seconds`
+            await asyncio.to_thread(drain.report, _actor_id(), self._given_back)
+
+
+def _is_asked(drain: Drain) -> bool:
+    """Whether it is; not, where Ray's store does not answer now."""
+    try:
+        return drain.is_asked()
+    except Exception:  # Ray has errors of several kinds for it
+        return False
 
 
 def _actor_id() -> str:

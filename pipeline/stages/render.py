@@ -67,6 +67,8 @@ class Render:
         limits: ImageLimits,
         poison_rows: PoisonRows | None = None,
         output: Location | None = None,
+        *,
+        accepts_denied: bool = False,
     ) -> None:
         self._renderer = attempt(make_renderer, config, "a renderer")
         self._task = task
@@ -75,7 +77,7 @@ class Render:
         self._root = root
         self._limits = limits
         self._poison_rows = poison_rows
-        self._stores = StoreFaults(output)
+        self._stores = StoreFaults(output, accepts_denied=accepts_denied)
         self._watchdog = Watchdog(config.stall_seconds)
 
     def __call__(self, sealed: pa.Table) -> Iterator[pa.Table]:

@@ -8,7 +8,9 @@
 It counts as an answer that a file does not exist. A store is a bucket, a repository or a disk;
 which buckets have answered is noted in OUTPUT too, so that the last rows of a run can tell as well
 as its first. A run ends for a store after `FEW` rows, or after the first block if no row of that
-could be rendered. The rows keep no outcome then: they are computed after the mending.
+could be rendered and no store has answered. The rows keep no outcome then: they are computed after
+the mending. A run whose `max_error_rate` is 1, and a retry, goes on without the images of a store
+that denies them all.
 
 A few rows of many that lead to a store of their own, as in a collection of links, are their own
 fault.
@@ -45,9 +47,11 @@ class StoreFaults:
 
     Args:
         output: OUTPUT, in which it is noted which stores have answered; None notes nothing.
+        accepts_denied: Whether a run may go on without the images of a store that denies all.
     """
 
-    def __init__(self, output: Location | None = None) -> None:
+    def __init__(self, output: Location | None = None, *, accepts_denied: bool = False) -> None:
+        self._accepts_denied = accepts_denied
         self._folder = output and output / INTERNAL / "answered"
         self._answered: set[str] = set()
         self._answers: Counter[str] = Counter()
@@ -89,7 +93,9 @@ class StoreFaults:
         if error.refusal is Refusal.CREDENTIALS:
             return True
         if not self._has_answered(error.store):
-            return self._refused[error.store] >= FEW or not self._others
+            if self._accepts_denied:
+                return False
+            return self._refused[error.store] >= FEW or not (self._others or self._answered)
         is_silent = error.refusal is Refusal.UNREACHABLE and not self._answers[error.store]
         return is_silent and here >= FEW
 

@@ -90,8 +90,10 @@ def _asked(where: Location) -> str | None:
     """Ask for one name. Raises what the store's client raises."""
     if "s3" in where.fs.protocol:
         bucket, _, key = where.path.partition("/")
+        # As a folder, since policies allow listing by prefixes that end in a slash.
+        prefix = f"{key.rstrip('/')}/" if key else ""
         find = functools.partial(
-            where.fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1
+            where.fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1
         )
         with_backoff(find)
     elif "gs" in where.fs.protocol:

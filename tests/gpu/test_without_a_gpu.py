@@ -28,6 +28,7 @@ def test_rounding_is_told_from_a_wrong_window(tmp_path: Path) -> None:
     assert not ours.is_rounding(transformers), (ours, transformers)
 
 
+@pytest.mark.long
 def test_speed_is_measured_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = dummy.write(tmp_path, checkpoints.full_config(vocab_size=2048))
     size = speed.Size(

@@ -68,6 +68,20 @@ def test_a_result_is_no_refusal(text: str) -> None:
     assert not is_refusal(text)
 
 
+@pytest.mark.parametrize(
+    ("answer", "source"),
+    [
+        ("Please upload a photo.", "请上传照片。"),
+        ("请提供文本。", "Please provide the text."),
+        ("I cannot help with that.", "我帮不了你。"),
+        ("Please upload an image.", "画像を送信してください"),
+    ],
+)
+def test_scripts_of_other_lengths_are_no_refusals(answer: str, source: str) -> None:
+    assert is_refusal(answer)
+    assert not is_refusal(answer, source)
+
+
 def test_a_translation_of_such_a_sentence_is_none_and_an_answer_of_another_length_is_one() -> None:
     answer = "Please provide the text you would like me to translate."
     assert not is_refusal(answer, "Geben Sie bitte den Text an, den ich übersetzen soll.")

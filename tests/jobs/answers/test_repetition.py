@@ -50,6 +50,25 @@ def test_a_source_that_repeats_itself_may_be_followed(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("I love you so. " * 5, "Ich liebe dich so sehr. " * 5),
+        ("加油加油加油加油", "Go for it! " * 4),
+        ("谢谢谢谢", "Thank you, " * 4),
+        ("是否" * 15, "Ja Nein " * 15),
+        (
+            "今晚我们要赢，朋友们。再来。" * 6,
+            "Ce soir, il faut gagner, les amis. Encore une fois. " * 6,
+        ),
+    ],
+)
+def test_a_source_in_another_script_may_be_followed(source: str, text: str) -> None:
+    assert is_repetitive(text)
+    assert not is_repetitive(text, source)
+    assert is_repetitive(text * 10, source)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "", "ha ha ha ha", "No, no, no, no, no!", "Row, row, row your boat, gently. " * 2,

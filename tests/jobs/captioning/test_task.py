@@ -97,12 +97,25 @@ def test_a_further_caption_that_is_none_is_null() -> None:
     assert result.outcome is Outcome.OK
 
 
-def test_texts_in_a_json_are_looked_at() -> None:
-    with pytest.raises(RowError, match="repeats itself"):
-        task_of(style="tags").result(None, [generation(f'["a dog", "{LOOP}"]')])
+def test_a_json_that_is_a_loop_is_no_caption_and_its_texts_are_the_users() -> None:
     loop = generation('["a dog", "a dog", "a do', "repetition")
     with pytest.raises(RowError, match="repeats itself"):
         task_of(style="tags").result(None, [loop])
+    told = task_of(style="tags").result(None, [generation(f'["a dog", "{ASKS}"]')])
+    assert told.columns == {"caption": ["a dog", ASKS]}
+
+
+@pytest.mark.parametrize("text", [ASKS, "SALE SALE SALE SALE", "Item | Paid\n" + "Yes\n" * 30, ""])
+def test_what_is_written_in_an_image_may_be_anything(text: str) -> None:
+    for task in (task_of(style="ocr"), task_of(style="ocr", language="fr")):
+        assert not task.sampling.ends_loops
+        assert task.result(None, [generation(text)]).columns == {"caption": text.strip()}
+
+
+def test_an_empty_caption_is_none() -> None:
+    with pytest.raises(RowError, match="the answer is empty") as fault:
+        CaptionTask(prompt="Say it.").result(None, [generation(" \n")])
+    assert fault.value.outcome is Outcome.REFUSED
 
 
 def test_tags_are_a_list() -> None:

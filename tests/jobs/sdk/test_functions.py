@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,6 +20,7 @@ from jobs import Engine, caption, function_of, moderate, translate
 from jobs.demo.dataset import held_out_scenes, jpeg, write_dataset
 from jobs.demo.phrases import CAPTION_PROMPT, POLICIES, translation, violates
 from jobs.demo.phrases import caption as truth
+from jobs.registry import find_model
 from jobs.sdk.retry import retry_rows
 from pipeline import (
     ColumnKind,
@@ -134,6 +137,19 @@ def test_jobs_ask_in_the_format_of_their_engine() -> None:
     assert Engine(model="demo").options({})["prompt_format"] == "template"
     with pytest.raises(UserError, match="prompt_format: is the engine's"):
         Engine(model="demo").options({"prompt_format": "raw"})
+
+
+def test_data_in_memory_may_be_for_a_base_model(tmp_path: Path) -> None:
+    model = tmp_path / "base"
+    shutil.copytree(find_model("demo").path, model)
+    (model / "chat_template.jinja").unlink()
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((model / name).read_text())
+        (model / name).write_text(json.dumps({**settings, "eos_token_id": 1}))
+    asked = {"model": str(model), "prompt": "A photo of"}
+    assert caption([], prompt_format="raw", **asked) == []
+    with pytest.raises(UserError, match="is a base model"):
+        caption([], **asked)
 
 
 def test_a_started_engine_is_not_started_again(engine: Engine) -> None:

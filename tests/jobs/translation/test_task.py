@@ -148,6 +148,22 @@ def test_a_loop_of_two_languages_and_a_request_for_the_text_are_no_translations(
     assert f"text_fr: parse: the answer declines the request: '{asks}'" in str(result.error)
 
 
+def test_an_empty_answer_is_no_translation() -> None:
+    two = answered(
+        task(chunk_tokens=64), "\n\n".join([" ".join(PROSE["en"])] * 2), [GERMAN, " ", GERMAN]
+    )
+    assert (two.outcome, two.columns["text_de"]) == (Outcome.REFUSED, None)
+    assert two.error == "parse: the answer is empty"
+
+
+def test_a_sign_may_say_anything() -> None:
+    made = task(image_column="photo", text_columns=(), check_language=False)
+    request = made.prepare({"photo": b""})
+    for text in ("", "Please provide the image.", "STOP STOP STOP STOP"):
+        assert made.result(request.state, [said(text)]).outcome is Outcome.OK
+    assert made.result(request.state, [said("a", "repetition")]).outcome is Outcome.REPETITION
+
+
 def test_the_engine_ends_loops_except_where_the_text_has_one() -> None:
     for text, ends_loops in ((ENGLISH, True), (ENGLISH + " Ha!" * 20, False)):
         (request,) = task().prepare({"text": text}).requests
@@ -161,6 +177,12 @@ def test_a_text_that_comes_back_as_it_was_is_no_translation(text: str) -> None:
     assert answered(task(check_language=False), text, [text]).outcome is Outcome.OK
     for name in ("Berlin", "Anna Maria Schmidt, Hamburg", "OK!"):
         assert answered(task(), name, [name]).outcome is Outcome.OK
+    for right in (
+        "Die Sitzung ist um drei Uhr vorbei und alle gehen nach Hause.",  # already in German
+        "sudo apt-get install python3-venv build-essential",
+        "kubernetes, terraform, postgresql, elasticsearch",
+    ):
+        assert answered(task(), right, [right]).outcome is Outcome.OK
     portuguese = "O barco volta ao porto de manhã cedo."
     made = task(targets=("gl",), source="pt")
     assert answered(made, portuguese, [portuguese]).outcome is Outcome.OK

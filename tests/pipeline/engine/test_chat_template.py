@@ -41,8 +41,8 @@ def ours() -> TextTokenizer:
     return load_tokenizer(MODEL)
 
 
-def encoder_of(tokenizer: Any, template: str = TEMPLATE, **options: bool) -> PromptEncoder:
-    return PromptEncoder(tokenizer, template, NAMED, **options)
+def encoder_of(tokenizer: Any, template: str = TEMPLATE) -> PromptEncoder:
+    return PromptEncoder(tokenizer, template, NAMED)
 
 
 def ordinary(tokenizer: Any, prompt: str, system: str | None, images: int) -> list[int]:
@@ -113,6 +113,22 @@ def test_a_template_may_refuse_and_use_what_transformers_offers(ours: TextTokeni
     assert ours.decode(ids) == '<eos>x{"ä": 1}20'
 
 
+def test_a_template_knows_no_tools_and_may_mark_what_is_trained_on(ours: TextTokenizer) -> None:
+    template = (
+        "{% if tools is not none or documents is not none %}wrong{% endif %}"
+        "{% for m in messages %}{% generation %}{{ m.content[0].text }}{% endgeneration %}"
+        "{% endfor %}"
+    )
+    assert ours.decode(encoder_of(ours, template).encode(" x y ", None, 0)) == " x y "
+
+
+def test_white_space_stays_where_the_template_leaves_it(ours: TextTokenizer) -> None:
+    template = "{% for m in messages %}[{{ m.content[0].text | trim }}|{{ m.role }}]{% endfor %}"
+    assert ours.decode(encoder_of(ours, template).encode("\n a ", " b", 0)) == "[b|system][a|user]"
+    kept = template.replace(" | trim", "")
+    assert ours.decode(encoder_of(ours, kept).encode("\n a ", " b", 0)) == "[ b|system][\n a |user]"
+
+
 def test_a_constant_prompt_is_encoded_once(ours: TextTokenizer) -> None:
     encoder = encoder_of(ours)
     assert encoder.encode("same", None, 1) is encoder.encode("same", None, 1)
@@ -136,7 +152,7 @@ def test_gemmas_turns_are_those_of_the_bundled_model(
 
 
 def test_raw_text_is_as_it_is(tokenizer: Any, ours: TextTokenizer) -> None:
-    encoder = encoder_of(ours, RAW, trims=False)
+    encoder = encoder_of(ours, RAW)
     begin, image = map(tokenizer.convert_tokens_to_ids, ("<bos>", "<start_of_image>"))
 
     def plain(text: str) -> list[int]:
@@ -155,7 +171,7 @@ def test_raw_text_is_as_it_is(tokenizer: Any, ours: TextTokenizer) -> None:
 def test_control_strings_in_raw_text_stay_text(
     tokenizer: Any, ours: TextTokenizer, control: str
 ) -> None:
-    ids = encoder_of(ours, RAW, trims=False).encode(f"a {control} b", None, 0)
+    ids = encoder_of(ours, RAW).encode(f"a {control} b", None, 0)
     number = tokenizer.convert_tokens_to_ids(control)
     assert ids.count(number) == (control == "<bos>")
     assert control in tokenizer.decode(ids[1:], skip_special_tokens=True)

@@ -145,6 +145,32 @@ def test_texts_are_counted_as_they_are_rendered() -> None:
     assert abs((full - empty + 1) - made.count(text)) <= 1
 
 
+def test_limits_that_a_tokenizer_was_saved_with_cut_no_text(tmp_path: Path) -> None:
+    model = variant(tmp_path / "m")
+    file = tmp_path / "m/tokenizer.json"
+    saved = json.loads(file.read_text())
+    saved["truncation"] = {
+        "direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0,
+    }  # fmt: skip
+    saved["padding"] = {
+        "strategy": {"Fixed": 600}, "direction": "Left", "pad_to_multiple_of": None,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>",
+    }  # fmt: skip
+    file.write_text(json.dumps(saved))
+    limited, free = GemmaRenderer(EngineConfig(model=model, max_model_len=512)), renderer()
+    for text in ("a red circle " * 20, "a"):
+        assert limited.count(text) == free.count(text)
+
+
+def test_pan_and_scan_needs_no_file_of_its_own(tmp_path: Path) -> None:
+    """transformers 5 writes `processor_config.json` alone, with the other one inside."""
+    model = variant(tmp_path / "m", "preprocessor_config.json")
+    config = EngineConfig(model=model, max_model_len=512, pan_and_scan=True)
+    request = Request(PROMPT, Sampling(8), images=(ImageRef(None),))
+    (image,) = GemmaRenderer(config).render(request, [wide()]).prompt.images
+    assert len(image.pixels) > 1
+
+
 LIGHT = """
 import re, sys, time
 from pathlib import Path

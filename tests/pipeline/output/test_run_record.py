@@ -64,6 +64,10 @@ def test_an_earlier_record_had_the_checkpoints_own_template(gemma_folder: Path) 
     del before["engine"]["prompt_format"]
     assert differences({**record, "config": before}, record) == []
     assert differences({**record, "config": before}, raw) != []
+    # It had no white space around its texts either; a prompt from a YAML block ends in a line feed.
+    block = record_of(gemma_folder, prompt="Which colour?\n")
+    assert differences({**record, "config": before}, block) == []
+    assert differences(record, block) != []
 
 
 def test_an_earlier_record_of_a_large_model_is_continued(gemma_folder: Path) -> None:

@@ -47,10 +47,19 @@ def of_s3(server: Server) -> StorageOptions:
     return {"s3": {"endpoint_url": server.url(""), "config_kwargs": once, **keys}}
 
 
-def stage(options: StorageOptions, output: Path | None = None, seconds: float = 60) -> Render:
+def stage(
+    options: StorageOptions,
+    output: Path | None = None,
+    seconds: float = 60,
+    *,
+    accepts_denied: bool = False,
+) -> Render:
     limits = ImageLimits(10**6, 10**6, fetch_seconds=seconds, storage_options=options)
     noted = locate(str(output)) if output else None
-    return Render(ColourTask(), CONFIG, FakeRenderer, locate("/"), limits, None, noted)
+    return Render(
+        ColourTask(), CONFIG, FakeRenderer, locate("/"), limits, None, noted,
+        accepts_denied=accepts_denied,
+    )  # fmt: skip
 
 
 def rendered(stage: Render, *images: object) -> list[Item]:
@@ -97,6 +106,18 @@ def test_a_store_that_denies_all_ends_the_run(server: Server, code: str, count: 
     assert fault is not None
     assert (fault.ends_run, fault.is_users) == (True, True)
     assert code in fault.message
+
+
+def test_a_store_that_nobody_lets_in_is_its_rows_own_where_others_answer(server: Server) -> None:
+    server.routes["/others/x.png"] = refusing("AccessDenied")
+    foreign = "s3://others/x.png"
+    items = rendered(stage(of_s3(server)), *in_b("absent") * 31, foreign)
+    assert outcomes(items) == [Outcome.MISSING_INPUT] * 32
+    assert outcomes(rendered(stage(of_s3(server)), *[foreign] * FEW, PNG))[0] == "run"
+    accepting = stage(of_s3(server), accepts_denied=True)
+    assert outcomes(rendered(accepting, *[foreign] * FEW)) == [Outcome.MISSING_INPUT] * FEW
+    server.routes["/others/x.png"] = refusing("ExpiredToken")
+    assert outcomes(rendered(accepting, foreign)) == ["run"]
 
 
 @pytest.mark.parametrize("other", ["good", "absent"])
