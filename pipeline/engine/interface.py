@@ -7,11 +7,11 @@ actor that holds the GPUs. To support another engine, implement both and pass a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from PIL.Image import Image
 
@@ -53,6 +53,28 @@ class Rendered:
     stop_token_ids: tuple[int, ...] = ()
     scored_token_ids: tuple[int, ...] = ()
     may_fail: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """What an engine is doing, as far as it knows.
+
+    Attributes:
+        slots: Requests that it works on at once at most; 0 if it does not say.
+        kv_tokens: Tokens of all requests that its KV cache holds; 0 if it does not say.
+        running: Requests that it works on now.
+        waiting: Requests that it has and does not work on yet.
+        steps: Steps that it took since it started.
+        start: Seconds of each step of its start, in their order, such as `imports`, `weights`,
+            `compile`, `graphs`.
+    """
+
+    slots: int = 0
+    kv_tokens: int = 0
+    running: int = 0
+    waiting: int = 0
+    steps: int = 0
+    start: Mapping[str, float] = field(default_factory=dict)
 
 
 class Renderer(Protocol):
@@ -108,6 +130,10 @@ class InferenceEngine(Protocol):
             RowError: This request failed; the engine still runs.
             EngineDiedError: The engine is dead.
         """
+        ...
+
+    def stats(self) -> EngineStats:
+        """What it is doing now; costs nothing that one could notice."""
         ...
 
     def close(self) -> None:

@@ -1,22 +1,21 @@
 """Answers requests with vLLM's `AsyncLLM`, running our model.
 
-Decides how a request's `Sampling` becomes vLLM's parameters, and which failure is a row's and which
-the engine's. vLLM is imported when an engine is made.
+Decides which failure is a row's and which the engine's. vLLM is imported when an engine is made.
 """
 
 from __future__ import annotations
 
 import asyncio
-import zlib
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import RowError, UserError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
-from pipeline.engine.interface import Backend, EngineDiedError
+from pipeline.engine.interface import Backend, EngineDiedError, EngineStats
 from pipeline.engine.orphans import OrphanCleanup
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.sockets import SocketFolder
+from pipeline.engine.vllm_sampling import sampling_params
 from pipeline.engine.vllm_settings import (
     check_engine_args,
     engine_args,
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
 SHUTDOWN_SECONDS = 30
 FINISHED = ("stop", "length", "repetition")
 """Reasons of vLLM for the end of an answer; the others are failures."""
-LOOP_TOKENS = 12
-"""Most tokens of a text whose repetitions are looked for."""
-LOOP_COUNT = 24
-"""Repetitions that end an answer. vLLM looks for them after every token, which costs a microsecond
-for each length that it tries, and only once an answer is long enough."""
 
 
 class VllmEngine:
@@ -107,7 +101,7 @@ class VllmEngine:
             raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(cause)) from error
 
     async def _answer(self, rendered: Rendered, key: str) -> Generation:
-        params = _sampling_params(rendered, key)
+        params = sampling_params(rendered, key)
         prompt = self._engine_input(rendered.prompt)
         outputs = [out async for out in self._engine.generate(prompt, params, key)]
         final = outputs[-1]  # the only one, because of FINAL_ONLY
@@ -124,6 +118,10 @@ class VllmEngine:
             others=tuple(output.text for output in final.outputs[1:]),
             log_probabilities=tuple(answer.logprobs[0][token].logprob for token in scored),
         )
+
+    def stats(self) -> EngineStats:
+        """See `InferenceEngine.stats`."""
+        return EngineStats()
 
     def close(self) -> None:
         """Stop the engine and its processes; to be called at exit too.
@@ -167,39 +165,3 @@ def _require_device() -> None:
             "the engine has no GPU here, and the vLLM that is installed runs on nothing else; "
             "fix the GPU's driver, or install this project with [cpu] in the place of [gpu]"
         )
-
-
-def _sampling_params(rendered: Rendered, key: str) -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import (
-        RepetitionDetectionParams,
-        RequestOutputKind,
-        StructuredOutputsParams,
-    )
-
-    sampling = rendered.sampling
-    if rendered.scored_token_ids:
-        # Never in one batch with requests that use `logprobs=k`: those would get -inf (vLLM 0.32,
-        # pull request 51789).
-        return SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            logprob_token_ids=[*rendered.scored_token_ids],
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-    schema = sampling.json_schema
-    is_sampled = sampling.temperature > 0
-    loops = RepetitionDetectionParams(max_pattern_size=LOOP_TOKENS, min_count=LOOP_COUNT)
-    return SamplingParams(
-        n=sampling.n,
-        stop=[*sampling.stop],
-        stop_token_ids=[*rendered.stop_token_ids],
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p if is_sampled else 1.0,
-        top_k=sampling.top_k if is_sampled else 0,
-        seed=zlib.crc32(f"{key}-{sampling.seed}".encode()) if is_sampled else None,
-        structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
-        repetition_detection=loops if sampling.ends_loops else None,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )

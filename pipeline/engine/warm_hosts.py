@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pipeline.contract.errors import Fault, RowError, RunError, UserError, one_line
 from pipeline.contract.record import Outcome
-from pipeline.engine.interface import Backend, EngineDiedError
+from pipeline.engine.interface import Backend, EngineDiedError, EngineStats
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV, end_process
 from pipeline.engine.startup import attempt
 from pipeline.engine.vllm_engine import VLLM
@@ -294,6 +294,10 @@ class EngineConnection:
             if fault is None:
                 self._ready.add(number)
             return fault
+
+    def stats(self) -> EngineStats:
+        """Nothing: other runs may use the hosts too."""
+        return EngineStats()
 
     def close(self) -> None:
         """Leaves the hosts running."""

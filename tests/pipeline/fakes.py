@@ -31,7 +31,7 @@ from pipeline.contract.task import (
     Row,
     Sampling,
 )
-from pipeline.engine.interface import Backend, EngineDiedError, Rendered
+from pipeline.engine.interface import Backend, EngineDiedError, EngineStats, Rendered
 from pipeline.engine.orphans import OrphanCleanup
 
 POISON = (0, 0, 0)
@@ -80,6 +80,9 @@ class FakeEngine:
             raise EngineDiedError("the fake engine died")
         text = " ".join(str(part) for colour in colours for part in colour) or prompt
         return Generation(text, rendered.prompt_tokens, len(text.split()), "stop")
+
+    def stats(self) -> EngineStats:
+        return EngineStats()
 
     def close(self) -> None:
         self.closed = True

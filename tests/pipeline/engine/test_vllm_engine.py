@@ -16,7 +16,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from pipeline import EngineConfig, Sampling, UserError
 from pipeline.engine.interface import Rendered
-from pipeline.engine.vllm_engine import VllmEngine, _sampling_params
+from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.vllm_sampling import sampling_params
 
 
 def test_a_machine_without_a_device_is_told(
@@ -95,7 +96,7 @@ def test_an_engine_that_is_closed_leaves_no_sockets(
 
 def params(key: str = "row", **sampling: Any) -> Any:
     """What vLLM is told for a request with these parameters."""
-    return _sampling_params(Rendered([1], 1, Sampling(9, **sampling), stop_token_ids=(5,)), key)
+    return sampling_params(Rendered([1], 1, Sampling(9, **sampling), stop_token_ids=(5,)), key)
 
 
 def test_all_of_a_sampling_reaches_vllm() -> None:
@@ -124,5 +125,5 @@ def test_a_greedy_answer_is_not_drawn() -> None:
 
 def test_of_scored_tokens_the_probabilities_are_asked_for() -> None:
     request = Rendered([1], 1, Sampling(1, score_tokens=("Yes", "No")), scored_token_ids=(7, 8))
-    scored = _sampling_params(request, "row")
+    scored = sampling_params(request, "row")
     assert (scored.logprob_token_ids, scored.max_tokens) == ([7, 8], 1)

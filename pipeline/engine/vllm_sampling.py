@@ -1,0 +1,57 @@
+"""Decides how a request's `Sampling` becomes vLLM's parameters; vLLM is imported in the function."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.engine.interface import Rendered
+
+LOOP_TOKENS = 12
+"""Most tokens of a text whose repetitions are looked for."""
+LOOP_COUNT = 24
+"""Repetitions that end an answer. vLLM looks for them after every token, which costs a microsecond
+for each length that it tries, and only once an answer is long enough."""
+
+
+def sampling_params(rendered: Rendered, key: str) -> Any:
+    """vLLM's `SamplingParams` of a request.
+
+    Args:
+        rendered: The request.
+        key: Names the request; also seeds a sampled answer.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import (
+        RepetitionDetectionParams,
+        RequestOutputKind,
+        StructuredOutputsParams,
+    )
+
+    sampling = rendered.sampling
+    if rendered.scored_token_ids:
+        # Never in one batch with requests that use `logprobs=k`: those would get -inf (vLLM 0.32,
+        # pull request 51789).
+        return SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            logprob_token_ids=[*rendered.scored_token_ids],
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+    schema = sampling.json_schema
+    is_sampled = sampling.temperature > 0
+    loops = RepetitionDetectionParams(max_pattern_size=LOOP_TOKENS, min_count=LOOP_COUNT)
+    return SamplingParams(
+        n=sampling.n,
+        stop=[*sampling.stop],
+        stop_token_ids=[*rendered.stop_token_ids],
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p if is_sampled else 1.0,
+        top_k=sampling.top_k if is_sampled else 0,
+        seed=zlib.crc32(f"{key}-{sampling.seed}".encode()) if is_sampled else None,
+        structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
+        repetition_detection=loops if sampling.ends_loops else None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
