@@ -1,4 +1,4 @@
-"""Decides how a request's `Sampling` becomes vLLM's parameters; vLLM is imported in the function."""
+"""Decides how a request's `Sampling` becomes vLLM's parameters; imports vLLM when it does so."""
 
 from __future__ import annotations
 
