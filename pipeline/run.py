@@ -308,7 +308,7 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
             with assign(mine) as assignment:
                 if assignment.rows_done < assignment.rows:
                     with (
-                        cluster(debug=job.debug),
+                        cluster(debug=job.debug, say=job.say),
                         quiet(debug=job.debug),
                         _driver(job, assignment) as driver,
                     ):

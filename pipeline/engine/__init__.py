@@ -5,7 +5,9 @@ checkpoint, profile          a model's folder, and what is known of the model wi
 model_files, weights         whether its files are whole; `identity` is what tells models apart
 turns, chat_template         the formats of prompts, and from a request's texts to token ids
 renderer                     requests to ids and pixels, without torch or vLLM
-vllm_engine                  vLLM behind the interface
+vllm_engine                  vLLM behind the interface, in a process of its own
+vllm_process, channel        what runs in that process, and how the two talk
+preload                      what that process loads first on a CPU
 vllm_settings, vllm_sampling what vLLM is told: of the engine, of each request
 warm_hosts                   renderers and engines that outlive a run
 startup                      making a renderer or an engine in an actor

@@ -1,4 +1,4 @@
-"""Starts what an actor holds, and returns a failure as a value.
+"""Starts what an actor holds, tells how far it is, and returns a failure as a value.
 
 If an actor's constructor raises, Ray (2.60) prints the traceback and starts the actor again. So the
 actor keeps the `Fault` instead, and returns it with the first block that it is given.
@@ -6,6 +6,7 @@ actor keeps the `Fault` instead, and returns it with the first block that it is 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,7 +15,7 @@ import tenacity
 from pipeline.contract.errors import Fault, UserError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pipeline.contract.config import EngineConfig
 
@@ -22,6 +23,25 @@ T = TypeVar("T")
 
 RESTART_TRIES = 3
 RESTART_PAUSE_SECONDS = 15.0
+
+
+_listeners: list[Callable[[str], None]] = []
+
+
+def tell_step(step: str) -> None:
+    """Called by an engine as a step of its start begins; see `EngineStats.start`."""
+    for listener in _listeners:
+        listener(step)
+
+
+@contextlib.contextmanager
+def following_steps(listener: Callable[[str], None]) -> Iterator[None]:
+    """Call the listener with each step of the starts within."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def attempt(make: Callable[[EngineConfig], T], config: EngineConfig, what: str) -> T | Fault:

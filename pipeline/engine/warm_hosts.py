@@ -3,8 +3,7 @@
 A run's stages reach them through a `Backend` of connections and claim no GPU themselves. Decides
 what these actors claim; that a failure of a row travels as a value and not as an exception, which
 Ray would wrap; and what happens when an engine dies: its actor ends, Ray starts it anew, and
-meanwhile no request goes there. Prompts travel as bytes: the stages only pass them on, and
-unpickling one imports vLLM, which takes seconds.
+meanwhile no request goes there.
 """
 
 from __future__ import annotations
@@ -12,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import pickle
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -157,9 +155,8 @@ class EngineHost:
 
     async def generate(self, rendered: Rendered, key: str) -> Generation | RowError:
         """As `InferenceEngine.generate`, but returns a row's failure instead of raising it."""
-        prompt = pickle.loads(rendered.prompt)  # noqa: S301  pickled by `RendererHost`
         try:
-            return await self._made.generate(replace(rendered, prompt=prompt), key)
+            return await self._made.generate(rendered, key)
         except RowError as error:
             return error
         except EngineDiedError as error:
@@ -185,7 +182,7 @@ class EngineHost:
 
 
 class RendererHost:
-    """The actor that holds a renderer, because importing what it needs takes seconds."""
+    """The actor that holds a renderer."""
 
     def __init__(
         self, config: EngineConfig, make_renderer: Callable[[EngineConfig], Renderer]
@@ -194,12 +191,10 @@ class RendererHost:
         self._watchdog = Watchdog(config.stall_seconds)
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered | RowError:
-        """As `Renderer.render`, but returns a row's failure, and pickles the prompt."""
+        """As `Renderer.render`, but returns a row's failure instead of raising it."""
         try:
             with self._watchdog:
-                rendered = self._made.render(request, images)
-                prompt = pickle.dumps(rendered.prompt, pickle.HIGHEST_PROTOCOL)
-                return replace(rendered, prompt=prompt)
+                return self._made.render(request, images)
         except RowError as error:
             return error
 

@@ -2,6 +2,6 @@
 
 The checks (`preparation`, `shared_folders`); where the stages run and how they share it
 (`cluster`, `placement`); the stages over all work, batch by batch (`driver`, `dataflow`, `ledger`);
-how a run is shown (`progress`, `quiet`) and how it ends (`error_rate`, `shutdown`, `unfinished`,
-`root_cause`).
+how a run is shown (`start_watch`, `progress`, `quiet`) and how it ends (`error_rate`, `shutdown`,
+`unfinished`, `root_cause`).
 """

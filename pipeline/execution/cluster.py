@@ -22,7 +22,7 @@ from pipeline.execution.quiet import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 GIB = 2**30
 ENGINE_END_S = 30.0
@@ -42,7 +42,7 @@ CLIENT_PORT = 10001
 
 
 @contextlib.contextmanager
-def cluster(*, debug: bool) -> Iterator[None]:
+def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Connect to a cluster for the duration of a run.
 
     If this process is connected to one already, that is used and stays connected. Otherwise
@@ -50,6 +50,7 @@ def cluster(*, debug: bool) -> Iterator[None]:
 
     Args:
         debug: Show the workers' output and Ray's own messages.
+        say: Shows what is being done.
 
     Raises:
         UserError: `RAY_ADDRESS` names a cluster that does not answer.
@@ -61,6 +62,7 @@ def cluster(*, debug: bool) -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS", "")
     local = address in OWN_CLUSTER
+    say("starting Ray" if local else f"connecting to Ray at {address}")
     with ray_log_level(debug), without_new_variables():
         parts = _start_local(debug) if local else _connect(address, debug)
         try:

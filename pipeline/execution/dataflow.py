@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.sources import Source
     from pipeline.sources.units import Work
     from pipeline.stages.drain import Drain
+    from pipeline.stages.start_board import StartBoard
 
 READ_BLOCKS = 1000
 """Most read tasks; if there are more units, a task reads several, one after the other."""
@@ -56,6 +57,7 @@ class Flow:
         backend: What renders and generates.
         placement: How many actors there are, and what each one claims.
         drain: Asks the engines to finish.
+        starts: Where the engines tell the steps of their start.
         is_isolated: Whether every row is worked on alone.
     """
 
@@ -67,6 +69,7 @@ class Flow:
     backend: Backend
     placement: Placement
     drain: Drain | None = None
+    starts: StartBoard | None = None
     is_isolated: bool = False
 
     def receipts(self) -> Iterator[dict[str, Any]]:
@@ -192,6 +195,7 @@ class Flow:
                 self.backend.engine,
                 self._poison_rows,
                 self.drain,
+                self.starts,
             ),
             num_cpus=self.placement.cpu_share,
             num_gpus=self.placement.engine_gpus or None,

@@ -21,6 +21,7 @@ from pipeline.contract.record import Outcome
 from pipeline.execution.dataflow import Flow
 from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Noted
+from pipeline.execution.start_watch import watching_start
 from pipeline.execution.unfinished import describe_unfinished
 from pipeline.output.counts import save_counts
 from pipeline.output.journal import entry_schema
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pipeline.output.commit import Committer
     from pipeline.output.parts import Committed
     from pipeline.sources import Source
+    from pipeline.stages.start_board import StartBoard
 
 COUNTED_PARTS = 1000
 """Parts whose counts are kept together; if the driver is killed, as many are opened to count."""
@@ -173,7 +175,24 @@ class Driver:
         """Run the stages over all rows that are missing."""
         from ray.exceptions import RayError
 
-        flow = Flow(
+        with watching_start(self._progress) as start:
+            flow = self._flow(ledger, start.board, is_isolated=is_isolated)
+            try:
+                for receipt in flow.receipts():
+                    start.stop()
+                    self._take(receipt, ledger)
+            except RayError as error:  # such as a lost machine: missing rows are computed again
+                self._progress.say(f"continuing after: {one_line(error, 120)}")
+            finally:
+                self._shutdown.forget()
+                # Ray Data (2.60) leaves its actors' handles in reference cycles. Until those are
+                # collected, which may be never, the actors hold CPUs and GPUs that the next run
+                # needs.
+                gc.collect()
+
+    def _flow(self, ledger: Ledger, starts: StartBoard, *, is_isolated: bool) -> Flow:
+        """The stages over all rows that are missing."""
+        return Flow(
             work=ledger.work(),
             source=self._source,
             config=self._config,
@@ -182,18 +201,9 @@ class Driver:
             backend=self._backend,
             placement=self._placement,
             drain=self._shutdown.follow(),
+            starts=starts,
             is_isolated=is_isolated,
         )
-        try:
-            for receipt in flow.receipts():
-                self._take(receipt, ledger)
-        except RayError as error:  # for example a lost machine: missing rows are computed again
-            self._progress.say(f"continuing after: {one_line(error, 120)}")
-        finally:
-            self._shutdown.forget()
-            # Ray Data (2.60) leaves its actors' handles in reference cycles. Until those are
-            # collected, which may be never, the actors hold CPUs and GPUs that the next run needs.
-            gc.collect()
 
     def _take(self, receipt: Mapping[str, Any], ledger: Ledger) -> None:
         self._last = time.time()

@@ -57,7 +57,6 @@ class RunProgress:
     def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
-        self.say("starting the engine and the renderers")
         return self
 
     def __exit__(self, *_: object) -> None:

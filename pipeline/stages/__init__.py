@@ -7,5 +7,6 @@ parse        answers to result columns, into the journal
 blocks       the tables that travel between the steps
 store_faults rows whose images a store refuses
 poison_rows  rows that end the process that works on them
+start_board  how engines tell which step of their start they are in
 drain        how engines are asked to take no more rows
 """

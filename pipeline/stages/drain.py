@@ -88,7 +88,7 @@ class Intake:
         """The engine is ready."""
         if self._drain is not None:
             with contextlib.suppress(Exception):  # nothing to end an engine for
-                self._drain.report(_actor_id(), None)
+                self._drain.report(actor_id(), None)
 
     async def admits(self) -> bool:
         """Whether a block is worked on: not any more, once the run is about to end."""
@@ -117,7 +117,7 @@ class Intake:
         while self._blocks:
             await asyncio.sleep(LOOK_SECONDS / 10)
         with contextlib.suppress(Exception):  # the driver waits no longer than `drain_seconds`
-            await asyncio.to_thread(drain.report, _actor_id(), self._given_back)
+            await asyncio.to_thread(drain.report, actor_id(), self._given_back)
 
 
 def _is_asked(drain: Drain) -> bool:
@@ -128,7 +128,8 @@ def _is_asked(drain: Drain) -> bool:
         return False
 
 
-def _actor_id() -> str:
+def actor_id() -> str:
+    """Of the actor that this process is."""
     import ray
 
-    return str(ray.get_runtime_context().get_actor_id())
+    return str(ray.get_runtime_context().getactor_id())

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import Fault, RowError
@@ -19,13 +21,14 @@ from pipeline.contract.record import row_key
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import EngineDiedError
 from pipeline.engine.orphans import end_process
-from pipeline.engine.startup import attempt
+from pipeline.engine.startup import attempt, following_steps
 from pipeline.stages.blocks import Item, pack, unpack
-from pipeline.stages.drain import Intake
+from pipeline.stages.drain import Intake, actor_id
+from pipeline.stages.start_board import READY
 from pipeline.storage.write_fault import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     import pyarrow as pa
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from pipeline.stages.drain import Drain
     from pipeline.stages.poison_rows import PoisonRows
     from pipeline.stages.render import RenderedRow
+    from pipeline.stages.start_board import StartBoard
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Generate:
         make_engine: Starts it; called in the actor.
         poison_rows: Where isolated rows are marked; None if rows are not isolated.
         drain: Asks for an end of work; None if nobody will.
+        starts: Where the steps of the engine's start are told; None if nobody looks.
     """
 
     def __init__(
@@ -80,8 +85,10 @@ class Generate:
         make_engine: Callable[[EngineConfig], InferenceEngine],
         poison_rows: PoisonRows | None = None,
         drain: Drain | None = None,
+        starts: StartBoard | None = None,
     ) -> None:
-        self._engine = attempt(make_engine, config, "the engine")
+        with _told(starts):
+            self._engine = attempt(make_engine, config, "the engine")
         self._poison_rows = poison_rows
         self._ready = time.time()
         # Ray Data (2.60) calls nothing when a stage ends; the actor's process just exits. What was
@@ -139,6 +146,18 @@ class Generate:
         if any(generation.failure is None for generation in generations):
             report = EngineReport(engine.model_class, self._ready)
         return item.carrying(Answered(generations, rendered.state, report))
+
+
+@contextlib.contextmanager
+def _told(starts: StartBoard | None) -> Iterator[None]:
+    """Tell the steps of the engine's start within, and that it is ready."""
+    if starts is None:
+        yield
+        return
+    tell = partial(starts.tell, actor_id())
+    with following_steps(tell):
+        yield
+    tell(READY)
 
 
 async def _answer(request: Rendered | RowError, engine: InferenceEngine, key: str) -> Generation:

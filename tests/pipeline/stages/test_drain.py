@@ -29,7 +29,7 @@ class AskingDrain:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(module, "_actor_id", lambda: "actor")
+    monkeypatch.setattr(module, "actor_id", lambda: "actor")
 
 
 def test_what_is_in_flight_is_finished_and_nothing_else_is_taken() -> None:

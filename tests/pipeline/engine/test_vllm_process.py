@@ -11,12 +11,10 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms.cpu import CpuPlatform
 from vllm.platforms.interface import PlatformEnum, UnspecifiedPlatform
 from vllm.usage.usage_lib import UsageContext
-from vllm.utils.network_utils import get_open_zmq_ipc_path
-from vllm.v1.engine.async_llm import AsyncLLM
 
 from pipeline import EngineConfig, Sampling, UserError
 from pipeline.engine.interface import Rendered
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.vllm_process import start
 from pipeline.engine.vllm_sampling import sampling_params
 
 
@@ -26,7 +24,7 @@ def test_a_machine_without_a_device_is_told(
     """vLLM for GPUs where there is none; vLLM itself says that a device string is empty."""
     monkeypatch.setattr(vllm.platforms, "_current_platform", UnspecifiedPlatform())
     with pytest.raises(UserError, match=r"no GPU here.* install this project with \[cpu\]"):
-        VllmEngine(EngineConfig(model=str(gemma_folder)))
+        start(EngineConfig(model=str(gemma_folder)), print)
 
 
 class Enough(Exception):
@@ -46,7 +44,7 @@ class Gpu(CpuPlatform):
 def test_steps_are_sized_for_the_device(
     gemma_folder: Path, monkeypatch: pytest.MonkeyPatch, platform: Any, context: UsageContext
 ) -> None:
-    """vLLM gives an asynchronous engine an eighth of what it gives a batch on an H200 (0.32)."""
+    """vLLM gives an engine an eighth of what it gives a batch on an H200 (0.32)."""
     monkeypatch.setattr(vllm.platforms, "_current_platform", platform())
     asked = []
 
@@ -56,7 +54,7 @@ def test_steps_are_sized_for_the_device(
 
     monkeypatch.setattr(AsyncEngineArgs, "create_engine_config", create_engine_config)
     with pytest.raises(Enough):
-        VllmEngine(EngineConfig(model=str(gemma_folder)))
+        start(EngineConfig(model=str(gemma_folder)), print)
     assert asked == [context]
 
 
@@ -65,33 +63,7 @@ def test_what_vllm_refuses_is_told_by_its_name() -> None:
         model="demo", max_model_len=512, engine_args={"gpu_memory_utilization": 5, "seed": 1}
     )
     with pytest.raises(UserError, match=r"^engine_args \(gpu_memory_utilization\): vLLM says: "):
-        VllmEngine(config)
-
-
-class Started:
-    """An engine whose processes are none."""
-
-    def shutdown(self, timeout: float) -> None:
-        """There is nothing to end."""
-
-
-def test_an_engine_that_is_closed_leaves_no_sockets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(tmp_path))
-    made: list[str] = []
-
-    def start(*_: object, **__: object) -> Started:
-        made.append(get_open_zmq_ipc_path().removeprefix("ipc://"))
-        Path(made[0]).touch()
-        return Started()
-
-    monkeypatch.setattr(AsyncLLM, "from_vllm_config", start)
-    engine = VllmEngine(EngineConfig(model="demo", max_model_len=512))
-    assert Path(made[0]).exists()
-    assert Path(made[0]).parent != tmp_path
-    engine.close()
-    assert [*tmp_path.iterdir()] == []
+        start(config, print)
 
 
 def params(key: str = "row", **sampling: Any) -> Any:

@@ -1,0 +1,159 @@
+"""Messages between an engine's process and the process that uses it, over a pair of sockets.
+
+Decides how a message travels: pickled, with its arrays beside the pickle, so that an image's pixels
+are copied by the kernel alone, once each way. Each array is read in one call: a thread that has to
+come back for every piece of it would wait for the interpreter's lock every time, up to 5 ms, while
+the engine computes. When one end closes, or its process is gone, the other one sees the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import socket
+import struct
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.contract.errors import RowError
+    from pipeline.contract.task import Generation
+    from pipeline.engine.interface import Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """To the engine: answer this request."""
+
+    key: str
+    rendered: Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """To the engine: nobody waits for this answer any more."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """To the engine: end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """From the engine: the step of its start that begins now; see `EngineStats.start`."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """From the engine: why it ends before it began. The user can fix it if `is_users`."""
+
+    message: str
+    is_users: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """From the engine: it takes requests. See `EngineStats` for `slots` and `kv_tokens`."""
+
+    model_class: str
+    slots: int
+    kv_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """From the engine: it can answer nothing any more, and ends."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """From the engine, after steps and about once a second: a sign of life.
+
+    Attributes:
+        answers: What is finished, by key.
+        running: Requests that it works on.
+        waiting: Requests that it has and does not work on yet.
+        steps: Steps since it started.
+    """
+
+    answers: Mapping[str, Generation | RowError] = field(default_factory=dict)
+    running: int
+    waiting: int
+    steps: int
+
+
+class Channel:
+    """One end. Any thread may send; one thread at a time may receive.
+
+    Args:
+        end: One of a `socket.socketpair`.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._outbox: SimpleQueue[object] = SimpleQueue()
+        self._writer = Thread(target=self._write_all, name="channel", daemon=True)
+        self._writer.start()
+
+    def send(self, message: object) -> None:
+        """Send a message, without waiting. To an end that is closed, it is lost."""
+        self._outbox.put(message)
+
+    def receive(self) -> Any:
+        """Wait for the next message.
+
+        Raises:
+            EOFError: The other end is closed, or its process is gone.
+        """
+        (count,) = _HEAD.unpack(self._read(_HEAD.size))
+        lengths = struct.unpack(f"!{count}Q", self._read(8 * count))
+        body, *buffers = [self._read(length) for length in lengths]
+        return pickle.loads(body, buffers=buffers)  # noqa: S301  from our own process
+
+    def flush(self, seconds: float) -> None:
+        """Send what is still to be sent, for so long; nothing more can be sent then."""
+        self._outbox.put(_LAST)
+        self._writer.join(seconds)
+
+    def _read(self, length: int) -> bytearray:
+        body = bytearray(length)
+        view, got = memoryview(body), 0
+        while got < length:
+            try:
+                read = self._socket.recv_into(view[got:], 0, socket.MSG_WAITALL)
+            except OSError:  # the other end's process was killed
+                read = 0
+            if not read:
+                raise EOFError
+            got += read
+        return body
+
+    def _write_all(self) -> None:
+        with contextlib.suppress(OSError):  # the one who receives notices that the other is gone
+            while (message := self._outbox.get()) is not _LAST:
+                for piece in _packed(message):
+                    self._socket.sendall(piece)
+
+
+_HEAD = struct.Struct("!I")
+_LAST = object()
+
+
+def _packed(message: object) -> list[memoryview]:
+    """A message's head (how many pieces follow, and how long they are), its pickle and arrays."""
+    arrays: list[pickle.PickleBuffer] = []
+    body = pickle.dumps(message, protocol=5, buffer_callback=arrays.append)
+    pieces = [memoryview(body), *(array.raw() for array in arrays)]
+    lengths = struct.pack(f"!{len(pieces)}Q", *(piece.nbytes for piece in pieces))
+    return [memoryview(_HEAD.pack(len(pieces)) + lengths), *pieces]

@@ -1,0 +1,268 @@
+"""The process in which vLLM runs our model: `python -m pipeline.engine.vllm_process SOCKET`.
+
+vLLM's engine and its core run in one process, step after step, and nothing else does: no Ray, no
+event loop, no reading or writing but by two threads. So vLLM is imported once, and nothing outside
+can hold up a step. Decides which failure is a row's and which the engine's, and when requests are
+taken in: between two steps. `vllm_engine` is the other end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from pipeline.contract.errors import RowError, UserError, one_line
+from pipeline.contract.record import Outcome
+from pipeline.contract.task import Generation
+from pipeline.engine.channel import (
+    Abort,
+    Ask,
+    Channel,
+    Close,
+    Died,
+    NotStarted,
+    Progress,
+    Ready,
+    Starting,
+)
+from pipeline.engine.vllm_sampling import sampling_params
+from pipeline.engine.vllm_settings import engine_args, prepare_process, refusals_in_a_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pipeline.contract.config import EngineConfig
+    from pipeline.engine.interface import Rendered
+
+SIGN_OF_LIFE_SECONDS = 1.0
+FLUSH_SECONDS = 10.0
+FINISHED = ("stop", "length", "repetition")
+"""Reasons of vLLM for the end of an answer; the others are failures."""
+
+
+def main() -> None:
+    """Serve the socket whose number is the argument, until it closes or the engine dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's; the other end decides
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    engine = _started(channel)
+    if engine is None:
+        channel.flush(FLUSH_SECONDS)
+        sys.exit(1)
+    try:
+        _Steps(engine, channel).run()
+    except Exception as error:
+        logging.getLogger(__name__).exception("the engine died")
+        channel.send(Died(one_line(error)))
+        channel.flush(FLUSH_SECONDS)
+        sys.exit(1)
+    engine.engine_core.shutdown()
+    os._exit(0)  # there is nothing left to do, for which Python would take seconds
+
+
+def _started(channel: Channel) -> Any:
+    """The engine, once it is loaded; or None, and the other end is told why."""
+    try:
+        config: EngineConfig = channel.receive()
+        channel.send(Starting("imports"))
+        engine = start(config, lambda step: channel.send(Starting(step)))
+        channel.send(_ready(engine))
+    except UserError as error:
+        channel.send(NotStarted(str(error), is_users=True))
+    except Exception as error:
+        logging.getLogger(__name__).exception("the engine did not start")
+        channel.send(NotStarted(one_line(error), is_users=False))
+    else:
+        return engine
+    return None
+
+
+def start(config: EngineConfig, tell: Callable[[str], None]) -> Any:
+    """Make vLLM's `LLMEngine`, with its core in this process.
+
+    Args:
+        config: The engine.
+        tell: Called with each step of the start as it begins, but for the imports.
+
+    Raises:
+        UserError: The installed vLLM has no device here, or refuses one of `engine_args`.
+    """
+    prepare_process()
+    _require_device()
+    from vllm.utils.system_utils import set_process_title
+    from vllm.v1.engine.llm_engine import LLMEngine
+    from vllm.v1.executor import Executor
+
+    set_process_title("Engine")
+    usage = _usage_context()
+    tell("configuration")
+    made = engine_args(config)
+    with refusals_in_a_line(config):
+        settings = made.create_engine_config(usage)
+    return LLMEngine(
+        settings,
+        _telling(Executor.get_class(settings), tell),
+        log_stats=not made.disable_log_stats,
+        usage_context=usage,
+    )
+
+
+def _telling(executor: type, tell: Callable[[str], None]) -> Any:
+    """An executor of vLLM that also tells the steps of the start, of which it does the most."""
+
+    class TellingExecutor(executor):  # type: ignore[misc]
+        def _init_executor(self) -> None:
+            tell("weights")
+            super()._init_executor()
+
+        def determine_available_memory(self) -> Any:
+            tell("compile")  # a first run through the model, which shows the memory it needs
+            return super().determine_available_memory()
+
+        def compile_or_warm_up_model(self) -> None:
+            tell("graphs")
+            super().compile_or_warm_up_model()
+
+    return TellingExecutor
+
+
+def _ready(engine: Any) -> Ready:
+    settings = engine.vllm_config
+    return Ready(
+        model_class=engine.collective_rpc("loaded_model_class")[0],
+        slots=settings.scheduler_config.max_num_seqs,
+        kv_tokens=settings.cache_config.kv_cache_size_tokens or 0,
+    )
+
+
+class _Steps:
+    """Requests in, steps, answers out.
+
+    Args:
+        engine: vLLM's `LLMEngine`.
+        channel: To the one who asks.
+    """
+
+    def __init__(self, engine: Any, channel: Channel) -> None:
+        from gemma3_model.processor import engine_input
+
+        self._engine = engine
+        self._engine_input = engine_input
+        self._channel = channel
+        self._inbox: SimpleQueue[Any] = SimpleQueue()
+        self._asked: dict[str, Rendered] = {}
+        self._steps = 0
+        self._told = 0.0
+
+    def run(self) -> None:
+        """Until the other end closes."""
+        Thread(target=self._receive, name="requests", daemon=True).start()
+        while True:
+            answers: dict[str, Generation | RowError] = {}
+            for message in self._messages():
+                if isinstance(message, Close):
+                    return
+                self._take(message, answers)
+            if self._asked:
+                answers.update(self._step())
+            self._tell(answers)
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self._inbox.put(self._channel.receive())
+        except EOFError:
+            self._inbox.put(Close())
+
+    def _messages(self) -> Iterator[Any]:
+        """What has come in; without work, what comes in within a second."""
+        try:
+            if not self._asked:
+                yield self._inbox.get(timeout=SIGN_OF_LIFE_SECONDS)
+            while True:
+                yield self._inbox.get_nowait()
+        except Empty:
+            return
+
+    def _take(self, message: Ask | Abort, answers: dict[str, Generation | RowError]) -> None:
+        if isinstance(message, Abort):
+            if self._asked.pop(message.key, None) is not None:
+                self._engine.abort_request([message.key])
+            return
+        key, rendered = message.key, message.rendered
+        try:
+            prompt = self._engine_input(rendered.prompt)
+            self._engine.add_request(key, prompt, sampling_params(rendered, key))
+            self._asked[key] = rendered
+        except Exception as error:  # vLLM refuses this request
+            answers[key] = _failure(one_line(error.__cause__ or error))
+
+    def _step(self) -> Iterator[tuple[str, Generation | RowError]]:
+        self._steps += 1
+        for output in self._engine.step():
+            if output.finished:
+                yield output.request_id, _answer(output, self._asked.pop(output.request_id))
+
+    def _tell(self, answers: dict[str, Generation | RowError]) -> None:
+        """Send answers at once, and a sign of life now and then."""
+        now = time.monotonic()
+        if not answers and now - self._told < SIGN_OF_LIFE_SECONDS:
+            return
+        self._told = now
+        running, waiting = self._engine.engine_core.engine_core.scheduler.get_request_counts()
+        self._channel.send(
+            Progress(answers=answers, running=running, waiting=waiting, steps=self._steps)
+        )
+
+
+def _answer(output: Any, rendered: Rendered) -> Generation | RowError:
+    """What vLLM's finished `RequestOutput` says."""
+    first = output.outputs[0]
+    if first.finish_reason not in FINISHED:
+        return _failure(f"the engine ended the request ({first.finish_reason})")
+    scored = rendered.scored_token_ids
+    return Generation(
+        text=first.text,
+        prompt_tokens=len(output.prompt_token_ids),
+        output_tokens=sum(len(answer.token_ids) for answer in output.outputs),
+        finish_reason=first.finish_reason,
+        others=tuple(answer.text for answer in output.outputs[1:]),
+        log_probabilities=tuple(first.logprobs[0][token].logprob for token in scored),
+    )
+
+
+def _failure(message: str) -> RowError:
+    return RowError(Outcome.ENGINE_ERROR, "generate", message)
+
+
+def _usage_context() -> Any:
+    """The usage that vLLM (0.32) chooses the size of its steps by.
+
+    On an H200 a step has 16,384 tokens for offline batches, as here, and 2,048 for an engine by
+    default (pull request 37393). On a CPU larger steps were no faster (bundled model, two cores).
+    """
+    from vllm.platforms import current_platform
+    from vllm.usage.usage_lib import UsageContext
+
+    return UsageContext.ENGINE_CONTEXT if current_platform.is_cpu() else UsageContext.LLM_CLASS
+
+
+def _require_device() -> None:
+    """Only for engines: renderers need no device, and may run on machines without one."""
+    from vllm.platforms import current_platform
+
+    if current_platform.is_unspecified():
+        raise UserError(
+            "the engine has no GPU here, and the vLLM that is installed runs on nothing else; "
+            "fix the GPU's driver, or install this project with [cpu] in the place of [gpu]"
+        )
+
+
+if __name__ == "__main__":
+    main()

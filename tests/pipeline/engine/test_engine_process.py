@@ -1,0 +1,187 @@
+"""The process of an engine as the one who asks sees it: its start, its answers and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from pipeline.contract.config import EngineConfig
+from pipeline.contract.errors import RowError, UserError
+from pipeline.contract.task import Sampling
+from pipeline.engine import preload, vllm_engine
+from pipeline.engine.interface import EngineDiedError, Rendered
+from pipeline.engine.startup import following_steps
+from pipeline.engine.vllm_engine import VllmEngine
+
+LIGHT = "tests.pipeline.engine.light_process"
+
+
+@pytest.fixture(autouse=True)
+def without_vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(vllm_engine, "MODULE", LIGHT)
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(tmp_path))
+
+
+@pytest.fixture
+def engine() -> Iterator[VllmEngine]:
+    engine = VllmEngine(EngineConfig(model="fine"))
+    yield engine
+    engine.close()
+
+
+def request(prompt: Any) -> Rendered:
+    return Rendered(prompt, 1, Sampling(9))
+
+
+def test_its_start_is_told_step_by_step() -> None:
+    steps: list[str] = []
+    with following_steps(steps.append):
+        engine = VllmEngine(EngineConfig(model="fine"))
+    stats = engine.stats()
+    engine.close()
+    assert steps == ["imports", "weights"]
+    assert [*stats.start] == steps
+    assert (stats.slots, stats.kv_tokens, engine.model_class) == (7, 70, "light")
+
+
+def test_answers_go_to_those_who_asked(engine: VllmEngine) -> None:
+    pixels = np.full((3, 896, 896), 2, np.uint8)
+
+    async def ask() -> list[Any]:
+        prompts = ["one", pixels, "refuse", "two"]
+        asked = (engine.generate(request(p), str(n)) for n, p in enumerate(prompts))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    one, image, refused, two = asyncio.run(ask())
+    assert (one.text, two.text) == ("one", "two")
+    assert image.text == f"(3, 896, 896) {2 * 3 * 896 * 896}"
+    assert isinstance(refused, RowError)
+    assert str(refused) == "generate: not this one"
+    assert (engine.stats().running, engine.stats().waiting) == (3, 2)
+
+
+def test_a_request_that_nobody_waits_for_is_aborted(engine: VllmEngine) -> None:
+    async def give_up() -> str:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(engine.generate(request("wait"), "late"), 0.01)
+        return (await engine.generate(request("aborted"), "next")).text
+
+    assert asyncio.run(give_up()) == "late"
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "says"),
+    [
+        ("refused", UserError, "^refused because of this$"),
+        ("failed", RuntimeError, "^failed because of this$"),
+        ("killed", RuntimeError, r"^its process ended \(SIGKILL\)$"),
+    ],
+)
+def test_a_start_that_fails_says_why_and_leaves_nothing(
+    model: str, error: type[Exception], says: str, tmp_path: Path
+) -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with pytest.raises(error, match=says):
+        VllmEngine(EngineConfig(model=model))
+    assert [*tmp_path.iterdir()] == []
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ("die", "the engine died: out of memory"),
+        ("segfault", "the engine died: its process ended (SIGSEGV)"),
+    ],
+)
+def test_all_requests_of_an_engine_that_dies_learn_it(
+    prompt: str, says: str, tmp_path: Path
+) -> None:
+    engine = VllmEngine(EngineConfig(model="fine"))
+
+    async def ask() -> list[BaseException | object]:
+        asked = [engine.generate(request(text), text) for text in ("wait", prompt)]
+        died = await asyncio.gather(*asked, return_exceptions=True)
+        later = await asyncio.gather(
+            engine.generate(request("late"), "late"), return_exceptions=True
+        )
+        return [*died, *later]
+
+    told = asyncio.run(asyncio.wait_for(ask(), 60))
+    assert [type(error) for error in told] == 3 * [EngineDiedError]
+    assert {str(error) for error in told} == {says}
+    assert [*tmp_path.iterdir()] == []
+    engine.close()
+
+
+def test_an_engine_that_is_closed_leaves_nothing(tmp_path: Path) -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    engine = VllmEngine(EngineConfig(model="fine"))
+    assert [*tmp_path.iterdir()] != []
+    engine.close()
+    assert [*tmp_path.iterdir()] == []
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+HOLDER = f"""
+import asyncio, sys
+from pipeline.contract.config import EngineConfig
+from pipeline.contract.task import Sampling
+from pipeline.engine import vllm_engine
+from pipeline.engine.interface import Rendered
+vllm_engine.MODULE = {LIGHT!r}
+engine = vllm_engine.VllmEngine(EngineConfig(model="fine", stall_seconds=1))
+print(engine._process.pid, flush=True)
+asyncio.run(engine.generate(Rendered(sys.argv[1], 1, Sampling(9)), "key"))
+"""
+
+
+def test_an_engine_that_hangs_ends_whoever_holds_it() -> None:
+    holder = subprocess.run(
+        [sys.executable, "-c", HOLDER, "stall"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert holder.returncode == 1
+    assert "Timeout" in holder.stderr
+    assert_gone(int(holder.stdout))
+
+
+def test_an_engine_ends_with_whoever_holds_it() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, "wait"], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        pid = int(holder.stdout.readline())
+        holder.kill()
+    assert_gone(pid)
+
+
+def assert_gone(pid: int) -> None:
+    give_up = time.monotonic() + 60
+    while psutil.pid_exists(pid):
+        assert time.monotonic() < give_up, "it is still there"
+        time.sleep(0.05)
+
+
+def test_what_a_process_on_a_cpu_loads_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = preload.preloaded({"LD_PRELOAD": "/lib/own.so", "PATH": os.defpath})
+    first, *further = loaded["LD_PRELOAD"].split(":")
+    assert first == "/lib/own.so"
+    assert any("libgomp" in path and Path(path).is_file() for path in further)
+    assert loaded["PATH"] == os.defpath
+    assert preload.preloaded(loaded) == loaded, "twice is once"
+    monkeypatch.setattr(preload, "_runs_on_cpus", lambda: False)
+    assert preload.preloaded({"PATH": os.defpath}) == {"PATH": os.defpath}
