@@ -132,4 +132,4 @@ def actor_id() -> str:
     """Of the actor that this process is."""
     import ray
 
-    return str(ray.get_runtime_context().getactor_id())
+    return str(ray.get_runtime_context().get_actor_id())

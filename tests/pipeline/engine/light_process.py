@@ -28,7 +28,7 @@ from pipeline.engine.channel import (
 def answer(message: Ask) -> Generation | RowError:
     """Says what came in."""
     prompt = message.rendered.prompt
-    if prompt == "refuse":
+    if isinstance(prompt, str) and prompt == "refuse":
         return RowError(Outcome.ENGINE_ERROR, "generate", "not this one")
     text = f"{prompt.shape} {prompt.sum()}" if hasattr(prompt, "shape") else str(prompt)
     return Generation(text, 1, 1, "stop")
