@@ -61,7 +61,8 @@ class EngineStats:
 
     Attributes:
         slots: Requests that it works on at once at most; 0 if it does not say.
-        kv_tokens: Tokens of all requests that its KV cache holds; 0 if it does not say.
+        kv_tokens: Tokens of all requests that its KV cache holds, where none is longer than the
+            sliding window, and more where some are; 0 if it does not say.
         running: Requests that it works on now.
         waiting: Requests that it has and does not work on yet.
         steps: Steps that it took since it started.

@@ -1,9 +1,10 @@
 """Nothing that an engine starts outlives the process that holds it, however that one ends.
 
-vLLM's engine core does not notice that its parent was killed (0.32): it would run on and keep its
+An engine's process ends when the one that holds it is gone, but not while it starts or is stuck in a
+step, and vLLM's workers (0.32) do not notice that their parent was killed: they would keep their
 memory on the GPU or CPU. So a small process, `orphan_watcher`, is started before the engine. When
 the guarded process is gone, it ends all that this has started, however far the engine's start was.
-This can go when the engine core ends by itself (vLLM's issue 55510).
+This can go when vLLM's processes end by themselves (vLLM's issue 55510).
 """
 
 from __future__ import annotations

@@ -133,12 +133,18 @@ def _telling(executor: type, tell: Callable[[str], None]) -> Any:
 
 
 def _ready(engine: Any) -> Ready:
-    settings = engine.vllm_config
+    cache = _scheduler(engine).kv_cache_config
+    # Of texts that fit into the window: each group of layers keeps every token of them.
+    blocks_per_token = sum(1 / group.kv_cache_spec.block_size for group in cache.kv_cache_groups)
     return Ready(
         model_class=engine.collective_rpc("loaded_model_class")[0],
-        slots=settings.scheduler_config.max_num_seqs,
-        kv_tokens=settings.cache_config.kv_cache_size_tokens or 0,
+        slots=engine.vllm_config.scheduler_config.max_num_seqs,
+        kv_tokens=int(cache.num_blocks / blocks_per_token),
     )
+
+
+def _scheduler(engine: Any) -> Any:
+    return engine.engine_core.engine_core.scheduler
 
 
 class _Steps:
@@ -215,7 +221,7 @@ class _Steps:
         if not answers and now - self._told < SIGN_OF_LIFE_SECONDS:
             return
         self._told = now
-        running, waiting = self._engine.engine_core.engine_core.scheduler.get_request_counts()
+        running, waiting = _scheduler(self._engine).get_request_counts()
         self._channel.send(
             Progress(answers=answers, running=running, waiting=waiting, steps=self._steps)
         )
