@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pipeline.contract.errors import UserError
 from pipeline.contract.record import Outcome
 from pipeline.engine.vllm_engine import VLLM
-from pipeline.execution.cluster import cluster
+from pipeline.execution.cluster import cluster, starts_own_cluster
 from pipeline.execution.driver import Driver
 from pipeline.execution.placement import place
 from pipeline.execution.preparation import CheckedRun, check_outcomes, check_pickles, check_run
@@ -308,9 +308,10 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
             with assign(mine) as assignment:
                 if assignment.rows_done < assignment.rows:
                     with (
+                        _engine_ahead(job.backend) as backend,
                         cluster(debug=job.debug, say=job.say),
                         quiet(debug=job.debug),
-                        _driver(job, assignment) as driver,
+                        _driver(replace(job, backend=backend), assignment) as driver,
                     ):
                         driver.drive(assignment.work)
         except BaseException:
@@ -320,6 +321,16 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
                 withdraw(output)
             raise
     return _Done(driver=driver, assignment=assignment)
+
+
+@contextlib.contextmanager
+def _engine_ahead(backend: Backend) -> Iterator[Backend]:
+    """The backend, of which a part starts already where this machine's Ray has yet to start."""
+    if backend.ahead is None or not starts_own_cluster():
+        yield backend
+        return
+    with backend.ahead() as make:
+        yield replace(backend, engine=make)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ turns, chat_template         the formats of prompts, and from a request's texts 
 renderer                     requests to ids and pixels, without torch or vLLM
 vllm_engine                  vLLM behind the interface, in a process of its own
 vllm_process, channel        what runs in that process, and how the two talk
+engine_process               how that process is started, also ahead of Ray
 preload                      what that process loads first on a CPU
 vllm_settings, vllm_sampling what vLLM is told: of the engine, of each request
 warm_hosts                   renderers and engines that outlive a run

@@ -20,9 +20,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pipeline.contract.config import EngineConfig
     from pipeline.contract.errors import RowError
     from pipeline.contract.task import Generation
     from pipeline.engine.interface import Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """To the engine, first of all: start, with these variables in the environment."""
+
+    config: EngineConfig
+    environment: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

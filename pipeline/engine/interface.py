@@ -7,17 +7,22 @@ actor that holds the GPUs. To support another engine, implement both and pass a 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from PIL.Image import Image
 
     from pipeline.contract.config import EngineConfig
     from pipeline.contract.errors import Fault
     from pipeline.contract.task import Generation, Request, Sampling
+
+
+MakeEngine = Callable[["EngineConfig"], "InferenceEngine"]
 
 
 class EngineDiedError(RuntimeError):
@@ -150,6 +155,8 @@ class Backend:
         name: What answers, for the run's record; a run is not continued with another backend.
         renderer: Makes a renderer.
         engine: Makes an engine.
+        ahead: Starts what the first engine needs while Ray has yet to start on this machine, and
+            gives what makes engines then; None if there is nothing to start.
         holds_gpus: Whether the engine runs inside the actor that makes it, which then claims GPUs.
         needs: What must be installed on the driver's machine; names of
             `supported_versions.SUPPORTED`.
@@ -158,7 +165,8 @@ class Backend:
 
     name: str
     renderer: Callable[[EngineConfig], Renderer]
-    engine: Callable[[EngineConfig], InferenceEngine]
+    engine: MakeEngine
+    ahead: Callable[[], AbstractContextManager[MakeEngine]] | None = None
     holds_gpus: bool = True
     needs: tuple[str, ...] = ()
     check: Callable[[EngineConfig], None] = lambda _: None

@@ -68,13 +68,20 @@ class Family:
         group: Id of the process group that it and all that it starts are in; 0 if it has none of
             its own.
         others: Processes that it started before; they and theirs are no members.
+        has_adopted: Whether processes that others have started are members too.
     """
 
     guarded: int
     started: int
     group: int
     others: frozenset[Process]
+    has_adopted: bool = False
     _known: set[tuple[int, int]] = field(default_factory=set)
+
+    def adopt(self, process: Process) -> None:
+        """Count another process, and what it starts, as started by the guarded one."""
+        self.has_adopted = True
+        self._known.add((process.pid, process.started))
 
     def members(self) -> list[Process]:
         """Those that run now.
@@ -119,7 +126,7 @@ def wait_for_end(family: Family) -> bool:
             if not os.read(0, 1):
                 break
             is_ready = True
-        elif not family.group:
+        elif not family.group or family.has_adopted:
             family.members()
     return is_ready
 
@@ -157,7 +164,7 @@ def is_tracker(process: Process) -> bool:
         return False
 
 
-def main(guarded: int, group: int, folder: str) -> None:
+def main(guarded: int, group: int, folder: str, *adopted: int) -> None:
     """Guard a process; afterwards remove a folder that its engine used, if there is one."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -165,6 +172,9 @@ def main(guarded: int, group: int, folder: str) -> None:
     others = frozenset(p for p in table.values() if p.parent == guarded and p.pid != os.getpid())
     started = table[guarded].started if guarded in table else -1
     family = Family(guarded, started, group, others)
+    for pid in adopted:
+        if pid in table:
+            family.adopt(table[pid])
     print("watching", flush=True)
     is_ready = wait_for_end(family)
     end(family, READY_GRACE_SECONDS if is_ready else START_GRACE_SECONDS)
@@ -173,4 +183,4 @@ def main(guarded: int, group: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:]))

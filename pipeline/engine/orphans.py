@@ -1,7 +1,7 @@
 """Nothing that an engine starts outlives the process that holds it, however that one ends.
 
-An engine's process ends when the one that holds it is gone, but not while it starts or is stuck in a
-step, and vLLM's workers (0.32) do not notice that their parent was killed: they would keep their
+An engine's process ends when the one that holds it is gone, but not while it starts or is stuck in
+a step, and vLLM's workers (0.32) do not notice that their parent was killed: they would keep their
 memory on the GPU or CPU. So a small process, `orphan_watcher`, is started before the engine. When
 the guarded process is gone, it ends all that this has started, however far the engine's start was.
 This can go when vLLM's processes end by themselves (vLLM's issue 55510).
@@ -26,6 +26,8 @@ memory behind."""
 _WATCHER = Path(__file__).with_name("orphan_watcher.py")
 _watchers: set[int] = set()
 """Ids of this process's watchers."""
+_adopted: set[int] = set()
+"""Ids of the processes that others have started and that are this one's."""
 
 
 class OrphanCleanup:
@@ -37,14 +39,20 @@ class OrphanCleanup:
 
     Args:
         folder: A folder that the watcher also removes, for example one with the engine's sockets.
+        adopted: A process that another one has started and that is this one's now.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str] | None = None, *, adopted: int | None = None
+    ) -> None:
+        if adopted is not None:
+            _adopted.add(adopted)
         group = _own_group() if os.environ.get(_OF_AN_ENGINE) == "1" else 0
         self._watcher = subprocess.Popen(  # noqa: S603  our own script, numbers and a path
             [
                 *(sys.executable, "-I", "-S", str(_WATCHER)),
                 *(str(os.getpid()), str(group), os.fspath(folder) if folder else ""),
+                *([str(adopted)] if adopted is not None else []),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -75,10 +83,12 @@ def end_process() -> NoReturn:
 
     What its engine starts in this moment, the watcher ends.
     """
-    for child in psutil.Process().children(recursive=True):
-        if child.pid not in _watchers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
+    for pid in [os.getpid(), *_adopted]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+                if process.pid not in {os.getpid(), *_watchers}:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
     os._exit(1)
 
 

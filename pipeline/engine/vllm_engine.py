@@ -10,18 +10,18 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+
+import psutil  # type: ignore[import-untyped]
 
 from pipeline.contract.errors import RowError, UserError
 from pipeline.engine.channel import (
     Abort,
     Ask,
-    Channel,
+    Begin,
     Close,
     Died,
     NotStarted,
@@ -29,9 +29,15 @@ from pipeline.engine.channel import (
     Ready,
     Starting,
 )
+from pipeline.engine.engine_process import (
+    Ahead,
+    adopt,
+    spawn,
+    started_ahead,
+    wait_for_end,
+)
 from pipeline.engine.interface import Backend, EngineDiedError, EngineStats
 from pipeline.engine.orphans import OrphanCleanup
-from pipeline.engine.preload import preloaded
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.sockets import VARIABLE, SocketFolder
 from pipeline.engine.startup import tell_step
@@ -46,7 +52,6 @@ if TYPE_CHECKING:
     from pipeline.engine.interface import Rendered
 
 SHUTDOWN_SECONDS = 30.0
-MODULE = "pipeline.engine.vllm_process"
 
 
 class VllmEngine:
@@ -54,22 +59,27 @@ class VllmEngine:
 
     Args:
         config: The engine.
+        ahead: A process that was started ahead of this, if there is one.
 
     Raises:
         UserError: The installed vLLM has no device here, or refuses one of `engine_args`.
         RuntimeError: It did not start for another reason.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, ahead: Ahead | None = None) -> None:
         self._sockets = SocketFolder()
-        self._orphan_cleanup = OrphanCleanup(self._sockets.path)
+        adopted = adopt(ahead) if ahead else None
+        pid = adopted.process.pid if adopted else None
+        self._orphan_cleanup = OrphanCleanup(self._sockets.path, adopted=pid)
+        self._engine = adopted or spawn()
+        self._channel = self._engine.channel
         self._start: dict[str, float] = {}
-        self._process, self._channel = _spawned(self._sockets)
         try:
-            self._channel.send(config)
+            environment = {**os.environ, VARIABLE: self._sockets.path}
+            self._channel.send(Begin(config, environment))
             self._ready = self._wait_until_ready()
         except Exception:
-            self._end_process(0)
+            self._end(0)
             raise  # on SIGTERM, which raises no `Exception`, the watcher stays to the end
         self._orphan_cleanup.engine_is_ready()
         self._watchdog = Watchdog(config.stall_seconds)
@@ -126,7 +136,7 @@ class VllmEngine:
         """
         self._watchdog.stop()
         self._channel.send(Close())
-        self._end_process(SHUTDOWN_SECONDS)
+        self._end(SHUTDOWN_SECONDS)
         self._reader.join()
 
     def _wait_until_ready(self) -> Ready:
@@ -152,9 +162,17 @@ class VllmEngine:
         try:
             return self._channel.receive()
         except EOFError:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(SHUTDOWN_SECONDS)
-            return Died(f"its process ended ({_how(self._process.returncode)})")
+            return Died(f"its process ended{self._how()}")
+
+    def _how(self) -> str:
+        """How the engine's process ended, as far as that can be known."""
+        try:
+            status = self._engine.process.wait(SHUTDOWN_SECONDS)
+        except psutil.TimeoutExpired:
+            status = None
+        if status is None:  # it is another one's child
+            return ""
+        return f" ({signal.Signals(-status).name if status < 0 else f'status {status}'})"
 
     def _read(self) -> None:
         """Hand answers to those who wait for them, until the engine ends."""
@@ -177,13 +195,9 @@ class VllmEngine:
                 with contextlib.suppress(RuntimeError):  # its loop is closed
                     future.get_loop().call_soon_threadsafe(_set, future, answer)
 
-    def _end_process(self, patience: float) -> None:
+    def _end(self, patience: float) -> None:
         """Wait for the engine's process to end; after so many seconds, end it."""
-        try:
-            self._process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_for_end(self._engine.process, patience)
         self._orphan_cleanup.cancel()
         self._sockets.remove()
 
@@ -192,36 +206,10 @@ VLLM = Backend(
     name="vllm",
     renderer=GemmaRenderer,
     engine=VllmEngine,
+    ahead=partial(started_ahead, VllmEngine),
     needs=("vLLM",),
     check=check_engine_args,
 )
-
-
-def _spawned(sockets: SocketFolder) -> tuple[subprocess.Popen[bytes], Channel]:
-    """The engine's process, and the channel to it."""
-    ours, theirs = socket.socketpair()
-    environment = {
-        **preloaded(os.environ),
-        # Our process is the engine's own; vLLM would start another for its core.
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        VARIABLE: sockets.path,
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-    }
-    with theirs:
-        process = subprocess.Popen(  # noqa: S603  our own module and a number
-            [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
-    return process, Channel(ours)
-
-
-def _how(status: int | None) -> str:
-    """How a process ended."""
-    if status is None:
-        return "it is still there"
-    return signal.Signals(-status).name if status < 0 else f"status {status}"
 
 
 def _set(

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import RowError, UserError, one_line
@@ -24,6 +24,7 @@ from pipeline.contract.task import Generation
 from pipeline.engine.channel import (
     Abort,
     Ask,
+    Begin,
     Channel,
     Close,
     Died,
@@ -50,7 +51,7 @@ FINISHED = ("stop", "length", "repetition")
 def main() -> None:
     """Serve the socket whose number is the argument, until it closes or the engine dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's; the other end decides
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    channel = Channel(connected(int(sys.argv[1]), _import_vllm))
     engine = _started(channel)
     if engine is None:
         channel.flush(FLUSH_SECONDS)
@@ -66,12 +67,52 @@ def main() -> None:
     os._exit(0)  # there is nothing left to do, for which Python would take seconds
 
 
+def connected(number: int, prepare: Callable[[], object]) -> socket.socket:
+    """The socket to the one who asks.
+
+    Where it listens, this process was started ahead: it waits for somebody who connects, and prints
+    where they print; or it ends with its parent.
+
+    Args:
+        number: The file descriptor of a socket.
+        prepare: Called before it waits; who connects meanwhile waits as well.
+    """
+    listener = socket.socket(fileno=number)
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return listener
+    is_taken = Event()
+    Thread(target=_end_with_stdin, args=[is_taken], daemon=True).start()
+    prepare()
+    ours, _ = listener.accept()
+    is_taken.set()
+    os.unlink(listener.getsockname())  # who comes later starts one of their own
+    listener.close()
+    _, output, _, _ = socket.recv_fds(ours, 1, 2)
+    for theirs, mine in zip(output, (1, 2), strict=True):
+        os.dup2(theirs, mine)
+        os.close(theirs)
+    return ours
+
+
+def _import_vllm() -> None:
+    prepare_process()
+    import vllm.v1.engine.llm_engine  # noqa: F401
+
+
+def _end_with_stdin(is_taken: Event) -> None:
+    while os.read(0, 1):
+        pass
+    if not is_taken.is_set():
+        os._exit(0)
+
+
 def _started(channel: Channel) -> Any:
     """The engine, once it is loaded; or None, and the other end is told why."""
     try:
-        config: EngineConfig = channel.receive()
+        begin: Begin = channel.receive()
+        os.environ.update(begin.environment)
         channel.send(Starting("imports"))
-        engine = start(config, lambda step: channel.send(Starting(step)))
+        engine = start(begin.config, lambda step: channel.send(Starting(step)))
         channel.send(_ready(engine))
     except UserError as error:
         channel.send(NotStarted(str(error), is_users=True))

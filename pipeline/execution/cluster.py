@@ -41,6 +41,13 @@ CLIENT_PORT = 10001
 """Port of a `ray://` address that names none."""
 
 
+def starts_own_cluster() -> bool:
+    """Whether `cluster` would start a local one."""
+    import ray
+
+    return not ray.is_initialized() and os.environ.get("RAY_ADDRESS", "") in OWN_CLUSTER
+
+
 @contextlib.contextmanager
 def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Connect to a cluster for the duration of a run.
@@ -60,8 +67,7 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
     if ray.is_initialized():
         yield
         return
-    address = os.environ.get("RAY_ADDRESS", "")
-    local = address in OWN_CLUSTER
+    address, local = os.environ.get("RAY_ADDRESS", ""), starts_own_cluster()
     say("starting Ray" if local else f"connecting to Ray at {address}")
     with ray_log_level(debug), without_new_variables():
         parts = _start_local(debug) if local else _connect(address, debug)

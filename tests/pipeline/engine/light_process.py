@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import replace
@@ -23,6 +22,7 @@ from pipeline.engine.channel import (
     Ready,
     Starting,
 )
+from pipeline.engine.vllm_process import connected
 
 
 def answer(message: Ask) -> Generation | RowError:
@@ -35,8 +35,8 @@ def answer(message: Ask) -> Generation | RowError:
 
 
 def main() -> None:
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    model = channel.receive().model
+    channel = Channel(connected(int(sys.argv[1]), list))
+    model = channel.receive().config.model
     if model in ("refused", "failed"):
         channel.send(NotStarted(f"{model} because of this", is_users=model == "refused"))
         channel.flush(5)

@@ -18,7 +18,7 @@ import pytest
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import RowError, UserError
 from pipeline.contract.task import Sampling
-from pipeline.engine import preload, vllm_engine
+from pipeline.engine import engine_process, preload
 from pipeline.engine.interface import EngineDiedError, Rendered
 from pipeline.engine.startup import following_steps
 from pipeline.engine.vllm_engine import VllmEngine
@@ -28,7 +28,7 @@ LIGHT = "tests.pipeline.engine.light_process"
 
 @pytest.fixture(autouse=True)
 def without_vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(vllm_engine, "MODULE", LIGHT)
+    monkeypatch.setattr(engine_process, "MODULE", LIGHT)
     monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(tmp_path))
 
 
@@ -137,11 +137,11 @@ HOLDER = f"""
 import asyncio, sys
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.task import Sampling
-from pipeline.engine import vllm_engine
+from pipeline.engine import engine_process, vllm_engine
 from pipeline.engine.interface import Rendered
-vllm_engine.MODULE = {LIGHT!r}
+engine_process.MODULE = {LIGHT!r}
 engine = vllm_engine.VllmEngine(EngineConfig(model="fine", stall_seconds=1))
-print(engine._process.pid, flush=True)
+print(engine._engine.process.pid, flush=True)
 asyncio.run(engine.generate(Rendered(sys.argv[1], 1, Sampling(9)), "key"))
 """
 
@@ -167,6 +167,81 @@ def test_an_engine_ends_with_whoever_holds_it() -> None:
         pid = int(holder.stdout.readline())
         holder.kill()
     assert_gone(pid)
+
+
+def test_an_engine_takes_over_a_process_that_was_started_ahead() -> None:
+    with engine_process.started_ahead(VllmEngine) as make:
+        (ahead,) = light_processes()
+        first, second = make(EngineConfig(model="fine")), make(EngineConfig(model="fine"))
+        assert first._engine.process.pid == ahead  # type: ignore[attr-defined]
+        assert second._engine.process.pid != ahead  # type: ignore[attr-defined]
+
+        async def ask(engine: Any) -> str:
+            return (await engine.generate(request("one"), "key")).text  # type: ignore[no-any-return]
+
+        assert [asyncio.run(ask(engine)) for engine in (first, second)] == ["one", "one"]
+        began = time.monotonic()
+        first.close()
+        second.close()
+        assert time.monotonic() - began < engine_process.END_SECONDS, "its end was not seen"
+        assert light_processes() == []
+
+
+def test_one_that_nobody_took_over_ends() -> None:
+    with engine_process.started_ahead(VllmEngine):
+        assert len(light_processes()) == 1
+    assert light_processes() == []
+
+
+AHEAD = f"""
+import asyncio, os, sys, time
+from multiprocessing import get_context
+from pipeline.contract.config import EngineConfig
+from pipeline.contract.task import Sampling
+from pipeline.engine import engine_process
+from pipeline.engine.interface import Rendered
+from pipeline.engine.orphans import ENGINE_ACTOR_ENV
+from pipeline.engine.vllm_engine import VllmEngine
+engine_process.MODULE = {LIGHT!r}
+def hold(make):
+    os.environ.update(ENGINE_ACTOR_ENV)
+    engine = make(EngineConfig(model="fine", stall_seconds=1))
+    asyncio.run(engine.generate(Rendered("stall", 1, Sampling(9)), "key"))
+if __name__ == "__main__":
+    with engine_process.started_ahead(VllmEngine) as make:
+        holder = get_context("fork").Process(target=hold, args=[make])
+        holder.start()
+        holder.join()
+        print("ended with", holder.exitcode, flush=True)
+        time.sleep(3600)
+"""
+
+
+def test_one_that_was_taken_over_ends_with_whoever_holds_it_however_stuck() -> None:
+    """Its parent, which started it, is still there."""
+    with subprocess.Popen(
+        [sys.executable, "-c", AHEAD], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as driver:
+        give_up = time.monotonic() + 60
+        while not (found := light_processes(driver.pid)):
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == b"ended with 1\n"
+        assert_gone(found[0])
+        driver.kill()
+
+
+def light_processes(parent: int | None = None) -> list[int]:
+    """Ids of the processes of engines that one has started, and that run."""
+    found = []
+    for child in psutil.Process(parent).children(recursive=True):
+        try:
+            if LIGHT in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child.pid)
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 def assert_gone(pid: int) -> None:

@@ -1,0 +1,142 @@
+"""How the process in which vLLM runs is started: by the one who holds the engine, or ahead of it.
+
+On a machine where Ray has yet to start, the driver starts the process first: importing vLLM takes
+as long as Ray, and so both take place at once. The first engine that is made then takes it over. In
+all other cases, and where that fails, an engine starts its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil  # type: ignore[import-untyped]
+
+from pipeline.engine.channel import Channel
+from pipeline.engine.preload import preloaded
+from pipeline.engine.sockets import SocketFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pipeline.engine.interface import InferenceEngine
+
+MODULE = "pipeline.engine.vllm_process"
+END_SECONDS = 30.0
+
+
+class Ahead(NamedTuple):
+    """A process that was started ahead: where it listens, and its id. It pickles."""
+
+    path: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class EngineProcess:
+    """A process that waits for its first message, and the channel to it.
+
+    Attributes:
+        process: It.
+        channel: To it.
+        is_adopted: Whether another process has started it.
+    """
+
+    process: psutil.Process
+    channel: Channel
+    is_adopted: bool = False
+
+
+def wait_for_end(process: psutil.Process, patience: float) -> None:
+    """Wait for a process to end; after so many seconds, end it and what it has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        try:
+            process.wait(patience)
+        except psutil.TimeoutExpired:
+            for left in [*process.children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    left.kill()
+            process.wait()
+
+
+def spawn() -> EngineProcess:
+    """Start one of our own."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = psutil.Popen(
+            _command(theirs),
+            pass_fds=[theirs.fileno()],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+        )
+    return EngineProcess(process, Channel(ours))
+
+
+def adopt(ahead: Ahead) -> EngineProcess | None:
+    """Take over a process; None if it is gone, or another's by now.
+
+    What it prints goes where this process prints from now on.
+    """
+    ours = socket.socket(socket.AF_UNIX)
+    try:
+        ours.connect(ahead.path)
+        socket.send_fds(ours, [b"-"], [1, 2])
+        return EngineProcess(psutil.Process(ahead.pid), Channel(ours), is_adopted=True)
+    except (OSError, psutil.NoSuchProcess):
+        ours.close()
+        return None
+
+
+@contextlib.contextmanager
+def started_ahead(
+    make: Callable[..., InferenceEngine],
+) -> Iterator[Callable[..., InferenceEngine]]:
+    """Start one that the first engine made within takes over.
+
+    Args:
+        make: Makes an engine; takes an `Ahead` as `ahead`.
+
+    Yields:
+        Makes an engine, on this machine.
+    """
+    sockets = SocketFolder()
+    path = os.path.join(sockets.path, "engine")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(1)
+        process = psutil.Popen(
+            _command(listener),
+            pass_fds=[listener.fileno()],
+            env=_environment(),
+            stdin=subprocess.PIPE,  # until somebody has taken it over, it ends when this closes
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    Thread(target=process.wait, daemon=True).start()  # who adopts it sees it end, and no zombie
+    try:
+        yield partial(make, ahead=Ahead(path, process.pid))
+    finally:
+        process.stdin.close()
+        wait_for_end(process, END_SECONDS)
+        sockets.remove()
+
+
+def _command(end: socket.socket) -> list[str]:
+    return [sys.executable, "-P", "-m", MODULE, str(end.fileno())]
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **preloaded(os.environ),
+        # The process is the engine's own; vLLM would start another for its core.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+    }
