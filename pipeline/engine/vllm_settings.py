@@ -38,6 +38,12 @@ ENVIRONMENT = {
 """Environment variables that are set unless the user has set them."""
 
 
+def compile_cache() -> str:
+    """The folder, on each machine, in which vLLM keeps what it compiled for the next start."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.environ.get("VLLM_CACHE_ROOT") or os.path.join(caches, "vllm")
+
+
 def prepare_process() -> None:
     """Set `ENVIRONMENT` in this process and load our plugin; before vLLM is used in it."""
     for name, value in ENVIRONMENT.items():

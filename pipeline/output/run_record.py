@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.redaction import redact
+from pipeline.engine.vllm_settings import compile_cache
 from pipeline.sources import Skipped
 from pipeline.storage.atomic import create, overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
@@ -83,6 +84,7 @@ def describe_run(
         "input": redact(str(locate(config.input, config.storage_options))),
         "skipped": [asdict(group) for group in skipped],
         "versions": _versions(),
+        "compile_cache": compile_cache(),
         "started": _now(),
     }
 

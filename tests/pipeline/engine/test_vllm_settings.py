@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm import envs
 from vllm.usage.usage_lib import UsageContext
 
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import UserError
-from pipeline.engine.vllm_settings import check_engine_args, engine_args, refusals_in_a_line
+from pipeline.engine.vllm_settings import (
+    check_engine_args,
+    compile_cache,
+    engine_args,
+    refusals_in_a_line,
+)
 
 
 def engine(**arguments: Any) -> EngineConfig:
@@ -50,3 +57,14 @@ def test_a_driver_finds_what_needs_no_device() -> None:
     check_engine_args(engine(gpu_memory_utilization=0.5))
     with pytest.raises(UserError, match="engine_args: gpu_memory_utilization: "):
         check_engine_args(engine(gpu_memory_utilization="x"))
+
+
+@pytest.mark.parametrize("variable", ["VLLM_CACHE_ROOT", "XDG_CACHE_HOME", None])
+def test_the_folder_of_what_was_compiled_is_vllm_s(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str | None
+) -> None:
+    for name in ("VLLM_CACHE_ROOT", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert compile_cache() == envs.VLLM_CACHE_ROOT
