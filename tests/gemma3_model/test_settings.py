@@ -40,7 +40,16 @@ def test_float32_checkpoints_run_in_bfloat16_unless_asked(checkpoint: Path) -> N
 def test_images_stay_whole_without_being_asked(checkpoint: Path) -> None:
     config = EngineArgs(model=str(checkpoint), dtype="float32").create_engine_config()
     assert config.scheduler_config.disable_chunked_mm_input
-    assert config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.whole_image_scheduler"
+    assert config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.batch_scheduler"
+
+
+def test_text_models_have_our_scheduler_too(tmp_path: Path) -> None:
+    folder = checkpoints.text_only(tmp_path)
+    config = EngineArgs(model=str(folder), dtype="float32").create_engine_config()
+    assert config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.batch_scheduler"
+    own = "tests.jobs.moderation.counting.CountingScheduler"
+    config = EngineArgs(model=str(folder), scheduler_cls=own).create_engine_config()
+    assert config.scheduler_config.scheduler_cls == own
 
 
 def test_steps_too_short_for_an_image_are_refused(checkpoint: Path) -> None:
