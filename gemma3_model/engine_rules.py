@@ -41,6 +41,9 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
     def verify_and_update_config(vllm_config: VllmConfig) -> None:
         """Choose our scheduler, and make sure that images keep their mask and stay in one step.
 
+        Where no sequence is longer than the window, local layers need as much memory as global
+        ones, and all are one group of the KV cache in the place of seven (Gemma 3 4B).
+
         See :mod:`gemma3_model.backend_choice` and :mod:`gemma3_model.scheduling`. vLLM sets
         ``disable_chunked_mm_input`` by itself on GPUs but not on CPUs (0.32).
 
@@ -51,6 +54,11 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
         scheduler = vllm_config.scheduler_config
         if scheduler.scheduler_cls is None:
             scheduler.scheduler_cls = "gemma3_model.scheduling.batch_scheduler"
+        window = vllm_config.model_config.hf_config.get_text_config().sliding_window
+        if scheduler.disable_hybrid_kv_cache_manager is None:
+            # True here, or left to vLLM.
+            fits = vllm_config.model_config.max_model_len <= window
+            scheduler.disable_hybrid_kv_cache_manager = fits or None
         if not vllm_config.model_config.is_multimodal_model:
             return
         scheduler.disable_chunked_mm_input = True

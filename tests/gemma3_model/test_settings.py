@@ -52,6 +52,23 @@ def test_text_models_have_our_scheduler_too(tmp_path: Path) -> None:
     assert config.scheduler_config.scheduler_cls == own
 
 
+@pytest.mark.parametrize(
+    ("length", "asked", "has_one_group"),
+    [(24, None, True), (25, None, False), (24, False, False), (25, True, True)],
+)
+def test_layers_are_one_group_where_the_window_holds_everything(
+    checkpoint: Path, length: int, asked: bool | None, has_one_group: bool
+) -> None:
+    """Unless it is asked otherwise."""
+    config = EngineArgs(
+        model=str(checkpoint),
+        dtype="float32",
+        max_model_len=length,
+        disable_hybrid_kv_cache_manager=asked,
+    ).create_engine_config()
+    assert config.scheduler_config.disable_hybrid_kv_cache_manager is has_one_group
+
+
 def test_steps_too_short_for_an_image_are_refused(checkpoint: Path) -> None:
     """An image would wait forever for a step that holds it."""
     with pytest.raises(ValueError, match="threshold 15 is less than the 16 tokens of an image"):
