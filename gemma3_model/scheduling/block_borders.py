@@ -16,10 +16,22 @@ from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager, Slid
 from vllm.v1.request import RequestStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vllm.v1.request import Request
 
 KINDS = (FullAttentionManager, SlidingWindowManager)
 """vLLM's managers of which it is known that they do nothing between borders."""
+
+
+class NoBlocks(KVCacheBlocks):
+    """What a step needs that is not at a border; vLLM would look through its groups."""
+
+    def get_block_ids(  # type: ignore[override]
+        self, allow_none: bool = False, *, group_ids: Sequence[int] | None = None
+    ) -> tuple[list[int], ...] | None:
+        """None, or an empty list for each group."""
+        return None if allow_none else super().get_block_ids(group_ids=group_ids)
 
 
 class BorderManager(KVCacheManager):
@@ -28,8 +40,14 @@ class BorderManager(KVCacheManager):
     All its groups have blocks of one size, of which windows are multiples.
     """
 
+    _no_blocks: NoBlocks
     _positions: dict[str, int]
     """Tokens of each request that were computed, and known, when it was last scheduled."""
+
+    def begin(self) -> None:
+        """Take over from vLLM's manager before there is any request."""
+        self._no_blocks = NoBlocks(self.empty_kv_cache_blocks.blocks)
+        self._positions = {}
 
     def allocate_slots(
         self, request: Request, num_new_tokens: int, *args: Any, **settings: Any
@@ -37,18 +55,18 @@ class BorderManager(KVCacheManager):
         """Slots for a request's next tokens; see vLLM's."""
         if request.status is not RequestStatus.RUNNING:
             return super().allocate_slots(request, num_new_tokens, *args, **settings)
-        size, ahead = self.block_pool.hash_block_size, request.num_in_flight_tokens
-        position = request.num_computed_tokens - ahead
+        size, computed = self.block_pool.hash_block_size, request.num_computed_tokens
+        position = computed - request.num_in_flight_tokens
         last = self._positions.get(request.request_id)
         self._positions[request.request_id] = position
         if (
             num_new_tokens == 1
-            and ahead <= 1
             and last == position - 1
-            # The token's block is there already, and stays incomplete.
-            and 0 < request.num_computed_tokens % size < size - 1
+            and computed % size  # the token's block is there
+            and min(computed + 1, request.num_tokens) % size  # none is complete that is known
+            and (position + 1) % size  # none leaves the window
         ):
-            return self.empty_kv_cache_blocks
+            return self._no_blocks
         return super().allocate_slots(request, num_new_tokens, *args, **settings)
 
     def cache_blocks(self, request: Request, num_computed_tokens: int) -> None:
@@ -73,7 +91,7 @@ class BlockBorders(Scheduler):
         if self._grows_token_by_token() and _has_borders(manager):
             # The scheduler makes its manager itself and takes no other.
             manager.__class__ = BorderManager
-            manager._positions = {}
+            manager.begin()
 
     def _grows_token_by_token(self) -> bool:
         """Not with drafted tokens, several steps in flight, or blocks from another engine."""
