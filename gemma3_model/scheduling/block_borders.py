@@ -63,8 +63,9 @@ class BorderManager(KVCacheManager):
             num_new_tokens == 1
             and last == position - 1
             and computed % size  # the token's block is there
-            and min(computed + 1, request.num_tokens) % size  # none is complete that is known
-            and (position + 1) % size  # none leaves the window
+            # No block whose tokens are known is complete, and none leaves the window: these are
+            # the same steps, as windows are multiples of the size.
+            and min(computed + 1, request.num_tokens) % size
         ):
             return self._no_blocks
         return super().allocate_slots(request, num_new_tokens, *args, **settings)

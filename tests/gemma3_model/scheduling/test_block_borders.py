@@ -51,13 +51,15 @@ def requests() -> Iterator[Request]:
         yield made(str(number), ids, params)
 
 
-def seen(config: VllmConfig, over: Over) -> tuple[Seen, int, int]:
-    """All steps; how often requests were preempted, and how many blocks are free at the end."""
+def seen(config: VllmConfig, over: Over) -> tuple[Seen, int, object]:
+    """All steps; how often requests were preempted; what is free and what is cached at the end."""
     scheduler = build(config, over, windows=GROUPS)
     everyone = list(requests())
     steps = run(scheduler, everyone, answers())
     preemptions = sum(request.num_preemptions for request in everyone)
-    return steps, preemptions, scheduler.kv_cache_manager.block_pool.get_num_free_blocks()
+    pool = scheduler.kv_cache_manager.block_pool
+    left = pool.get_num_free_blocks(), set(pool.cached_block_hash_to_block._cache)
+    return steps, preemptions, left
 
 
 @pytest.mark.parametrize("runs_ahead", [False, True])
@@ -65,11 +67,11 @@ def seen(config: VllmConfig, over: Over) -> tuple[Seen, int, int]:
 def test_every_step_has_the_same_blocks(checkpoint: Path, runs_ahead: bool, blocks: int) -> None:
     """With so few that requests are preempted, too."""
     config = configure(checkpoint, runs_ahead=runs_ahead, blocks=blocks)
-    theirs, preempted, free = seen(config, ())
-    ours, _, ours_free = seen(config, (BlockBorders,))
+    theirs, preempted, left = seen(config, ())
+    ours, _, ours_left = seen(config, (BlockBorders,))
     assert ours.steps == theirs.steps
     assert ours.ends() == theirs.ends()
-    assert ours_free == free
+    assert ours_left == left
     assert bool(preempted) == (blocks == 60)
 
 
