@@ -71,11 +71,13 @@ class BorderManager(KVCacheManager):
         return super().allocate_slots(request, num_new_tokens, *args, **settings)
 
     def cache_blocks(self, request: Request, num_computed_tokens: int) -> None:
-        """Hash complete blocks; steps that are scheduled ahead do so after every token."""
-        size = self.block_pool.hash_block_size
-        if request.status is RequestStatus.RUNNING and num_computed_tokens % size:
-            return
-        super().cache_blocks(request, num_computed_tokens)
+        """Hash complete blocks; see vLLM's.
+
+        Steps that are scheduled ahead ask for it after each token as well, when `allocate_slots`
+        has done it already for the step that follows.
+        """
+        if request.status is not RequestStatus.RUNNING:
+            super().cache_blocks(request, num_computed_tokens)
 
     def free(self, request: Request) -> None:
         """Let go of a request that ended, or begins again later."""

@@ -71,6 +71,7 @@ class FinalOutputs(Scheduler):
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> dict[int, EngineCoreOutputs]:
         """See vLLM's interface; a client that gets nothing from a step is left out."""
+        sent: dict[int, EngineCoreOutputs]
         sent = super().update_from_output(scheduler_output, model_runner_output)
         for client, outputs in list(sent.items()):
             outputs.outputs = list(self._leaving(outputs.outputs))

@@ -31,14 +31,15 @@ class LoopCheck:
 
     def __init__(self, params: RepetitionDetectionParams) -> None:
         self._lengths = range(max(params.min_pattern_size, 1), params.max_pattern_size + 1)
-        self._count = params.min_count
-        self.next_look = self._lengths.start * params.min_count
+        self._count = int(params.min_count)
+        self.next_look = self._lengths.start * self._count
         """Tokens that the answer must have before a look can find anything."""
 
     @staticmethod
     def can_find(params: RepetitionDetectionParams) -> bool:
         """Whether vLLM looks at all with such parameters."""
-        return params.max_pattern_size >= max(params.min_pattern_size, 1) and params.min_count > 1
+        lengths = max(params.min_pattern_size, 1), params.max_pattern_size
+        return bool(lengths[0] <= lengths[1] and params.min_count > 1)
 
     def finds(self, answer: Sequence[int]) -> bool:
         """Whether the answer ends in a repetition; else set :attr:`next_look`.

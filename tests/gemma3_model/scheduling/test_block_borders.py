@@ -23,7 +23,8 @@ GROUPS = (None, WINDOW, WINDOW)
 ANSWER = 45
 LONGEST = 90
 """Prompts of several steps and windows."""
-REQUESTS = 40
+REQUESTS = 60
+EARLIER = 7
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +41,35 @@ def answers() -> dict[str, list[int]]:
 
 
 def requests() -> Iterator[Request]:
-    """Of all lengths; every third prompt begins as the one before it."""
+    """Of all lengths; some begin as another prompt, some as one with a part of its answer."""
     chance = random.Random(0)
-    ids: list[int] = []
+    prompts: list[list[int]] = []
     for number in range(REQUESTS):
-        begin = ids[: LONGEST // 2] if number % 3 == 2 else []
-        count = chance.randrange(1, LONGEST - len(begin))
-        ids = begin + [chance.randrange(6, 90) for _ in range(count)]
+        begin: list[int] = []
+        if number % 3 == 1 and number > EARLIER:
+            begin = prompts[number - EARLIER] + answers()[str(number - EARLIER)][:20]
+        elif number % 3 == 2:
+            begin = prompts[-1][: LONGEST // 2]
+        count = chance.randrange(1, max(2, LONGEST - len(begin)))
+        prompts.append(begin + [chance.randrange(6, 90) for _ in range(count)])
         params = SamplingParams(max_tokens=chance.randrange(1, ANSWER), ignore_eos=True)
-        yield made(str(number), ids, params)
+        yield made(str(number), prompts[-1], params)
 
 
-def seen(config: VllmConfig, over: Over) -> tuple[Seen, int, object]:
-    """All steps; how often requests were preempted; what is free and what is cached at the end."""
+def seen(config: VllmConfig, over: Over) -> tuple[Seen, int, list[object]]:
+    """All steps; how often requests were preempted; which blocks are free and cached by step."""
     scheduler = build(config, over, windows=GROUPS)
+    manager = scheduler.kv_cache_manager
     everyone = list(requests())
-    steps = run(scheduler, everyone, answers())
-    preemptions = sum(request.num_preemptions for request in everyone)
-    pool = scheduler.kv_cache_manager.block_pool
-    left = pool.get_num_free_blocks(), set(pool.cached_block_hash_to_block._cache)
-    return steps, preemptions, left
+    blocks: list[object] = []
+
+    def look(_: int) -> None:
+        cached = set(manager.block_pool.cached_block_hash_to_block._cache)
+        blocks.append((manager.block_pool.get_num_free_blocks(), cached))
+
+    steps = run(scheduler, everyone, answers(), each_step=look)
+    assert not getattr(manager, "_positions", {}), "one that ended is remembered"
+    return steps, sum(request.num_preemptions for request in everyone), blocks
 
 
 @pytest.mark.parametrize("runs_ahead", [False, True])
@@ -67,11 +77,11 @@ def seen(config: VllmConfig, over: Over) -> tuple[Seen, int, object]:
 def test_every_step_has_the_same_blocks(checkpoint: Path, runs_ahead: bool, blocks: int) -> None:
     """With so few that requests are preempted, too."""
     config = configure(checkpoint, runs_ahead=runs_ahead, blocks=blocks)
-    theirs, preempted, left = seen(config, ())
-    ours, _, ours_left = seen(config, (BlockBorders,))
+    theirs, preempted, their_blocks = seen(config, ())
+    ours, _, our_blocks = seen(config, (BlockBorders,))
     assert ours.steps == theirs.steps
     assert ours.ends() == theirs.ends()
-    assert ours_left == left
+    assert our_blocks == their_blocks
     assert bool(preempted) == (blocks == 60)
 
 
