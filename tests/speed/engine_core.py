@@ -3,7 +3,8 @@
 The layers and the cache are Gemma 3 4B's, the device takes no time (see
 :mod:`tests.speed.timed_device`), and all rows are given at once. Counted is the processor time of
 the one thread that schedules, takes in the answers and detokenizes them, which a busy machine
-disturbs less than the clock; steps at the begin and the end are in the mean. Per step:
+disturbs less than the clock; the fastest of some turns is shown. Steps at the begin and the end are
+in the mean. Per step:
 
 ``schedule``, ``update``: vLLM's scheduler before and after the device.
 ``front end``: from the engine core's outputs to texts.
@@ -235,12 +236,25 @@ def write_checkpoint(folder: Path) -> Path:
     return checkpoints.with_tokenizer(folder)
 
 
+def fastest(engine: LLMEngine, work: Work, variants: list[str], turns: int) -> dict[str, Cost]:
+    """The turn of each variant that the rest of the machine disturbed least; they take turns."""
+    best: dict[str, Cost] = {}
+    for _ in range(turns):
+        for name in variants:
+            reschedule(engine, VARIANTS[name])
+            cost = measure(engine, work)
+            if name not in best or cost.milliseconds()[4] < best[name].milliseconds()[4]:
+                best[name] = cost
+    return best
+
+
 def main() -> None:
     """Measure and show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS])
     parser.add_argument("--tokens-out", type=int, default=200)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--block-size", type=int, default=16)
     parser.add_argument("--groups", nargs="+", choices=("hybrid", "one"), default=["hybrid", "one"])
     parser.add_argument("--ahead", nargs="+", type=int, choices=(0, 1), default=[0, 1])
@@ -260,10 +274,9 @@ def main() -> None:
                     disable_hybrid_kv_cache_manager=groups == "one",
                 ) as engine:
                     for rows in arguments.rows:
-                        for name in arguments.variants:
-                            reschedule(engine, VARIANTS[name])
-                            work = Work(rows=rows, tokens_out=arguments.tokens_out)
-                            cost = measure(engine, work)
+                        work = Work(rows=rows, tokens_out=arguments.tokens_out)
+                        found = fastest(engine, work, arguments.variants, arguments.turns)
+                        for name, cost in found.items():
                             cells = [f"{each:.2f}" for each in cost.milliseconds()]
                             adding = f"{1e3 * cost.adding / rows:.2f}"
                             row = [str(rows), groups, str(ahead), name, *cells, adding]
