@@ -9,7 +9,7 @@ GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kernels test-long check rgw rgw-fetch format reference bench bench-model gpu-setup gpu-test gpu-bench lock clean
+.PHONY: help setup demo test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-core gpu-setup gpu-test gpu-bench lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -57,6 +57,9 @@ bench: $(READY) ## Measure throughput on this machine
 
 bench-model: $(READY) ## Compare our text model's speed with vLLM's own, on this CPU
 	@$(BIN)/python -m tests.speed.text_cpu
+
+bench-core: $(READY) ## Measure what vLLM's engine core costs a step, without a model
+	@$(BIN)/python -m tests.speed.engine_core
 
 gpu-setup: ## Install everything for an NVIDIA GPU into .venv-gpu, from its lock
 	@deploy/setup.sh gpu $(GPU_VENV)

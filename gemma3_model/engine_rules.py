@@ -39,7 +39,10 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
 
     @staticmethod
     def verify_and_update_config(vllm_config: VllmConfig) -> None:
-        """Make sure that images keep their mask and that no image is split between steps.
+        """Choose our scheduler, and make sure that images keep their mask and stay in one step.
+
+        Where no sequence is longer than the window, local layers need as much memory as global
+        ones, and all are one group of the KV cache in the place of seven (Gemma 3 4B).
 
         See :mod:`gemma3_model.backend_choice` and :mod:`gemma3_model.scheduling`. vLLM sets
         ``disable_chunked_mm_input`` by itself on GPUs but not on CPUs (0.32).
@@ -48,12 +51,17 @@ class Gemma3EngineRules(VerifyAndUpdateConfig):
             ValueError: a setting would split images or give them a causal mask.
         """
         refuse_chosen_backends(vllm_config)
+        scheduler = vllm_config.scheduler_config
+        if scheduler.scheduler_cls is None:
+            scheduler.scheduler_cls = "gemma3_model.scheduling.batch_scheduler"
+        window = vllm_config.model_config.hf_config.get_text_config().sliding_window
+        if scheduler.disable_hybrid_kv_cache_manager is None:
+            # True here, or left to vLLM.
+            fits = vllm_config.model_config.max_model_len <= window
+            scheduler.disable_hybrid_kv_cache_manager = fits or None
         if not vllm_config.model_config.is_multimodal_model:
             return
-        scheduler = vllm_config.scheduler_config
         scheduler.disable_chunked_mm_input = True
-        if scheduler.scheduler_cls is None:
-            scheduler.scheduler_cls = "gemma3_model.scheduling.whole_image_scheduler"
         soft_tokens = vllm_config.model_config.hf_config.mm_tokens_per_image
         if 0 < scheduler.long_prefill_token_threshold < soft_tokens:
             raise ValueError(

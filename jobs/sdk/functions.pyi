@@ -77,7 +77,7 @@ def caption(
         dtype: Number format to compute in; by default what suits the model.
         prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
-        max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
+        max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
@@ -172,7 +172,7 @@ def translate(
         dtype: Number format to compute in; by default what suits the model.
         prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
-        max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
+        max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
@@ -251,7 +251,7 @@ def moderate(
         dtype: Number format to compute in; by default what suits the model.
         prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
-        max_num_seqs: Requests one engine works on at once; by default 256, on a CPU 64.
+        max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from pipeline.contract.config import REQUESTS_WITH_IMAGES
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.suggest import suggestion
 from pipeline.engine.model_files import model_folder
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 LOADED_MODEL = "gemma3_model.inspection.LoadedModel"
 """Worker extension that reports which class the engine really loaded."""
+LARGE_GPU = 70 * 2**30
+"""Bytes; vLLM (0.32) has the same border between its own defaults."""
 ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",  # nothing about anyone's data leaves the machine
@@ -93,7 +96,7 @@ def engine_args(config: EngineConfig) -> Any:
         "model": str(model_folder(config.model)),
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
-        "max_num_seqs": config.requests(on_gpu=not is_cpu),
+        "max_num_seqs": _requests(config),
         "tensor_parallel_size": config.tensor_parallel_size,
         "limit_mm_per_prompt": {"image": config.max_images},
         "mm_processor_kwargs": {"do_pan_and_scan": True} if config.pan_and_scan else None,
@@ -114,6 +117,21 @@ def engine_args(config: EngineConfig) -> Any:
     }
     with refusals_in_a_line(config):
         return AsyncEngineArgs(**{**ours, **config.engine_args})
+
+
+def _requests(config: EngineConfig) -> int:
+    """Requests at once: the user's, or as many as suit the device.
+
+    More of them need more memory for logits, which have an entry for each of 262,144 tokens: 1 GiB
+    for 1,024 requests, and five times that where answers are drawn from sorted probabilities.
+    """
+    from vllm.platforms import current_platform
+
+    wanted = config.requests(on_gpu=not current_platform.is_cpu())
+    if config.max_num_seqs is not None or not current_platform.is_cuda_alike():
+        return wanted
+    is_large = current_platform.get_device_total_memory() >= LARGE_GPU
+    return wanted if is_large else min(wanted, REQUESTS_WITH_IMAGES)
 
 
 @contextlib.contextmanager

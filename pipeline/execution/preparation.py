@@ -82,7 +82,8 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
             f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
             f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
-    config = config.model_copy(update={"engine": resolve_engine(config.engine, checkpoint)})
+    engine = resolve_engine(config.engine, checkpoint).model_copy(update={"has_images": has_images})
+    config = config.model_copy(update={"engine": engine})
     backend.check(config.engine)
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)

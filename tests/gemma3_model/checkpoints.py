@@ -95,7 +95,7 @@ def _randomise(model: torch.nn.Module) -> None:
             parameter.data = noise * fan_in**-0.5
 
 
-def _with_tokenizer(folder: Path) -> Path:
+def with_tokenizer(folder: Path) -> Path:
     for name in TOKENIZER_FILES:
         shutil.copy(DEMO / name, folder / name)
     return folder
@@ -106,7 +106,7 @@ def multimodal(folder: Path, **changes: Any) -> Path:
     model = Gemma3ForConditionalGeneration(full_config(**changes)).float()
     _randomise(model)
     model.save_pretrained(folder)
-    return _with_tokenizer(folder)
+    return with_tokenizer(folder)
 
 
 def text_only(folder: Path, **changes: Any) -> Path:
@@ -116,7 +116,7 @@ def text_only(folder: Path, **changes: Any) -> Path:
     model = Gemma3ForCausalLM(config).float()
     _randomise(model)
     model.save_pretrained(folder)
-    return _with_tokenizer(folder)
+    return with_tokenizer(folder)
 
 
 def shieldgemma2(folder: Path, **changes: Any) -> Path:
@@ -134,4 +134,4 @@ def shieldgemma2(folder: Path, **changes: Any) -> Path:
     model = ShieldGemma2ForImageClassification(config).float()
     _randomise(model)
     model.save_pretrained(folder)
-    return _with_tokenizer(folder)
+    return with_tokenizer(folder)

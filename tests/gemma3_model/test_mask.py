@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gemma3_model.attention_cpu import Segment, _rows_by_distance, cut_segments
-from gemma3_model.scheduling import whole_images
+from gemma3_model.scheduling.whole_images import whole_images
 from tests.gemma3_model.drawings import DRAWINGS, defined
 
 

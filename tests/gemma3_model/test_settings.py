@@ -40,7 +40,33 @@ def test_float32_checkpoints_run_in_bfloat16_unless_asked(checkpoint: Path) -> N
 def test_images_stay_whole_without_being_asked(checkpoint: Path) -> None:
     config = EngineArgs(model=str(checkpoint), dtype="float32").create_engine_config()
     assert config.scheduler_config.disable_chunked_mm_input
-    assert config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.whole_image_scheduler"
+    assert config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.batch_scheduler"
+
+
+def test_text_models_have_our_scheduler_too(tmp_path: Path) -> None:
+    folder = checkpoints.text_only(tmp_path)
+    config = EngineArgs(model=str(folder), dtype="float32").create_engine_config()
+    assert config.scheduler_config.scheduler_cls == "gemma3_model.scheduling.batch_scheduler"
+    own = "tests.jobs.moderation.counting.CountingScheduler"
+    config = EngineArgs(model=str(folder), scheduler_cls=own).create_engine_config()
+    assert config.scheduler_config.scheduler_cls == own
+
+
+@pytest.mark.parametrize(
+    ("length", "asked", "has_one_group"),
+    [(24, None, True), (25, None, False), (24, False, False), (25, True, True)],
+)
+def test_layers_are_one_group_where_the_window_holds_everything(
+    checkpoint: Path, length: int, asked: bool | None, has_one_group: bool
+) -> None:
+    """Unless it is asked otherwise."""
+    config = EngineArgs(
+        model=str(checkpoint),
+        dtype="float32",
+        max_model_len=length,
+        disable_hybrid_kv_cache_manager=asked,
+    ).create_engine_config()
+    assert config.scheduler_config.disable_hybrid_kv_cache_manager is has_one_group
 
 
 def test_steps_too_short_for_an_image_are_refused(checkpoint: Path) -> None:

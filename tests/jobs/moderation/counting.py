@@ -10,14 +10,14 @@ from typing import Any
 
 from vllm.v1.core.sched.output import SchedulerOutput
 
-from gemma3_model.scheduling import WholeImageScheduler
+from gemma3_model.scheduling import BatchScheduler
 
 COUNTS = "COUNTED_STEPS_FILE"
 """Environment variable with the file's path."""
 SCHEDULER = "tests.jobs.moderation.counting.CountingScheduler"
 
 
-class CountingScheduler(WholeImageScheduler):
+class CountingScheduler(BatchScheduler):
     def schedule(self, *arguments: Any, **options: Any) -> SchedulerOutput:
         output = super().schedule(*arguments, **options)
         step = {

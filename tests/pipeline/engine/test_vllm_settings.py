@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import vllm.platforms
 from vllm import envs
+from vllm.platforms.cpu import CpuPlatform
+from vllm.platforms.interface import PlatformEnum, UnspecifiedPlatform
 from vllm.usage.usage_lib import UsageContext
 
 from pipeline.contract.config import EngineConfig
@@ -29,6 +32,40 @@ def test_an_argument_that_vllm_does_not_take_is_told() -> None:
         check_engine_args(engine(gpu_memory_utilisation=0.5))
     with pytest.raises(UserError, match=r"^engine_args: vLLM's engine takes no 'zzzzzzzz'$"):
         check_engine_args(engine(zzzzzzzz=0.5))
+
+
+class Gpu(CpuPlatform):
+    """A GPU of so many bytes, as far as sizes are chosen for one."""
+
+    _enum = PlatformEnum.CUDA
+    memory = 141 * 2**30
+
+    @classmethod
+    def get_device_total_memory(cls, device_id: int = 0) -> int:
+        return cls.memory
+
+
+class SmallGpu(Gpu):
+    memory = 24 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("platform", "asked", "requests"),
+    [
+        (Gpu, {}, 256),
+        (Gpu, {"has_images": False}, 1024),
+        (SmallGpu, {"has_images": False}, 256),
+        (SmallGpu, {"has_images": False, "max_num_seqs": 900}, 900),
+        (CpuPlatform, {"has_images": False}, 64),
+        (UnspecifiedPlatform, {"has_images": False}, 1024),
+    ],
+)
+def test_how_many_requests_run_at_once_is_chosen_for_the_device(
+    monkeypatch: pytest.MonkeyPatch, platform: type, asked: dict[str, Any], requests: int
+) -> None:
+    monkeypatch.setattr(vllm.platforms, "_current_platform", platform())
+    made = engine_args(EngineConfig(model="demo", max_model_len=512, **asked))
+    assert made.max_num_seqs == requests
 
 
 def create_config(config: EngineConfig) -> None:

@@ -21,17 +21,20 @@ def run(**settings: Any) -> RunConfig:
     )
 
 
-ENGINE = {"max_num_seqs", "tensor_parallel_size"}
+ENGINE = {"max_num_seqs", "tensor_parallel_size", "has_images"}
 
 
 @pytest.mark.parametrize(
     ("resources", "settings", "engines", "gpus", "requests", "renderers"),
     [
         (H200, {}, 1, 1, 256, 14),
+        (H200, {"has_images": False}, 1, 1, 1024, 14),
+        (H200, {"has_images": False, "max_num_seqs": 3}, 1, 1, 3, 14),
         (EIGHT, {}, 8, 1, 256, 128),
         (EIGHT, {"tensor_parallel_size": 4}, 2, 4, 256, 32),
         (EIGHT, {"engine_replicas": 3, "max_num_seqs": 7}, 3, 1, 7, 48),
         (LAPTOP, {}, 1, 0, 64, 1),
+        (LAPTOP, {"has_images": False}, 1, 0, 64, 1),
         (LAPTOP, {"max_num_seqs": 500, "render_workers": 3}, 1, 0, 500, 3),
     ],
 )

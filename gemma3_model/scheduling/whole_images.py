@@ -3,21 +3,17 @@
 An image's tokens attend to each other in both directions, so they must be computed in one step.
 vLLM 0.32's ``disable_chunked_mm_input`` keeps an image whole only where the step begins before
 it: a step that begins at the image's first token (as the one after a cut does) or inside it
-(as one after a prefix-cache hit does) may still cut it. These schedulers close that gap: one for
-steps that are scheduled after the last one's tokens are known, one for steps scheduled ahead of
-them, which is vLLM's default on GPUs.
+(as one after a prefix-cache hit does) may still cut it. This closes that gap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from vllm.config import VllmConfig
     from vllm.v1.request import Request
 
 
@@ -74,23 +70,3 @@ class WholeImages(Scheduler):
             shift_computed_tokens,
         )
         return scheduled
-
-
-class WholeImageScheduler(WholeImages):
-    """vLLM's scheduler that knows every token before it plans the next step."""
-
-
-class WholeImageAsyncScheduler(WholeImages, AsyncScheduler):
-    """vLLM's scheduler that plans a step while the last one is computed."""
-
-
-def whole_image_scheduler(vllm_config: VllmConfig, **settings: Any) -> Scheduler:
-    """Build the scheduler that vLLM would have chosen, with images kept whole.
-
-    vLLM 0.32 decides on ``async_scheduling`` after the hooks of
-    :mod:`gemma3_model.engine_rules` and before it calls ``scheduler_cls``. So ``scheduler_cls``
-    names this function instead of a class.
-    """
-    runs_ahead = vllm_config.scheduler_config.async_scheduling
-    scheduler = WholeImageAsyncScheduler if runs_ahead else WholeImageScheduler
-    return scheduler(vllm_config=vllm_config, **settings)

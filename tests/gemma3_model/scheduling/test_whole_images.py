@@ -9,72 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 from vllm import SamplingParams
-from vllm.config import VllmConfig
-from vllm.engine.arg_utils import EngineArgs
 from vllm.multimodal.inputs import MultiModalFeatureSpec, PlaceholderRange
 from vllm.plugins import load_general_plugins
-from vllm.utils.hashing import sha256
-from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
-from vllm.v1.structured_output import StructuredOutputManager
 
-from gemma3_model.scheduling import WholeImageAsyncScheduler, WholeImageScheduler
+from gemma3_model.scheduling import BatchAsyncScheduler, BatchScheduler
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.checkpoints import SOFT_TOKENS
-
-BLOCK_SIZE = 8
-NUM_BLOCKS = 4096
-STEP = 40
+from tests.gemma3_model.scheduling.steps import build, configure, made
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     load_general_plugins()
-    init_none_hash(sha256)
     return checkpoints.multimodal(tmp_path_factory.mktemp("scheduling"))
-
-
-def configure(checkpoint: Path, *, runs_ahead: bool, scheduler: type | None = None) -> VllmConfig:
-    config = EngineArgs(
-        model=str(checkpoint),
-        dtype="float32",
-        max_model_len=1024,
-        max_num_batched_tokens=STEP,
-        max_num_seqs=8,
-        enable_prefix_caching=True,
-        scheduler_cls=scheduler,
-    ).create_engine_config()
-    # vLLM turns it off on a CPU and on by default on a GPU, after our rules and before this.
-    config.scheduler_config.async_scheduling = runs_ahead
-    config.cache_config.num_gpu_blocks = NUM_BLOCKS
-    return config
-
-
-def build(config: VllmConfig) -> Scheduler:
-    """As vLLM's engine core does, over one kind of layer."""
-    spec = FullAttentionSpec(
-        block_size=BLOCK_SIZE, num_kv_heads=1, head_size=32, dtype=torch.float32
-    )
-    return config.scheduler_config.get_scheduler_cls()(
-        vllm_config=config,
-        kv_cache_config=KVCacheConfig(
-            num_blocks=NUM_BLOCKS,
-            kv_cache_tensors=[],
-            kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
-        ),
-        structured_output_manager=StructuredOutputManager(config),
-        include_finished_set=False,
-        log_stats=False,
-        block_size=BLOCK_SIZE,
-        hash_block_size=BLOCK_SIZE,
-    )
 
 
 def requests(count: int) -> Iterator[Request]:
@@ -93,11 +46,10 @@ def requests(count: int) -> Iterator[Request]:
 
 
 def request(name: str, ids: list[int], places: Sequence[tuple[int, str]]) -> Request:
-    return Request(
+    return made(
         name,
         ids,
         SamplingParams(max_tokens=12, ignore_eos=True),
-        None,
         mm_features=[
             MultiModalFeatureSpec(
                 data=None,
@@ -107,7 +59,6 @@ def request(name: str, ids: list[int], places: Sequence[tuple[int, str]]) -> Req
             )
             for first, image in places
         ],
-        block_hasher=get_request_block_hasher(BLOCK_SIZE, sha256),
     )
 
 
@@ -177,8 +128,8 @@ def run(scheduler: Scheduler, *, runs_ahead: bool) -> list[Share]:
 @pytest.mark.parametrize(
     ("runs_ahead", "theirs", "ours"),
     [
-        (False, Scheduler, WholeImageScheduler),
-        (True, AsyncScheduler, WholeImageAsyncScheduler),
+        (False, Scheduler, BatchScheduler),
+        (True, AsyncScheduler, BatchAsyncScheduler),
     ],
 )
 def test_the_kind_vllm_would_take(
@@ -200,7 +151,7 @@ def test_no_step_ends_inside_an_image(checkpoint: Path, runs_ahead: bool) -> Non
 @pytest.mark.parametrize(("runs_ahead", "theirs"), [(False, Scheduler), (True, AsyncScheduler)])
 def test_vllm_s_own_steps_do(checkpoint: Path, runs_ahead: bool, theirs: type[Scheduler]) -> None:
     """After a cut, when a step begins with an image, and after a cache hit, when inside one."""
-    scheduler = build(configure(checkpoint, runs_ahead=runs_ahead, scheduler=theirs))
+    scheduler = build(configure(checkpoint, runs_ahead=runs_ahead, scheduler_cls=theirs))
     cuts = [share for share in run(scheduler, runs_ahead=runs_ahead) if share.cut]
     assert [share for share in cuts if share.begin == share.cut[0]]
     assert [share for share in cuts if share.begin > share.cut[0]]
