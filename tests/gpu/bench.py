@@ -68,7 +68,7 @@ def main() -> None:
     """Measure the 4B model on the first GPU."""
     import torch
 
-    from tests.gemma3_model.test_family import config
+    from tests.gemma3_model.sizes import config
 
     if not torch.cuda.is_available():
         sys.exit("gpu-bench: there is no NVIDIA GPU here")

@@ -345,7 +345,7 @@ def main() -> None:
     """Measure the 4B model on the first GPU."""
     import torch
 
-    from tests.gemma3_model.test_family import config
+    from tests.gemma3_model.sizes import config
 
     began = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
