@@ -133,8 +133,9 @@ class Bench:
         own: dict[str, Any] = {"model": str(self.model), "dedup": False}
         if job in self.size.answer_tokens:
             own["answer_tokens"] = self.size.answer_tokens[job]
-        if job == "translate":
-            own |= {"to": "de", "source": "en"}
+        # One image a row for all engines, so that they share the memory out alike.
+        own |= {"to": "de", "source": "en"} if job == "translate" else {}
+        own |= {"max_images": 1} if job == "caption" else {}
         return own
 
 
