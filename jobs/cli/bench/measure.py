@@ -16,6 +16,8 @@ measures all sides one after the other, so that what else the machine does falls
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -83,7 +85,8 @@ def _repetition(
 ) -> None:
     rendered = render(workload)
     report.add(Side.RENDER, rows=rendered.rate)
-    report.add_answered(Side.ENGINE, _through_our_engine(rendered))
+    with contextlib.redirect_stdout(sys.stderr):  # vLLM's lines: ours may be read by a program
+        report.add_answered(Side.ENGINE, _through_our_engine(rendered))
     del rendered
     if compare:
         with offline_process(workload) as offline:

@@ -49,6 +49,7 @@ def test_every_side_is_measured(warm_engine: Engine, monkeypatch: pytest.MonkeyP
         cli.app, ["bench", "--rows", str(ROWS), "--compare", "--json"], catch_exceptions=False
     )
     assert done.exit_code == 0, done.output
+    print(done.stdout)
     check(json.loads(done.stdout), "engine", "offline", "job")
 
 
