@@ -9,7 +9,7 @@ GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-core gpu-setup gpu-test gpu-bench lock clean
+.PHONY: help setup demo test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -52,8 +52,8 @@ rgw: $(READY) ## Start Ceph RGW, a real S3 server in memory, until Ctrl-C
 rgw-fetch: $(READY) ## Fetch the packages of Ceph RGW, once
 	@$(BIN)/python -m tests.rgw fetch
 
-bench: $(READY) ## Measure throughput on this machine
-	@$(BIN)/gemma3-batch bench
+bench: $(READY) ## Measure a job on this machine, beside its engine alone and vLLM's LLM.generate
+	@$(BIN)/gemma3-batch bench --compare --rows 1000
 
 bench-model: $(READY) ## Compare our text model's speed with vLLM's own, on this CPU
 	@$(BIN)/python -m tests.speed.text_cpu
@@ -69,6 +69,9 @@ gpu-test: ## Parity, CUDA graphs and the promised speed, on a GPU
 
 gpu-bench: ## Measure ours, vLLM's own and each further step on a GPU
 	@$(GPU_PYTHON) -m tests.gpu.bench
+
+gpu-e2e: ## Measure each job through the command on a GPU, beside its engine alone
+	@$(GPU_PYTHON) -m tests.gpu.e2e
 
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .

@@ -5,7 +5,7 @@ flags           makes a job's command from its options
 job_file        job files: a job and its options in YAML
 tables          shows a run's state and its failed rows
 demonstration   the command `demo`
-bench           the command `bench`
+bench           the command `bench`, and what it measures
 reference       writes the options' reference and the functions' type stubs
 """
 

@@ -6,6 +6,7 @@ Errors are one or two lines on stderr, with a traceback only with `--debug`.
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import traceback
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,7 +42,7 @@ from pipeline.contract.suggest import suggestion
 from pipeline.storage.access import access_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 RUN_FAILED = 1
@@ -302,14 +303,55 @@ def demo_command(
 @app.command(name="bench", **COMMAND)
 def bench_command(
     model: Annotated[str, typer.Option(help="Folder of a Gemma 3 checkpoint, or 'demo'.")] = "demo",
-    rows: Annotated[int, typer.Option(min=1, metavar="<int>", help="Drawings to caption.")] = ROWS,
+    job: Annotated[
+        str, typer.Option(help="caption, translate, moderate, or your own (package.module:Name).")
+    ] = "caption",
+    rows: Annotated[int, typer.Option(min=1, metavar="<int>", help="Rows to do.")] = ROWS,
+    input_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="<int>", help="Tokens of a text; by default one sentence."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the job; may be given repeatedly."),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, metavar="<int>", help="How often all is measured.")
+    ] = 1,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Measure vLLM's own LLM.generate too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Measure rendering, generation and the whole job on this machine."""
-    from jobs.cli.bench import bench
+    """Measure a job on this machine, beside its engine alone."""
+    from jobs.cli.bench.measure import bench
 
     with _exit_codes(debug=debug):
-        bench(model=model, rows=rows, console=_out)
+        report = bench(
+            job=job,
+            options={**_named_values(option or ()), "model": model},
+            rows=rows,
+            input_tokens=input_tokens,
+            repeats=repeats,
+            compare=compare,
+            console=_err,
+        )
+        if as_json:
+            _print(json.dumps(report.to_json()))
+        else:
+            _out.print(report.table())
+
+
+def _named_values(given: Iterable[str]) -> dict[str, str]:
+    """`NAME=VALUE` by name. Raises UserError."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"option: '{text}' should be NAME=VALUE")
+        found[name.strip().replace("-", "_")] = value
+    return found
 
 
 def main() -> None:

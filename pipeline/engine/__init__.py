@@ -10,6 +10,7 @@ vllm_process, channel        what runs in that process, and how the two talk
 engine_process               how that process is started, also ahead of Ray
 preload                      what that process loads first on a CPU
 vllm_settings, vllm_sampling what vLLM is told: of the engine, of each request
+offline                      vLLM's offline class, for `bench` to compare with
 warm_hosts                   renderers and engines that outlive a run
 startup                      making a renderer or an engine in an actor
 watchdog                     what ends a process that hangs

@@ -1,7 +1,9 @@
 """Decides how the bytes of every kind of image become upright 8-bit RGB.
 
 EXIF orientation is applied, transparency laid on white, CMYK, palette and 16-bit pixels are
-converted, and of an animation the first frame is taken.
+converted, and of an animation the first frame is taken. JPEG's draft mode, which decodes at a half
+or less of the size, is not used: a photograph of 12 megapixels takes a third of the time so, but
+the 896 x 896 pixels that the model sees differ by up to 24 grey levels.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def describe_run(
         },
         "input": redact(str(locate(config.input, config.storage_options))),
         "skipped": [asdict(group) for group in skipped],
-        "versions": _versions(),
+        "versions": versions(),
         "compile_cache": compile_cache(),
         "started": _now(),
     }
@@ -284,11 +284,12 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
+def versions() -> dict[str, str]:
+    """The versions of `PACKAGES`, of those that are installed."""
+    found = {}
     for package in PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return versions
+    return found

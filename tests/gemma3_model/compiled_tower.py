@@ -23,6 +23,7 @@ from vllm.plugins import load_general_plugins
 from gemma3_model.vision import SiglipVisionTower
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.test_family import single_process
+from tests.speed.probe import state_of
 
 
 def features(model: Path, *, is_compiled: bool) -> list[torch.Tensor]:
@@ -50,7 +51,7 @@ def features(model: Path, *, is_compiled: bool) -> list[torch.Tensor]:
                 module.quant_method.process_weights_after_loading(module)
         side = vision.image_size
         found = [tower(torch.rand(images, 3, side, side)) for images in (2, 3, 1)]
-        if getattr(tower.encoder, "compiled", False) is not is_compiled:
+        if state_of(tower)["compiled"] is not is_compiled:
             sys.exit(f"compile_mm_encoder={is_compiled} was not heeded")
     return found
 

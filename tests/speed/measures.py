@@ -85,6 +85,18 @@ def tower(llm: LLM, *, batch: int, repetitions: int) -> float:
     return float(seconds) / batch
 
 
+def tower_state(llm: LLM) -> dict[str, Any]:
+    """How the vision tower runs; see :meth:`tests.speed.probe.Probe.tower_state`."""
+    (found,) = llm.collective_rpc("tower_state")
+    return dict(found)
+
+
+def tower_steps(llm: LLM, *, batch: int, repetitions: int) -> list[dict[str, Any]]:
+    """Other ways to compute the tower; see :func:`tests.speed.tower_steps.try_steps`."""
+    (found,) = llm.collective_rpc("tower_steps", args=(batch, repetitions))
+    return list(found)
+
+
 def graphs(llm: LLM) -> dict[str, Any]:
     """Which CUDA graphs there are; see :meth:`tests.speed.probe.Probe.graphs`."""
     (found,) = llm.collective_rpc("graphs")
