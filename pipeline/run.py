@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from pipeline.output.commit import Committer
     from pipeline.output.heartbeat import Turn
     from pipeline.output.plan import Plan
+    from pipeline.profiling.profile import Profile
     from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
 
@@ -87,6 +88,7 @@ class RunResult:
         rows_per_second: From when the first engine was ready to the last row; 0 if none started.
         left_out: Input files whose rows were planned and not finished, and are no longer planned,
             because the files are not in INPUT any more.
+        profile: Where the time went; None if there was nothing to compute.
         storage_options: With which OUTPUT can be read.
     """
 
@@ -100,6 +102,7 @@ class RunResult:
     seconds: float
     rows_per_second: float
     left_out: Sequence[str] = ()
+    profile: Profile | None = field(default=None, repr=False, compare=False)
     storage_options: StorageOptions = field(default_factory=dict, repr=False, compare=False)
 
     def dataset(self) -> ds.Dataset:
@@ -165,12 +168,12 @@ class _Done:
     Attributes:
         driver: The driver.
         assignment: What it was to do.
-        profile: Where its time went, as JSON; None without a driver.
+        profile: Where its time went; None without a driver.
     """
 
     driver: Driver | None
     assignment: _Assignment
-    profile: Mapping[str, object] | None = None
+    profile: Profile | None = None
 
 
 def run(
@@ -347,7 +350,7 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
                 mine.heartbeat.stop()
                 withdraw(output)
             raise
-    profile = job.collector.profile().to_json() if driver else None
+    profile = job.collector.profile() if driver else None
     return _Done(driver=driver, assignment=assignment, profile=profile)
 
 
@@ -424,6 +427,7 @@ def _result(checked: CheckedRun, done: _Done | None, began: float) -> RunResult:
         seconds=seconds,
         rows_per_second=driver.rows_per_second if driver else 0.0,
         left_out=done.assignment.left_out if done else (),
+        profile=done.profile if done else None,
         storage_options=checked.config.storage_options,
     )
     if done is not None:
@@ -435,7 +439,7 @@ def _result(checked: CheckedRun, done: _Done | None, began: float) -> RunResult:
             "seconds": round(result.seconds, 1),
             "rows_per_second": round(result.rows_per_second, 2),
             "left_out": [*result.left_out],
-            "profile": done.profile or recorded.get("profile", {}),
+            "profile": done.profile.to_json() if done.profile else recorded.get("profile", {}),
         }
         finish(checked.output, checked.record, found)
     return result

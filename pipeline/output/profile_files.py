@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FOLDER = "profiles"
 SAVE_S = 10.0
 """Time between two writes."""
-LAST_S = 5.0
+LAST_S = 3.0
 """Time for the last write, at the end of a driver."""
 
 
@@ -92,5 +92,5 @@ def _parsed(body: bytes) -> Profile | None:
     """A file's profile; None if it is damaged: it is not synced."""
     try:
         return Profile.from_json(json.loads(body))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None

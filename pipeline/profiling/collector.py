@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,16 @@ WAITS = "commit_wait"
 """The driver's step that is no work."""
 
 
+@dataclass(slots=True)
+class _Stage:
+    """As `StageProfile`, but still counting."""
+
+    rows: int = 0
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    size: int = 0
+    workers: int = 1
+
+
 class Collector:
     """The measurements of one driver. `profile` may be called at any time.
 
@@ -38,11 +48,11 @@ class Collector:
         self._ended = 0.0
         self._rows = 0
         self._moments: dict[str, float] = {}
-        self._stages = {name: StageProfile() for name in (*STAGES, "driver")}
-        self._seconds = {name: defaultdict[str, float](float) for name in self._stages}
-        self._engine = EngineProfile(engines=1, slots=0)
-        self._slots_asked = 1
+        self._stages = {name: _Stage() for name in (*STAGES, "driver")}
+        self._slots = 1
         self._engine_sums = defaultdict[str, float](float)
+        self._engine_start: dict[str, float] = {}
+        self._worst_lag = 0.0
         self._series = Series()
 
     def expect(self, workers: Mapping[str, int], slots: int) -> None:
@@ -53,9 +63,8 @@ class Collector:
             slots: Requests that an engine works on at once, if it does not say so itself.
         """
         for stage, count in workers.items():
-            self._stages[stage] = replace(self._stages[stage], workers=count)
-        self._engine = replace(self._engine, engines=workers.get("generate", 1))
-        self._slots_asked = slots
+            self._stages[stage].workers = count
+        self._slots = slots
 
     def moment(self, name: str) -> None:
         """A step of the start is done."""
@@ -89,7 +98,12 @@ class Collector:
             rows=self._rows,
             moments=dict(sorted(self._moments.items(), key=lambda moment: moment[1])),
             stages={
-                name: replace(stage, seconds=dict(self._seconds[name]))
+                name: StageProfile(
+                    rows=stage.rows,
+                    seconds=dict(stage.seconds),
+                    size=stage.size,
+                    workers=stage.workers,
+                )
                 for name, stage in self._stages.items()
             },
             engine=self._engines(),
@@ -106,31 +120,27 @@ class Collector:
     def _moment(self, moment: Moment) -> None:
         at = self._at(moment.at)
         self._moments[moment.name] = min(at, self._moments.get(moment.name, at))
-        if moment.seconds:
-            before = self._engine.start
-            start = {name: max(took, before.get(name, 0)) for name, took in moment.seconds.items()}
-            self._engine = replace(self._engine, start={**before, **start})
+        for name, took in moment.seconds.items():
+            self._engine_start[name] = max(took, self._engine_start.get(name, 0.0))
 
     def _span(self, span: Span) -> None:
         began, ended = self._at(span.began), self._at(span.ended)
         stage = self._stages[span.stage]
-        self._stages[span.stage] = replace(
-            stage, rows=stage.rows + span.rows, size=stage.size + span.size
-        )
+        stage.rows += span.rows
+        stage.size += span.size
         self._series.add(f"entered.{span.stage}", began, span.rows)
         self._series.add(f"left.{span.stage}", ended, span.rows)
         for name, seconds in span.seconds.items():
             column = f"{WAITS if name == WAITS else 'busy'}.{span.stage}"
             self._series.spread(column, began, ended, seconds)
-            self._seconds[span.stage][name] += seconds
+            stage.seconds[name] += seconds
         if span.stage in FIRSTS and span.rows:
             self._moment(Moment(FIRSTS[span.stage], span.ended))
 
     def _slice(self, piece: EngineSlice) -> None:
         began, ended = self._at(piece.began), self._at(piece.ended)
         length = ended - began
-        slots = piece.slots or self._slots_asked
-        self._engine = replace(self._engine, slots=slots, steps=self._engine.steps + piece.steps)
+        slots = self._slots = piece.slots or self._slots
         amounts = {
             "watched": length,
             "in_flight": piece.in_flight,
@@ -147,20 +157,27 @@ class Collector:
             self._engine_sums[name] += amount
         self._engine_sums["refills"] += piece.refills
         self._engine_sums["refill"] += piece.refill
-        worst = max(self._engine.worst_loop_lag, piece.worst_lag)
-        self._engine = replace(self._engine, worst_loop_lag=worst)
+        self._engine_sums["steps"] += piece.steps
+        self._worst_lag = max(self._worst_lag, piece.worst_lag)
 
     def _engines(self) -> EngineProfile:
         sums = self._engine_sums
         watched = sums["watched"] or 1.0
-        names = ("in_flight", "full", "empty", "running", "waiting", "loop_busy")
-        return replace(
-            self._engine,
-            slots=self._engine.slots or self._slots_asked,
+        return EngineProfile(
+            engines=self._stages["generate"].workers,
+            slots=self._slots,
             seconds=sums["watched"],
+            steps=round(sums["steps"]),
             loop_lag=sums["lag"] / (sums["probes"] or 1),
+            worst_loop_lag=self._worst_lag,
             refill=sums["refill"] / (sums["refills"] or 1),
-            **{name: sums[name] / watched for name in names},
+            in_flight=sums["in_flight"] / watched,
+            full=sums["full"] / watched,
+            empty=sums["empty"] / watched,
+            running=sums["running"] / watched,
+            waiting=sums["waiting"] / watched,
+            loop_busy=sums["loop_busy"] / watched,
+            start=dict(self._engine_start),
         )
 
     def _columns(self) -> dict[str, list[float]]:

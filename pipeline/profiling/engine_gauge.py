@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 SLICE_S = 1.0
 """Seconds of a slice."""
-PROBE_S = 0.05
+PROBE_S = 0.1
 """Time between two probes of the loop."""
 LATE_S = 0.01
 """A probe that is later met a loop that was blocked; less can be the machine's own doing."""
@@ -60,6 +61,50 @@ class Stats(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _OpenSlice:
+    """What is counted of a slice that is not complete; see `EngineSlice`.
+
+    Attributes:
+        began, counted: When it began, and until when requests are counted (`perf_counter`).
+        computed: What the thread had computed when it began, in seconds.
+        late: Probes that were late by `LATE_S`.
+    """
+
+    began: float = field(default_factory=perf_counter)
+    counted: float = field(default_factory=perf_counter)
+    computed: float = field(default_factory=time.thread_time)
+    in_flight: float = 0.0
+    empty: float = 0.0
+    probes: int = 0
+    late: int = 0
+    lag: float = 0.0
+    worst_lag: float = 0.0
+    refills: int = 0
+    refill: float = 0.0
+
+    def count(self, in_flight: int) -> float:
+        """Count the time since the last change of the requests in flight; gives the time."""
+        now = perf_counter()
+        since, self.counted = now - self.counted, now
+        self.in_flight += in_flight * since
+        if not in_flight:
+            self.empty += since
+        return now
+
+    def probe(self, lag: float) -> None:
+        """Count an answer of the loop that came late by so many seconds."""
+        self.probes += 1
+        self.late += lag > LATE_S
+        self.lag += lag
+        self.worst_lag = max(self.worst_lag, lag)
+
+    def busy(self, length: float) -> float:
+        """Seconds in which the loop worked."""
+        late = self.late / self.probes * length if self.probes else 0.0
+        return min(max(time.thread_time() - self.computed, late), length)
+
+
 class EngineGauge:
     """Measures one engine. All of it runs in the thread of the actor's event loop.
 
@@ -71,14 +116,13 @@ class EngineGauge:
     def __init__(self, stats: Callable[[], Stats], ready: float) -> None:
         self._stats = stats
         self._ready = ready
-        self._moments: list[Moment] = []
-        self._slices: list[EngineSlice] = []
-        self._given = self._answered = False
         self._sampler: asyncio.Task[None] | None = None
-        self._in_flight = 0
+        self._slice = _OpenSlice()
+        self._slices: list[EngineSlice] = []
+        self._moments: list[Moment] = []
+        self._given = self._answered = False
         self._block_ended: float | None = None
-        self._steps = 0
-        self._begin_slice()
+        self._in_flight = self._steps = 0
 
     def block(self, carried: Measures) -> BlockGauge:
         """Begin with a block.
@@ -87,9 +131,11 @@ class EngineGauge:
             carried: What came with it.
         """
         if self._sampler is None:
-            self._moments.append(Moment("engine_ready", self._ready, dict(self._stats().start)))
+            stats = self._stats()
+            self._steps = stats.steps
+            self._moments.append(Moment("engine_ready", self._ready, dict(stats.start)))
         if self._sampler is None or self._sampler.done():
-            self._begin_slice()  # nothing is known of the time before
+            self._slice = _OpenSlice()  # nothing is known of the time before
             self._sampler = asyncio.get_running_loop().create_task(self._sample())
         return BlockGauge(self, carried)
 
@@ -98,11 +144,11 @@ class EngineGauge:
         return self
 
     def __enter__(self) -> None:
-        now = self._count()
+        now = self._slice.count(self._in_flight)
         self._in_flight += 1
         if self._block_ended is not None:
-            self._refills += 1
-            self._refill += now - self._block_ended
+            self._slice.refills += 1
+            self._slice.refill += now - self._block_ended
             self._block_ended = None
         if not self._given:
             self._given = True
@@ -114,75 +160,53 @@ class EngineGauge:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._count()
+        self._slice.count(self._in_flight)
         self._in_flight -= 1
         if not self._answered and error is None:
             self._answered = True
             self._moments.append(Moment("first_answered", time.time()))
 
     def take(self) -> Measures:
-        """What was measured since the last call; a block takes it along."""
-        now = self._count()
+        """What was measured since the last call; a block that is complete takes it along."""
+        now = perf_counter()
         if self._block_ended is None:
             self._block_ended = now
-        if now - self._slice_began >= SHORTEST_SLICE_S:
+        if now - self._slice.began >= SHORTEST_SLICE_S:
             self._end_slice()
         taken = Measures(slices=tuple(self._slices), moments=tuple(self._moments))
         self._slices, self._moments = [], []
         return taken
 
-    def _count(self) -> float:
-        """Count the time since the last change of what is in flight."""
-        now = perf_counter()
-        since, self._counted = now - self._counted, now
-        self._area += self._in_flight * since
-        if not self._in_flight:
-            self._empty += since
-        return now
-
-    def _begin_slice(self) -> None:
-        self._slice_began = self._counted = perf_counter()
-        self._computed = time.thread_time()
-        self._area = self._empty = self._lag = self._worst_lag = self._refill = 0.0
-        self._probes = self._late = self._refills = 0
-
     def _end_slice(self) -> None:
-        length, stats = self._count() - self._slice_began, self._stats()
-        computed = time.thread_time() - self._computed
-        late = self._late / self._probes * length if self._probes else 0.0
-        now = time.time()
+        done, stats, now = self._slice, self._stats(), time.time()
+        length = done.count(self._in_flight) - done.began
         self._slices.append(
             EngineSlice(
                 began=now - length,
                 ended=now,
-                in_flight=self._area,
-                empty=self._empty,
+                in_flight=done.in_flight,
+                empty=done.empty,
                 running=stats.running * length,
                 waiting=stats.waiting * length,
                 slots=stats.slots,
                 steps=stats.steps - self._steps,
-                busy=min(max(computed, late), length),
-                probes=self._probes,
-                lag=self._lag,
-                worst_lag=self._worst_lag,
-                refills=self._refills,
-                refill=self._refill,
+                busy=done.busy(length),
+                probes=done.probes,
+                lag=done.lag,
+                worst_lag=done.worst_lag,
+                refills=done.refills,
+                refill=done.refill,
             )
         )
-        self._steps = stats.steps
-        self._begin_slice()
+        self._steps, self._slice = stats.steps, _OpenSlice()
 
     async def _sample(self) -> None:
         while True:
             asked = perf_counter()
             await asyncio.sleep(PROBE_S)
             now = perf_counter()
-            lag = max(0.0, now - asked - PROBE_S)
-            self._probes += 1
-            self._late += lag > LATE_S
-            self._lag += lag
-            self._worst_lag = max(self._worst_lag, lag)
-            if now - self._slice_began >= SLICE_S:
+            self._slice.probe(max(0.0, now - asked - PROBE_S))
+            if now - self._slice.began >= SLICE_S:
                 self._end_slice()
 
 

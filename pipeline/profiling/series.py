@@ -21,7 +21,8 @@ class Series:
 
     def add(self, name: str, at: float, amount: float) -> None:
         """Count an amount at a moment."""
-        self._slot(name, self._index(at))[self._index(at)] += amount
+        index = self._index(at)
+        self._slot(name, index)[index] += amount
 
     def spread(self, name: str, began: float, ended: float, amount: float) -> None:
         """Count an amount evenly over a stretch of time."""
@@ -50,5 +51,6 @@ class Series:
 
     def _slot(self, name: str, index: int) -> list[float]:
         points = self._amounts.setdefault(name, [])
-        points += [0.0] * (index + 1 - len(points))
+        if index >= len(points):
+            points += [0.0] * (index + 1 - len(points))
         return points
