@@ -72,8 +72,11 @@ def _working(engine: EngineProfile) -> str:
 
 
 def _engine_time(engine: EngineProfile) -> str:
+    said = ""
+    if engine.running or engine.waiting:
+        said = f"; it ran {engine.running:,.1f} of them, {engine.waiting:,.1f} waited"
     return (
-        f"full {engine.full:.0%}, empty {engine.empty:.0%}; event loop busy "
+        f"full {engine.full:.0%}, empty {engine.empty:.0%}{said}; event loop busy "
         f"{engine.loop_busy:.0%}, late by {1000 * engine.loop_lag:.1f} ms; "
         f"{1000 * engine.refill:.0f} ms from a block's end to the next request"
     )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MOSTLY_START = 0.7
 WORTH_TELLING = 0.3
 """A start that took so much of a run is told beside what bounds the rest."""
-LOOP_BUSY = 0.85
+LOOP_BUSY = 0.75
 FULL_SHARE = 0.6
 SATURATED = 0.6
 HAS_ROWS = 0.6
@@ -180,8 +180,12 @@ def _slowest_step(profile: Profile, name: str, share: float) -> tuple[Bound, str
 
 
 def _longest(profile: Profile) -> str:
-    """The longest step of the start, if it has any."""
-    done = [(at, name) for name, at in profile.moments.items() if at <= profile.ready]
+    """The longest step of the start, if it has any. Renderers and engines start side by side."""
+    order = ("checked", "planned", "ray", "placed")
+    done = [(profile.moments[name], name) for name in order if name in profile.moments]
+    ready = ("renderer_ready", "engine_ready")
+    last = [(profile.moments[name], name) for name in ready if name in profile.moments]
+    done += [max(last)] if last else []
     if not done:
         return ""
     befores = (0.0, *(at for at, _ in done))

@@ -3,8 +3,8 @@
 How many requests the engine has is counted exactly, as each is given and answered. Once a second
 the engine is asked what it is doing, and some times more often the actor's event loop how late it
 is: a loop that is busy all the time gives requests and takes answers late, whatever the engine can.
-The loop counts as busy for the time that its thread computes, or, if that is more, for the share of
-probes that come `LATE_S` late (it may wait in a call that blocks).
+The loop counts as busy for the time that its thread computes, or, if that is more, for the time of
+the probes that come `LATE_S` late (it may wait in a call that blocks).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _OpenSlice:
     Attributes:
         began, counted: When it began, and until when requests are counted (`perf_counter`).
         computed: What the thread had computed when it began, in seconds.
-        late: Probes that were late by `LATE_S`.
+        late: Seconds of the probes that were late by `LATE_S`.
     """
 
     began: float = field(default_factory=perf_counter)
@@ -77,7 +77,7 @@ class _OpenSlice:
     in_flight: float = 0.0
     empty: float = 0.0
     probes: int = 0
-    late: int = 0
+    late: float = 0.0
     lag: float = 0.0
     worst_lag: float = 0.0
     refills: int = 0
@@ -95,14 +95,13 @@ class _OpenSlice:
     def probe(self, lag: float) -> None:
         """Count an answer of the loop that came late by so many seconds."""
         self.probes += 1
-        self.late += lag > LATE_S
+        self.late += PROBE_S + lag if lag > LATE_S else 0.0
         self.lag += lag
         self.worst_lag = max(self.worst_lag, lag)
 
     def busy(self, length: float) -> float:
         """Seconds in which the loop worked."""
-        late = self.late / self.probes * length if self.probes else 0.0
-        return min(max(time.thread_time() - self.computed, late), length)
+        return min(max(time.thread_time() - self.computed, self.late), length)
 
 
 class EngineGauge:

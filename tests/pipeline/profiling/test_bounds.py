@@ -93,10 +93,10 @@ def test_rows_that_wait_while_the_engine_has_room() -> None:
 def test_the_start() -> None:
     found = verdict(profile_of(ready=15, in_flight=10))
     assert (found.bound, found.afterwards) == (Bound.START, Bound.ENGINE)
-    assert "14.0 s of it until 'renderer ready'). Afterwards: the engine's" in found.sentence
+    assert "15.0 s of it until 'renderer ready'). Afterwards: the engine's" in found.sentence
     found = verdict(profile_of(ready=10, in_flight=10))
     assert found.bound is Bound.ENGINE
-    assert "The start took 50% of the time, 9.0 s of it until" in found.sentence
+    assert "The start took 50% of the time, 10.0 s of it until" in found.sentence
 
 
 def test_a_run_of_which_nothing_is_known_yet() -> None:

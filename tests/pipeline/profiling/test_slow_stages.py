@@ -8,65 +8,67 @@ compared, but where the start is the slow one.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from jobs import cli
+from jobs.cli import app as cli
 from pipeline import EngineConfig, RunConfig, run, status
-from pipeline import run as run_module
 from pipeline.engine.interface import Backend
 from pipeline.execution import preparation
 from pipeline.profiling.bounds import Bound, verdict
 from pipeline.profiling.profile import STAGES, Profile
-from pipeline.sources import Source, open_source
+from pipeline.sources import open_source
 from tests.pipeline.fakes import ColourTask
 from tests.pipeline.profiling import slow
 from tests.pipeline.sample_images import encoded, plain
 
 ROWS = 64
 FEW = 6
+QUICK = slow.backend()
+RUN = sys.modules["pipeline.run"]  # `pipeline.run` is the function
 
 
+@pytest.fixture
 def profiled(
-    folder: Path, model: Path, backend: Backend | None = None, rows: int = ROWS
-) -> Profile:
-    """Run over images of different colours; gives the run's profile."""
-    (folder / "in").mkdir()
-    images = [encoded(plain((n + 1, 2, 3), (8, 8)), "PNG") for n in range(rows)]
-    pq.write_table(pa.table({"image": images}), folder / "in/a.parquet")
-    config = RunConfig(
-        input=str(folder / "in"),
-        output=str(folder / "out"),
-        engine=EngineConfig(model=str(model), max_num_seqs=slow.SLOTS),
-        unit_rows=16,
-        block_rows=slow.BLOCK,
-        render_workers=1,
-    )
-    run(config, ColourTask(), backend=backend or slow.backend())
-    found = status(str(folder / "out")).profile
-    assert found is not None
-    assert found.rows == rows
-    return found
+    tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Profile]:
+    """Runs over images of different colours; gives the run's profile."""
+
+    def made(*arguments: Any, pause: float, **settings: Any) -> Any:
+        return slow.LateSource(open_source(*arguments, **settings), str(gemma_folder), pause)
+
+    def profile(backend: Backend = QUICK, rows: int = ROWS, pause: float = 0.0) -> Profile:
+        monkeypatch.setattr(preparation, "open_source", partial(made, pause=pause))
+        (tmp_path / "in").mkdir()
+        images = [encoded(plain((n + 1, 2, 3), (8, 8)), "PNG") for n in range(rows)]
+        pq.write_table(pa.table({"image": images}), tmp_path / "in/a.parquet")
+        config = RunConfig(
+            input=str(tmp_path / "in"),
+            output=str(tmp_path / "out"),
+            engine=EngineConfig(model=str(gemma_folder), max_num_seqs=slow.SLOTS),
+            unit_rows=16,
+            block_rows=slow.BLOCK,
+            render_workers=1,
+        )
+        found = run(config, ColourTask(), backend=backend).profile
+        assert found is not None
+        assert found.rows == rows
+        return found
+
+    return profile
 
 
-def slow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_slow(*arguments: object, **settings: object) -> Source:
-        return slow.SlowSource(open_source(*arguments, **settings))  # type: ignore
-
-    monkeypatch.setattr(preparation, "open_source", open_slow)
-
-
-def slow_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "Journal", slow.SlowJournal)
-
-
-def slow_commits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "NewParts", slow.SlowCommits)
+def assert_bound(profile: Profile, bound: Bound) -> None:
+    found = verdict(profile)
+    assert found.afterwards is bound, f"{found.sentence} {profile.to_json()}"
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -82,46 +84,43 @@ class TestSlowStages:
         ],
     )
     def test_renderers_and_engines(
-        self, tmp_path: Path, gemma_folder: Path, backend: Backend, bound: Bound
+        self, profiled: Callable[..., Profile], backend: Backend, bound: Bound
     ) -> None:
-        profile = profiled(tmp_path, gemma_folder, backend)
-        assert verdict(profile).afterwards is bound, verdict(profile).sentence
+        assert_bound(profiled(backend), bound)
+
+    def test_the_store_of_the_input(self, profiled: Callable[..., Profile]) -> None:
+        assert_bound(profiled(pause=slow.BLOCK_S), Bound.READ)
 
     @pytest.mark.parametrize(
-        ("slow_down", "bound"),
+        ("part", "slow_part", "bound"),
         [
-            (slow_reads, Bound.READ),
-            (slow_journal, Bound.JOURNAL),
-            (slow_commits, Bound.COMMIT),
+            ("Journal", slow.SlowJournal, Bound.JOURNAL),
+            ("NewParts", slow.SlowCommits, Bound.COMMIT),
         ],
     )
-    def test_stores(
+    def test_the_store_of_the_output(
         self,
-        tmp_path: Path,
-        gemma_folder: Path,
+        profiled: Callable[..., Profile],
         monkeypatch: pytest.MonkeyPatch,
-        slow_down: Callable[[pytest.MonkeyPatch], None],
+        part: str,
+        slow_part: type,
         bound: Bound,
     ) -> None:
-        slow_down(monkeypatch)
-        profile = profiled(tmp_path, gemma_folder)
-        assert verdict(profile).afterwards is bound, verdict(profile).sentence
+        monkeypatch.setattr(RUN, part, slow_part)
+        assert_bound(profiled(), bound)
 
-    def test_an_input_that_does_not_fill_the_engine(
-        self, tmp_path: Path, gemma_folder: Path
-    ) -> None:
-        profile = profiled(tmp_path, gemma_folder, slow.backend(engine=slow.LongAnswers), FEW)
-        assert verdict(profile).afterwards is Bound.SIZE, verdict(profile).sentence
+    def test_an_input_that_does_not_fill_the_engine(self, profiled: Callable[..., Profile]) -> None:
+        assert_bound(profiled(slow.backend(engine=slow.LongAnswers), FEW), Bound.SIZE)
 
     def test_the_start_and_what_is_shown_and_recorded_of_it(
-        self, tmp_path: Path, gemma_folder: Path
+        self, profiled: Callable[..., Profile], tmp_path: Path
     ) -> None:
-        profile = profiled(tmp_path, gemma_folder, slow.backend(engine=slow.SlowStart), FEW)
+        profile = profiled(slow.backend(engine=slow.SlowStart), FEW)
         found = verdict(profile)
         assert found.bound is Bound.START, found.sentence
-        assert "s of it the engine's weights" in found.sentence
         record = json.loads((tmp_path / "out/_gemma3_batch/run.json").read_text())
-        assert Profile.from_json(record["profile"]) == profile
+        assert record["profile"] == profile.to_json()
+        assert status(str(tmp_path / "out")).profile == Profile.from_json(record["profile"])
         assert not (tmp_path / "out/_gemma3_batch/profiles").exists()
         assert [profile.stages[stage].rows for stage in STAGES] == [FEW] * len(STAGES)
         assert [*profile.moments][-4:] == [
