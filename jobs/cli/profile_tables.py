@@ -41,7 +41,7 @@ def profile_text(profile: Profile | None) -> RenderableType:
 def _stages(profile: Profile) -> Table:
     right = [Column(name, justify="right") for name in ("rows", "rows/s", "could do", "waiting")]
     table = Table("stage", *right, "at work", Column("its time", overflow="fold"))
-    seconds = max(profile.seconds - profile.ready, 0.001)
+    seconds = max(profile.seconds - profile.flowing, 0.001)
     for name in (*STAGES, "driver"):
         stage = profile.stages[name]
         could = (
@@ -61,7 +61,8 @@ def _stages(profile: Profile) -> Table:
             _engine_time(profile.engine) if is_engine else _shares(stage.seconds),
         )
     table.caption = (
-        "from when a renderer and an engine were ready; waiting: rows before the stage, on average"
+        "from when the first rows were rendered and an engine was ready; waiting: rows before the "
+        "stage, on average"
     )
     return table
 

@@ -1,7 +1,8 @@
 """Decides what bounds a run: what would have to be faster for the run to be faster.
 
-The start does if it took `MOSTLY_START` of the run. Otherwise it is what bounds the time from when
-a renderer and an engine were ready to the end; the first of these that holds:
+The start does if it took `MOSTLY_START` of the run. Otherwise it is what bounds the time after it,
+from when the first rows were rendered to the end (for reading, from when all was ready); the first
+of these that holds:
 
     the front end       the event loop that gives requests to the engine and takes its answers was
                         busy for `LOOP_BUSY` of the time; the engine's requests pile up behind it
@@ -37,7 +38,7 @@ WORTH_TELLING = 0.3
 """A start that took so much of a run is told beside what bounds the rest."""
 LOOP_BUSY = 0.75
 FULL_SHARE = 0.6
-SATURATED = 0.6
+SATURATED = 0.5
 HAS_ROWS = 0.6
 WAITING = 0.25
 
@@ -149,7 +150,7 @@ def _unfilled(profile: Profile) -> Iterator[tuple[Bound, str]]:
     room = engine.slots * engine.engines
     in_flight = profile.mean("engine.in_flight")
     watched = engine.seconds / engine.engines
-    has_rows = (1 - engine.empty) * watched / max(watched, profile.seconds - profile.ready)
+    has_rows = (1 - engine.empty) * watched / max(watched, profile.seconds - profile.flowing)
     if profile.rows <= room and has_rows >= HAS_ROWS:
         yield Bound.SIZE, f"{profile.rows:,} rows for {room:,} places"
     waiting = profile.mean("before.generate") + profile.mean("inside.generate") - in_flight
@@ -165,6 +166,8 @@ def _shares(profile: Profile) -> dict[str, float]:
     """By stage, the share of its processes' time in which they worked."""
     stages = {name: stage for name, stage in profile.stages.items() if name != "generate"}
     shares = {name: profile.mean(f"busy.{name}") / stage.workers for name, stage in stages.items()}
+    # Until rows flow, the others may be waiting for these.
+    shares["read"] = profile.mean("busy.read", profile.ready) / stages["read"].workers
     shares["commit"] = max(shares["commit"], profile.mean(f"{WAITS}.driver"))
     return shares
 

@@ -117,16 +117,27 @@ class Profile:
         needed = [self.moments.get(name) for name in ("renderer_ready", "engine_ready")]
         return max((at for at in needed if at is not None), default=self.seconds)
 
-    def mean(self, name: str) -> float:
-        """The mean of a series from `ready` to the end; 0 where nothing was measured."""
-        length = self.seconds - self.ready
+    @property
+    def flowing(self) -> float:
+        """Seconds from the begin until all was ready and the first rows were rendered."""
+        return max(self.ready, self.moments.get("first_rendered", 0.0))
+
+    def mean(self, name: str, since: float | None = None) -> float:
+        """The mean of a series to the end; 0 where nothing was measured.
+
+        Args:
+            name: The series.
+            since: From when on, in seconds from the begin; by default `flowing`.
+        """
+        since = self.flowing if since is None else since
+        length = self.seconds - since
         if length <= 0:
             return 0.0
         total = 0.0
         for index, value in enumerate(self.series.get(name, ())):
             began, ended = index * self.every, (index + 1) * self.every
             # A point is a mean over its whole length, of which the last has only a part.
-            total += value * max(0.0, ended - max(began, self.ready))
+            total += value * max(0.0, ended - max(began, since))
         return total / length
 
     def to_json(self) -> dict[str, Any]:

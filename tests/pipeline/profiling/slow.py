@@ -29,7 +29,7 @@ BLOCK = 4
 """Rows of a block."""
 ROW_S = 0.05
 """What a row costs in a slow stage that does one row at a time."""
-BLOCK_S = 0.4
+BLOCK_S = 0.5
 """What a block costs in a slow stage that two processes work in."""
 COMMIT_S = 4.0
 SLOTS = 8
