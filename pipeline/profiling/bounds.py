@@ -194,7 +194,7 @@ def _longest(profile: Profile) -> str:
     befores = (0.0, *(at for at, _ in done))
     took, name = max((at - before, name) for before, (at, name) in zip(befores, done, strict=False))
     of_engine = profile.engine.start
-    if name == "engine_ready" and of_engine:
+    if name == "engine_ready" and sum(of_engine.values()) > took / 2:
         name = max(of_engine, key=lambda step: of_engine[step])
         return f", {of_engine[name]:.1f} s of it the engine's {name}"
     return f", {took:.1f} s of it until '{name.replace('_', ' ')}'"

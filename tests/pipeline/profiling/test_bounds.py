@@ -99,6 +99,16 @@ def test_the_start() -> None:
     assert "The start took 50% of the time, 10.0 s of it until" in found.sentence
 
 
+@pytest.mark.parametrize(
+    ("weights", "told"), [(6.0, "6.0 s of it the engine's weights"), (1.0, "until 'engine ready'")]
+)
+def test_of_the_engines_start_the_longest_step_is_named(weights: float, told: str) -> None:
+    collector = Collector(0.0)
+    start = {"imports": 0.5, "weights": weights}
+    collector.add(Measures(moments=(Moment("engine_ready", 9.0, start), Moment("placed", 1.0))))
+    assert told in verdict(collector.profile()).sentence
+
+
 def test_a_run_of_which_nothing_is_known_yet() -> None:
     found = verdict(Collector(0.0).profile())
     assert found.afterwards is Bound.NOTHING
