@@ -2,8 +2,9 @@
 
 A row's way: `sources` cut the input into units; `stages` read, render, generate and parse its rows,
 with `images` and an `engine`; `output` keeps finished rows and commits whole units; `execution`
-runs the stages until all units are committed. `contract.task` is what a job implements. Importing
-this package imports neither torch, vLLM nor Ray.
+runs the stages until all units are committed, and `profiling` measures where the time goes.
+`contract.task` is what a job implements. Importing this package imports neither torch, vLLM nor
+Ray.
 """
 
 from pipeline.contract.config import EngineConfig, RunConfig

@@ -38,8 +38,10 @@ from pipeline.output.heartbeat import Others, check_alone, turn
 from pipeline.output.journal import OF_RETRIES, Journal
 from pipeline.output.parts import open_parts
 from pipeline.output.plan import open_plan
+from pipeline.output.profile_files import ProfileFile
 from pipeline.output.run_record import claim, finish, read_record, withdraw
 from pipeline.output.status import failed_work
+from pipeline.profiling.collector import Collector
 from pipeline.sources.units import Work
 from pipeline.storage.atomic import probe
 from pipeline.storage.location import locate
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from pipeline.output.commit import Committer
     from pipeline.output.heartbeat import Turn
     from pipeline.output.plan import Plan
+    from pipeline.profiling.profile import Profile
     from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
 
@@ -85,6 +88,7 @@ class RunResult:
         rows_per_second: From when the first engine was ready to the last row; 0 if none started.
         left_out: Input files whose rows were planned and not finished, and are no longer planned,
             because the files are not in INPUT any more.
+        profile: Where the time went; None if there was nothing to compute.
         storage_options: With which OUTPUT can be read.
     """
 
@@ -98,6 +102,7 @@ class RunResult:
     seconds: float
     rows_per_second: float
     left_out: Sequence[str] = ()
+    profile: Profile | None = field(default=None, repr=False, compare=False)
     storage_options: StorageOptions = field(default_factory=dict, repr=False, compare=False)
 
     def dataset(self) -> ds.Dataset:
@@ -140,6 +145,7 @@ class _Job:
         backend: What renders and generates.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
+        collector: Measures where its time goes.
     """
 
     checked: CheckedRun
@@ -147,6 +153,7 @@ class _Job:
     backend: Backend
     console: Console | None
     debug: bool
+    collector: Collector
 
     def say(self, text: str) -> None:
         """Show what it is doing before it has progress to show."""
@@ -156,10 +163,17 @@ class _Job:
 
 @dataclass(frozen=True, kw_only=True)
 class _Done:
-    """What was done: the driver, if there was something to compute, and its assignment."""
+    """What was done: the driver, if there was something to compute, and its assignment.
+
+    Attributes:
+        driver: The driver.
+        assignment: What it was to do.
+        profile: Where its time went; None without a driver.
+    """
 
     driver: Driver | None
     assignment: _Assignment
+    profile: Profile | None = None
 
 
 def run(
@@ -187,11 +201,19 @@ def run(
         RunError: The run could not be finished; resumable.
         OSError: INPUT or OUTPUT cannot be read.
     """
-    began = time.monotonic()
+    began, collector = time.monotonic(), Collector()
     checked = check_run(config, task, backend)
+    collector.moment("checked")
     if checked.plan is not None and not checked.changes and _is_finished(checked.plan):
         return _result(checked, None, began)
-    job = _Job(checked=checked, kind=RUN, backend=backend, console=console, debug=debug)
+    job = _Job(
+        checked=checked,
+        kind=RUN,
+        backend=backend,
+        console=console,
+        debug=debug,
+        collector=collector,
+    )
     return _result(checked, _finish(job, partial(_all_units, checked)), began)
 
 
@@ -221,9 +243,10 @@ def retry(
         RunError: The retry could not be finished; resumable.
         OSError: INPUT or OUTPUT cannot be read.
     """
-    began = time.monotonic()
+    began, collector = time.monotonic(), Collector()
     wanted = check_outcomes(outcomes)
     checked = check_run(config, task, backend)
+    collector.moment("checked")
     if checked.plan is None:
         raise UserError(f"OUTPUT {checked.output} has no results to fix; run the job first")
     work = [*failed_work(checked.plan, wanted)]
@@ -231,7 +254,14 @@ def retry(
         return _result(checked, None, began)
     tolerant = checked.config.model_copy(update={"max_error_rate": 1.0})
     checked = replace(checked, config=tolerant)
-    job = _Job(checked=checked, kind=RETRY, backend=backend, console=console, debug=debug)
+    job = _Job(
+        checked=checked,
+        kind=RETRY,
+        backend=backend,
+        console=console,
+        debug=debug,
+        collector=collector,
+    )
     return _result(checked, _finish(job, partial(_failed_rows, checked, work, wanted)), began)
 
 
@@ -307,11 +337,12 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
         try:
             with assign(mine) as assignment:
                 if assignment.rows_done < assignment.rows:
+                    job.collector.moment("planned")
                     with (
                         _engine_ahead(job.backend) as backend,
                         cluster(debug=job.debug, say=job.say),
                         quiet(debug=job.debug),
-                        _driver(replace(job, backend=backend), assignment) as driver,
+                        _driver(replace(job, backend=backend), assignment, mine) as driver,
                     ):
                         driver.drive(assignment.work)
         except BaseException:
@@ -320,7 +351,8 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
                 mine.heartbeat.stop()
                 withdraw(output)
             raise
-    return _Done(driver=driver, assignment=assignment)
+    profile = job.collector.profile() if driver else None
+    return _Done(driver=driver, assignment=assignment, profile=profile)
 
 
 @contextlib.contextmanager
@@ -334,12 +366,15 @@ def _engine_ahead(backend: Backend) -> Iterator[Backend]:
 
 
 @contextlib.contextmanager
-def _driver(job: _Job, assignment: _Assignment) -> Iterator[Driver]:
+def _driver(job: _Job, assignment: _Assignment, mine: Turn) -> Iterator[Driver]:
     """A driver whose progress is shown, and which SIGTERM ends gracefully; once Ray runs."""
     config, task = job.checked.config, job.checked.task
+    job.collector.moment("ray")
     placement = _placement(config, job.backend)
     check_shared_folders(config, job.checked.listing, job.checked.output)
+    job.collector.moment("placed")
     with (
+        _profiled(job.collector, mine) as profile_file,
         RunProgress(
             task.name,
             assignment.rows,
@@ -358,7 +393,20 @@ def _driver(job: _Job, assignment: _Assignment) -> Iterator[Driver]:
             placement=placement,
             progress=progress,
             shutdown=shutdown,
+            collector=job.collector,
+            profile_file=profile_file,
         )
+
+
+@contextlib.contextmanager
+def _profiled(collector: Collector, mine: Turn) -> Iterator[ProfileFile]:
+    """Within the block the profile is in a file; as it is at the end, it stays there."""
+    file = ProfileFile(mine.epoch)
+    file.offer(collector.profile)
+    try:
+        yield file
+    finally:
+        file.close(collector.profile())
 
 
 def _placement(config: RunConfig, backend: Backend) -> Placement:
@@ -390,6 +438,7 @@ def _result(checked: CheckedRun, done: _Done | None, began: float) -> RunResult:
         seconds=seconds,
         rows_per_second=driver.rows_per_second if driver else 0.0,
         left_out=done.assignment.left_out if done else (),
+        profile=done.profile if done else None,
         storage_options=checked.config.storage_options,
     )
     if done is not None:
@@ -401,6 +450,7 @@ def _result(checked: CheckedRun, done: _Done | None, began: float) -> RunResult:
             "seconds": round(result.seconds, 1),
             "rows_per_second": round(result.rows_per_second, 2),
             "left_out": [*result.left_out],
+            "profile": done.profile.to_json() if done.profile else recorded.get("profile", {}),
         }
         finish(checked.output, checked.record, found)
     return result

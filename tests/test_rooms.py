@@ -13,6 +13,7 @@ MOST_ENTRIES = 12
 FLOORS = {
     "pipeline": (
         {"contract"},
+        {"profiling"},
         {"storage"},
         {"sources", "images"},
         {"engine"},

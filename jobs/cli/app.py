@@ -19,6 +19,7 @@ from jobs.cli.demonstration import ROWS, demonstrate
 from jobs.cli.flags import Debug, command_of
 from jobs.cli.help import CONTEXT, EXIT_CODES, PlainCommand, PlainGroup, fault_of
 from jobs.cli.job_file import check_reachable, read_job_file
+from jobs.cli.profile_tables import profile_text
 from jobs.cli.tables import (
     calibration_table,
     export_errors,
@@ -198,12 +199,18 @@ def run_command(
 @app.command(name="status", **COMMAND)
 def status_command(
     output: OutputOfRun,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show also where its time goes, and what bounds it.")
+    ] = False,
     storage_options: StorageOptions = None,
     debug: Debug = False,
 ) -> None:
     """Show how far a run is, whether or not it is running."""
     with _exit_codes(debug=debug):
-        _print(status_text(status(output, check_storage_options(storage_options))))
+        found = status(output, check_storage_options(storage_options))
+        _print(status_text(found))
+        if profile:
+            _out.print(profile_text(found.profile), highlight=False)
 
 
 @app.command(name="errors", **COMMAND)

@@ -25,6 +25,7 @@ from pipeline.engine.model_files import (
     read_json,
 )
 from pipeline.engine.profile import read_profile
+from pipeline.profiling.stopwatch import step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +110,8 @@ class GemmaRenderer:
         if len(last) != len(images) or not all(map(operator.is_, last, images)):
             # All requests of a row share the same pixels, so that pickling the row stores them
             # once.
-            views = tuple(map(self._images.views, images))
+            with step("resize"):
+                views = tuple(map(self._images.views, images))
             self._last = tuple(images), views
         return self._images.prompt(ids, views)
 

@@ -25,6 +25,8 @@ from pipeline.execution.start_watch import watching_start
 from pipeline.execution.unfinished import describe_unfinished
 from pipeline.output.counts import save_counts
 from pipeline.output.journal import entry_schema
+from pipeline.profiling.measures import Measures, Stretch, unpacked
+from pipeline.profiling.stopwatch import step
 from pipeline.sources.units import Work
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.storage.write_fault import OutputError, naming_output
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from pipeline.execution.shutdown import Shutdown
     from pipeline.output.commit import Committer
     from pipeline.output.parts import Committed
+    from pipeline.output.profile_files import ProfileFile
+    from pipeline.profiling.collector import Collector
     from pipeline.sources import Source
     from pipeline.stages.start_board import StartBoard
 
@@ -67,6 +71,8 @@ class Driver:
         placement: How many actors there are, and what each one claims.
         progress: Shows how far it is.
         shutdown: Ends the run on SIGTERM.
+        collector: Adds up what is measured.
+        profile_file: Where the profile is found meanwhile; None keeps it nowhere.
     """
 
     def __init__(
@@ -80,6 +86,8 @@ class Driver:
         placement: Placement,
         progress: RunProgress,
         shutdown: Shutdown,
+        collector: Collector,
+        profile_file: ProfileFile | None = None,
     ) -> None:
         self._config = config
         self._task = task
@@ -90,6 +98,8 @@ class Driver:
         self._placement = placement
         self._progress = progress
         self._shutdown = shutdown
+        self._collector = collector
+        self._profile_file = profile_file
         self._poison_rows = PoisonRows(committer.journal.output)
         self._commits: dict[Any, Work] = {}
         self._commit_task: Callable[[Work], Any] | None = None
@@ -160,6 +170,7 @@ class Driver:
             # If many rows are left, the cause is a lost machine rather than a row.
             is_isolated = left <= max(ISOLATED_ROWS, _rows(batch) // 20)
         self._collect(len(self._commits))
+        self._note_time()
 
     def _tell_begun(
         self, batch: Sequence[Work], begun: Mapping[str, Mapping[int, str | None]]
@@ -177,10 +188,13 @@ class Driver:
 
         with watching_start(self._progress) as start:
             flow = self._flow(ledger, start.board, is_isolated=is_isolated)
+            self._expect(flow)
             try:
                 for receipt in flow.receipts():
                     start.stop()
-                    self._take(receipt, ledger)
+                    with step("receipts"):
+                        self._take(receipt, ledger)
+                    self._note_time()
             except RayError as error:  # such as a lost machine: missing rows are computed again
                 self._progress.say(f"continuing after: {one_line(error, 120)}")
             finally:
@@ -205,11 +219,29 @@ class Driver:
             is_isolated=is_isolated,
         )
 
+    def _expect(self, flow: Flow) -> None:
+        """Tell the profile how many processes each stage can have."""
+        placement, pieces = self._placement, len(flow.work)
+        workers = {
+            "read": min(placement.readers, pieces),
+            "render": placement.renderers,
+            "generate": placement.engines,
+            "parse": placement.parsers,
+            "commit": min(MOST_COMMITS, pieces),
+        }
+        self._collector.expect(workers, placement.requests)
+
+    def _note_time(self) -> None:
+        self._collector.note_driver(self.rows)
+        if self._profile_file is not None:
+            self._profile_file.offer(self._collector.profile)
+
     def _take(self, receipt: Mapping[str, Any], ledger: Ledger) -> None:
         self._last = time.time()
         self.model_class = receipt["model_class"] or self.model_class
         self._ready = self._ready or receipt["engine_ready"]
         self._shutdown.receive(len(receipt["positions"]))
+        self._collector.add(unpacked([receipt["measures"]]))
         unit, fault = receipt["unit"], receipt["fault"]
         same_as = dict(zip(receipt["positions"], receipt["same_as"], strict=True))
         noted = ledger.note(unit, same_as, receipt["failed"])
@@ -240,13 +272,15 @@ class Driver:
 
         if not self._commits:
             return
-        done, _ = ray.wait(
-            [*self._commits], num_returns=max(wanted, 1), timeout=None if wanted else 0
-        )
+        with step("commit_wait" if wanted else "receipts"):
+            done, _ = ray.wait(
+                [*self._commits], num_returns=max(wanted, 1), timeout=None if wanted else 0
+            )
         for reply in done:
             work = self._commits.pop(reply)
             try:
-                committed = ray.get(reply)
+                committed, measures = ray.get(reply)
+                self._collector.add(measures)
             except RayError as error:
                 committed = Fault(ends_run=False, message=one_line(error))
             if not isinstance(committed, Fault):
@@ -289,8 +323,14 @@ def _commit_task(committer: Committer) -> Callable[[Work], Any]:
     import ray
 
     # It claims no CPU: the stages hold all of them, and would have to end first.
-    task, where = ray.remote(num_cpus=0)(commit_or_fault), ray.put(committer)
+    task, where = ray.remote(num_cpus=0)(measured_commit), ray.put(committer)
     return partial(task.remote, where)
+
+
+def measured_commit(committer: Committer, work: Work) -> tuple[Committed | Fault, Measures]:
+    """Commit, in another process, and measure that."""
+    measured = Stretch("commit")
+    return commit_or_fault(committer, work), measured.finished(work.rows)
 
 
 def commit_or_fault(committer: Committer, work: Work) -> Committed | Fault:

@@ -39,6 +39,7 @@ from pipeline.images.fetch import (
     fetch_image,
     store_of,
 )
+from pipeline.profiling.stopwatch import step
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,4 +64,7 @@ def load_image(value: object, root: Location, limits: ImageLimits) -> Image.Imag
         RowError: `missing_input` or `decode_error`, as the table above says.
         StoreError: The fault may be the whole store's.
     """
-    return decode_image(fetch_image(value, root, limits), limits.max_pixels)
+    with step("fetch"):
+        body = fetch_image(value, root, limits)
+    with step("decode"):
+        return decode_image(body, limits.max_pixels)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.output.journal import OF_RETRIES, OF_RUNS
 from pipeline.output.plan import dropped_parts
+from pipeline.output.profile_files import FOLDER as PROFILES
 from pipeline.storage.atomic import remove, remove_folder
 from pipeline.storage.location import INTERNAL
 
@@ -29,13 +30,14 @@ def clean_up_run(plan: Plan, epoch: Epoch) -> None:
     """Remove what a run leaves behind, once all units are committed. Raises OSError.
 
     That is: parts whose rows are no longer in the planned input, journals of units that a slower
-    driver computed as well, marks of poison rows, and drafts of processes that died.
+    driver computed as well, marks of poison rows, profiles of drivers that were killed, and drafts
+    of processes that died.
     """
     if not epoch.is_newest:
         return
     for part in dropped_parts(plan):
         remove(plan.output / part)
-    for folder in (OF_RUNS, "suspects", "probe"):
+    for folder in (OF_RUNS, "suspects", "probe", PROFILES):
         remove_folder(plan.output / INTERNAL / folder)
     _remove_old_drafts(epoch)
 
@@ -54,6 +56,7 @@ def clean_up_retry(units: Iterable[str], epoch: Epoch) -> None:
     internal = epoch.output / INTERNAL
     remove_folder(internal / OF_RETRIES)
     remove_folder(internal / "probe")
+    remove_folder(internal / PROFILES)
     marked = {info.path.partition("/")[0] for info in (internal / "suspects").tree()}
     for unit_id in marked.intersection(units):
         remove_folder(internal / "suspects" / unit_id)

@@ -11,6 +11,7 @@ import datetime
 import importlib.metadata
 import itertools
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -37,6 +38,8 @@ SHOWN_DIFFERENCES = 2
 DECIDING = ("keep_images", "max_image_bytes", "max_image_pixels")
 """Settings of a run that change its results."""
 DECIDING_OF_ENGINE = ("dtype", "max_model_len", "max_images", "pan_and_scan", "engine_args")
+NUMBERS = re.compile(r"\[\n((?:\s+-?[\d.]+(?:e[+-]?\d+)?,?\n)+)\s+\]")
+"""A list of numbers in indented JSON. (In a text, a line break is written otherwise.)"""
 PROMPT_FORMAT = "template"
 """The only format of prompts there was before it was recorded."""
 
@@ -255,7 +258,10 @@ def _file(output: Location) -> Location:
 
 
 def _to_json(record: Record) -> bytes:
-    return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+    """For people too: indented, but a list of numbers, such as a profile's, is one line."""
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+    return (text + "\n").encode()
 
 
 def _json(task: Task) -> Any:

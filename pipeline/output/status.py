@@ -15,6 +15,7 @@ from pipeline.output.counts import committed_units, totals
 from pipeline.output.journal import Journal
 from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
+from pipeline.output.profile_files import last_profile
 from pipeline.output.run_record import read_record, skipped_of
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.access import check_access
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pipeline.output.plan import Plan
     from pipeline.output.run_record import Record
+    from pipeline.profiling.profile import Profile
     from pipeline.sources import Skipped
     from pipeline.storage.location import StorageOptions
 
@@ -46,6 +48,7 @@ class Status:
         skipped: The files of INPUT that are not read, by reason.
         started: When the first run on this OUTPUT started, ISO 8601.
         finished: When the last run or retry finished; None if none did.
+        profile: Where the time of the last one went, as far as it is; None if nothing is known.
     """
 
     output: str
@@ -60,6 +63,7 @@ class Status:
     skipped: tuple[Skipped, ...]
     started: str
     finished: str | None
+    profile: Profile | None = None
 
 
 def status(output: str, options: StorageOptions | None = None) -> Status:
@@ -85,6 +89,7 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
         skipped=skipped_of(record),
         started=record["started"],
         finished=record.get("finished"),
+        profile=last_profile(where, record),
     )
 
 

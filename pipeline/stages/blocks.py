@@ -5,6 +5,8 @@ All jobs have the same schema, so a block's types never depend on its rows. The 
 expects. A row that failed has its outcome instead and is passed through. Input columns that the
 task does not read do not travel; the commit reads them from the source.
 
+What was measured on a block (`pipeline.profiling`) travels with its first row.
+
 Ray Data (2.60) joins and divides what a stage yields, by rows alone or by bytes alone. A block that
 is to stay as it is travels sealed, as one row of another table.
 """
@@ -20,9 +22,13 @@ import pyarrow as pa
 
 from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
+from pipeline.profiling.measures import unpacked
+from pipeline.profiling.stopwatch import step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pipeline.profiling.measures import Measured, Measures
 
 BLOCK = pa.schema(
     [
@@ -33,6 +39,7 @@ BLOCK = pa.schema(
         pa.field("outcome", pa.string()),
         pa.field("error", pa.string()),
         pa.field("fault", pa.string()),
+        pa.field("measures", pa.large_binary()),
     ]
 )
 
@@ -80,10 +87,19 @@ class Item:
         return Item(self.unit, self.position, fault=fault)
 
 
-def pack(items: list[Item]) -> pa.Table:
-    """Make a block (a table of `BLOCK`) of items. A row fails whose payload does not pickle."""
-    pickled = [*map(_pickled, items)]
+def pack(items: list[Item], measured: Measured | None = None) -> pa.Table:
+    """Make a block (a table of `BLOCK`) of items. A row fails whose payload does not pickle.
+
+    Args:
+        items: The rows.
+        measured: Measures their way through the stage, which ends here. It is not asked for a
+            block without rows, which carries nothing.
+    """
+    with step("pack"):
+        pickled = [*map(_pickled, items)]
     items = [item for item, _ in pickled]
+    size = sum(len(payload) for _, payload in pickled if payload is not None)
+    carried = [measured.finished(len(items), size).packed()] if measured and items else []
     columns = {
         "unit": [item.unit for item in items],
         "position": [item.position for item in items],
@@ -92,6 +108,7 @@ def pack(items: list[Item]) -> pa.Table:
         "outcome": [item.outcome for item in items],
         "error": [item.error for item in items],
         "fault": [item.fault and json.dumps(asdict(item.fault)) for item in items],
+        "measures": [*carried, *[None] * (len(items) - len(carried))],
     }
     return pa.table([pa.array(columns[field.name], field.type) for field in BLOCK], schema=BLOCK)
 
@@ -111,10 +128,11 @@ def _pickled(item: Item) -> tuple[Item, bytes | None]:
 
 def seal(block: pa.Table) -> pa.Table:
     """A table of `SEALED` with one row, the block."""
-    measured = pa.MockOutputStream()
-    _write(block, measured)
-    body = pa.allocate_buffer(measured.size())  # a stream that grows would take up to twice as much
-    _write(block, pa.FixedSizeBufferWriter(body))
+    with step("pack"):  # counts for the next block, as this one is packed
+        counted = pa.MockOutputStream()
+        _write(block, counted)
+        body = pa.allocate_buffer(counted.size())  # a stream that grows takes up to twice as much
+        _write(block, pa.FixedSizeBufferWriter(body))
     offsets = pa.array([0, body.size], pa.int64()).buffers()[1]
     column = pa.Array.from_buffers(SEALED.field(0).type, 1, [None, offsets, body])
     return pa.table([column], schema=SEALED)
@@ -131,18 +149,40 @@ def unseal(sealed: pa.Table) -> Iterator[pa.Table]:
         yield pa.ipc.open_stream(body.as_buffer()).read_all()
 
 
+def measures_of(block: pa.Table) -> Measures:
+    """What was measured on the rows of a block so far."""
+    column = block.column("measures")
+    if column.null_count == len(column):
+        return unpacked(())
+    return unpacked(column.drop_null().to_pylist())
+
+
 def unpack(block: pa.Table) -> Iterator[Item]:
     """Yield the items of a block one by one; payloads are read without copying the block."""
+    columns = [block.column(name) for name in BLOCK.names if name != "measures"]
+    for values in zip(*columns, strict=True):
+        with step("unpack"):
+            item = _item(*values)
+        yield item
+
+
+def _item(
+    unit: pa.Scalar,
+    position: pa.Scalar,
+    same_as: pa.Scalar,
+    payload: pa.Scalar,
+    outcome: pa.Scalar,
+    error: pa.Scalar,
+    fault: pa.Scalar,
+) -> Item:
     from ray import cloudpickle
 
-    columns = [block.column(name) for name in BLOCK.names]
-    for unit, position, same_as, payload, outcome, error, fault in zip(*columns, strict=True):
-        yield Item(
-            unit.as_py(),
-            position.as_py(),
-            same_as.as_py(),
-            cloudpickle.loads(payload.as_buffer()) if payload.is_valid else None,
-            Outcome(outcome.as_py()) if outcome.is_valid else None,
-            error.as_py(),
-            Fault(**json.loads(fault.as_py())) if fault.is_valid else None,
-        )
+    return Item(
+        unit.as_py(),
+        position.as_py(),
+        same_as.as_py(),
+        cloudpickle.loads(payload.as_buffer()) if payload.is_valid else None,
+        Outcome(outcome.as_py()) if outcome.is_valid else None,
+        error.as_py(),
+        Fault(**json.loads(fault.as_py())) if fault.is_valid else None,
+    )

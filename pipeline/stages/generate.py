@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 from pipeline.contract.errors import Fault, RowError
 from pipeline.contract.record import row_key
 from pipeline.contract.task import Generation
-from pipeline.engine.interface import EngineDiedError
+from pipeline.engine.interface import EngineDiedError, EngineStats
 from pipeline.engine.orphans import end_process
 from pipeline.engine.startup import attempt, following_steps
-from pipeline.stages.blocks import Item, pack, unpack
+from pipeline.profiling.engine_gauge import EngineGauge
+from pipeline.stages.blocks import Item, measures_of, pack, unpack
 from pipeline.stages.drain import Intake, actor_id
 from pipeline.stages.start_board import READY
 from pipeline.storage.write_fault import OutputError
@@ -91,6 +92,7 @@ class Generate:
             self._engine = attempt(make_engine, config, "the engine")
         self._poison_rows = poison_rows
         self._ready = time.time()
+        self._gauge = EngineGauge(self._stats, self._ready)
         # Ray Data (2.60) calls nothing when a stage ends; the actor's process just exits. What was
         # registered last runs first, so the engine still works then.
         self._intake = Intake(drain)
@@ -103,13 +105,17 @@ class Generate:
         if not await self._intake.admits():
             yield pack([])
             return
+        measured = self._gauge.block(measures_of(block))
         try:
             with self._intake.working_on(block.num_rows):
                 answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
-                yield pack(answered)
+                yield pack(answered, measured)
         except EngineDiedError as error:
             logging.getLogger(__name__).error("%s; this process ends", error)
             end_process()
+
+    def _stats(self) -> EngineStats:
+        return EngineStats() if isinstance(self._engine, Fault) else self._engine.stats()
 
     async def _take(self, item: Item) -> Item:
         if item.is_settled:
@@ -131,7 +137,7 @@ class Generate:
         rendered: RenderedRow = item.payload
         key = row_key(item.unit, item.position)
         answers = (
-            _answer(request, engine, f"{key}-{number}")
+            _answer(request, engine, f"{key}-{number}", self._gauge)
             for number, request in enumerate(rendered.requests)
         )
         try:
@@ -160,11 +166,14 @@ def _told(starts: StartBoard | None) -> Iterator[None]:
     tell(READY)
 
 
-async def _answer(request: Rendered | RowError, engine: InferenceEngine, key: str) -> Generation:
+async def _answer(
+    request: Rendered | RowError, engine: InferenceEngine, key: str, gauge: EngineGauge
+) -> Generation:
     if isinstance(request, RowError):
         return _failed(request, 0)
     try:
-        return await engine.generate(request, key)
+        with gauge.request():
+            return await engine.generate(request, key)
     except RowError as error:
         if request.may_fail:
             return _failed(error, request.prompt_tokens)

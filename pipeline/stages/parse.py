@@ -17,7 +17,9 @@ from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Result, Task
 from pipeline.output.journal import Journal, entry_schema
-from pipeline.stages.blocks import Item, unpack
+from pipeline.profiling.measures import Measures, Stretch
+from pipeline.profiling.stopwatch import step
+from pipeline.stages.blocks import Item, measures_of, unpack
 from pipeline.storage.write_fault import OutputError, writing_to
 
 if TYPE_CHECKING:
@@ -37,12 +39,14 @@ RECEIPT = pa.schema(
         pa.field("fault", pa.string()),
         pa.field("ends_run", pa.bool_()),
         pa.field("is_users", pa.bool_()),
+        pa.field("measures", pa.large_binary()),
     ]
 )
 """Which positions of a unit are in the journal now, and for each that of the identical row whose
 results it takes, or null; those of them that were computed and have no results, two of the reasons
 for that (`contract.reason`) and the error of one; the fields of an `EngineReport` (null if no
-engine answered); and those of a `Fault`, if there was one."""
+engine answered); those of a `Fault`, if there was one; and what was measured on the rows
+(`profiling.measures`)."""
 MOST_REASONS = 2
 """Reasons in a receipt: enough to see that not all rows failed for the same one."""
 
@@ -66,6 +70,7 @@ def parse_block(
     Raises:
         OSError: The journal cannot be written for now; the driver runs the rows again.
     """
+    measured = Stretch("parse", measures_of(block))
     items = sorted(unpack(block), key=lambda item: (item.unit, item.position))
     for unit, group in groupby(items, key=lambda item: item.unit):
         rows = list(group)
@@ -76,17 +81,20 @@ def parse_block(
             _write(journal, unit, entries, task)
         except OutputError as error:
             entries, fault = [], Fault(ends_run=True, message=str(error))
-        yield _receipt(unit, rows, entries, fault)
+        yield _receipt(unit, rows, entries, fault, measured.finished(len(rows)))
+        measured = Stretch("parse")
 
 
 def _write(journal: Journal, unit: str, entries: list[Entry], task: Task) -> None:
     if entries:
         table = pa.Table.from_pylist(entries, schema=entry_schema(task.result_schema))
-        with writing_to(journal.output):
+        with step("journal"), writing_to(journal.output):
             journal.append(unit, table)
 
 
-def _receipt(unit: str, rows: list[Item], entries: list[Entry], fault: Fault | None) -> pa.Table:
+def _receipt(
+    unit: str, rows: list[Item], entries: list[Entry], fault: Fault | None, measures: Measures
+) -> pa.Table:
     reports = (item.payload.engine for item in rows if item.payload is not None)
     report = next((report for report in reports if report is not None), None)
     failed = [e for e in entries if "outcome" in e and not Outcome(e["outcome"]).has_results]
@@ -103,6 +111,7 @@ def _receipt(unit: str, rows: list[Item], entries: list[Entry], fault: Fault | N
         "fault": fault and fault.message,
         "ends_run": fault and fault.ends_run,
         "is_users": fault and fault.is_users,
+        "measures": measures.packed(),
     }
     return pa.Table.from_pylist([receipt], schema=RECEIPT)
 

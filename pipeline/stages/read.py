@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
+from pipeline.profiling.measures import Stretch
 from pipeline.sources import FAULT
 from pipeline.sources.source import by_bytes, size_of
 from pipeline.stages.blocks import Item, pack, seal
@@ -56,8 +57,10 @@ def read_units(
         _read_unit(pickle.loads(packed), source, columns, dedup)  # noqa: S301  from `pack_work`
         for packed in work["work"].to_pylist()
     )
+    measured = Stretch("read")
     for block in by_bytes(items, lambda item: size_of(item.payload), block_rows):
-        yield seal(pack(block))
+        yield seal(pack(block, measured))
+        measured = Stretch("read")
 
 
 def _read_unit(work: Work, source: Source, columns: Sequence[str], dedup: bool) -> Iterator[Item]:

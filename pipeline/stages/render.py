@@ -6,6 +6,7 @@ store refuses all of them, the run ends instead (`store_faults`).
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from pipeline.contract.task import Measured
 from pipeline.engine.startup import attempt
 from pipeline.engine.watchdog import Watchdog
 from pipeline.images import ImageLimits, StoreError, load_image, store_of
-from pipeline.stages.blocks import Item, pack, unpack, unseal
+from pipeline.profiling.measures import Measures, Moment, Stretch
+from pipeline.profiling.stopwatch import step
+from pipeline.stages.blocks import Item, measures_of, pack, unpack, unseal
 from pipeline.stages.store_faults import StoreFaults
 from pipeline.storage.write_fault import OutputError
 
@@ -79,13 +82,16 @@ class Render:
         self._poison_rows = poison_rows
         self._stores = StoreFaults(output, accepts_denied=accepts_denied)
         self._watchdog = Watchdog(config.stall_seconds)
+        self._measures = Measures(moments=(Moment("renderer_ready", time.time()),))
 
     def __call__(self, sealed: pa.Table) -> Iterator[pa.Table]:
         """Render sealed blocks: payloads are rows as dicts, those of the result `RenderedRow`s."""
         for block in unseal(sealed):
+            measured = Stretch("render", self._measures + measures_of(block))
             with self._watchdog:
                 rendered = [self._take(item) for item in unpack(block)]
-            yield pack(self._stores.judged(rendered))
+            yield pack(self._stores.judged(rendered), measured)
+            self._measures = Measures()
 
     def _take(self, item: Item) -> tuple[Item, StoreError | None]:
         """The row rendered, and the refusal of one of its images."""
@@ -127,7 +133,9 @@ class Render:
         self, request: Request, renderer: Renderer, images: dict[int, Image | RowError]
     ) -> Rendered | RowError:
         try:
-            return renderer.render(request, [self._load(image, images) for image in request.images])
+            loaded = [self._load(image, images) for image in request.images]
+            with step("tokenise"):
+                return renderer.render(request, loaded)
         except RowError as error:
             if request.may_fail:
                 return error

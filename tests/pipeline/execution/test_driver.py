@@ -19,6 +19,8 @@ from pipeline.execution.shutdown import Shutdown
 from pipeline.output import parts as parts_module
 from pipeline.output.commit import NewParts
 from pipeline.output.journal import Journal
+from pipeline.profiling.collector import Collector
+from pipeline.profiling.measures import Measures
 from pipeline.sources.units import Work
 from pipeline.storage.location import Location, locate
 from tests.pipeline.fakes import FAKE, ColourTask
@@ -52,13 +54,15 @@ def driver_of(output: Location, **settings: Any) -> Driver:
         placement=PLACEMENT,
         progress=progress,
         shutdown=Shutdown(1, progress),
+        collector=Collector(),
     )
 
 
 def receipt(*positions: int, **fields: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("error", "model_class", "engine_ready", "fault", "ends_run", "is_users"))
     rows = {"positions": [*positions], "same_as": [None] * len(positions)}
-    return {"unit": "u", **rows, "failed": [], "reasons": [], **empty, **fields}
+    nothing = {"failed": [], "reasons": [], "measures": Measures().packed()}
+    return {"unit": "u", **rows, **nothing, **empty, **fields}
 
 
 def test_a_fault_after_a_units_completion_is_nothing(

@@ -205,3 +205,15 @@ def test_a_record_keeps_the_first_start(gemma_folder: Path, tmp_path: Path) -> N
         assert (found["id"], found["started"]) == (first["id"], first["started"])
         assert (found["rows"], found["config"]["render_workers"]) == (rows, rows)
         assert found["finished"] >= later["started"]
+
+
+def test_numbers_of_a_series_are_one_line(gemma_folder: Path, tmp_path: Path) -> None:
+    output, record = locate(str(tmp_path)), record_of(gemma_folder, prompt="[\n  1,\n  2\n]")
+    series = {"a": [0.5, -1, 2e-07, 100], "b": [], "c": [[1, 2], ["x", 3]]}
+    finish(output, record, {"profile": {"series": series}})
+    text = (tmp_path / "_gemma3_batch/run.json").read_text()
+    assert '"a": [0.5, -1, 2e-07, 100],' in text
+    again = read_record(output)
+    assert again is not None
+    assert again["profile"]["series"] == series
+    assert again["settings"] == record["settings"]
