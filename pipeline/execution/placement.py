@@ -24,8 +24,9 @@ RENDERERS_PER_ENGINE = 16
 """Most renderers for each engine, unless `render_workers` asks for more."""
 READERS_PER_ENGINE = 2
 """Reading tasks at once; a single one reads far faster than an engine generates."""
-PARSERS_PER_ENGINE = 2
-"""Parsing tasks at once; they mostly wait for the store."""
+PARSERS_PER_ENGINE = 1
+"""Parse actors, which claim no CPU: they mostly wait for the store. No tasks: a Ray (2.60) that has
+more workers than CPUs ends each one that is idle for a second, and starting one takes seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Placement:
         requests: Requests that each engine works on at once.
         renderers: Render actors.
         readers: Reading tasks at once.
-        parsers: Parsing tasks at once.
+        parsers: Parse actors.
         cpu_share: Logical CPUs of each actor.
     """
 

@@ -3,6 +3,7 @@
 read         a unit to its rows
 render       a row to the engine's input, in CPU actors
 generate     the engine's input to answers, in the actors that hold engines
+feed         which rows in an engine's actor the engine has, and which wait
 parse        answers to result columns, into the journal
 blocks       the tables that travel between the steps
 store_faults rows whose images a store refuses

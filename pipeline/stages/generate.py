@@ -1,8 +1,8 @@
 """Generate: from rendered requests to generations, in the actor that holds an engine.
 
-The engine gets the requests of all blocks in flight at once, so it can batch them continuously. A
-request that fails fails its row only. If the engine dies, the actor ends its own process, so that
-Ray starts another one with a new engine; otherwise it would fail every further block.
+The engine gets the rows of all blocks in flight as it has room for them (`feed`). A request that
+fails fails its row only. If the engine dies, the actor ends its own process, so that Ray starts
+another one with a new engine; otherwise it would fail every further block.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.contract.config import REQUESTS_ON_CPU
 from pipeline.contract.errors import Fault, RowError
 from pipeline.contract.record import row_key
 from pipeline.contract.task import Generation
-from pipeline.engine.interface import EngineDiedError
+from pipeline.engine.interface import EngineDiedError, EngineStats
 from pipeline.engine.orphans import end_process
 from pipeline.engine.startup import attempt
-from pipeline.stages.blocks import Item, pack, unpack
+from pipeline.stages.blocks import Item, pack, unseal
 from pipeline.stages.drain import Intake
+from pipeline.stages.feed import Feed, Room
 from pipeline.storage.write_fault import OutputError
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class Generate:
         make_engine: Starts it; called in the actor.
         poison_rows: Where isolated rows are marked; None if rows are not isolated.
         drain: Asks for an end of work; None if nobody will.
+        requests: Requests that the engine works on at once, where it does not say.
     """
 
     def __init__(
@@ -80,33 +83,38 @@ class Generate:
         make_engine: Callable[[EngineConfig], InferenceEngine],
         poison_rows: PoisonRows | None = None,
         drain: Drain | None = None,
+        *,
+        requests: int = REQUESTS_ON_CPU,
     ) -> None:
         self._engine = attempt(make_engine, config, "the engine")
+        stats = EngineStats if isinstance(self._engine, Fault) else self._engine.stats
+        self._room = Room(stats, requests)
+        self._feed = Feed(self._take, self._room)
         self._poison_rows = poison_rows
         self._ready = time.time()
         # Ray Data (2.60) calls nothing when a stage ends; the actor's process just exits. What was
         # registered last runs first, so the engine still works then.
-        self._intake = Intake(drain)
+        self._intake = Intake(drain, self._feed.close)
         if not isinstance(self._engine, Fault):
             atexit.register(self._engine.close)
             self._intake.open()
 
-    async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
-        """Answer a block: its payloads are `RenderedRow`s, those of the result `Answered`s."""
+    async def __call__(self, sealed: pa.Table) -> AsyncIterator[pa.Table]:
+        """Answer a sealed block of `RenderedRow`s; the payloads of the result are `Answered`s."""
+        (block,) = unseal(sealed)
         if not await self._intake.admits():
             yield pack([])
             return
         try:
-            with self._intake.working_on(block.num_rows):
-                answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
+            with self._intake.working():
+                answered = await self._feed.answers(block)
                 yield pack(answered)
+                self._intake.give_back(len(answered))
         except EngineDiedError as error:
             logging.getLogger(__name__).error("%s; this process ends", error)
             end_process()
 
     async def _take(self, item: Item) -> Item:
-        if item.is_settled:
-            return item
         if isinstance(self._engine, Fault):
             return item.faulty(self._engine)
         if self._poison_rows is None:
@@ -135,6 +143,7 @@ class Generate:
             if error.fault is None:
                 raise
             return item.faulty(error.fault)  # there will be no other engine
+        self._room.note(generations)
         report = None
         if any(generation.failure is None for generation in generations):
             report = EngineReport(engine.model_class, self._ready)

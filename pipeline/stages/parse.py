@@ -1,10 +1,14 @@
 """Parse: from generations to result columns and an outcome, which go to the journal.
 
 The driver gets a receipt of what was written. If receipts and journal differ, the journal counts.
+In the stage's actor many blocks are written at once, as a store may take a second for each; one at
+a time is parsed, as a task need not be made for threads.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
@@ -46,11 +50,37 @@ engine answered); and those of a `Fault`, if there was one."""
 MOST_REASONS = 2
 """Reasons in a receipt: enough to see that not all rows failed for the same one."""
 
+NO_TURNS = contextlib.nullcontext()
+
 Entry = Mapping[str, Any]
 
 
+class Parse:
+    """The stage's actor; many threads call it at once.
+
+    Args:
+        task: What turns generations into result columns.
+        journal: Where the rows are written.
+        poison_rows: Where isolated rows are marked; None if rows are not isolated.
+    """
+
+    def __init__(self, task: Task, journal: Journal, poison_rows: PoisonRows | None = None) -> None:
+        self._task = task
+        self._journal = journal
+        self._poison_rows = poison_rows
+        self._turn = threading.Lock()
+
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        """Write a block to the journal; see `parse_block`."""
+        yield from parse_block(block, self._task, self._journal, self._poison_rows, self._turn)
+
+
 def parse_block(
-    block: pa.Table, task: Task, journal: Journal, poison_rows: PoisonRows | None = None
+    block: pa.Table,
+    task: Task,
+    journal: Journal,
+    poison_rows: PoisonRows | None = None,
+    turn: contextlib.AbstractContextManager[object] = NO_TURNS,
 ) -> Iterator[pa.Table]:
     """Write a block's rows to the journal.
 
@@ -59,6 +89,7 @@ def parse_block(
         task: What turns generations into result columns.
         journal: Where the rows are written.
         poison_rows: Where isolated rows are marked; None if rows are not isolated.
+        turn: Held while rows are parsed.
 
     Yields:
         A receipt, a table of one row of `RECEIPT`, for each unit in the block.
@@ -66,13 +97,15 @@ def parse_block(
     Raises:
         OSError: The journal cannot be written for now; the driver runs the rows again.
     """
-    items = sorted(unpack(block), key=lambda item: (item.unit, item.position))
+    with turn:
+        items = sorted(unpack(block), key=lambda item: (item.unit, item.position))
     for unit, group in groupby(items, key=lambda item: item.unit):
         rows = list(group)
         done = [item for item in rows if item.fault is None]
         fault = next((item.fault for item in rows if item.fault is not None), None)
         try:
-            entries = [_alone(item, task, poison_rows) for item in done]
+            with turn:
+                entries = [_alone(item, task, poison_rows) for item in done]
             _write(journal, unit, entries, task)
         except OutputError as error:
             entries, fault = [], Fault(ends_run=True, message=str(error))

@@ -15,7 +15,7 @@ from pipeline.contract.task import Measured
 from pipeline.engine.startup import attempt
 from pipeline.engine.watchdog import Watchdog
 from pipeline.images import ImageLimits, StoreError, load_image, store_of
-from pipeline.stages.blocks import Item, pack, unpack, unseal
+from pipeline.stages.blocks import Item, pack, seal, unpack, unseal
 from pipeline.stages.store_faults import StoreFaults
 from pipeline.storage.write_fault import OutputError
 
@@ -81,11 +81,11 @@ class Render:
         self._watchdog = Watchdog(config.stall_seconds)
 
     def __call__(self, sealed: pa.Table) -> Iterator[pa.Table]:
-        """Render sealed blocks: payloads are rows as dicts, those of the result `RenderedRow`s."""
+        """Render sealed blocks to sealed ones: of rows as dicts, `RenderedRow`s."""
         for block in unseal(sealed):
             with self._watchdog:
                 rendered = [self._take(item) for item in unpack(block)]
-            yield pack(self._stores.judged(rendered))
+            yield seal(pack(self._stores.judged(rendered)))
 
     def _take(self, item: Item) -> tuple[Item, StoreError | None]:
         """The row rendered, and the refusal of one of its images."""
