@@ -94,7 +94,11 @@ class Flow:
 
         with context_fields(DataContext.get_current(), SETTINGS):
             written = self._parsed(self._generated(self._rendered(self._read())))
-        yield from written.iter_rows()
+        # `iter_rows` would keep each block back until there is another one, to have one in advance.
+        for block in written.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        ):
+            yield from block.to_pylist()
 
     @property
     def _is_isolated(self) -> bool:
