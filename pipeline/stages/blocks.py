@@ -1,9 +1,9 @@
 """Blocks, the tables that travel between the stages: unit, position and payload of each row.
 
 All jobs have the same schema, so a block's types never depend on its rows. The payload is pickled
-(with cloudpickle, so that a task defined in a notebook works); its type is what the next stage
-expects. A row that failed has its outcome instead and is passed through. Input columns that the
-task does not read do not travel; the commit reads them from the source.
+(`payloads`); its type is what the next stage expects. A row that failed has its outcome instead and
+is passed through. Input columns that the task does not read do not travel; the commit reads them
+from the source.
 
 Ray Data (2.60) joins and divides what a stage yields, by rows alone or by bytes alone. A block that
 is to stay as it is travels sealed, as one row of another table.
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
+from pipeline.stages.payloads import bodies, dumped, joined, loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,22 +89,24 @@ def pack(items: list[Item]) -> pa.Table:
         "unit": [item.unit for item in items],
         "position": [item.position for item in items],
         "same_as": [item.same_as for item in items],
-        "payload": [payload for _, payload in pickled],
         "outcome": [item.outcome for item in items],
         "error": [item.error for item in items],
         "fault": [item.fault and json.dumps(asdict(item.fault)) for item in items],
     }
-    return pa.table([pa.array(columns[field.name], field.type) for field in BLOCK], schema=BLOCK)
+    payloads = joined([parts for _, parts in pickled])
+    arrays = [
+        payloads if field.name == "payload" else pa.array(columns[field.name], field.type)
+        for field in BLOCK
+    ]
+    return pa.table(arrays, schema=BLOCK)
 
 
-def _pickled(item: Item) -> tuple[Item, bytes | None]:
-    """The row and its payload as bytes. Only the state that a task adds may not pickle."""
-    from ray import cloudpickle
-
+def _pickled(item: Item) -> tuple[Item, list[memoryview] | None]:
+    """The row and its payload's parts. Only the state that a task adds may not pickle."""
     if item.is_settled:
         return item, None
     try:
-        return item, cloudpickle.dumps(item.payload)
+        return item, dumped(item.payload)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         message = f"Prepared.state: {one_line(error)}"
         return item.failed(RowError(Outcome.DECODE_ERROR, "render", message)), None
@@ -127,21 +130,22 @@ def _write(block: pa.Table, sink: pa.NativeFile) -> None:
 
 def unseal(sealed: pa.Table) -> Iterator[pa.Table]:
     """The blocks of a table of `SEALED`, without copying them."""
-    for body in sealed.column("block"):
-        yield pa.ipc.open_stream(body.as_buffer()).read_all()
+    for body in bodies(sealed.column("block")):
+        yield pa.ipc.open_stream(body).read_all()
 
 
 def unpack(block: pa.Table) -> Iterator[Item]:
-    """Yield the items of a block one by one; payloads are read without copying the block."""
-    from ray import cloudpickle
-
-    columns = [block.column(name) for name in BLOCK.names]
+    """Yield the items of a block one by one; large arrays in payloads stay where the block is."""
+    columns = [
+        bodies(block.column(name)) if name == "payload" else block.column(name)
+        for name in BLOCK.names
+    ]
     for unit, position, same_as, payload, outcome, error, fault in zip(*columns, strict=True):
         yield Item(
             unit.as_py(),
             position.as_py(),
             same_as.as_py(),
-            cloudpickle.loads(payload.as_buffer()) if payload.is_valid else None,
+            None if payload is None else loaded(payload),
             Outcome(outcome.as_py()) if outcome.is_valid else None,
             error.as_py(),
             Fault(**json.loads(fault.as_py())) if fault.is_valid else None,

@@ -5,15 +5,18 @@
 Everything is the run's own (Ray, read, render, generate, parse, journal, commit) but the engines
 (`tests.pipeline.model_engine`) and what a renderer does: of an image it gives empty pixels of the
 size that travels. Prints a line for each case: rows each second, the share of the engines' slots
-that had rows between the first and the last 5 % of all rows, when no engine had any, and seconds of
-CPU of the driver and of all processes for 1,000 rows.
+that had rows between the first and the last 5 % of all rows, when no engine had any, seconds of CPU
+of the driver and of all processes for 1,000 rows, and the resident memory of the driver and of all
+workers after a third of the time and at its most after that.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -160,6 +163,34 @@ def cpu_seconds() -> tuple[float, float]:
     return own.user + own.system, total
 
 
+class Memory(threading.Thread):
+    """Notes the memory of this process and of its descendants, every second, while it runs."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.samples: list[tuple[int, int]] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        me = psutil.Process()
+        while not self.over.wait(1.0):
+            own, workers = me.memory_info(), 0
+            for child in me.children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    info = child.memory_info()
+                    workers += info.rss - info.shared
+            self.samples.append((own.rss - own.shared, workers))
+
+    def told(self) -> str:
+        """After a third of the time, and the most after that, in MB."""
+        later = self.samples[len(self.samples) // 3 :] or [(0, 0)]
+        begin, most = later[0], [max(values) for values in zip(*later, strict=True)]
+        return (
+            f"MB: driver {begin[0] >> 20} to {most[0] >> 20}, "
+            f"workers {begin[1] >> 20} to {most[1] >> 20}"
+        )
+
+
 def measure(name: str, case: Case) -> str:
     """Run a case. Returns its line."""
     with tempfile.TemporaryDirectory() as place:
@@ -175,17 +206,19 @@ def measure(name: str, case: Case) -> str:
             render_workers=2,
         )
         device = replace(case.device, log=folder / "log")
-        before = cpu_seconds()
+        before, memory = cpu_seconds(), Memory()
+        memory.start()
         with mock.patch("pipeline.run.Journal", partial(SlowJournal, seconds=case.journal_s)):
             result = run(config, ModelTask("value", case.kind), backend=model_backend(device))
         after = cpu_seconds()
+        memory.over.set()
         assert dict(result.outcomes) == {"ok": case.rows}, result.outcomes
         use = used(folder / "log", device)
     own, everything = ((b - a) * 1000 / case.rows for a, b in zip(before, after, strict=True))
     return (
         f"{name:24} {use.rows:6} rows {use.rows / use.seconds:7.1f}/s  used {use.used:6.1%}  "
         f"no row {use.idle_s:5.2f} s, longest {use.longest_idle_s:5.2f} s  "
-        f"CPU s for 1,000 rows: driver {own:5.2f}, all {everything:6.2f}"
+        f"CPU s for 1,000 rows: driver {own:5.2f}, all {everything:6.2f}  {memory.told()}"
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -61,6 +62,27 @@ def test_blocks_have_one_schema_and_lose_nothing() -> None:
     assert block.schema == BLOCK
     assert [*unpack(block)] == items
     assert pack([FAILED]).schema == BLOCK
+
+
+def test_the_pixels_of_an_image_are_in_a_block_once_and_are_read_where_they_are() -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (896, 896, 3), np.uint8)
+    small = np.arange(10)
+    sent = [Item("u", n, payload={"pixels": pixels + n, "small": small}) for n in range(3)]
+    sealed = seal(pack([FAILED, *sent, SAME]))
+    assert sealed.nbytes < 3 * 2.5e6
+    (block,) = unseal(sealed)
+    failed, *found, same = unpack(block)
+    assert (failed, same) == (FAILED, SAME)
+    before = pa.total_allocated_bytes()
+    for item, right in zip(found, sent, strict=True):
+        assert (item.unit, item.position) == (right.unit, right.position)
+        for name, array in right.payload.items():
+            np.testing.assert_array_equal(item.payload[name], array)
+        assert not item.payload["pixels"].flags.writeable
+        assert not item.payload["pixels"].flags.owndata
+    assert pa.total_allocated_bytes() == before
+    del block, failed, same, sealed
+    np.testing.assert_array_equal(found[2].payload["pixels"], pixels + 2)  # it keeps its block
 
 
 def blocks(
