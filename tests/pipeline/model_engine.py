@@ -256,7 +256,7 @@ class Use:
 def used(log: Path, device: Device) -> Use:
     """Read what the engines of a run noted."""
     files = sorted(log.glob("*.steps"))
-    engines = [steps for file in files if (steps := _read(file))]
+    engines = [steps for file in files if (steps := _read(file))]  # one may have had no row
     finished = sorted((s.end, s.finished) for steps in engines for s in steps)
     rows = sum(count for _, count in finished)
     begin = max(_when(finished, 0.05 * rows), *(steps[0].end for steps in engines))
@@ -269,9 +269,9 @@ def used(log: Path, device: Device) -> Use:
         for a, b in zip(steps, [*steps[1:], Step(end, 0.0, 0, 0)], strict=True)
     ]
     return Use(
-        engines=len(engines),
+        engines=len(files),
         rows=rows,
-        used=area / (device.slots * len(engines) * (end - begin)),
+        used=area / (device.slots * len(files) * (end - begin)),
         idle_s=sum(gaps),
         longest_idle_s=max(gaps),
         seconds=finished[-1][0] - min(steps[0].end - steps[0].seconds for steps in engines),
