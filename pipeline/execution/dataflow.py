@@ -49,6 +49,7 @@ SETTINGS = {
     "override_object_store_memory_limit_fraction": 0.75,
 }
 """Fields of Ray Data's `DataContext`."""
+IMAGES = {ColumnKind.IMAGE, ColumnKind.IMAGES}
 WRITES = 16
 """Blocks that a parse actor writes to the journal at once; a slow store takes a second for each."""
 RETRIES = 1
@@ -106,12 +107,12 @@ class Flow:
 
     @property
     def _depth(self) -> Depth:
-        kinds = {ColumnKind.IMAGE, ColumnKind.IMAGES}
+        has_images = not IMAGES.isdisjoint(self.task.columns.values())
         return depth(
             self.placement,
             rows=sum(piece.rows for piece in self.work),
             block_rows=self.config.block_rows,
-            has_images=not kinds.isdisjoint(self.task.columns.values()),
+            images=self.config.engine.max_images if has_images else 0,
             care=self.care,
         )
 

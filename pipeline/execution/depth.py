@@ -24,6 +24,10 @@ WAVES = 4
 ROWS = 2048
 """An engine's actor has so many times the rows that the engine works on at once, or so many rows
 for each GPU if that is more: about 20 s of what a 4B model does on an H200."""
+IMAGE_BYTES = 896 * 896 * 3
+"""Bytes of a rendered image."""
+BYTES = 2 * 2**30
+"""Bytes of images in an engine's actor, at most, if it can be full with them; also about 20 s."""
 SHARE = 4
 """At the end, of rows that were given out, the engines have about the same number. They get at most
 one in so many of their share of all rows at once, so that they end together."""
@@ -51,7 +55,7 @@ class Depth:
 
 
 def depth(
-    placement: Placement, *, rows: int, block_rows: int, has_images: bool, care: Care = Care.NONE
+    placement: Placement, *, rows: int, block_rows: int, images: int = 0, care: Care = Care.NONE
 ) -> Depth:
     """Choose how rows are given out.
 
@@ -59,7 +63,7 @@ def depth(
         placement: The engines.
         rows: Rows of all that is to be computed.
         block_rows: `RunConfig.block_rows`.
-        has_images: Whether rows have images, which Ray's shared memory bounds besides.
+        images: Images of a row, at most.
         care: What is known of them.
     """
     if care is Care.ALONE:
@@ -67,8 +71,12 @@ def depth(
     if care is Care.FEW:
         return Depth(block_rows=block_rows, blocks=2)
     share = -(-rows // placement.engines)
-    if not has_images:
-        block_rows = min(max(block_rows, share // BLOCKS), LONGEST_BLOCK * block_rows)
     waiting = max(WAVES * placement.requests, ROWS * placement.engine_gpus)
-    waiting = min(waiting, max(share // SHARE, min(share, 2 * placement.requests)))
+    if images:
+        block_rows = max(1, block_rows // images)
+        waiting = min(waiting, BYTES // (images * IMAGE_BYTES))
+    else:
+        block_rows = min(max(block_rows, share // BLOCKS), LONGEST_BLOCK * block_rows)
+    full = min(share, 2 * placement.requests)
+    waiting = max(full, min(waiting, share // SHARE))
     return Depth(block_rows=block_rows, blocks=max(2, -(-waiting // block_rows)))

@@ -18,27 +18,28 @@ def placed(engines: int, requests: int, gpus: int = 1) -> Placement:
 
 
 def of(placement: Placement, rows: int, **how: Any) -> Depth:
-    return depth(placement, rows=rows, **{"block_rows": 32, "has_images": False, **how})
+    return depth(placement, rows=rows, **{"block_rows": 32, **how})
 
 
 @pytest.mark.parametrize(
-    ("engines", "requests", "gpus", "rows", "has_images", "block", "waiting"),
+    ("engines", "requests", "gpus", "rows", "images", "block", "waiting"),
     [
-        (1, 256, 1, 10**6, False, 128, 2048),
-        (1, 1024, 1, 10**6, False, 128, 4096),
-        (8, 256, 1, 10**6, False, 128, 2048),
-        (2, 256, 4, 10**6, False, 128, 8192),
-        (1, 256, 1, 10**6, True, 32, 2048),
-        (1, 64, 0, 10**6, False, 128, 256),
-        (4, 256, 1, 4_000, False, 62, 512),  # an engine has its share, but not all of it at once
-        (4, 256, 1, 1_000, False, 32, 256),  # none has more than its share
-        (1, 64, 0, 20, False, 32, 64),
+        (1, 256, 1, 10**6, 0, 128, 2048),
+        (1, 1024, 1, 10**6, 0, 128, 4096),
+        (8, 256, 1, 10**6, 0, 128, 2048),
+        (2, 256, 4, 10**6, 0, 128, 8192),
+        (1, 256, 1, 10**6, 1, 32, 891),
+        (1, 256, 1, 10**6, 2, 16, 512),
+        (1, 64, 0, 10**6, 0, 128, 256),
+        (4, 256, 1, 4_000, 0, 62, 512),  # an engine has its share, but not all of it at once
+        (4, 256, 1, 1_000, 0, 32, 256),  # none has more than its share
+        (1, 64, 0, 20, 0, 32, 64),
     ],
 )
 def test_much_waits_but_never_more_than_a_share(
-    engines: int, requests: int, gpus: int, rows: int, has_images: bool, block: int, waiting: int
+    engines: int, requests: int, gpus: int, rows: int, images: int, block: int, waiting: int
 ) -> None:
-    found = of(placed(engines, requests, gpus), rows, has_images=has_images)
+    found = of(placed(engines, requests, gpus), rows, images=images)
     assert found.block_rows == block
     assert waiting <= found.blocks * block < waiting + block or found.blocks == 2
 
