@@ -149,43 +149,39 @@ def write_input(folder: Path, case: Case, files: int = 4) -> None:
         pq.write_table(table, folder / f"{file}.parquet", row_group_size=1000)
 
 
-def cpu_seconds() -> tuple[float, float]:
-    """Of this process, and of it and its descendants, those that have ended included."""
-    me = psutil.Process()
-    own = me.cpu_times()
-    total = own.user + own.system + own.children_user + own.children_system
-    for child in me.children(recursive=True):
-        try:
-            times = child.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system + times.children_user + times.children_system
-    return own.user + own.system, total
-
-
-class Memory(threading.Thread):
-    """Notes the memory of this process and of its descendants, every second, while it runs."""
+class Processes(threading.Thread):
+    """Looks at this process and its descendants every half second, while it runs."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.samples: list[tuple[int, int]] = []
-        self.over = threading.Event()
+        self._cpu: dict[int, float] = {}
+        self._memory: list[tuple[int, int]] = []
+        self._over = threading.Event()
 
     def run(self) -> None:
+        """See `threading.Thread.run`."""
         me = psutil.Process()
-        while not self.over.wait(1.0):
-            own, workers = me.memory_info(), 0
+        while not self._over.wait(0.5):
+            own, workers = self._look(me), 0
             for child in me.children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    info = child.memory_info()
-                    workers += info.rss - info.shared
-            self.samples.append((own.rss - own.shared, workers))
+                    workers += self._look(child)
+            self._memory.append((own, workers))
 
-    def told(self) -> str:
-        """After a third of the time, and the most after that, in MB."""
-        later = self.samples[len(self.samples) // 3 :] or [(0, 0)]
+    def _look(self, process: psutil.Process) -> int:
+        times, memory = process.cpu_times(), process.memory_info()
+        self._cpu[process.pid] = times.user + times.system
+        return int(memory.rss - memory.shared)
+
+    def told(self, rows: int) -> str:
+        """CPU for 1,000 rows; memory after a third of the time, and the most after that."""
+        self._over.set()
+        later = self._memory[len(self._memory) // 3 :] or [(0, 0)]
         begin, most = later[0], [max(values) for values in zip(*later, strict=True)]
+        own, everything = self._cpu.get(os.getpid(), 0.0), sum(self._cpu.values())
         return (
+            f"CPU s for 1,000 rows: driver {own * 1000 / rows:5.2f}, "
+            f"all {everything * 1000 / rows:6.2f}  "
             f"MB: driver {begin[0] >> 20} to {most[0] >> 20}, "
             f"workers {begin[1] >> 20} to {most[1] >> 20}"
         )
@@ -206,19 +202,16 @@ def measure(name: str, case: Case) -> str:
             render_workers=2,
         )
         device = replace(case.device, log=folder / "log")
-        before, memory = cpu_seconds(), Memory()
-        memory.start()
+        processes = Processes()
+        processes.start()
         with mock.patch("pipeline.run.Journal", partial(SlowJournal, seconds=case.journal_s)):
             result = run(config, ModelTask("value", case.kind), backend=model_backend(device))
-        after = cpu_seconds()
-        memory.over.set()
+        told = processes.told(case.rows)
         assert dict(result.outcomes) == {"ok": case.rows}, result.outcomes
         use = used(folder / "log", device)
-    own, everything = ((b - a) * 1000 / case.rows for a, b in zip(before, after, strict=True))
     return (
         f"{name:24} {use.rows:6} rows {use.rows / use.seconds:7.1f}/s  used {use.used:6.1%}  "
-        f"no row {use.idle_s:5.2f} s, longest {use.longest_idle_s:5.2f} s  "
-        f"CPU s for 1,000 rows: driver {own:5.2f}, all {everything:6.2f}  {memory.told()}"
+        f"no row {use.idle_s:5.2f} s, longest {use.longest_idle_s:5.2f} s  {told}"
     )
 
 
