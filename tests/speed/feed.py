@@ -155,6 +155,7 @@ class Processes(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._cpu: dict[int, float] = {}
+        self._names: dict[int, str] = {}
         self._memory: list[tuple[int, int]] = []
         self._over = threading.Event()
 
@@ -171,7 +172,13 @@ class Processes(threading.Thread):
     def _look(self, process: psutil.Process) -> int:
         times, memory = process.cpu_times(), process.memory_info()
         self._cpu[process.pid] = times.user + times.system
+        self._names[process.pid] = process.name()
         return int(memory.rss - memory.shared)
+
+    def busiest(self, rows: int) -> str:
+        """Milliseconds of CPU for a row, of the processes that took most, their starts included."""
+        most = sorted(self._cpu.items(), key=lambda item: -item[1])[:8]
+        return ", ".join(f"{self._names[pid]} {cpu * 1000 / rows:.2f}" for pid, cpu in most)
 
     def told(self, rows: int) -> str:
         """CPU for 1,000 rows; memory after a third of the time, and the most after that."""
@@ -206,7 +213,7 @@ def measure(name: str, case: Case) -> str:
         processes.start()
         with mock.patch("pipeline.run.Journal", partial(SlowJournal, seconds=case.journal_s)):
             result = run(config, ModelTask("value", case.kind), backend=model_backend(device))
-        told = processes.told(case.rows)
+        told = f"{processes.told(case.rows)}\n{'':10}ms: {processes.busiest(case.rows)}"
         assert dict(result.outcomes) == {"ok": case.rows}, result.outcomes
         use = used(folder / "log", device)
     return (
