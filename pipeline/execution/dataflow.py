@@ -43,6 +43,9 @@ SETTINGS = {
     # With these, Ray Data ends a run early. Processes that hang are ended by `watchdog`.
     "max_errored_blocks": -1,
     "execution_no_progress_timeout_s": -1,
+    # Ray joins what a task yields to blocks of 128 MB, and divides what is larger. A stage yields
+    # sealed blocks, of one row each, which stay as they are where every row is a block.
+    "target_max_block_size": 1,
     # Each block in an actor would have a thread that reads the process's memory every second.
     "memory_usage_poll_interval_s": None,
     # Rendered images fill the object store; by default half of it is left unused.
@@ -135,7 +138,7 @@ class Flow:
 
         items = [{"work": pack_work(work)} for work in self.work]
         blocks = min(len(items), READ_BLOCKS)
-        rows = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+        return ray.data.from_items(items, override_num_blocks=blocks).map_batches(
             read_units,
             batch_size=1,
             batch_format="pyarrow",
@@ -149,12 +152,6 @@ class Flow:
             num_cpus=0,
             max_retries=self._retries,
         )
-        # Ray joins a task's output to blocks of 128 MB; without this, a block would have thousands
-        # of small images. Each row of this table is a sealed block.
-        blocks_of_rows = rows.repartition(target_num_rows_per_block=1)
-        # Repartitioning claims a CPU, and no argument changes that (Ray 2.60); see `placement`.
-        blocks_of_rows._logical_plan.dag.ray_remote_args["num_cpus"] = 0
-        return blocks_of_rows
 
     def _rendered(self, rows: Dataset) -> Dataset:
         from ray.data import ActorPoolStrategy
@@ -192,9 +189,7 @@ class Flow:
         size = self._depth
         return requests.map_batches(
             Generate,
-            # Ray wants a batch size for a stage on GPUs, and would join blocks of fewer rows. These
-            # are sealed, one row each.
-            batch_size=1,
+            batch_size=1,  # Ray wants one for a stage on GPUs
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
                 size=self.placement.engines,

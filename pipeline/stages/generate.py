@@ -21,7 +21,7 @@ from pipeline.contract.task import Generation
 from pipeline.engine.interface import EngineDiedError, EngineStats
 from pipeline.engine.orphans import end_process
 from pipeline.engine.startup import attempt
-from pipeline.stages.blocks import Item, pack, unseal
+from pipeline.stages.blocks import Item, pack, seal, unseal
 from pipeline.stages.drain import Intake
 from pipeline.stages.feed import Feed, Room
 from pipeline.storage.write_fault import OutputError
@@ -100,15 +100,15 @@ class Generate:
             self._intake.open()
 
     async def __call__(self, sealed: pa.Table) -> AsyncIterator[pa.Table]:
-        """Answer a sealed block of `RenderedRow`s; the payloads of the result are `Answered`s."""
+        """Answer a sealed block of `RenderedRow`s with one of `Answered`s."""
         (block,) = unseal(sealed)
         if not await self._intake.admits():
-            yield pack([])
+            yield seal(pack([]))
             return
         try:
             with self._intake.working():
                 answered = await self._feed.answers(block)
-                yield pack(answered)
+                yield seal(pack(answered))
                 self._intake.give_back(len(answered))
         except EngineDiedError as error:
             logging.getLogger(__name__).error("%s; this process ends", error)

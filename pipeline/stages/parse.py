@@ -21,7 +21,7 @@ from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Result, Task
 from pipeline.output.journal import Journal, entry_schema
-from pipeline.stages.blocks import Item, unpack
+from pipeline.stages.blocks import Item, unpack, unseal
 from pipeline.storage.write_fault import OutputError, writing_to
 
 if TYPE_CHECKING:
@@ -70,9 +70,10 @@ class Parse:
         self._poison_rows = poison_rows
         self._turn = threading.Lock()
 
-    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Write a block to the journal; see `parse_block`."""
-        yield from parse_block(block, self._task, self._journal, self._poison_rows, self._turn)
+    def __call__(self, sealed: pa.Table) -> Iterator[pa.Table]:
+        """Write sealed blocks to the journal; see `parse_block`."""
+        for block in unseal(sealed):
+            yield from parse_block(block, self._task, self._journal, self._poison_rows, self._turn)
 
 
 def parse_block(

@@ -279,7 +279,7 @@ def test_all_rows_are_with_the_engine_at_once() -> None:
     ]
 
     async def run() -> list[pa.Table]:
-        return [block async for block in stage(seal(pack(items)))]
+        return [block async for sealed in stage(seal(pack(items))) for block in unseal(sealed)]
 
     (block,) = asyncio.run(run())
     out = [*unpack(block)]
@@ -315,7 +315,7 @@ def test_a_request_that_may_fail_costs_its_row_nothing_else() -> None:
     stage = Generate(CONFIG, FakeEngine)
 
     async def run() -> list[pa.Table]:
-        return [block async for block in stage(seal(pack(items)))]
+        return [block async for sealed in stage(seal(pack(items))) for block in unseal(sealed)]
 
     (block,) = asyncio.run(run())
     none, one, failed = unpack(block)
@@ -451,7 +451,7 @@ def fault_of(blocks: Iterable[pa.Table]) -> str:
 
 def answers(stage: Generate, block: pa.Table) -> list[pa.Table]:
     async def run() -> list[pa.Table]:
-        return [block async for block in stage(seal(block))]
+        return [block async for sealed in stage(seal(block)) for block in unseal(sealed)]
 
     return asyncio.run(run())
 
