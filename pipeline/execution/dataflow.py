@@ -12,9 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.contract.task import ColumnKind
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV
-from pipeline.execution.depth import Care, Depth, depth
+from pipeline.execution.depth import Care, Depth, depth, has_images
 from pipeline.execution.quiet import context_fields
 from pipeline.images import ImageLimits
 from pipeline.stages.generate import Generate
@@ -52,7 +51,6 @@ SETTINGS = {
     "override_object_store_memory_limit_fraction": 0.75,
 }
 """Fields of Ray Data's `DataContext`."""
-IMAGES = {ColumnKind.IMAGE, ColumnKind.IMAGES}
 WRITES = 16
 """Blocks that a parse actor writes to the journal at once; a slow store takes a second for each."""
 RETRIES = 1
@@ -110,12 +108,12 @@ class Flow:
 
     @property
     def _depth(self) -> Depth:
-        has_images = not IMAGES.isdisjoint(self.task.columns.values())
+        has_any = has_images(self.task.columns.values())
         return depth(
             self.placement,
             rows=sum(piece.rows for piece in self.work),
             block_rows=self.config.block_rows,
-            images=self.config.engine.max_images if has_images else 0,
+            images=self.config.engine.max_images if has_any else 0,
             care=self.care,
         )
 

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from pipeline.contract.task import ColumnKind
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.execution.placement import Placement
 
 LONGEST_BLOCK = 4
@@ -54,6 +58,16 @@ class Depth:
     blocks: int
 
 
+def has_images(columns: Iterable[ColumnKind]) -> bool:
+    """Whether rows with these columns have images."""
+    return not {ColumnKind.IMAGE, ColumnKind.IMAGES}.isdisjoint(columns)
+
+
+def longest_block(block_rows: int, *, images: bool) -> int:
+    """Most rows of a block, with images or without, by `RunConfig.block_rows`."""
+    return block_rows if images else LONGEST_BLOCK * block_rows
+
+
 def depth(
     placement: Placement, *, rows: int, block_rows: int, images: int = 0, care: Care = Care.NONE
 ) -> Depth:
@@ -76,7 +90,8 @@ def depth(
         block_rows = max(1, block_rows // images)
         waiting = min(waiting, BYTES // (images * IMAGE_BYTES))
     else:
-        block_rows = min(max(block_rows, share // BLOCKS), LONGEST_BLOCK * block_rows)
+        longest = longest_block(block_rows, images=False)
+        block_rows = min(max(block_rows, share // BLOCKS), longest)
     full = min(share, 2 * placement.requests)
     waiting = max(full, min(waiting, share // SHARE))
     return Depth(block_rows=block_rows, blocks=max(2, -(-waiting // block_rows)))

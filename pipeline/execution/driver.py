@@ -20,7 +20,7 @@ from pipeline.contract.errors import Fault, RunError, UserError, one_line
 from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
 from pipeline.execution.dataflow import Flow
-from pipeline.execution.depth import ROWS, Care
+from pipeline.execution.depth import ROWS, Care, has_images, longest_block
 from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Noted
 from pipeline.execution.unfinished import describe_unfinished
@@ -127,7 +127,9 @@ class Driver:
             OSError: The store failed for longer than the backoff.
         """
         begun = self._journal.outcomes()
-        for batch in _batches(work, BATCH_BLOCKS * self._config.block_rows):
+        images = has_images(self._task.columns.values())
+        block_rows = longest_block(self._config.block_rows, images=images)
+        for batch in _batches(work, BATCH_BLOCKS * block_rows):
             self._tell_begun(batch, begun)
             self._finish(batch, begun)
             for _ in range(FRUITLESS_ROUNDS - 1):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.execution.depth import Care, Depth, depth
+from pipeline.contract.task import ColumnKind
+from pipeline.execution.depth import Care, Depth, depth, has_images, longest_block
 from pipeline.execution.placement import Placement
 
 
@@ -56,3 +57,16 @@ def test_rows_that_end_processes_are_few_at_once() -> None:
     placement = placed(8, 256)
     assert of(placement, 10**5, care=Care.FEW) == Depth(block_rows=32, blocks=2)
     assert of(placement, 10**5, care=Care.ALONE) == Depth(block_rows=1, blocks=1)
+
+
+@pytest.mark.parametrize("rows", [1, 10**3, 10**7])
+def test_no_block_is_longer_than_what_batches_are_counted_in(rows: int) -> None:
+    for images in (0, 1, 3):
+        found = of(placed(2, 64), rows, images=images)
+        assert found.block_rows <= longest_block(32, images=bool(images))
+
+
+def test_images_are_known_by_their_columns() -> None:
+    assert has_images([ColumnKind.TEXT, ColumnKind.IMAGES])
+    assert has_images([ColumnKind.IMAGE])
+    assert not has_images([ColumnKind.TEXT, ColumnKind.VALUE])
