@@ -60,7 +60,7 @@ def room_of(package: str, parts: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("package", FLOORS)
 def test_a_package_has_few_entries_each_of_which_has_its_floor(package: str) -> None:
-    entries = {path.name for path in (ROOT / package).iterdir()} - {"__pycache__"}
+    entries = {path.name for path in (ROOT / package).iterdir()} - {"__pycache__", "README.md"}
     assert len(entries) <= MOST_ENTRIES
     rooms = {name.removesuffix(".py") for name in entries if not name.endswith(".typed")}
     assert rooms == set().union(*FLOORS[package])

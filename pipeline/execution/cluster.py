@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ WORKERS = {
 }
 """By default Ray (2.60) ends an idle worker process after a second if there are more of them than
 CPUs. Starting one takes seconds of CPU time, and on a small machine tasks start all the time."""
+SHARED_MEMORY = "/dev/shm"  # noqa: S108  where Ray puts its object store
 OWN_CLUSTER = ("", "local")
 """Values of `RAY_ADDRESS` that name no cluster."""
 CONNECT_SECONDS = 5.0
@@ -130,11 +132,24 @@ def _start_local(debug: bool) -> list[psutil.Process]:
             include_dashboard=False,
             log_to_driver=debug,
             configure_logging=False,
-            # A run keeps some blocks in flight, never a whole dataset.
-            object_store_memory=min(max(memory // 32, GIB // 2), 8 * GIB),
+            object_store_memory=_object_store(memory),
         )
     node = worker._global_node
     return [psutil.Process(process.pid) for _, process in node.live_processes()]
+
+
+def _object_store(memory: int) -> int:
+    """Bytes of Ray's shared memory.
+
+    A run keeps some blocks in flight, never a whole dataset. But of what there is, Ray Data (2.60)
+    leaves about a seventh to what is rendered, and a rendered image takes 2.4 MB.
+
+    Args:
+        memory: Bytes of the machine's memory.
+    """
+    room = shutil.disk_usage(SHARED_MEMORY).free if os.path.isdir(SHARED_MEMORY) else 0
+    least = min(max(memory // 32, GIB // 2), 8 * GIB)  # it may lie in a file then
+    return max(least, min(memory // 8, 64 * GIB, room * 9 // 10))
 
 
 def _end(parts: list[psutil.Process], *, engines_first: bool) -> None:

@@ -1,10 +1,10 @@
 """The stages as one Ray Data pipeline: work goes in, receipts come out.
 
-Decides what runs as a task and what in an actor, how many rows form a block, and what happens to a
-block whose process died: Ray tries the block once more, in a new one, and then drops it. (By
-default Ray 2.60 retries without end, even a row that kills every process.) No receipt names the
-rows of a dropped block, so the driver runs them again. It may do so in an isolated flow, in which
-every block has one row, so that a row that kills its process affects no other one.
+Decides what runs as a task and what in an actor, and what happens to a block whose process died:
+Ray tries the block once more, in a new one, and then drops it. (By default Ray 2.60 retries without
+end, even a row that kills every process.) No receipt names the rows of a dropped block, so the
+driver runs them again. It may do so in an isolated flow, in which every block has one row, so that
+a row that kills its process affects no other one (`depth`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV
+from pipeline.execution.depth import Care, Depth, depth, has_images
 from pipeline.execution.quiet import context_fields
 from pipeline.images import ImageLimits
 from pipeline.stages.generate import Generate
-from pipeline.stages.parse import parse_block
+from pipeline.stages.parse import Parse
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Render
@@ -38,8 +39,21 @@ if TYPE_CHECKING:
 
 READ_BLOCKS = 1000
 """Most read tasks; if there are more units, a task reads several, one after the other."""
-LIMITS = {"max_errored_blocks": -1, "execution_no_progress_timeout_s": -1}
-"""Settings with which Ray Data ends a run early. Processes that hang are ended by `watchdog`."""
+SETTINGS = {
+    # With these, Ray Data ends a run early. Processes that hang are ended by `watchdog`.
+    "max_errored_blocks": -1,
+    "execution_no_progress_timeout_s": -1,
+    # Ray joins what a task yields to blocks of 128 MB, and divides what is larger. A stage yields
+    # sealed blocks, of one row each, which stay as they are where every row is a block.
+    "target_max_block_size": 1,
+    # Each block in an actor would have a thread that reads the process's memory every second.
+    "memory_usage_poll_interval_s": None,
+    # Rendered images fill the object store; by default half of it is left unused.
+    "override_object_store_memory_limit_fraction": 0.75,
+}
+"""Fields of Ray Data's `DataContext`."""
+WRITES = 16
+"""Blocks that a parse actor writes to the journal at once; a slow store takes a second for each."""
 RETRIES = 1
 """How often Ray retries a block of several rows whose process died."""
 
@@ -58,7 +72,7 @@ class Flow:
         placement: How many actors there are, and what each one claims.
         drain: Asks the engines to finish.
         starts: Where the engines tell the steps of their start.
-        is_isolated: Whether every row is worked on alone.
+        care: How many rows are worked on at once.
     """
 
     work: Sequence[Work]
@@ -70,7 +84,7 @@ class Flow:
     placement: Placement
     drain: Drain | None = None
     starts: StartBoard | None = None
-    is_isolated: bool = False
+    care: Care = Care.NONE
 
     def receipts(self) -> Iterator[dict[str, Any]]:
         """Run the stages.
@@ -81,31 +95,34 @@ class Flow:
         Raises:
             RayError: The cluster lost what the pipeline needs.
         """
-        from ray.data import DataContext, TaskPoolStrategy
+        from ray.data import DataContext
 
-        with context_fields(DataContext.get_current(), LIMITS):
-            written = self._generated(self._rendered(self._read())).map_batches(
-                parse_block,
-                batch_size=None,
-                batch_format="pyarrow",
-                fn_kwargs={
-                    "task": self.task,
-                    "journal": self.journal,
-                    "poison_rows": self._poison_rows,
-                },
-                compute=TaskPoolStrategy(size=self.placement.parsers),
-                num_cpus=0,  # see `placement`
-                max_retries=self._retries,
-            )
-        yield from written.iter_rows()
+        with context_fields(DataContext.get_current(), SETTINGS):
+            written = self._parsed(self._generated(self._rendered(self._read())))
+        # `iter_rows` would keep each block back until there is another one, to have one in advance.
+        for block in written.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        ):
+            yield from block.to_pylist()
 
     @property
-    def _block_rows(self) -> int:
-        return 1 if self.is_isolated else self.config.block_rows
+    def _is_isolated(self) -> bool:
+        return self.care is Care.ALONE
+
+    @property
+    def _depth(self) -> Depth:
+        has_any = has_images(self.task.columns.values())
+        return depth(
+            self.placement,
+            rows=sum(piece.rows for piece in self.work),
+            block_rows=self.config.block_rows,
+            images=self.config.engine.max_images if has_any else 0,
+            care=self.care,
+        )
 
     @property
     def _poison_rows(self) -> PoisonRows | None:
-        return PoisonRows(self.journal.output) if self.is_isolated else None
+        return PoisonRows(self.journal.output) if self._is_isolated else None
 
     @property
     def _restarts(self) -> dict[str, int]:
@@ -115,14 +132,14 @@ class Flow:
     @property
     def _retries(self) -> int:
         """How often a block is tried again whose process died."""
-        return MAX_DEATHS - 1 if self.is_isolated else RETRIES
+        return MAX_DEATHS - 1 if self._is_isolated else RETRIES
 
     def _read(self) -> Dataset:
         import ray.data
 
         items = [{"work": pack_work(work)} for work in self.work]
         blocks = min(len(items), READ_BLOCKS)
-        rows = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+        return ray.data.from_items(items, override_num_blocks=blocks).map_batches(
             read_units,
             batch_size=1,
             batch_format="pyarrow",
@@ -130,18 +147,12 @@ class Flow:
                 "source": self.source,
                 "columns": list(self.task.columns),
                 "dedup": self.config.dedup,
-                "block_rows": self._block_rows,
+                "block_rows": self._depth.block_rows,
             },
             compute=ray.data.TaskPoolStrategy(size=self.placement.readers),
             num_cpus=0,
             max_retries=self._retries,
         )
-        # Ray joins a task's output to blocks of 128 MB; without this, a block would have thousands
-        # of small images. Each row of this table is a sealed block.
-        blocks_of_rows = rows.repartition(target_num_rows_per_block=1)
-        # Repartitioning claims a CPU, and no argument changes that (Ray 2.60); see `placement`.
-        blocks_of_rows._logical_plan.dag.ray_remote_args["num_cpus"] = 0
-        return blocks_of_rows
 
     def _rendered(self, rows: Dataset) -> Dataset:
         from ray.data import ActorPoolStrategy
@@ -176,19 +187,15 @@ class Flow:
     def _generated(self, requests: Dataset) -> Dataset:
         from ray.data import ActorPoolStrategy
 
-        # Twice as many rows as the engine works on at once, so that it never waits for a block.
-        calls = max(2, -(-2 * self.placement.requests // self._block_rows))
-        if self.is_isolated:
-            calls = 1
+        size = self._depth
         return requests.map_batches(
             Generate,
-            # Ray wants a batch size for a stage on GPUs; this one keeps the blocks as they are.
-            batch_size=self._block_rows,
+            batch_size=1,  # Ray wants one for a stage on GPUs
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
                 size=self.placement.engines,
-                max_tasks_in_flight_per_actor=calls,
-                max_concurrent_calls_per_actor=calls,
+                max_tasks_in_flight_per_actor=size.blocks,
+                max_concurrent_calls_per_actor=size.blocks,
             ),
             fn_constructor_args=(
                 self.config.engine,
@@ -197,8 +204,28 @@ class Flow:
                 self.drain,
                 self.starts,
             ),
+            fn_constructor_kwargs={"requests": self.placement.requests},
             num_cpus=self.placement.cpu_share,
             num_gpus=self.placement.engine_gpus or None,
             runtime_env={"env_vars": ENGINE_ACTOR_ENV},
+            **self._restarts,
+        )
+
+    def _parsed(self, answers: Dataset) -> Dataset:
+        from ray.data import ActorPoolStrategy
+
+        calls = 1 if self._is_isolated else WRITES
+        return answers.map_batches(
+            Parse,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(
+                size=self.placement.parsers,
+                max_tasks_in_flight_per_actor=calls,
+                max_concurrent_calls_per_actor=calls,
+                enable_true_multi_threading=True,
+            ),
+            fn_constructor_args=(self.task, self.journal, self._poison_rows),
+            num_cpus=0,  # see `placement`
             **self._restarts,
         )

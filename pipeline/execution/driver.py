@@ -2,8 +2,9 @@
 
 Work is cut into batches because Ray Data (2.60) keeps something of every block it made: over a long
 run, that would fill the driver's memory. Within a batch the driver follows the receipts, commits
-units as they become complete, and runs the stages again over the rows that no receipt named. If
-those are few, it runs them isolated, until the poison rows among them are known.
+units as they become complete, and runs the stages again over the rows that no receipt named: if
+they may have gone down with an engine, few at once, and if those are few, isolated, until the
+poison rows among them are known.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import pyarrow as pa
 from pipeline.contract.errors import Fault, RunError, UserError, one_line
 from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
-from pipeline.execution.dataflow import Flow
+from pipeline.execution.dataflow import WRITES, Flow
+from pipeline.execution.depth import ROWS, Care, has_images, longest_block
 from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Noted
 from pipeline.execution.start_watch import watching_start
@@ -56,7 +58,10 @@ BATCH_BLOCKS = 100_000
 FRUITLESS_ROUNDS = 3
 """Rounds over the same rows, none of which is finished, before the run gives up."""
 ISOLATED_ROWS = 1000
-"""At most so many missing rows are isolated, or a 20th of a batch if that is more."""
+"""At most so many missing rows are isolated."""
+LOST_ROWS = 2 * ROWS
+"""About the most that are missing where a row has ended an engine, for each engine. If more are,
+the cause is a lost machine rather than a row."""
 
 
 class Driver:
@@ -134,7 +139,9 @@ class Driver:
             OSError: The store failed for longer than the backoff.
         """
         begun = self._journal.outcomes()
-        for batch in _batches(work, BATCH_BLOCKS * self._config.block_rows):
+        images = has_images(self._task.columns.values())
+        block_rows = longest_block(self._config.block_rows, images=images)
+        for batch in _batches(work, BATCH_BLOCKS * block_rows):
             self._tell_begun(batch, begun)
             self._finish(batch, begun)
             for _ in range(FRUITLESS_ROUNDS - 1):
@@ -152,25 +159,31 @@ class Driver:
         ledger = Ledger(batch, begun)
         for work in ledger.complete():
             self._commit(ledger.close(work.unit.id))
-        is_isolated, fruitless = False, 0
+        care, fruitless = Care.NONE, 0
         while missing := ledger.work():
-            self._stream(ledger, is_isolated=is_isolated)
+            self._stream(ledger, care)
             self._collect(len(self._commits))
             for work in ledger.work():
                 # Another driver may have committed a unit and removed its journal.
                 if self._committer.is_committed(work):
                     self._progress.skip(work.rows)
                     ledger.close(work.unit.id)
-            if is_isolated:
+            if care is Care.ALONE:
                 self._settle_poison_rows(ledger)
             left = _rows(ledger.work())
             fruitless = fruitless + 1 if left == _rows(missing) else 0
             if fruitless == FRUITLESS_ROUNDS:
                 raise RunError(_stuck(ledger.work()))
-            # If many rows are left, the cause is a lost machine rather than a row.
-            is_isolated = left <= max(ISOLATED_ROWS, _rows(batch) // 20)
+            care = self._care(left, fruitless)
         self._collect(len(self._commits))
         self._note_time()
+
+    def _care(self, left: int, fruitless: int) -> Care:
+        """How the rows that are left are run."""
+        if left <= ISOLATED_ROWS:
+            return Care.ALONE
+        is_few = fruitless or left <= LOST_ROWS * self._placement.engines
+        return Care.FEW if is_few else Care.NONE
 
     def _tell_begun(
         self, batch: Sequence[Work], begun: Mapping[str, Mapping[int, str | None]]
@@ -182,12 +195,12 @@ class Driver:
             self._progress.skip(len(rows), sum(_is_failure(outcomes[row]) for row in rows))
         self._progress.tell_there()
 
-    def _stream(self, ledger: Ledger, *, is_isolated: bool) -> None:
+    def _stream(self, ledger: Ledger, care: Care) -> None:
         """Run the stages over all rows that are missing."""
         from ray.exceptions import RayError
 
         with watching_start(self._progress) as start:
-            flow = self._flow(ledger, start.board, is_isolated=is_isolated)
+            flow = self._flow(ledger, start.board, care)
             self._expect(flow)
             try:
                 for receipt in flow.receipts():
@@ -204,7 +217,7 @@ class Driver:
                 # needs.
                 gc.collect()
 
-    def _flow(self, ledger: Ledger, starts: StartBoard, *, is_isolated: bool) -> Flow:
+    def _flow(self, ledger: Ledger, starts: StartBoard, care: Care) -> Flow:
         """The stages over all rows that are missing."""
         return Flow(
             work=ledger.work(),
@@ -216,7 +229,7 @@ class Driver:
             placement=self._placement,
             drain=self._shutdown.follow(),
             starts=starts,
-            is_isolated=is_isolated,
+            care=care,
         )
 
     def _expect(self, flow: Flow) -> None:
@@ -226,7 +239,7 @@ class Driver:
             "read": min(placement.readers, pieces),
             "render": placement.renderers,
             "generate": placement.engines,
-            "parse": placement.parsers,
+            "parse": placement.parsers * WRITES,
             "commit": min(MOST_COMMITS, pieces),
         }
         self._collector.expect(workers, placement.requests)

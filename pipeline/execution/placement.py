@@ -24,8 +24,10 @@ RENDERERS_PER_ENGINE = 16
 """Most renderers for each engine, unless `render_workers` asks for more."""
 READERS_PER_ENGINE = 2
 """Reading tasks at once; a single one reads far faster than an engine generates."""
-PARSERS_PER_ENGINE = 2
-"""Parsing tasks at once; they mostly wait for the store."""
+ENGINES_PER_PARSER = 4
+"""Engines for each parse actor, which claims no CPU: it mostly waits for the store. No tasks: a Ray
+(2.60) that has more workers than CPUs ends each one that is idle for a second, and starting one
+takes seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Placement:
         requests: Requests that each engine works on at once.
         renderers: Render actors.
         readers: Reading tasks at once.
-        parsers: Parsing tasks at once.
+        parsers: Parse actors.
         cpu_share: Logical CPUs of each actor.
     """
 
@@ -74,7 +76,7 @@ def place(config: RunConfig, resources: Mapping[str, float]) -> Placement:
         requests=config.engine.requests(on_gpu=bool(gpus)),
         renderers=renderers,
         readers=readers,
-        parsers=PARSERS_PER_ENGINE * engines,
+        parsers=-(-engines // ENGINES_PER_PARSER),
         cpu_share=share,
     )
 

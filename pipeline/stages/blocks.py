@@ -1,9 +1,9 @@
 """Blocks, the tables that travel between the stages: unit, position and payload of each row.
 
 All jobs have the same schema, so a block's types never depend on its rows. The payload is pickled
-(with cloudpickle, so that a task defined in a notebook works); its type is what the next stage
-expects. A row that failed has its outcome instead and is passed through. Input columns that the
-task does not read do not travel; the commit reads them from the source.
+(`payloads`); its type is what the next stage expects. A row that failed has its outcome instead and
+is passed through. Input columns that the task does not read do not travel; the commit reads them
+from the source.
 
 What was measured on a block (`pipeline.profiling`) travels with its first row.
 
@@ -24,6 +24,7 @@ from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.profiling.measures import unpacked
 from pipeline.profiling.stopwatch import step
+from pipeline.stages.payloads import bodies, dumped, joined, loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,23 +105,25 @@ def pack(items: list[Item], measured: Measured | None = None) -> pa.Table:
         "unit": [item.unit for item in items],
         "position": [item.position for item in items],
         "same_as": [item.same_as for item in items],
-        "payload": [payload for _, payload in pickled],
         "outcome": [item.outcome for item in items],
         "error": [item.error for item in items],
         "fault": [item.fault and json.dumps(asdict(item.fault)) for item in items],
         "measures": [*carried, *[None] * (len(items) - len(carried))],
     }
-    return pa.table([pa.array(columns[field.name], field.type) for field in BLOCK], schema=BLOCK)
+    payloads = joined([parts for _, parts in pickled])
+    arrays = [
+        payloads if field.name == "payload" else pa.array(columns[field.name], field.type)
+        for field in BLOCK
+    ]
+    return pa.table(arrays, schema=BLOCK)
 
 
-def _pickled(item: Item) -> tuple[Item, bytes | None]:
-    """The row and its payload as bytes. Only the state that a task adds may not pickle."""
-    from ray import cloudpickle
-
+def _pickled(item: Item) -> tuple[Item, list[memoryview] | None]:
+    """The row and its payload's parts. Only the state that a task adds may not pickle."""
     if item.is_settled:
         return item, None
     try:
-        return item, cloudpickle.dumps(item.payload)
+        return item, dumped(item.payload)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         message = f"Prepared.state: {one_line(error)}"
         return item.failed(RowError(Outcome.DECODE_ERROR, "render", message)), None
@@ -145,8 +148,8 @@ def _write(block: pa.Table, sink: pa.NativeFile) -> None:
 
 def unseal(sealed: pa.Table) -> Iterator[pa.Table]:
     """The blocks of a table of `SEALED`, without copying them."""
-    for body in sealed.column("block"):
-        yield pa.ipc.open_stream(body.as_buffer()).read_all()
+    for body in bodies(sealed.column("block")):
+        yield pa.ipc.open_stream(body).read_all()
 
 
 def measures_of(block: pa.Table) -> Measures:
@@ -158,8 +161,12 @@ def measures_of(block: pa.Table) -> Measures:
 
 
 def unpack(block: pa.Table) -> Iterator[Item]:
-    """Yield the items of a block one by one; payloads are read without copying the block."""
-    columns = [block.column(name) for name in BLOCK.names if name != "measures"]
+    """Yield the items of a block one by one; large arrays in payloads stay where the block is."""
+    columns = [
+        bodies(block.column(name)) if name == "payload" else block.column(name)
+        for name in BLOCK.names
+        if name != "measures"
+    ]
     for values in zip(*columns, strict=True):
         with step("unpack"):
             item = _item(*values)
@@ -170,18 +177,16 @@ def _item(
     unit: pa.Scalar,
     position: pa.Scalar,
     same_as: pa.Scalar,
-    payload: pa.Scalar,
+    payload: pa.Buffer | None,
     outcome: pa.Scalar,
     error: pa.Scalar,
     fault: pa.Scalar,
 ) -> Item:
-    from ray import cloudpickle
-
     return Item(
         unit.as_py(),
         position.as_py(),
         same_as.as_py(),
-        cloudpickle.loads(payload.as_buffer()) if payload.is_valid else None,
+        None if payload is None else loaded(payload),
         Outcome(outcome.as_py()) if outcome.is_valid else None,
         error.as_py(),
         Fault(**json.loads(fault.as_py())) if fault.is_valid else None,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NAMESPACE = b"gemma3-batch"
 LOOK_SECONDS = 1.0
@@ -76,10 +76,12 @@ class Intake:
 
     Args:
         drain: Asks for an end of work; None if nobody will.
+        on_close: Called once, when it is asked: rows that wait are not to be worked on.
     """
 
-    def __init__(self, drain: Drain | None) -> None:
+    def __init__(self, drain: Drain | None, on_close: Callable[[], None] = lambda: None) -> None:
         self._drain = drain
+        self._on_close = on_close
         self._watch: asyncio.Task[None] | None = None
         self._is_closed = False
         self._blocks = self._given_back = 0
@@ -101,19 +103,23 @@ class Intake:
         return not self._is_closed
 
     @contextlib.contextmanager
-    def working_on(self, rows: int) -> Iterator[None]:
-        """Within the block, the engine has these rows; then they are given back."""
+    def working(self) -> Iterator[None]:
+        """Within the block, a block of rows is worked on."""
         self._blocks += 1
         try:
             yield
-            self._given_back += rows
         finally:
             self._blocks -= 1
+
+    def give_back(self, rows: int) -> None:
+        """Count rows of a block that is worked on: they are answered, and left out otherwise."""
+        self._given_back += rows
 
     async def _close_when_asked(self, drain: Drain) -> None:
         while not await asyncio.to_thread(_is_asked, drain):
             await asyncio.sleep(LOOK_SECONDS)
         self._is_closed = True
+        self._on_close()
         while self._blocks:
             await asyncio.sleep(LOOK_SECONDS / 10)
         with contextlib.suppress(Exception):  # the driver waits no longer than `drain_seconds`

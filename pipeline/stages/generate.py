@@ -1,8 +1,8 @@
 """Generate: from rendered requests to generations, in the actor that holds an engine.
 
-The engine gets the requests of all blocks in flight at once, so it can batch them continuously. A
-request that fails fails its row only. If the engine dies, the actor ends its own process, so that
-Ray starts another one with a new engine; otherwise it would fail every further block.
+The engine gets the rows of all blocks in flight as it has room for them (`feed`). A request that
+fails fails its row only. If the engine dies, the actor ends its own process, so that Ray starts
+another one with a new engine; otherwise it would fail every further block.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pipeline.contract.config import REQUESTS_ON_CPU
 from pipeline.contract.errors import Fault, RowError
 from pipeline.contract.record import row_key
 from pipeline.contract.task import Generation
@@ -23,8 +24,9 @@ from pipeline.engine.interface import EngineDiedError, EngineStats
 from pipeline.engine.orphans import end_process
 from pipeline.engine.startup import attempt, following_steps
 from pipeline.profiling.engine_gauge import EngineGauge
-from pipeline.stages.blocks import Item, measures_of, pack, unpack
+from pipeline.stages.blocks import Item, measures_of, pack, seal, unseal
 from pipeline.stages.drain import Intake, actor_id
+from pipeline.stages.feed import Feed, Room
 from pipeline.stages.start_board import READY
 from pipeline.storage.write_fault import OutputError
 
@@ -78,6 +80,7 @@ class Generate:
         poison_rows: Where isolated rows are marked; None if rows are not isolated.
         drain: Asks for an end of work; None if nobody will.
         starts: Where the steps of the engine's start are told; None if nobody looks.
+        requests: Requests that the engine works on at once, where it does not say.
     """
 
     def __init__(
@@ -87,29 +90,35 @@ class Generate:
         poison_rows: PoisonRows | None = None,
         drain: Drain | None = None,
         starts: StartBoard | None = None,
+        *,
+        requests: int = REQUESTS_ON_CPU,
     ) -> None:
         with _told(starts):
             self._engine = attempt(make_engine, config, "the engine")
+        self._room = Room(self._stats, requests)
+        self._feed = Feed(self._take, self._room)
         self._poison_rows = poison_rows
         self._ready = time.time()
         self._gauge = EngineGauge(self._stats, self._ready)
         # Ray Data (2.60) calls nothing when a stage ends; the actor's process just exits. What was
         # registered last runs first, so the engine still works then.
-        self._intake = Intake(drain)
+        self._intake = Intake(drain, self._feed.close)
         if not isinstance(self._engine, Fault):
             atexit.register(self._engine.close)
             self._intake.open()
 
-    async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
-        """Answer a block: its payloads are `RenderedRow`s, those of the result `Answered`s."""
+    async def __call__(self, sealed: pa.Table) -> AsyncIterator[pa.Table]:
+        """Answer a sealed block of `RenderedRow`s with one of `Answered`s."""
+        (block,) = unseal(sealed)
         if not await self._intake.admits():
-            yield pack([])
+            yield seal(pack([]))
             return
         measured = self._gauge.block(measures_of(block))
         try:
-            with self._intake.working_on(block.num_rows):
-                answered = await asyncio.gather(*[self._take(item) for item in unpack(block)])
-                yield pack(answered, measured)
+            with self._intake.working():
+                answered = await self._feed.answers(block)
+                yield seal(pack(answered, measured))
+                self._intake.give_back(len(answered))
         except EngineDiedError as error:
             logging.getLogger(__name__).error("%s; this process ends", error)
             end_process()
@@ -118,8 +127,6 @@ class Generate:
         return EngineStats() if isinstance(self._engine, Fault) else self._engine.stats()
 
     async def _take(self, item: Item) -> Item:
-        if item.is_settled:
-            return item
         if isinstance(self._engine, Fault):
             return item.faulty(self._engine)
         if self._poison_rows is None:
@@ -148,6 +155,7 @@ class Generate:
             if error.fault is None:
                 raise
             return item.faulty(error.fault)  # there will be no other engine
+        self._room.note(generations)
         report = None
         if any(generation.failure is None for generation in generations):
             report = EngineReport(engine.model_class, self._ready)

@@ -1,10 +1,14 @@
 """Parse: from generations to result columns and an outcome, which go to the journal.
 
 The driver gets a receipt of what was written. If receipts and journal differ, the journal counts.
+In the stage's actor many blocks are written at once, as a store may take a second for each; one at
+a time is parsed, as a task need not be made for threads.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
@@ -19,7 +23,7 @@ from pipeline.contract.task import Result, Task
 from pipeline.output.journal import Journal, entry_schema
 from pipeline.profiling.measures import Measures, Stretch
 from pipeline.profiling.stopwatch import step
-from pipeline.stages.blocks import Item, measures_of, unpack
+from pipeline.stages.blocks import Item, measures_of, unpack, unseal
 from pipeline.storage.write_fault import OutputError, writing_to
 
 if TYPE_CHECKING:
@@ -50,11 +54,38 @@ engine answered); those of a `Fault`, if there was one; and what was measured on
 MOST_REASONS = 2
 """Reasons in a receipt: enough to see that not all rows failed for the same one."""
 
+NO_TURNS = contextlib.nullcontext()
+
 Entry = Mapping[str, Any]
 
 
+class Parse:
+    """The stage's actor; many threads call it at once.
+
+    Args:
+        task: What turns generations into result columns.
+        journal: Where the rows are written.
+        poison_rows: Where isolated rows are marked; None if rows are not isolated.
+    """
+
+    def __init__(self, task: Task, journal: Journal, poison_rows: PoisonRows | None = None) -> None:
+        self._task = task
+        self._journal = journal
+        self._poison_rows = poison_rows
+        self._turn = threading.Lock()
+
+    def __call__(self, sealed: pa.Table) -> Iterator[pa.Table]:
+        """Write sealed blocks to the journal; see `parse_block`."""
+        for block in unseal(sealed):
+            yield from parse_block(block, self._task, self._journal, self._poison_rows, self._turn)
+
+
 def parse_block(
-    block: pa.Table, task: Task, journal: Journal, poison_rows: PoisonRows | None = None
+    block: pa.Table,
+    task: Task,
+    journal: Journal,
+    poison_rows: PoisonRows | None = None,
+    turn: contextlib.AbstractContextManager[object] = NO_TURNS,
 ) -> Iterator[pa.Table]:
     """Write a block's rows to the journal.
 
@@ -63,6 +94,7 @@ def parse_block(
         task: What turns generations into result columns.
         journal: Where the rows are written.
         poison_rows: Where isolated rows are marked; None if rows are not isolated.
+        turn: Held while rows are parsed.
 
     Yields:
         A receipt, a table of one row of `RECEIPT`, for each unit in the block.
@@ -71,13 +103,15 @@ def parse_block(
         OSError: The journal cannot be written for now; the driver runs the rows again.
     """
     measured = Stretch("parse", measures_of(block))
-    items = sorted(unpack(block), key=lambda item: (item.unit, item.position))
+    with turn:
+        items = sorted(unpack(block), key=lambda item: (item.unit, item.position))
     for unit, group in groupby(items, key=lambda item: item.unit):
         rows = list(group)
         done = [item for item in rows if item.fault is None]
         fault = next((item.fault for item in rows if item.fault is not None), None)
         try:
-            entries = [_alone(item, task, poison_rows) for item in done]
+            with turn:
+                entries = [_alone(item, task, poison_rows) for item in done]
             _write(journal, unit, entries, task)
         except OutputError as error:
             entries, fault = [], Fault(ends_run=True, message=str(error))

@@ -18,7 +18,7 @@ from pipeline.engine.watchdog import Watchdog
 from pipeline.images import ImageLimits, StoreError, load_image, store_of
 from pipeline.profiling.measures import Measures, Moment, Stretch
 from pipeline.profiling.stopwatch import step
-from pipeline.stages.blocks import Item, measures_of, pack, unpack, unseal
+from pipeline.stages.blocks import Item, measures_of, pack, seal, unpack, unseal
 from pipeline.stages.store_faults import StoreFaults
 from pipeline.storage.write_fault import OutputError
 
@@ -85,12 +85,12 @@ class Render:
         self._measures = Measures(moments=(Moment("renderer_ready", time.time()),))
 
     def __call__(self, sealed: pa.Table) -> Iterator[pa.Table]:
-        """Render sealed blocks: payloads are rows as dicts, those of the result `RenderedRow`s."""
+        """Render sealed blocks to sealed ones: of rows as dicts, `RenderedRow`s."""
         for block in unseal(sealed):
             measured = Stretch("render", self._measures + measures_of(block))
             with self._watchdog:
                 rendered = [self._take(item) for item in unpack(block)]
-            yield pack(self._stores.judged(rendered), measured)
+            yield seal(pack(self._stores.judged(rendered), measured))
             self._measures = Measures()
 
     def _take(self, item: Item) -> tuple[Item, StoreError | None]:

@@ -25,7 +25,7 @@ from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.interface import Rendered
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.stages.blocks import Item, pack, unpack
+from pipeline.stages.blocks import Item, pack, seal, unpack, unseal
 from pipeline.stages.generate import Generate
 from pipeline.stages.render import RenderedRow
 from tests.gemma3_model.test_parity import sample_image
@@ -77,7 +77,8 @@ class Engine:
         ]
 
     async def _answer(self, block: Any) -> list[Item]:
-        return [item async for done in self.stage(block) for item in unpack(done)]
+        sealed = [done async for done in self.stage(seal(block))]
+        return [item for done in sealed for block in unseal(done) for item in unpack(block)]
 
     def close(self) -> None:
         assert not isinstance(self.stage._engine, Fault)

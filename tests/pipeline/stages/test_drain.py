@@ -34,17 +34,20 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_in_flight_is_finished_and_nothing_else_is_taken() -> None:
     drain: Any = AskingDrain()
-    intake = Intake(drain)
+    closed: list[bool] = []
+    intake = Intake(drain, lambda: closed.append(True))
     intake.open()
 
     async def run() -> None:
         assert await intake.admits()
-        with intake.working_on(32):
+        with intake.working():
             drain.asked = True
             while await intake.admits():
                 await asyncio.sleep(0)
             await asyncio.sleep(0.1)
             assert drain.reports == [None], "it is not idle yet"
+            assert closed == [True]
+            intake.give_back(32)
         while drain.reports == [None]:
             await asyncio.sleep(0.01)
 

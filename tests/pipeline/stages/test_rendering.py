@@ -17,7 +17,7 @@ from pipeline.contract.task import ImageRef, Prepared, Request, Row, Sampling
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.images import ImageLimits
 from pipeline.stages import render
-from pipeline.stages.blocks import Item, pack, seal, unpack
+from pipeline.stages.blocks import Item, pack, seal, unpack, unseal
 from pipeline.stages.render import Render, RenderedRow
 from pipeline.storage.location import locate
 from tests.gemma3_model.test_parity import sample_image
@@ -97,7 +97,8 @@ def test_an_image_that_is_not_to_be_had_is_asked_for_once(
     stage = Render(
         ThriceTask(), CONFIG, FakeRenderer, locate(str(tmp_path)), ImageLimits(10**6, 10**6)
     )
-    (block,) = stage(seal(pack([Item("u", 0, payload={"image": "absent.png"})])))
+    (sealed,) = stage(seal(pack([Item("u", 0, payload={"image": "absent.png"})])))
+    (block,) = unseal(sealed)
     (item,) = unpack(block)
     assert asked == ["absent.png"]
     assert [str(error) for error in item.payload.requests] == [
@@ -116,7 +117,8 @@ def test_a_request_that_cannot_be_rendered_leaves_the_others(tmp_path: Path) -> 
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     limits = ImageLimits(10**6, 10**6)
     stage = Render(ThriceTask(), CONFIG, Choosy, locate(str(tmp_path)), limits)
-    (block,) = stage(seal(pack([Item("u", 0, payload={"image": "a.png"})])))
+    (sealed,) = stage(seal(pack([Item("u", 0, payload={"image": "a.png"})])))
+    (block,) = unseal(sealed)
     (item,) = unpack(block)
     first, second, third = item.payload.requests
     assert str(second) == "render: ValueError: unknown language"

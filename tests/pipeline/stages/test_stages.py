@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -61,6 +62,26 @@ def test_blocks_have_one_schema_and_lose_nothing() -> None:
     assert block.schema == BLOCK
     assert [*unpack(block)] == items
     assert pack([FAILED]).schema == BLOCK
+
+
+def test_the_pixels_of_an_image_are_in_a_block_once_and_are_read_where_they_are() -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (896, 896, 3), np.uint8)
+    small = np.arange(10)
+    sent = [Item("u", n, payload={"pixels": pixels + n, "small": small}) for n in range(3)]
+    sealed = seal(pack([FAILED, *sent, SAME]))
+    assert sealed.nbytes < 3 * 2.5e6
+    (block,) = unseal(sealed)
+    failed, *found, same = unpack(block)
+    assert (failed, same) == (FAILED, SAME)
+    lies = sealed["block"].chunk(0).buffers()[2]
+    for item, right in zip(found, sent, strict=True):
+        assert (item.unit, item.position) == (right.unit, right.position)
+        for name, array in right.payload.items():
+            np.testing.assert_array_equal(item.payload[name], array)
+        assert not item.payload["pixels"].flags.writeable
+        assert lies.address < item.payload["pixels"].ctypes.data < lies.address + lies.size
+    del block, failed, same, sealed, lies
+    np.testing.assert_array_equal(found[2].payload["pixels"], pixels + 2)  # it keeps its block
 
 
 def blocks(
@@ -164,7 +185,8 @@ def test_a_line_that_is_no_json_fails_alone(tmp_path: Path) -> None:
 
 def rendered(task: Any, rows: list[Row], tmp_path: Path) -> list[Item]:
     stage = Render(task, CONFIG, FakeRenderer, locate(str(tmp_path)), ImageLimits(10**6, 10**6))
-    (block,) = stage(seal(pack([Item("u", i, payload=row) for i, row in enumerate(rows)])))
+    (sealed,) = stage(seal(pack([Item("u", i, payload=row) for i, row in enumerate(rows)])))
+    (block,) = unseal(sealed)
     assert block.schema == BLOCK
     return [*unpack(block)]
 
@@ -175,7 +197,7 @@ def render_alone(folder: Path, colours: list[tuple[int, int, int]]) -> None:
         ColourTask(), config, SleepyRenderer, locate(str(folder)), ImageLimits(10**6, 10**6)
     )
     rows = [Item("u", i, payload={"image": png(colour)}) for i, colour in enumerate(colours)]
-    (block,) = stage(seal(pack(rows)))
+    (block,) = (block for sealed in stage(seal(pack(rows))) for block in unseal(sealed))
     assert not any(item.outcome for item in unpack(block))
     time.sleep(3.5)  # without a row to render nothing stands still
 
@@ -256,7 +278,7 @@ def test_all_rows_are_with_the_engine_at_once() -> None:
     ]
 
     async def run() -> list[pa.Table]:
-        return [block async for block in stage(pack(items))]
+        return [block async for sealed in stage(seal(pack(items))) for block in unseal(sealed)]
 
     (block,) = asyncio.run(run())
     out = [*unpack(block)]
@@ -292,7 +314,7 @@ def test_a_request_that_may_fail_costs_its_row_nothing_else() -> None:
     stage = Generate(CONFIG, FakeEngine)
 
     async def run() -> list[pa.Table]:
-        return [block async for block in stage(pack(items))]
+        return [block async for sealed in stage(seal(pack(items))) for block in unseal(sealed)]
 
     (block,) = asyncio.run(run())
     none, one, failed = unpack(block)
@@ -313,6 +335,7 @@ from pipeline.stages.generate import Generate
 
 class Engine:
     def __init__(self, config): pass
+    def stats(self): pass
     def close(self): print("closed")
 
 stage = Generate(EngineConfig(model="m"), Engine)
@@ -399,7 +422,7 @@ def test_an_output_that_cannot_be_written_is_a_fault_of_the_run(
     if marks is not None:
         row = pack([Item("u", 1, payload={"image": png((1, 2, 3))})])
         render = Render(task, CONFIG, FakeRenderer, output, ImageLimits(9, 9), marks)
-        assert fault_of(render(seal(row))).startswith(told)
+        assert fault_of(unseal(*render(seal(row)))).startswith(told)
         generate = Generate(CONFIG, FakeEngine, marks)
         rendered = pack([Item("u", 1, payload=rendered_row((1, 2, 3)))])
         assert fault_of(answers(generate, rendered)).startswith(told)
@@ -427,7 +450,7 @@ def fault_of(blocks: Iterable[pa.Table]) -> str:
 
 def answers(stage: Generate, block: pa.Table) -> list[pa.Table]:
     async def run() -> list[pa.Table]:
-        return [block async for block in stage(block)]
+        return [block async for sealed in stage(seal(block)) for block in unseal(sealed)]
 
     return asyncio.run(run())
 
@@ -475,9 +498,9 @@ def test_an_actor_that_holds_nothing_says_so_of_every_row(tmp_path: Path) -> Non
     def absent(_: EngineConfig) -> Any:
         raise OSError("no such device")
 
-    (block,) = Render(ColourTask(), CONFIG, absent, locate(str(tmp_path)), ImageLimits(9, 9))(
-        seal(pack([Item("u", 0, payload={"image": None}), FAILED]))
-    )
+    stage = Render(ColourTask(), CONFIG, absent, locate(str(tmp_path)), ImageLimits(9, 9))
+    (sealed,) = stage(seal(pack([Item("u", 0, payload={"image": None}), FAILED])))
+    (block,) = unseal(sealed)
     items = [*unpack(block)]
     assert items[0].fault == Fault(True, "a renderer did not start: OSError: no such device")
     assert items[1] == FAILED

@@ -12,7 +12,7 @@ from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import Fault
 from pipeline.contract.record import Outcome
 from pipeline.images import ImageLimits, StoreError, fetch
-from pipeline.stages.blocks import Item, pack, seal, unpack
+from pipeline.stages.blocks import Item, pack, seal, unpack, unseal
 from pipeline.stages.render import Render
 from pipeline.stages.store_faults import FEW
 from pipeline.storage.location import Location, StorageOptions, locate
@@ -64,7 +64,8 @@ def stage(
 
 def rendered(stage: Render, *images: object) -> list[Item]:
     rows = [Item("u", n, payload={"image": image}) for n, image in enumerate(images)]
-    (block,) = stage(seal(pack(rows)))
+    (sealed,) = stage(seal(pack(rows)))
+    (block,) = unseal(sealed)
     return [*unpack(block)]
 
 
