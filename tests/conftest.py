@@ -45,6 +45,7 @@ LONGEST = (
     "tests/pipeline/execution/test_resume.py",
     "tests/chaos/test_chaos.py",
     "tests/pipeline/execution/test_retry.py",
+    "tests/pipeline/profiling/test_slow_stages.py",
     "tests/chaos/test_poison.py",
     "tests/chaos/test_real_engine.py",
 )

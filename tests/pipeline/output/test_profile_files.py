@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import pipeline.run  # noqa: F401  the module; its name is the function's
+from pipeline.contract.errors import RunError
 from pipeline.output import profile_files
 from pipeline.output.fencing import Epoch
 from pipeline.output.profile_files import ProfileFile, last_profile
@@ -67,3 +73,14 @@ def test_it_is_written_at_times_and_never_waited_for(
     file.offer(lambda: profile_of(1000, 3))
     file.close(profile_of(1000, 4))
     assert last_profile(output, {}) == profile_of(1000, 2)
+
+
+def test_a_run_that_fails_leaves_its_profile(output: Location) -> None:
+    module: Any = sys.modules["pipeline.run"]
+    collector, mine = Collector(1000.0), SimpleNamespace(epoch=Epoch(output, 3))
+    with contextlib.suppress(RunError), module._profiled(collector, mine):
+        collector.add(Measures(spans=(Span("read", 1000.0, 1007.0, 5),)))
+        raise RunError("the store failed")
+    found = last_profile(output, {})
+    assert found is not None
+    assert (found.seconds, found.stages["read"].rows) == (7, 5)
