@@ -68,7 +68,7 @@ def profiled(
 
 def assert_bound(profile: Profile, bound: Bound) -> None:
     found = verdict(profile)
-    assert found.afterwards is bound, f"{found.sentence}"
+    assert found.afterwards is bound, found.sentence
 
 
 @pytest.mark.usefixtures("ray_cluster")
