@@ -7,6 +7,7 @@ turns, chat_template         the formats of prompts, and from a request's texts 
 renderer                     requests to ids and pixels, without torch or vLLM
 vllm_engine                  vLLM behind the interface
 vllm_settings, vllm_sampling what vLLM is told: of the engine, of each request
+detokenizer                  from an answer's token ids to its text
 warm_hosts                   renderers and engines that outlive a run
 startup                      making a renderer or an engine in an actor
 watchdog                     what ends a process that hangs

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.contract.errors import RowError, UserError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
+from pipeline.engine.detokenizer import Detokenizer
 from pipeline.engine.interface import Backend, EngineDiedError, EngineStats
 from pipeline.engine.orphans import OrphanCleanup
 from pipeline.engine.renderer import GemmaRenderer
@@ -69,6 +70,7 @@ class VllmEngine:
             self._orphan_cleanup.cancel()  # vLLM has ended what it started
             raise  # on SIGTERM, which raises no `Exception`, the watcher stays to the end
         self._orphan_cleanup.engine_is_ready()
+        self._detokenizer = Detokenizer(self._engine.get_tokenizer())
         self._watchdog = Watchdog(config.stall_seconds)
         self._watch: asyncio.Task[None] | None = None
         self._model_class: str | None = None
@@ -110,12 +112,16 @@ class VllmEngine:
             message = f"the engine ended the request ({answer.finish_reason})"
             raise RowError(Outcome.ENGINE_ERROR, "generate", message)
         scored = rendered.scored_token_ids
+        first, *others = (
+            self._detokenizer.answer(output, final.prompt_token_ids, stop=rendered.sampling.stop)
+            for output in final.outputs
+        )
         return Generation(
-            text=answer.text,
+            text=first,
             prompt_tokens=len(final.prompt_token_ids),
             output_tokens=sum(len(output.token_ids) for output in final.outputs),
             finish_reason=answer.finish_reason,
-            others=tuple(output.text for output in final.outputs[1:]),
+            others=tuple(others),
             log_probabilities=tuple(answer.logprobs[0][token].logprob for token in scored),
         )
 
