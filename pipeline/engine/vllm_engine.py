@@ -6,6 +6,7 @@ Decides which failure is a row's and which the engine's. vLLM is imported when a
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import RowError, UserError, one_line
@@ -70,7 +71,6 @@ class VllmEngine:
             self._orphan_cleanup.cancel()  # vLLM has ended what it started
             raise  # on SIGTERM, which raises no `Exception`, the watcher stays to the end
         self._orphan_cleanup.engine_is_ready()
-        self._detokenizer = Detokenizer(self._engine.get_tokenizer())
         self._watchdog = Watchdog(config.stall_seconds)
         self._watch: asyncio.Task[None] | None = None
         self._model_class: str | None = None
@@ -80,6 +80,10 @@ class VllmEngine:
         """See `InferenceEngine.model_class`; reported by the engine's workers."""
         assert self._model_class is not None, "asked before the first request"
         return self._model_class
+
+    @cached_property
+    def _detokenizer(self) -> Detokenizer:
+        return Detokenizer(self._engine.get_tokenizer())
 
     async def generate(self, rendered: Rendered, key: str) -> Generation:
         """See `InferenceEngine.generate`.
