@@ -11,6 +11,7 @@ engine_process               how that process is started, also ahead of Ray
 preload                      what that process loads first on a CPU
 vllm_settings, vllm_sampling what vLLM is told: of the engine, of each request
 offline                      vLLM's offline class, for `bench` to compare with
+detokenizer                  from an answer's token ids to its text
 warm_hosts                   renderers and engines that outlive a run
 startup                      making a renderer or an engine in an actor
 watchdog                     what ends a process that hangs

@@ -33,6 +33,7 @@ from pipeline.engine.channel import (
     Ready,
     Starting,
 )
+from pipeline.engine.detokenizer import Detokenizer
 from pipeline.engine.vllm_sampling import sampling_params
 from pipeline.engine.vllm_settings import engine_args, prepare_process, refusals_in_a_line
 
@@ -200,6 +201,7 @@ class _Steps:
         from gemma3_model.processor import engine_input
 
         self._engine = engine
+        self._detokenizer = Detokenizer(engine.get_tokenizer())
         self._engine_input = engine_input
         self._channel = channel
         self._inbox: SimpleQueue[Any] = SimpleQueue()
@@ -254,7 +256,26 @@ class _Steps:
         self._steps += 1
         for output in self._engine.step():
             if output.finished:
-                yield output.request_id, _answer(output, self._asked.pop(output.request_id))
+                yield output.request_id, self._answer(output, self._asked.pop(output.request_id))
+
+    def _answer(self, output: Any, rendered: Rendered) -> Generation | RowError:
+        """What vLLM's finished `RequestOutput` says."""
+        first, *_ = output.outputs
+        if first.finish_reason not in FINISHED:
+            return _failure(f"the engine ended the request ({first.finish_reason})")
+        text, *others = [
+            self._detokenizer.answer(each, output.prompt_token_ids, stop=rendered.sampling.stop)
+            for each in output.outputs
+        ]
+        scored = rendered.scored_token_ids
+        return Generation(
+            text=text,
+            prompt_tokens=len(output.prompt_token_ids),
+            output_tokens=sum(len(answer.token_ids) for answer in output.outputs),
+            finish_reason=first.finish_reason,
+            others=tuple(others),
+            log_probabilities=tuple(first.logprobs[0][token].logprob for token in scored),
+        )
 
     def _tell(self, answers: dict[str, Generation | RowError]) -> None:
         """Send answers at once, and a sign of life now and then."""
@@ -266,22 +287,6 @@ class _Steps:
         self._channel.send(
             Progress(answers=answers, running=running, waiting=waiting, steps=self._steps)
         )
-
-
-def _answer(output: Any, rendered: Rendered) -> Generation | RowError:
-    """What vLLM's finished `RequestOutput` says."""
-    first = output.outputs[0]
-    if first.finish_reason not in FINISHED:
-        return _failure(f"the engine ended the request ({first.finish_reason})")
-    scored = rendered.scored_token_ids
-    return Generation(
-        text=first.text,
-        prompt_tokens=len(output.prompt_token_ids),
-        output_tokens=sum(len(answer.token_ids) for answer in output.outputs),
-        finish_reason=first.finish_reason,
-        others=tuple(answer.text for answer in output.outputs[1:]),
-        log_probabilities=tuple(first.logprobs[0][token].logprob for token in scored),
-    )
 
 
 def _failure(message: str) -> RowError:

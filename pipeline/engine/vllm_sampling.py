@@ -37,6 +37,7 @@ def sampling_params(rendered: Rendered, key: str) -> Any:
             max_tokens=1,
             temperature=0.0,
             logprob_token_ids=[*rendered.scored_token_ids],
+            detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
     schema = sampling.json_schema
@@ -45,6 +46,7 @@ def sampling_params(rendered: Rendered, key: str) -> Any:
     return SamplingParams(
         n=sampling.n,
         stop=[*sampling.stop],
+        detokenize=bool(sampling.stop),  # see `detokenizer`
         stop_token_ids=[*rendered.stop_token_ids],
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
