@@ -5,6 +5,7 @@ Light: importing this module imports neither torch nor vLLM.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Final
 
 MODEL_CLASSES: Final = {
@@ -28,3 +29,16 @@ def register() -> None:
     for architecture, location in MODEL_CLASSES.items():
         ModelRegistry.register_model(architecture, location)
         MODELS_CONFIG_MAP[architecture] = Gemma3EngineRules
+
+
+def register_loaded() -> None:
+    """:func:`register`, with the classes imported; for the process that is to run one.
+
+    By a name alone, vLLM (0.32) imports a class in a process of its own first, to look at it, which
+    takes ten seconds wherever its cache does not know the class yet.
+    """
+    from vllm import ModelRegistry
+
+    for architecture, location in MODEL_CLASSES.items():
+        module, name = location.split(":")
+        ModelRegistry.register_model(architecture, getattr(import_module(module), name))

@@ -99,6 +99,10 @@ def _import_vllm() -> None:
     prepare_process()
     import vllm.v1.engine.llm_engine  # noqa: F401
 
+    from gemma3_model.registration import register_loaded
+
+    register_loaded()
+
 
 def _end_with_stdin(is_taken: Event) -> None:
     while os.read(0, 1):
@@ -141,7 +145,10 @@ def start(config: EngineConfig, tell: Callable[[str], None]) -> Any:
     from vllm.v1.engine.llm_engine import LLMEngine
     from vllm.v1.executor import Executor
 
+    from gemma3_model.registration import register_loaded
+
     set_process_title("Engine")
+    register_loaded()
     usage = _usage_context()
     tell("configuration")
     made = engine_args(config)
