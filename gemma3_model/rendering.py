@@ -25,7 +25,7 @@ DEFAULT_IMAGE_SIZE = 224
 """Of transformers' ``SiglipVisionConfig``, for a configuration that leaves it out."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Views:
     """One image, ready for the tower.
 
@@ -38,7 +38,7 @@ class Views:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RenderedPrompt:
     """A prompt, as the engine's process takes it.
 

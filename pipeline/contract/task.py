@@ -62,7 +62,7 @@ class ImageRef:
     value: object
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sampling:
     """How an answer is sampled.
 
@@ -132,7 +132,7 @@ class Prepared:
     state: object = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Generation:
     """One request's answer.
 

@@ -34,7 +34,7 @@ class Begin:
     environment: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ask:
     """To the engine: answer this request."""
 
@@ -85,7 +85,7 @@ class Died:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """From the engine, after steps and about once a second: a sign of life.
 

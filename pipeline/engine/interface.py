@@ -38,7 +38,7 @@ class EngineDiedError(RuntimeError):
         self.fault = fault
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rendered:
     """A request in the form that the engine takes.
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pipeline.stages.start_board import StartBoard
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EngineReport:
     """The engine that answered.
 
@@ -56,7 +56,7 @@ class EngineReport:
     ready: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answered:
     """A row after generation.
 
@@ -143,12 +143,15 @@ class Generate:
     async def _answer_row(self, item: Item, engine: InferenceEngine) -> Item:
         rendered: RenderedRow = item.payload
         key = row_key(item.unit, item.position)
-        answers = (
+        answers = [
             _answer(request, engine, f"{key}-{number}", self._gauge)
             for number, request in enumerate(rendered.requests)
-        )
+        ]
         try:
-            generations = tuple(await asyncio.gather(*answers))
+            # Of one, as most rows have, `gather` would make another task.
+            generations = (
+                (await answers[0],) if len(answers) == 1 else tuple(await asyncio.gather(*answers))
+            )
         except RowError as error:
             return item.failed(error)
         except EngineDiedError as error:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.storage.location import Location
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RenderedRow:
     """A row after rendering.
 
