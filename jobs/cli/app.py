@@ -348,6 +348,7 @@ def bench_command(
             _print(json.dumps(report.to_json()))
         else:
             _out.print(report.table())
+            _out.print(profile_text(report.profile), highlight=False)
 
 
 def _named_values(given: Iterable[str]) -> dict[str, str]:

@@ -30,9 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from jobs.cli.bench.offline import OfflineProcess, offline_process
 from jobs.cli.bench.workload import Workload
+from jobs.cli.profile_tables import profile_text
+from pipeline import status
 from pipeline.output.journal import OF_RUNS
 from pipeline.storage.location import INTERNAL
 from tests.gpu import dummy, rows
@@ -250,9 +253,11 @@ def _first_row(
 
 
 def _read_record(bench: Bench, job: str, output: Path, found: Figures) -> None:
-    """The run's own figures; its record, in which its profile is, is kept."""
+    """The run's own figures; its record and its profile are kept."""
     import pyarrow.dataset
 
+    with (bench.folder / f"{job}.profile.txt").open("w") as file:
+        Console(file=file, width=120).print(profile_text(status(str(output)).profile))
     kept = bench.folder / f"{job}.run.json"
     shutil.copy(output / INTERNAL / "run.json", kept)
     record = json.loads(kept.read_text())

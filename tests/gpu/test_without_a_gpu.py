@@ -98,6 +98,7 @@ def check_e2e(found: dict[str, e2e.Figures], bench: e2e.Bench, said: list[str]) 
         assert f"{job} through the command: {figures.command:.1f}/s" in text
         record = json.loads((bench.folder / f"{job}.run.json").read_text())
         assert record["outcomes"] == {"ok": bench.size.rows[job]}
+        assert "rows" in (bench.folder / f"{job}.profile.txt").read_text()
         wanted = bench.size.answer_tokens.get(job)
         assert wanted is None or figures.tokens_out == wanted
 

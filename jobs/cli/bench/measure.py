@@ -29,8 +29,6 @@ from jobs.cli.bench.report import Report, Side
 from jobs.cli.bench.workload import synthetic
 from jobs.sdk.calls import run_job
 from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.output.run_record import read_record
-from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
 
     from jobs.cli.bench.rendered import RenderedRows
     from jobs.cli.bench.workload import Workload
-
-PROFILE = "profile"
-"""What a run's record calls the profile of the run."""
 
 
 def bench(
@@ -120,4 +115,4 @@ def _measure_job(report: Report, workload: Workload, output: Path, console: Cons
         Side.JOB, rows=done.rows_per_second, tokens=tokens / done.rows * done.rows_per_second
     )
     report.outcomes = dict(done.outcomes)
-    report.profile = (read_record(locate(str(output))) or {}).get(PROFILE)
+    report.profile = done.profile

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobs.cli.bench.offline import Answered
+    from pipeline.profiling.profile import Profile
 
 
 class Side(StrEnum):
@@ -58,7 +59,7 @@ class Report:
         rows: Rows of the workload.
         rates: Of each side, one for each repetition.
         outcomes: Rows of the last job by outcome.
-        profile: Where the last job's time went, as its record has it; None where it has nothing.
+        profile: Where the last job's time went.
     """
 
     job: str
@@ -66,7 +67,7 @@ class Report:
     rows: int
     rates: dict[Side, list[Rate]] = field(default_factory=dict)
     outcomes: Mapping[str, int] = field(default_factory=dict)
-    profile: Mapping[str, Any] | None = None
+    profile: Profile | None = None
 
     def add(self, side: Side, *, rows: float, tokens: float | None = None) -> None:
         """Note a measurement."""
@@ -101,7 +102,7 @@ class Report:
             },
             "job_by_side": {side: [*found] for side, found in self.ratios.items()},
             "outcomes": dict(self.outcomes),
-            "profile": self.profile,
+            "profile": self.profile.to_json() if self.profile else None,
             "versions": versions(),
         }
 

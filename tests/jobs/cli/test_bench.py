@@ -24,6 +24,7 @@ from jobs.sdk.calls import run_job
 from pipeline import RunError
 from pipeline.contract.config import EngineConfig
 from pipeline.engine.renderer import GemmaRenderer
+from pipeline.profiling.profile import Profile
 
 ROWS = 8
 
@@ -50,7 +51,9 @@ def test_every_side_is_measured(warm_engine: Engine, monkeypatch: pytest.MonkeyP
     )
     assert done.exit_code == 0, done.output
     print(done.stdout)
-    check(json.loads(done.stdout), "engine", "offline", "job")
+    found = json.loads(done.stdout)
+    check(found, "engine", "offline", "job")
+    assert Profile.from_json(found["profile"]) is not None
 
 
 @pytest.mark.long
