@@ -339,7 +339,7 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
                 if assignment.rows_done < assignment.rows:
                     job.collector.moment("planned")
                     with (
-                        _engine_ahead(job.backend) as backend,
+                        _engine_ahead(job) as backend,
                         cluster(debug=job.debug, say=job.say),
                         quiet(debug=job.debug),
                         _driver(replace(job, backend=backend), assignment, mine) as driver,
@@ -356,12 +356,13 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
 
 
 @contextlib.contextmanager
-def _engine_ahead(backend: Backend) -> Iterator[Backend]:
+def _engine_ahead(job: _Job) -> Iterator[Backend]:
     """The backend, of which a part starts already where this machine's Ray has yet to start."""
+    backend = job.backend
     if backend.ahead is None or not starts_own_cluster():
         yield backend
         return
-    with backend.ahead() as make:
+    with backend.ahead(job.checked.config.engine) as make:
         yield replace(backend, engine=make)
 
 

@@ -56,9 +56,10 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """From the engine: the step of its start that begins now; see `EngineStats.start`."""
+    """From the engine: the step of its start that began at this Unix time; see `EngineStats`."""
 
     step: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,12 @@ class NotStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """From the engine: it takes requests. See `EngineStats` for `slots` and `kv_tokens`."""
+    """From the engine: it takes requests since this Unix time. See `EngineStats` for the others."""
 
     model_class: str
     slots: int
     kv_tokens: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,17 @@
 """How the process in which vLLM runs is started: by the one who holds the engine, or ahead of it.
 
 On a machine where Ray has yet to start, the driver starts the process first: importing vLLM takes
-as long as Ray, and so both take place at once. The first engine that is made then takes it over. In
-all other cases, and where that fails, an engine starts its own.
+as long as Ray, and so both take place at once. Where it is known which device the engine will have,
+since there is only one, it also loads the model. The first engine that is made then takes it over.
+In all other cases, and where that fails, an engine starts its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -19,13 +22,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline.engine.channel import Channel
+from pipeline.engine.channel import Begin, Channel
 from pipeline.engine.preload import preloaded
-from pipeline.engine.sockets import SocketFolder
+from pipeline.engine.sockets import VARIABLE, SocketFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import InferenceEngine
 
 MODULE = "pipeline.engine.vllm_process"
@@ -96,12 +100,13 @@ def adopt(ahead: Ahead) -> EngineProcess | None:
 
 @contextlib.contextmanager
 def started_ahead(
-    make: Callable[..., InferenceEngine],
+    make: Callable[..., InferenceEngine], config: EngineConfig
 ) -> Iterator[Callable[..., InferenceEngine]]:
     """Start one that the first engine made within takes over.
 
     Args:
         make: Makes an engine; takes an `Ahead` as `ahead`.
+        config: The engine.
 
     Yields:
         Makes an engine, on this machine.
@@ -120,6 +125,9 @@ def started_ahead(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+    begin = Begin(config, {VARIABLE: sockets.path}) if _has_one_device(config) else None
+    process.stdin.write(pickle.dumps(begin))
+    process.stdin.flush()
     Thread(target=process.wait, daemon=True).start()  # who adopts it sees it end, and no zombie
     try:
         yield partial(make, ahead=Ahead(path, process.pid))
@@ -127,6 +135,15 @@ def started_ahead(
         process.stdin.close()
         wait_for_end(process, END_SECONDS)
         sockets.remove()
+
+
+def _has_one_device(config: EngineConfig) -> bool:
+    """Whether the engine's device is known before Ray gives it one: a CPU, or the only GPU."""
+    gpus = len(glob.glob("/dev/nvidia[0-9]*"))
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        gpus = min(gpus, len([name for name in named.split(",") if name]))
+    return gpus <= 1 and config.tensor_parallel_size == 1
 
 
 def _command(end: socket.socket) -> list[str]:

@@ -166,7 +166,7 @@ class Backend:
     name: str
     renderer: Callable[[EngineConfig], Renderer]
     engine: MakeEngine
-    ahead: Callable[[], AbstractContextManager[MakeEngine]] | None = None
+    ahead: Callable[[EngineConfig], AbstractContextManager[MakeEngine]] | None = None
     holds_gpus: bool = True
     needs: tuple[str, ...] = ()
     check: Callable[[EngineConfig], None] = lambda _: None

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
 from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -141,15 +140,15 @@ class VllmEngine:
 
     def _wait_until_ready(self) -> Ready:
         """Follow the engine's start, and keep how long each of its steps took."""
-        step, began = "", time.monotonic()
+        last: Starting | None = None
         while True:
             message = self._receive()
-            if step:
-                self._start[step] = round(time.monotonic() - began, 3)
+            if last is not None and isinstance(message, Starting | Ready):
+                self._start[last.step] = round(message.at - last.at, 3)
             match message:
                 case Starting():
-                    step, began = message.step, time.monotonic()
-                    tell_step(step)
+                    last = message
+                    tell_step(message.step)
                 case Ready():
                     return message
                 case NotStarted():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -52,8 +53,12 @@ FINISHED = ("stop", "length", "repetition")
 def main() -> None:
     """Serve the socket whose number is the argument, until it closes or the engine dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's; the other end decides
-    channel = Channel(connected(int(sys.argv[1]), _import_vllm))
-    engine = _started(channel)
+    end = socket.socket(fileno=int(sys.argv[1]))
+    if is_listening(end):
+        engine, channel = _started_ahead(end)
+    else:
+        channel = Channel(end)
+        engine = _started(channel.receive(), channel.send)
     if engine is None:
         channel.flush(FLUSH_SECONDS)
         sys.exit(1)
@@ -68,24 +73,49 @@ def main() -> None:
     os._exit(0)  # there is nothing left to do, for which Python would take seconds
 
 
-def connected(number: int, prepare: Callable[[], object]) -> socket.socket:
-    """The socket to the one who asks.
+def is_listening(end: socket.socket) -> bool:
+    """Whether this process was started ahead of the one who will ask it (`engine_process`)."""
+    return bool(end.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
-    Where it listens, this process was started ahead: it waits for somebody who connects, and prints
-    where they print; or it ends with its parent.
 
-    Args:
-        number: The file descriptor of a socket.
-        prepare: Called before it waits; who connects meanwhile waits as well.
-    """
-    listener = socket.socket(fileno=number)
-    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        return listener
-    is_taken = Event()
-    Thread(target=_end_with_stdin, args=[is_taken], daemon=True).start()
-    prepare()
+def _started_ahead(listener: socket.socket) -> tuple[Any, Channel]:
+    """An engine, or None, and the channel to whoever takes it over, who is told of its start."""
+    begin: Begin | None = pickle.load(sys.stdin.buffer)  # noqa: S301  from our own parent
+    taken_over = end_with_parent()
+    told: list[object] = []
+    engine = None
+    if begin is None:
+        _import_vllm()
+    else:
+        engine = _started(begin, told.append)
+    channel = Channel(accepted(listener))
+    taken_over.set()
+    asked = channel.receive()
+    if begin is None:
+        return _started(asked, channel.send), channel
+    assert asked.config == begin.config, "it was started for another run"
+    for message in told:
+        channel.send(message)
+    return engine, channel
+
+
+def end_with_parent() -> Event:
+    """End this process when its parent has, until the event that is returned is set."""
+    taken_over = Event()
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        if not taken_over.is_set():
+            os._exit(0)
+
+    Thread(target=watch, name="parent", daemon=True).start()
+    return taken_over
+
+
+def accepted(listener: socket.socket) -> socket.socket:
+    """Wait for the one who asks; print where they print from now on."""
     ours, _ = listener.accept()
-    is_taken.set()
     os.unlink(listener.getsockname())  # who comes later starts one of their own
     listener.close()
     _, output, _, _ = socket.recv_fds(ours, 1, 2)
@@ -104,26 +134,18 @@ def _import_vllm() -> None:
     register_loaded()
 
 
-def _end_with_stdin(is_taken: Event) -> None:
-    while os.read(0, 1):
-        pass
-    if not is_taken.is_set():
-        os._exit(0)
-
-
-def _started(channel: Channel) -> Any:
+def _started(begin: Begin, send: Callable[[object], None]) -> Any:
     """The engine, once it is loaded; or None, and the other end is told why."""
     try:
-        begin: Begin = channel.receive()
         os.environ.update(begin.environment)
-        channel.send(Starting("imports"))
-        engine = start(begin.config, lambda step: channel.send(Starting(step)))
-        channel.send(_ready(engine))
+        send(Starting("imports", time.time()))
+        engine = start(begin.config, lambda step: send(Starting(step, time.time())))
+        send(_ready(engine))
     except UserError as error:
-        channel.send(NotStarted(str(error), is_users=True))
+        send(NotStarted(str(error), is_users=True))
     except Exception as error:
         logging.getLogger(__name__).exception("the engine did not start")
-        channel.send(NotStarted(one_line(error), is_users=False))
+        send(NotStarted(one_line(error), is_users=False))
     else:
         return engine
     return None
@@ -189,6 +211,7 @@ def _ready(engine: Any) -> Ready:
         model_class=engine.collective_rpc("loaded_model_class")[0],
         slots=engine.vllm_config.scheduler_config.max_num_seqs,
         kv_tokens=int(cache.num_blocks / blocks_per_token),
+        at=time.time(),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import socket
 import sys
 import time
 from dataclasses import replace
@@ -22,7 +24,7 @@ from pipeline.engine.channel import (
     Ready,
     Starting,
 )
-from pipeline.engine.vllm_process import connected
+from pipeline.engine.vllm_process import accepted, end_with_parent, is_listening
 
 
 def answer(message: Ask) -> Generation | RowError:
@@ -35,7 +37,14 @@ def answer(message: Ask) -> Generation | RowError:
 
 
 def main() -> None:
-    channel = Channel(connected(int(sys.argv[1]), list))
+    end = socket.socket(fileno=int(sys.argv[1]))
+    if is_listening(end):
+        pickle.load(sys.stdin.buffer)
+        taken_over = end_with_parent()
+        channel = Channel(accepted(end))
+        taken_over.set()
+    else:
+        channel = Channel(end)
     model = channel.receive().config.model
     if model in ("refused", "failed"):
         channel.send(NotStarted(f"{model} because of this", is_users=model == "refused"))
@@ -44,8 +53,8 @@ def main() -> None:
     if model == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     for step in ("imports", "weights"):
-        channel.send(Starting(step))
-    channel.send(Ready(model_class="light", slots=7, kv_tokens=70))
+        channel.send(Starting(step, time.time()))
+    channel.send(Ready(model_class="light", slots=7, kv_tokens=70, at=time.time()))
     aborted = []
     while not isinstance(message := channel.receive(), Close):
         if isinstance(message, Abort):

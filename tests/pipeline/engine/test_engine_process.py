@@ -170,7 +170,7 @@ def test_an_engine_ends_with_whoever_holds_it() -> None:
 
 
 def test_an_engine_takes_over_a_process_that_was_started_ahead() -> None:
-    with engine_process.started_ahead(VllmEngine) as make:
+    with engine_process.started_ahead(VllmEngine, EngineConfig(model="fine")) as make:
         (ahead,) = light_processes()
         first, second = make(EngineConfig(model="fine")), make(EngineConfig(model="fine"))
         assert first._engine.process.pid == ahead  # type: ignore[attr-defined]
@@ -188,7 +188,7 @@ def test_an_engine_takes_over_a_process_that_was_started_ahead() -> None:
 
 
 def test_one_that_nobody_took_over_ends() -> None:
-    with engine_process.started_ahead(VllmEngine):
+    with engine_process.started_ahead(VllmEngine, EngineConfig(model="fine")):
         assert len(light_processes()) == 1
     assert light_processes() == []
 
@@ -208,7 +208,7 @@ def hold(make):
     engine = make(EngineConfig(model="fine", stall_seconds=1))
     asyncio.run(engine.generate(Rendered("stall", 1, Sampling(9)), "key"))
 if __name__ == "__main__":
-    with engine_process.started_ahead(VllmEngine) as make:
+    with engine_process.started_ahead(VllmEngine, EngineConfig(model="fine")) as make:
         holder = get_context("fork").Process(target=hold, args=[make])
         holder.start()
         holder.join()
