@@ -123,7 +123,6 @@ def started_ahead(
             stdin=subprocess.PIPE,  # until somebody has taken it over, it ends when this closes
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
         )
     begin = Begin(config, {VARIABLE: sockets.path}) if _has_one_device(config) else None
     process.stdin.write(pickle.dumps(begin))
