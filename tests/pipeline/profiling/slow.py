@@ -36,6 +36,7 @@ SLOTS = 8
 ANSWER_S = 0.4
 """What an answer takes of a slow engine, which gives `SLOTS` at a time."""
 LONG_S = 4.0
+SLOW_START_S = 2 * LONG_S
 """What an answer takes if there are few, and what an engine's start does if it is slow."""
 
 
@@ -148,7 +149,7 @@ class SlowFrontEnd(QuickEngine):
 
 class SlowStart(QuickEngine):
     def __init__(self, config: EngineConfig) -> None:
-        time.sleep(2 * LONG_S)
+        time.sleep(SLOW_START_S)
         super().__init__(config)
 
 

@@ -2,7 +2,8 @@
 
 What is slow sleeps, so that it takes the same time on a machine that is busy with something else.
 How long the start takes depends on the machine, so it is what bounds a run afterwards that is
-compared, but where the start is the slow one.
+compared. Yet on a machine that does many other things, whatever was slowed down is no longer the
+slowest: most of these run with `make test-long` only.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def assert_bound(profile: Profile, bound: Bound) -> None:
 
 @pytest.mark.usefixtures("ray_cluster")
 class TestSlowStages:
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("backend", "bound"),
         [
@@ -88,9 +90,11 @@ class TestSlowStages:
     ) -> None:
         assert_bound(profiled(backend), bound)
 
+    @pytest.mark.long
     def test_the_store_of_the_input(self, profiled: Callable[..., Profile]) -> None:
         assert_bound(profiled(pause=slow.BLOCK_S), Bound.READ)
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("part", "slow_part", "bound"),
         [
@@ -109,15 +113,20 @@ class TestSlowStages:
         monkeypatch.setattr(RUN, part, slow_part)
         assert_bound(profiled(), bound)
 
+    @pytest.mark.long
     def test_an_input_that_does_not_fill_the_engine(self, profiled: Callable[..., Profile]) -> None:
         assert_bound(profiled(slow.backend(engine=slow.LongAnswers), FEW), Bound.SIZE)
 
-    def test_the_start_and_what_is_shown_and_recorded_of_it(
+    @pytest.mark.long
+    def test_the_start(self, profiled: Callable[..., Profile]) -> None:
+        found = verdict(profiled(slow.backend(engine=slow.SlowStart), FEW))
+        assert found.bound is Bound.START, found.sentence
+
+    def test_what_is_shown_and_recorded(
         self, profiled: Callable[..., Profile], tmp_path: Path
     ) -> None:
         profile = profiled(slow.backend(engine=slow.SlowStart), FEW)
-        found = verdict(profile)
-        assert found.bound is Bound.START, found.sentence
+        assert profile.moments["engine_ready"] >= slow.SLOW_START_S
         record = json.loads((tmp_path / "out/_gemma3_batch/run.json").read_text())
         assert record["profile"] == profile.to_json()
         assert status(str(tmp_path / "out")).profile == Profile.from_json(record["profile"])
@@ -129,6 +138,6 @@ class TestSlowStages:
         shown = CliRunner().invoke(cli.app, ["status", str(tmp_path / "out"), "--profile"])
         assert shown.exit_code == 0, shown.output
         assert f"{FEW} of {FEW} rows" in shown.output
-        assert "What bounds this run: the start" in shown.output
+        assert verdict(profile).sentence[:30] in shown.output
         for told in (*STAGES, "driver", "engine ready", "of it weights", "rows/s finished"):
             assert told in shown.output
