@@ -81,7 +81,7 @@ class Parse:
 
 
 def parse_sealed(
-    sealed: pa.Table, task: Task, journal: Journal, poison_rows: PoisonRows | None
+    sealed: pa.Table, task: Task, journal: Journal, poison_rows: PoisonRows | None = None
 ) -> Iterator[pa.Table]:
     """Write sealed blocks to the journal, in a task; see `parse_block`."""
     for block in unseal(sealed):
