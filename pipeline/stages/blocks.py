@@ -98,8 +98,9 @@ def pack(items: list[Item], measured: Measured | None = None) -> pa.Table:
     """
     with step("pack"):
         pickled = [*map(_pickled, items)]
+        payloads = joined([parts for _, parts in pickled])
     items = [item for item, _ in pickled]
-    size = sum(len(payload) for _, payload in pickled if payload is not None)
+    size = sum(part.nbytes for _, parts in pickled for part in parts or ())
     carried = [measured.finished(len(items), size).packed()] if measured and items else []
     columns = {
         "unit": [item.unit for item in items],
@@ -110,7 +111,6 @@ def pack(items: list[Item], measured: Measured | None = None) -> pa.Table:
         "fault": [item.fault and json.dumps(asdict(item.fault)) for item in items],
         "measures": [*carried, *[None] * (len(items) - len(carried))],
     }
-    payloads = joined([parts for _, parts in pickled])
     arrays = [
         payloads if field.name == "payload" else pa.array(columns[field.name], field.type)
         for field in BLOCK
