@@ -151,6 +151,8 @@ def _command(end: socket.socket) -> list[str]:
 
 def _environment() -> dict[str, str]:
     return {
+        # Workers of several GPUs; forked, they would have copies of this process's threads' locks.
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         **preloaded(os.environ),
         # The process is the engine's own; vLLM would start another for its core.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
