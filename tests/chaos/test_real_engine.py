@@ -40,7 +40,7 @@ def command(folder: Path, output: Path) -> list[str]:
         "import sys; from jobs.captioning.task import CaptionTask; "
         "from jobs.registry import find_model; "
         "from pipeline import EngineConfig, RunConfig, run; model = find_model('demo'); "
-        "engine = EngineConfig(model=model.path, dtype=model.dtype, max_num_seqs=8,"
+        "engine = EngineConfig(model=model.path, dtype=model.dtype, max_num_seqs=2,"
         f" stall_seconds={STALL_S}); "
         "run(RunConfig(input=sys.argv[1], output=sys.argv[2], engine=engine, unit_rows=64,"
         " block_rows=8), CaptionTask(prompt=model.caption_prompt))"
