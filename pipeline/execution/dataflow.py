@@ -17,7 +17,7 @@ from pipeline.execution.depth import Care, Depth, depth, has_images
 from pipeline.execution.quiet import context_fields
 from pipeline.images import ImageLimits
 from pipeline.stages.generate import Generate
-from pipeline.stages.parse import Parse, parse_sealed
+from pipeline.stages.parse import Parse
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Render
@@ -54,9 +54,6 @@ SETTINGS = {
 """Fields of Ray Data's `DataContext`."""
 WRITES = 16
 """Blocks that a parse actor writes to the journal at once; a slow store takes a second for each."""
-TASKS_PER_ENGINE = 2
-PARSE_ACTOR_ROWS = 10_000
-"""Of fewer rows, a run parses in tasks, which take the processes that are there."""
 RETRIES = 1
 """How often Ray retries a block of several rows whose process died."""
 
@@ -214,32 +211,10 @@ class Flow:
             **self._restarts,
         )
 
-    @property
-    def parse_places(self) -> int:
-        """Blocks that are parsed and written to the journal at once."""
-        if self._is_small:
-            return TASKS_PER_ENGINE * self.placement.engines
-        return self.placement.parsers * (1 if self._is_isolated else WRITES)
-
-    @property
-    def _is_small(self) -> bool:
-        """Whether a process for parsing alone would take longer to start than it saves."""
-        return sum(piece.rows for piece in self.work) < PARSE_ACTOR_ROWS
-
     def _parsed(self, answers: Dataset) -> Dataset:
-        from ray.data import ActorPoolStrategy, TaskPoolStrategy
+        from ray.data import ActorPoolStrategy
 
-        if self._is_small:
-            return answers.map_batches(
-                parse_sealed,
-                batch_size=None,
-                batch_format="pyarrow",
-                fn_args=(self.task, self.journal, self._poison_rows),
-                compute=TaskPoolStrategy(size=self.parse_places),
-                num_cpus=0,  # see `placement`
-                max_retries=self._retries,
-            )
-        calls = self.parse_places // self.placement.parsers
+        calls = 1 if self._is_isolated else WRITES
         return answers.map_batches(
             Parse,
             batch_size=None,
@@ -251,6 +226,6 @@ class Flow:
                 enable_true_multi_threading=True,
             ),
             fn_constructor_args=(self.task, self.journal, self._poison_rows),
-            num_cpus=0,
+            num_cpus=0,  # see `placement`
             **self._restarts,
         )

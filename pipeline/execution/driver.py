@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline.contract.errors import Fault, RunError, UserError, one_line
 from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
-from pipeline.execution.dataflow import Flow
+from pipeline.execution.dataflow import WRITES, Flow
 from pipeline.execution.depth import ROWS, Care, has_images, longest_block
 from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Noted
@@ -239,7 +239,7 @@ class Driver:
             "read": min(placement.readers, pieces),
             "render": placement.renderers,
             "generate": placement.engines,
-            "parse": flow.parse_places,
+            "parse": placement.parsers * WRITES,
             "commit": min(MOST_COMMITS, pieces),
         }
         self._collector.expect(workers, placement.requests)

@@ -80,14 +80,6 @@ class Parse:
             yield from parse_block(block, self._task, self._journal, self._poison_rows, self._turn)
 
 
-def parse_sealed(
-    sealed: pa.Table, task: Task, journal: Journal, poison_rows: PoisonRows | None = None
-) -> Iterator[pa.Table]:
-    """Write sealed blocks to the journal, in a task; see `parse_block`."""
-    for block in unseal(sealed):
-        yield from parse_block(block, task, journal, poison_rows)
-
-
 def parse_block(
     block: pa.Table,
     task: Task,

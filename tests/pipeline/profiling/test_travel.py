@@ -16,7 +16,7 @@ from pipeline.sources import list_input, open_source
 from pipeline.sources.units import Work
 from pipeline.stages.blocks import Item, measures_of, pack, seal, unseal
 from pipeline.stages.generate import Generate
-from pipeline.stages.parse import parse_sealed
+from pipeline.stages.parse import Parse
 from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Render
 from pipeline.storage.location import locate
@@ -43,13 +43,13 @@ def receipts_of(folder: Path) -> list[Measures]:
     async def answers(block: pa.Table) -> list[pa.Table]:
         return [answered async for answered in generate(block)]
 
-    journal = Journal(root, task.result_schema)
+    parse = Parse(task, Journal(root, task.result_schema))
     receipts = [
         receipt
         for sealed in read_units(work, source, ["image"], dedup=True, block_rows=BLOCK_ROWS)
         for rendered in render(sealed)
         for answered in asyncio.run(answers(rendered))
-        for receipt in parse_sealed(answered, task, journal)
+        for receipt in parse(answered)
     ]
     packed = [one for receipt in receipts for one in receipt["measures"].to_pylist()]
     return [unpacked([one]) for one in packed]
