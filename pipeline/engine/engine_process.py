@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 MODULE = "pipeline.engine.vllm_process"
 END_SECONDS = 30.0
+STDERR = 2
+"""Where all goes that the process prints: vLLM warns on its standard output, while that of the one
+who holds the engine may be read by a program."""
 
 
 class Ahead(NamedTuple):
@@ -50,12 +53,10 @@ class EngineProcess:
     Attributes:
         process: It.
         channel: To it.
-        is_adopted: Whether another process has started it.
     """
 
     process: psutil.Process
     channel: Channel
-    is_adopted: bool = False
 
 
 def wait_for_end(process: psutil.Process, patience: float) -> None:
@@ -79,6 +80,7 @@ def spawn() -> EngineProcess:
             pass_fds=[theirs.fileno()],
             env=_environment(),
             stdin=subprocess.DEVNULL,
+            stdout=STDERR,
         )
     return EngineProcess(process, Channel(ours))
 
@@ -86,13 +88,13 @@ def spawn() -> EngineProcess:
 def adopt(ahead: Ahead) -> EngineProcess | None:
     """Take over a process; None if it is gone, or another's by now.
 
-    What it prints goes where this process prints from now on.
+    What it prints goes where this process prints its errors from now on.
     """
     ours = socket.socket(socket.AF_UNIX)
     try:
         ours.connect(ahead.path)
-        socket.send_fds(ours, [b"-"], [1, 2])
-        return EngineProcess(psutil.Process(ahead.pid), Channel(ours), is_adopted=True)
+        socket.send_fds(ours, [b"-"], [STDERR, STDERR])
+        return EngineProcess(psutil.Process(ahead.pid), Channel(ours))
     except (OSError, psutil.NoSuchProcess):
         ours.close()
         return None
@@ -125,13 +127,15 @@ def started_ahead(
             stderr=subprocess.DEVNULL,
         )
     begin = Begin(config, {VARIABLE: sockets.path}) if _has_one_device(config) else None
-    process.stdin.write(pickle.dumps(begin))
-    process.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # it is gone; engines start their own
+        process.stdin.write(pickle.dumps(begin))
+        process.stdin.flush()
     Thread(target=process.wait, daemon=True).start()  # who adopts it sees it end, and no zombie
     try:
         yield partial(make, ahead=Ahead(path, process.pid))
     finally:
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         wait_for_end(process, END_SECONDS)
         sockets.remove()
 

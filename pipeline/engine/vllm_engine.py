@@ -106,10 +106,10 @@ class VllmEngine:
             self._watchdog.__enter__()
         future: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
         self._asked[key] = future
-        if self._death is not None:
-            raise self._death
-        self._channel.send(Ask(key, rendered))
         try:
+            if self._death is not None:
+                raise self._death
+            self._channel.send(Ask(key, rendered))
             return await future
         except asyncio.CancelledError:
             self._channel.send(Abort(key))

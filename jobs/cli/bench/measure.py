@@ -16,8 +16,6 @@ measures all sides one after the other, so that what else the machine does falls
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -80,8 +78,7 @@ def _repetition(
 ) -> None:
     rendered = render(workload)
     report.add(Side.RENDER, rows=rendered.rate)
-    with contextlib.redirect_stdout(sys.stderr):  # vLLM's lines: ours may be read by a program
-        report.add_answered(Side.ENGINE, _through_our_engine(rendered))
+    report.add_answered(Side.ENGINE, _through_our_engine(rendered))
     del rendered
     if compare:
         with offline_process(workload) as offline:

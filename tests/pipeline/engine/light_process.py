@@ -37,6 +37,7 @@ def answer(message: Ask) -> Generation | RowError:
 
 
 def main() -> None:
+    print("vLLM warns on its standard output", flush=True)
     end = socket.socket(fileno=int(sys.argv[1]))
     if is_listening(end):
         pickle.load(sys.stdin.buffer)
