@@ -75,7 +75,7 @@ def test_the_busiest_stages_longest_step(stage: str, step: str, bound: Bound) ->
     assert "75% of that" in found.reason
 
 
-@pytest.mark.parametrize(("until", "bound"), [(12, Bound.FETCH), (9, Bound.NOTHING)])
+@pytest.mark.parametrize(("until", "bound"), [(12, Bound.FETCH), (9, Bound.HANDOVER)])
 def test_what_comes_after_a_stages_last_row_is_the_others_time(until: float, bound: Bound) -> None:
     stages = {"render": {"fetch": 0.8}, "parse": {"parse": 0.3}}
     assert verdict(profile_of(stages=stages, until=until)).bound is bound
