@@ -8,6 +8,7 @@ job asks of the model (prompt, columns) is declared by the job.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import reprlib
 from collections.abc import Mapping
@@ -63,7 +64,11 @@ NAMED_ADAPTER = re.compile(r"(?P<name>[\w.-]+)=(?P<path>.+)", re.DOTALL)
 
 def _by_name(value: object) -> object:
     """Adapters by name, of `PATH`, `NAME=PATH,...`, a list of these, or a mapping."""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
     if isinstance(value, str):
+        if value.lstrip().startswith("{"):
+            return _of_json(value)
         value = [_not_blank(value)]
     if not isinstance(value, list | tuple):
         return value
@@ -79,6 +84,13 @@ def _by_name(value: object) -> object:
             )
         adapters[name] = path
     return adapters
+
+
+def _of_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
 
 
 Adapters = Annotated[Mapping[str, Named], BeforeValidator(_by_name)]
