@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,12 @@ def cache() -> Path:
     """The folder, which need not exist."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get(VARIABLE) or Path(caches) / "gemma3-batch" / "models").absolute()
+
+
+def tell(text: str) -> None:
+    """Say on a terminal what takes long; others who read the standard error are told of faults."""
+    if sys.stderr.isatty():
+        print(f"gemma3-batch: {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

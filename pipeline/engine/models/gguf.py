@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
 from pipeline.engine.models import gguf_conversion
-from pipeline.engine.models.cache import cache, locked
+from pipeline.engine.models.cache import cache, locked, tell
 
 if TYPE_CHECKING:
     from pipeline.storage.location import StorageOptions
@@ -92,6 +92,7 @@ class GgufFile:
             if made.exists():
                 return
             shutil.rmtree(work)  # what is left of a conversion that was killed
+            tell(f"converting {self.path}; some minutes, once")
             self._convert(work)
             os.replace(work, made)
 

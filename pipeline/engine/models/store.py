@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError, one_line
-from pipeline.engine.models.cache import cache, locked
+from pipeline.engine.models.cache import cache, locked, tell
 from pipeline.engine.models.needed_files import is_needed
 from pipeline.storage.access import access_fault, check_access
 from pipeline.storage.backoff import with_backoff
@@ -99,6 +99,8 @@ class StoreModel:
                 for info in found
                 if is_needed(info.path, weights=weights) and not _is_there(path, info)
             ]
+            size = sum(info.size for info in missing)
+            tell(f"fetching {len(missing)} files of {self.uri} ({size / 1e9:.1f} GB)")
             try:
                 for _ in in_order(lambda info: _download(folder, info, path), missing):
                     pass
