@@ -31,13 +31,15 @@ class ConfiguredJob:
 
     @cached_property
     def model(self) -> Model:
-        """The model; one that is not on this machine is fetched. Looked up once, so that all that
-        is asked of it is asked of one commit.
+        """The model, without its weights where it has to be fetched.
+
+        Looked up once, so that all that is asked of it is asked of one commit.
 
         Raises:
             UserError: It cannot be had.
         """
-        return find_model(fetched(self.options.model, self.options.storage_options))
+        wanted, storage = self.options.model, self.options.storage_options
+        return find_model(fetched(wanted, storage, weights=False))
 
     def task(self) -> Task:
         """Build the task.

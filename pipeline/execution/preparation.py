@@ -75,6 +75,8 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
     """
     check_versions("Ray", *backend.needs)
     task = adapted(task, config.engine.lora_column)
+    _check_folders(config)
+    listing = list_input(config.input, config.storage_options)  # before a model is fetched
     has_images = bool({ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()})
     checkpoint = open_checkpoint(
         config.engine.model,
@@ -91,8 +93,6 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
     engine = engine.model_copy(update={"has_images": has_images})
     config = config.model_copy(update={"engine": engine})
     backend.check(config.engine)
-    _check_folders(config)
-    listing = list_input(config.input, config.storage_options)
     record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
     output = choose_output(config, record)
     plan = open_plan(output)

@@ -93,22 +93,22 @@ class StoreModel:
                 raise UserError(
                     f"model {self.uri} has changed since the run began; give the command again"
                 )
-            folder = locate(self.uri, options)
-            missing = [
-                info
-                for info in found
-                if is_needed(info.path, weights=weights) and not _is_there(path, info)
-            ]
-            size = sum(info.size for info in missing)
-            tell(f"fetching {len(missing)} files of {self.uri} ({size / 1e9:.1f} GB)")
-            try:
-                for _ in in_order(lambda info: _download(folder, info, path), missing):
-                    pass
-            except Exception as error:  # the stores' clients have errors of many kinds
-                fix = access_fault(error) or "give the command again"
-                raise UserError(f"model {self.uri}: {one_line(error)}; {fix}") from error
+            self._download(options, [i for i in found if is_needed(i.path, weights=weights)])
             for kind in {weights, False}:
                 (path / _mark(weights=kind)).touch()
+
+    def _download(self, options: StorageOptions, files: Sequence[FileInfo]) -> None:
+        """Fetch those of the files that are not here yet. Raises UserError."""
+        folder, path = locate(self.uri, options), self._path()
+        missing = [info for info in files if not _is_there(path, info)]
+        size = sum(info.size for info in missing)
+        tell(f"fetching {len(missing)} files of {self.uri} ({size / 1e9:.1f} GB)")
+        try:
+            for _ in in_order(lambda info: _download(folder, info, path), missing):
+                pass
+        except Exception as error:  # the stores' clients have errors of many kinds
+            fix = access_fault(error) or "give the command again"
+            raise UserError(f"model {self.uri}: {one_line(error)}; {fix}") from error
 
     def _path(self) -> Path:
         assert self.digest is not None, "only what is pinned has a folder"
