@@ -47,8 +47,8 @@ class Engine:
             `engine_replicas`, `max_images`, `pan_and_scan`; see `jobs/options/README.md`.
 
     Raises:
-        UserError: An option is wrong, `model` is not a complete Gemma 3 or cannot be fetched, or Ray
-            or vLLM has an unsupported version.
+        UserError: An option is wrong, `model` is not a complete Gemma 3 or cannot be fetched, or
+            Ray or vLLM has an unsupported version.
     """
 
     def __init__(self, model: str, **settings: Any) -> None:

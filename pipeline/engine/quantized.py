@@ -45,10 +45,16 @@ def check_quantization(model: str, config: Mapping[str, Any]) -> None:
         return
     method = str(declared.get("quant_method") or "").lower()
     if not method:
-        kind = "MLX, for Apple's machines" if "bits" in declared else "a method that it does not name"
-        raise UserError(f"model {model} is quantized by {kind}, which vLLM does not read; {INSTEAD}")
+        kind = (
+            "MLX, for Apple's machines" if "bits" in declared else "a method that it does not name"
+        )
+        raise UserError(
+            f"model {model} is quantized by {kind}, which vLLM does not read; {INSTEAD}"
+        )
     if SPELLED.get(method, method) not in LOADED:
-        raise UserError(f"model {model} is quantized by {method}, which vLLM does not read; {INSTEAD}")
+        raise UserError(
+            f"model {model} is quantized by {method}, which vLLM does not read; {INSTEAD}"
+        )
 
 
 def _declared(config: Mapping[str, Any]) -> Mapping[str, Any] | None:

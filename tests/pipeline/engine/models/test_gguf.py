@@ -1,4 +1,4 @@
-"""A GGUF file of a tiny Gemma 3, as llama.cpp writes it, becomes the checkpoint it was made from."""
+"""A GGUF file of a tiny Gemma 3, as llama.cpp writes it, becomes what it was made from."""
 
 from __future__ import annotations
 
