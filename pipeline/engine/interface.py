@@ -51,6 +51,7 @@ class Rendered:
             the order of `Sampling.score_tokens`.
         may_fail: As in the request.
         nbytes: Bytes of its images.
+        adapter: Name of the LoRA adapter that answers; None for the model itself.
     """
 
     prompt: Any
@@ -60,6 +61,7 @@ class Rendered:
     scored_token_ids: tuple[int, ...] = ()
     may_fail: bool = False
     nbytes: int = 0
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
