@@ -124,7 +124,7 @@ class HubModel:
 
     def _noted(self) -> Path:
         """Where it is noted which commit the revision was; the hub's cache knows only some."""
-        return self._own_folder() / (self.revision or "newest").replace("/", "--")
+        return self._own_folder() / (self.revision or "@newest").replace("/", "--")
 
     def _note(self, commit: str) -> None:
         with locked(self._own_folder()):
