@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
-from pipeline.contract.record import Outcome
+from pipeline.contract.record import Outcome, merged_column
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster, starts_own_cluster
 from pipeline.execution.driver import Driver
@@ -37,6 +37,7 @@ from pipeline.output.extension import extended, without_gone
 from pipeline.output.heartbeat import Others, check_alone, turn
 from pipeline.output.journal import OF_RETRIES, Journal
 from pipeline.output.parts import open_parts
+from pipeline.output.order import shuffled
 from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import ProfileFile
 from pipeline.output.run_record import claim, finish, read_record, withdraw
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    import numpy as np
     import pyarrow as pa
     import pyarrow.dataset as ds
     from rich.console import Console
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from pipeline.output.plan import Plan
     from pipeline.profiling.profile import Profile
     from pipeline.sources import Skipped
+    from pipeline.sources.units import Unit
     from pipeline.storage.location import StorageOptions
 
 
@@ -273,7 +276,9 @@ def _is_finished(plan: Plan) -> bool:
 def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
     """All units of the input that have no part; cleans up once they have."""
     output, changes = checked.output, checked.changes
-    plan = extended(checked.plan, output, checked.listing, checked.source, changes)
+    plan = extended(
+        checked.plan, output, checked.listing, checked.source, changes, checked.selection
+    )
     is_committed = committed_units(plan)
     left_out: Sequence[str] = ()
     if changes is not None and not mine.beside:  # another run may have a larger input
@@ -281,7 +286,7 @@ def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
         is_committed = committed_units(plan) if left_out else is_committed
     outcomes = totals(plan, saves=True).outcomes if is_committed.any() else {}
     yield _Assignment(
-        work=(Work(plan.unit(int(index))) for index in plan.pending(is_committed)),
+        work=map(Work, _in_order(plan, plan.pending(is_committed), checked.config)),
         rows=plan.total_rows,
         rows_done=int(plan.rows[is_committed].sum()),
         rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
@@ -289,10 +294,18 @@ def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
             journal=Journal(output, checked.task.result_schema),
             source=checked.source,
             run=checked.record,
+            merged=merged_column(checked.task.result_schema, checked.config.missing),
         ),
         left_out=left_out,
     )
     clean_up_run(plan, mine.epoch)
+
+
+def _in_order(plan: Plan, indices: np.ndarray, config: RunConfig) -> Iterator[Unit]:
+    """Units in the order in which they are worked on: that of the input, or a random one."""
+    if config.shuffle:
+        return shuffled(plan, indices, config.sample_seed)
+    return (plan.unit(int(index)) for index in indices)
 
 
 @contextlib.contextmanager

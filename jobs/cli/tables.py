@@ -49,6 +49,9 @@ def status_text(status: Status) -> str:
         lines.insert(2, f"Identical to another row, computed once: {status.duplicates:,}")
     if status.rows_journalled:
         lines.insert(1, f"Finished in parts that are not complete: {status.rows_journalled:,} rows")
+    if status.slice:
+        parts = (f"{name.replace('_', ' ')} {value}" for name, value in status.slice.items())
+        lines.append(f"Slice of INPUT: {', '.join(parts)}")
     lines += skipped_lines(status.skipped)
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ from jobs.sdk.memory import (
     write_rows,
 )
 from pipeline import ColumnKind, RunResult, UserError, run
-from pipeline.contract.record import ADDED
+from pipeline.contract.record import ADDED, merged_column
 from pipeline.engine.checkpoint import open_checkpoint
 from pipeline.execution.cluster import cluster
 from pipeline.execution.shared_folders import check_shared_file
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from jobs.options.common import JobOptions
     from jobs.options.job import Job
     from jobs.sdk.engine import Engine
     from pipeline import Task
@@ -130,7 +131,11 @@ def call(
         open_checkpoint(wanted.model, wanted.prompt_format)
     if output is not None:
         check_access(locate(output, configured.options.storage_options), "OUTPUT")
-    given = (_RayDataset if is_ray_dataset(source) else _Table)(configured.task(), source, output)
+    if output is None and not is_ray_dataset(source):
+        _check_whole(configured.options)
+    task = configured.task()
+    merged = merged_column(task.result_schema, configured.options.missing)
+    given = (_RayDataset if is_ray_dataset(source) else _Table)(task, source, output, merged)
     if given.is_empty:
         return _without_rows(given, output)
     with cluster(debug=debug), ray_folder() as scratch:
@@ -149,15 +154,30 @@ def _check_arguments(output: object, engine: object) -> None:
         raise UserError(f"output: should be a path or a URI, not a {type(output).__name__}")
 
 
+def _check_whole(options: JobOptions) -> None:
+    """Refuse a slice of data whose every row comes back with new columns. Raises UserError."""
+    for name in ("where", "limit", "sample", "missing"):
+        if getattr(options, name) is not None:
+            raise UserError(
+                f"{name}: is for files, and for data with an output; take the rows that you want "
+                "from the data itself"
+            )
+
+
+def _names_added(task: Task, merged: str | None) -> list[str]:
+    """The columns that a run adds, without one that is the input's too."""
+    return [name for name in (*task.result_schema.names, *ADDED.names) if name != merged]
+
+
 class _Table:
     """Data in memory that becomes one Arrow table, and what a call with it returns."""
 
-    def __init__(self, task: Task, source: Any, output: str | None) -> None:
+    def __init__(self, task: Task, source: Any, output: str | None, merged: str | None) -> None:
         self._task = task
         self._added = new_columns(task.result_schema.names)
         columns = task.columns
         self._rows = rows_of(source, next(iter(columns)), columns if output is None else None)
-        added = self._added if output is None else [*task.result_schema.names, *ADDED.names]
+        added = self._added if output is None else _names_added(task, merged)
         table = prepare_table(self._rows.table, columns=columns, added=added, here=os.getcwd())
         self.path = first_local_path(table, _image_columns(columns))
         # Without an `output`, the other columns are the caller's already.
@@ -185,9 +205,10 @@ class _RayDataset:
     path = None
     """Neither is known before it is written."""
 
-    def __init__(self, task: Task, source: Any, output: str | None) -> None:
+    def __init__(self, task: Task, source: Any, output: str | None, merged: str | None) -> None:
         self._task = task
         self._source = source
+        self._merged = merged
 
     def empty_result(self) -> Any:
         import ray.data
@@ -198,7 +219,7 @@ class _RayDataset:
         prepare = partial(
             prepare_table,
             columns=dict(self._task.columns),
-            added=[*self._task.result_schema.names, *ADDED.names],
+            added=_names_added(self._task, self._merged),
             here=os.getcwd(),
         )
         return write_ray_dataset(self._source, folder, prepare)

@@ -14,11 +14,13 @@ import pyarrow as pa
 class Outcome(StrEnum):
     """What became of one row, from best to worst.
 
-    `ok` and `truncated` rows have results, the others an `error`. A row with several results has
-    the worst of their outcomes and keeps the good results.
+    `ok` and `truncated` rows have results, the others an `error`; a `kept` row was not computed, as
+    it has a value already (`RunConfig.missing`). A row with several results has the worst of their
+    outcomes and keeps the good results.
     """
 
     OK = "ok"
+    KEPT = "kept"
     TRUNCATED = "truncated"
     DECODE_ERROR = "decode_error"
     MISSING_INPUT = "missing_input"
@@ -30,8 +32,8 @@ class Outcome(StrEnum):
 
     @property
     def has_results(self) -> bool:
-        """Whether a row with this outcome has its result columns filled."""
-        return self in (Outcome.OK, Outcome.TRUNCATED)
+        """Whether a row with this outcome is no failure: it has results, or needed none."""
+        return self in (Outcome.OK, Outcome.KEPT, Outcome.TRUNCATED)
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
@@ -72,13 +74,34 @@ def row_key(unit_id: str, position: int) -> str:
     return f"{unit_id}-{position:08d}"
 
 
-def clashes(passthrough: pa.Schema, results: pa.Schema) -> list[str]:
-    """Input columns named like a result column or one of `ADDED`, in input order."""
-    ours = {*ADDED.names, *results.names}
+def merged_column(results: pa.Schema, missing: str | None) -> str | None:
+    """The input column that becomes one with a result column; None if there is none.
+
+    That is the one whose missing values are computed, where the results have its name.
+
+    Args:
+        results: The task's result columns.
+        missing: `RunConfig.missing`.
+    """
+    return missing if missing in results.names else None
+
+
+def clashes(passthrough: pa.Schema, results: pa.Schema, merged: str | None = None) -> list[str]:
+    """Input columns named like a result column or one of `ADDED`, in input order.
+
+    Args:
+        passthrough: The input's columns.
+        results: The task's result columns.
+        merged: See `merged_column`; it is none of them.
+    """
+    ours = {*ADDED.names, *results.names} - {merged}
     return [name for name in passthrough.names if name in ours]
 
 
-def output_schema(passthrough: pa.Schema, results: pa.Schema) -> pa.Schema:
+def output_schema(
+    passthrough: pa.Schema, results: pa.Schema, merged: str | None = None
+) -> pa.Schema:
     """Columns of an output file: the input's, the task's results, then `ADDED`."""
-    assert not clashes(passthrough, results), "planning refuses clashing names"
-    return pa.schema([*passthrough, *results, *ADDED], metadata=passthrough.metadata)
+    assert not clashes(passthrough, results, merged), "planning refuses clashing names"
+    own = [field for field in passthrough if field.name != merged]
+    return pa.schema([*own, *results, *ADDED], metadata=passthrough.metadata)

@@ -10,15 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from pipeline.contract.errors import UserError, one_line
-from pipeline.contract.record import Outcome, clashes
+from pipeline.contract.record import Outcome, clashes, merged_column
+from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import ColumnKind
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
-from pipeline.output.comparison import compare
+from pipeline.output.extension import changes_of
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import choose_output, describe_run, has_same_input, read_record
-from pipeline.sources import check_columns, list_input, open_source
+from pipeline.sources import SelectedRows, Selection, check_columns, list_input, open_source
+from pipeline.sources.columns import is_string
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
 
@@ -44,6 +48,7 @@ class CheckedRun:
         task: What is done with each row.
         listing: The files of INPUT.
         source: What cuts and reads them.
+        selection: Which of their rows the run takes.
         output: The folder to write to; with `new_version` it may be another than OUTPUT.
         plan: The plan in it; None if there is none yet.
         changes: The input against that plan.
@@ -54,6 +59,7 @@ class CheckedRun:
     task: Task
     listing: Listing
     source: Source
+    selection: Selection
     output: Location
     plan: Plan | None
     changes: Changes | None
@@ -90,14 +96,9 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
     record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
     output = choose_output(config, record)
     plan = open_plan(output)
-    source = open_source(
-        listing,
-        unit_rows=config.unit_rows,
-        keep_images=config.keep_images,
-        schema=plan.schema if plan else None,
-    )
-    _check_columns(source, task)
-    changes = None if plan is None else compare(plan, listing)
+    source, selection = _opened(config, listing, plan)
+    _check_columns(source, task, config.missing)
+    changes = None if plan is None else changes_of(plan, listing, selection)
     if plan is not None and changes is not None and not changes.unchanged:
         _check_same_input(config, output, record, plan, source)
     return CheckedRun(
@@ -105,6 +106,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         task=task,
         listing=listing,
         source=source,
+        selection=selection,
         output=output,
         plan=plan,
         changes=changes,
@@ -113,8 +115,8 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
 
 
 def check_outcomes(names: Collection[str]) -> list[Outcome]:
-    """Outcomes by name, for a retry. Raises UserError for `ok` or a name that does not exist."""
-    choices = [outcome for outcome in Outcome if outcome is not Outcome.OK]
+    """Outcomes by name, for a retry. Raises UserError for `ok`, `kept`, or no outcome."""
+    choices = [outcome for outcome in Outcome if outcome not in (Outcome.OK, Outcome.KEPT)]
     for name in names:
         if name not in choices:
             raise UserError(f"outcome '{name}': should be one of {', '.join(choices)}")
@@ -136,6 +138,19 @@ def check_pickles(task: Task) -> None:
             f"task '{task.name}' cannot be sent to other processes: {one_line(error)}; make what "
             "does not pickle where it is used"
         ) from error
+
+
+def _opened(config: RunConfig, listing: Listing, plan: Plan | None) -> tuple[Source, Selection]:
+    """What reads the input, and which of its rows are taken. Raises UserError."""
+    source = open_source(
+        listing,
+        unit_rows=config.unit_rows,
+        keep_images=config.keep_images,
+        schema=plan.schema if plan else None,
+        most_rows=None if config.where else config.limit,
+    )
+    selection = Selection.of(config, source.schema, config.unit_rows)
+    return source if selection.is_all else SelectedRows(source), selection
 
 
 def _check_same_input(
@@ -169,10 +184,35 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} is a file; name a folder")
 
 
-def _check_columns(source: Source, task: Task) -> None:
+def _check_columns(source: Source, task: Task, missing: str | None) -> None:
     check_columns(source.schema, task.columns)
-    taken = clashes(source.passthrough_schema, task.result_schema)
+    if missing is not None:
+        _check_missing(source.schema, task.result_schema, missing)
+    merged = merged_column(task.result_schema, missing)
+    taken = clashes(source.passthrough_schema, task.result_schema, merged)
     if taken:
         raise UserError(
             f"INPUT has a column '{taken[0]}', which is the name of one the run adds; rename it"
         )
+
+
+def _check_missing(schema: pa.Schema, results: pa.Schema, name: str) -> None:
+    """Check the column whose missing values are computed, and that the results can fill them."""
+    if name not in schema.names:
+        raise UserError(
+            f"missing: INPUT has no column '{name}'; {suggestion(name, schema.names)}"
+            f"its columns are {', '.join(schema.names)}"
+        )
+    if name in results.names and not _can_be(schema.field(name).type, results.field(name).type):
+        raise UserError(
+            f"missing: column '{name}' is {schema.field(name).type}, and what the run adds under "
+            f"that name is {results.field(name).type}; rename it"
+        )
+
+
+def _can_be(type_: pa.DataType, result: pa.DataType) -> bool:
+    """Whether old values of a type can stand beside results."""
+    values = type_.value_type if pa.types.is_dictionary(type_) else type_
+    return bool(
+        values == result or pa.types.is_null(values) or (is_string(values) and is_string(result))
+    )

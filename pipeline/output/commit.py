@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.contract.errors import RunError
-from pipeline.contract.record import output_schema, row_key
+from pipeline.contract.record import Outcome, output_schema, row_key
 from pipeline.output.parts import (
     Committed,
     commit_record,
@@ -75,11 +75,14 @@ class NewParts:
         journal: The run's journal.
         source: Where the input's own columns are read.
         run: The run's record, kept in every part.
+        merged: The input's column that is one with a result column; None if there is none. Rows
+            that were kept have its values in that.
     """
 
     journal: Journal
     source: Source
     run: Record
+    merged: str | None = None
 
     def commit(self, work: Work) -> Committed:
         """See `Committer.commit`, which says what it raises."""
@@ -106,8 +109,8 @@ class NewParts:
         identity |= {"start": unit.start, "stop": unit.stop}
         duplicates = entries.num_rows - entries["same_as"].null_count
         record = commit_record(self.run, identity, _outcomes(entries), duplicates)
-        schema = output_schema(self.source.passthrough_schema, self.journal.results)
-        rows = _joined(unit, self.source, entries, schema)
+        schema = output_schema(self.source.passthrough_schema, self.journal.results, self.merged)
+        rows = _joined(unit, self.source, entries, schema, self.merged)
         save_part(part, schema, rows, record, replaces=replaces)
 
 
@@ -169,7 +172,9 @@ def _outcomes(rows: pa.Table) -> dict[str, int]:
     return {item["values"].as_py(): item["counts"].as_py() for item in counted}
 
 
-def _joined(unit: Unit, source: Source, entries: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+def _joined(
+    unit: Unit, source: Source, entries: pa.Table, schema: pa.Schema, merged: str | None
+) -> Iterator[pa.Table]:
     """The unit's output rows in input order: the input's own columns beside the entries.
 
     Raises:
@@ -186,10 +191,18 @@ def _joined(unit: Unit, source: Source, entries: pa.Table, schema: pa.Schema) ->
             **dict(zip(rows.column_names, rows.columns, strict=True)),
             "row_key": pa.array(keys, pa.string()),
         }
+        if merged is not None:
+            columns = {**columns, merged: _merged(own[merged], rows, schema.field(merged))}
         yield pa.table([columns[name] for name in schema.names], schema=schema)
         done += own.num_rows
     if done != unit.rows:
         raise RunError(f"{unit.name} changed while it was read; run again")
+
+
+def _merged(own: pa.ChunkedArray, rows: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    """The input's values of rows that were kept, and the results of the others."""
+    is_kept = pc.equal(rows["outcome"], str(Outcome.KEPT))
+    return pc.if_else(is_kept, own.cast(field.type), rows[field.name])
 
 
 def _patched(old: pa.Table, entries: pa.Table) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.output.journal import Journal
 from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import last_profile
-from pipeline.output.run_record import read_record, skipped_of
+from pipeline.output.run_record import read_record, skipped_of, slice_of
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.access import check_access
 from pipeline.storage.location import Location, locate
@@ -46,6 +46,7 @@ class Status:
         outcomes: Rows in parts, by outcome.
         duplicates: Rows in parts that took the results of an identical one.
         skipped: The files of INPUT that are not read, by reason.
+        slice: Which rows of INPUT it takes: the settings that say so; empty where it takes all.
         started: When the first run on this OUTPUT started, ISO 8601.
         finished: When the last run or retry finished; None if none did.
         profile: Where the time of the last one went, as far as it is; None if nothing is known.
@@ -64,6 +65,7 @@ class Status:
     started: str
     finished: str | None
     profile: Profile | None = None
+    slice: Mapping[str, object] = field(default_factory=dict)
 
 
 def status(output: str, options: StorageOptions | None = None) -> Status:
@@ -90,6 +92,7 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
         started=record["started"],
         finished=record.get("finished"),
         profile=last_profile(where, record),
+        slice=slice_of(record),
     )
 
 

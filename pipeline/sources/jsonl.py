@@ -48,34 +48,45 @@ BEGIN = 2
 
 @dataclass(frozen=True)
 class JsonLines:
-    """A `Source` over JSON lines."""
+    """A `Source` over JSON lines.
+
+    Attributes:
+        most_rows: Rows of a file beyond which it is not cut; None for all.
+    """
 
     root: Location
     schema: pa.Schema
     unit_rows: int
+    most_rows: int | None = None
     kind = Kind.JSONL
 
     @staticmethod
-    def from_listing(listing: Listing, unit_rows: int, schema: pa.Schema | None) -> JsonLines:
+    def from_listing(
+        listing: Listing,
+        unit_rows: int,
+        schema: pa.Schema | None,
+        most_rows: int | None = None,
+    ) -> JsonLines:
         """The source with this schema, or else with that of the first file that has lines.
 
         Args:
             listing: The files.
             unit_rows: Most rows of a unit.
             schema: The columns as an earlier plan recorded them.
+            most_rows: Rows of a file beyond which it is not cut; None for all.
 
         Raises:
             UserError: The file cannot be read or has no objects, or no file has lines.
         """
         if schema is not None:
-            return JsonLines(listing.root, schema, unit_rows)
+            return JsonLines(listing.root, schema, unit_rows, most_rows)
         for file in listing.files:
             where = listing.root / file.path
             with user_errors(where, _format_of(file.path)):
                 lines = [line for _, line in itertools.islice(_lines(where), SAMPLE)]
             if lines:
                 _check_is_lines(lines[:BEGIN], where)
-                return JsonLines(listing.root, _schema(lines, where), unit_rows)
+                return JsonLines(listing.root, _schema(lines, where), unit_rows, most_rows)
         raise UserError(f"INPUT {listing.root / listing.files[0].path} has no rows")
 
     @property
@@ -84,7 +95,7 @@ class JsonLines:
         return self.schema
 
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
-        """Cut the files; reads each one once."""
+        """Cut the files; reads each one once, to its end or its last row that is cut."""
         for cuts in in_order(self._cut_file, files):
             yield from cuts
 
@@ -110,7 +121,9 @@ class JsonLines:
             _check_is_lines([line for _, line in begin], where)
             is_packed = _is_packed(file.path)
             rows = ((0 if is_packed else at, 1) for at, _ in itertools.chain(begin, lines))
-            return cut_by_offsets(file.path, rows, self.unit_rows)
+            return cut_by_offsets(
+                file.path, itertools.islice(rows, self.most_rows), self.unit_rows
+            )
 
     def _batches(
         self, unit: Cut, schema: pa.Schema
