@@ -21,7 +21,7 @@ from pipeline.engine.supported_versions import check_versions
 from pipeline.output.extension import changes_of
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import choose_output, describe_run, has_same_input, read_record
-from pipeline.sources import SelectedRows, Selection, check_columns, list_input, open_source
+from pipeline.sources import Selection, check_columns, list_input, open_source
 from pipeline.sources.columns import is_string
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
@@ -96,8 +96,15 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
     record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
     output = choose_output(config, record)
     plan = open_plan(output)
-    source, selection = _opened(config, listing, plan)
+    source = open_source(
+        listing,
+        unit_rows=config.unit_rows,
+        keep_images=config.keep_images,
+        schema=plan.schema if plan else None,
+        most_rows=None if config.where else config.limit,
+    )
     _check_columns(source, task, config.missing)
+    selection = Selection.of(config, source.schema, config.unit_rows)
     changes = None if plan is None else changes_of(plan, listing, selection)
     if plan is not None and changes is not None and not changes.unchanged:
         _check_same_input(config, output, record, plan, source)
@@ -138,19 +145,6 @@ def check_pickles(task: Task) -> None:
             f"task '{task.name}' cannot be sent to other processes: {one_line(error)}; make what "
             "does not pickle where it is used"
         ) from error
-
-
-def _opened(config: RunConfig, listing: Listing, plan: Plan | None) -> tuple[Source, Selection]:
-    """What reads the input, and which of its rows are taken. Raises UserError."""
-    source = open_source(
-        listing,
-        unit_rows=config.unit_rows,
-        keep_images=config.keep_images,
-        schema=plan.schema if plan else None,
-        most_rows=None if config.where else config.limit,
-    )
-    selection = Selection.of(config, source.schema, config.unit_rows)
-    return source if selection.is_all else SelectedRows(source), selection
 
 
 def _check_same_input(

@@ -4,6 +4,7 @@ run_record      what is asked; whether a run may write here
 plan            which units there are: how a plan is read
 comparison      what has changed in the input since
 extension       the next file of a plan
+order           in which order units are worked on, if not in that of the input
 fencing         which driver is the newest
 heartbeat       whether another run is at work
 journal         rows that are finished, of units that are not

@@ -27,6 +27,7 @@ from pipeline.output.parts import (
     read_whole_part,
     save_part,
 )
+from pipeline.sources import passthrough_taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -181,7 +182,7 @@ def _joined(
         RunError: The input has another number of rows by now.
     """
     done = 0
-    for own in source.passthrough(unit):
+    for own in passthrough_taken(source, unit):
         rows = entries.slice(done, own.num_rows)
         if rows.num_rows != own.num_rows:
             break

@@ -26,7 +26,13 @@ from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
 from pipeline.sources.listing import Kind, Listing, list_input
 from pipeline.sources.parquet import ParquetSource
-from pipeline.sources.selection import ALL_ROWS, SelectedRows, Selection, are_missing
+from pipeline.sources.selection import (
+    ALL_ROWS,
+    Selection,
+    are_missing,
+    passthrough_taken,
+    read_taken,
+)
 from pipeline.sources.skipped import Skipped
 from pipeline.sources.source import Source
 from pipeline.sources.webdataset import WebDataset
@@ -39,7 +45,6 @@ __all__ = [
     "FAULT",
     "Kind",
     "Listing",
-    "SelectedRows",
     "Selection",
     "Skipped",
     "Source",
@@ -47,6 +52,8 @@ __all__ = [
     "check_columns",
     "list_input",
     "open_source",
+    "passthrough_taken",
+    "read_taken",
 ]
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.profiling.measures import Stretch
-from pipeline.sources import FAULT, are_missing
+from pipeline.sources import FAULT, are_missing, read_taken
 from pipeline.sources.source import COPY_ROWS, by_bytes, size_of
 from pipeline.sources.units import Work
 from pipeline.stages.blocks import Item, pack, seal
@@ -92,7 +92,7 @@ def _read_unit(
 
 def _divided(work: Work, source: Source, missing: str) -> tuple[list[int], Work]:
     """The positions of rows that have a value in a column, and the work without them."""
-    tables = source.read(work.unit, [missing])
+    tables = read_taken(source, work.unit, [missing])
     are = np.concatenate([np.zeros(0, bool), *(are_missing(table[missing]) for table in tables)])
     positions = np.array(work.missing, np.int64)
     positions = positions[positions < len(are)]  # the file may be shorter by now
@@ -115,7 +115,7 @@ def _rows_of(
 ) -> Iterator[Item]:
     wanted = None if work.positions is None else frozenset(work.positions)
     position = 0
-    for table in source.read(work.unit, columns):
+    for table in read_taken(source, work.unit, columns):
         for at, row in enumerate(_values(table), position):
             if wanted is None or at in wanted:
                 yield _item(work.unit.id, at, row, seen)

@@ -17,7 +17,7 @@ from pipeline.sources.listing import Kind
 from pipeline.sources.selection.filters import Filter
 from pipeline.sources.selection.matches import matching
 from pipeline.sources.selection.sampling import sampled
-from pipeline.sources.selection.selected_rows import packed, taken_rows
+from pipeline.sources.selection.taken import are_taken, packed
 from pipeline.storage.parallel import AHEAD
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 AHEAD_OF_LIMIT = 4
 """Files that are filtered ahead where the first of them may have enough rows."""
-MOST_JOINED = 16
-"""Cuts of which a unit may be made: all their rows are read to get those that are taken."""
+MOST_READ = 16
+"""Rows that are read for each one that is taken where cuts are joined; of cuts with fewer, each is a
+unit by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +114,9 @@ class Selection:
             rows = sampled(rows, self.sample, self.seed)
         elif left is not None:
             rows = _first(rows, left)
-        is_images = source.kind is Kind.IMAGES
-        taken = (_with_rows(cut, some, is_images) for cut, some in rows if len(some))
-        return _joined(taken, self.unit_rows, is_images)
+        taken = (_with_rows(cut, some, source.kind) for cut, some in rows if len(some))
+        joined = _joined(taken, self.unit_rows, source.kind)
+        return (_trimmed(cut, source.kind) for cut in joined)
 
     def _cut(self, source: Source, files: Sequence[FileInfo], left: int | None) -> Iterable[Cut]:
         """All cuts. Files that must be read to be cut are, where there is a limit, one by one."""
@@ -125,9 +126,7 @@ class Selection:
             return source.cut(files if self.condition else files[:left])
         return itertools.chain.from_iterable(source.cut([file]) for file in files)
 
-    def _matching(
-        self, source: Source, cuts: Iterable[Cut]
-    ) -> Iterator[tuple[Cut, np.ndarray]]:
+    def _matching(self, source: Source, cuts: Iterable[Cut]) -> Iterator[tuple[Cut, np.ndarray]]:
         if self.condition is None:
             return ((cut, np.arange(cut.rows)) for cut in cuts)
         ahead = AHEAD if self.limit is None else AHEAD_OF_LIMIT
@@ -138,9 +137,7 @@ ALL_ROWS = Selection()
 """Every row of an input."""
 
 
-def _first(
-    rows: Iterable[tuple[Cut, np.ndarray]], left: int
-) -> Iterator[tuple[Cut, np.ndarray]]:
+def _first(rows: Iterable[tuple[Cut, np.ndarray]], left: int) -> Iterator[tuple[Cut, np.ndarray]]:
     """The first rows; what comes after the last of them is not asked for."""
     for cut, some in rows:
         yield cut, some[:left]
@@ -149,40 +146,50 @@ def _first(
             return
 
 
-def _with_rows(cut: Cut, rows: np.ndarray, is_images: bool) -> Cut:
-    """A cut of which these rows are taken: of images these files."""
-    if is_images:
+def _with_rows(cut: Cut, rows: np.ndarray, kind: Kind) -> Cut:
+    """A whole cut of which these rows are taken: of images these files."""
+    if len(rows) == cut.rows:
+        return cut
+    if kind is Kind.IMAGES:
         files = tuple(cut.files[row] for row in rows.tolist())
         return replace(cut, files=files, start=0, stop=len(files))
-    if rows[-1] == len(rows) - 1:  # the first ones
-        return replace(cut, stop=cut.start + len(rows))
     return replace(cut, taken=packed(rows, cut.rows))
 
 
-def _joined(cuts: Iterable[Cut], unit_rows: int, is_images: bool) -> Iterator[Cut]:
-    """Join cuts that follow each other and have few rows, so that output files are not tiny."""
-    held: list[Cut] = []
+def _joined(cuts: Iterable[Cut], unit_rows: int, kind: Kind) -> Iterator[Cut]:
+    """Join cuts of which little is taken, so that output files are not tiny."""
+    held: Cut | None = None
     for cut in cuts:
-        rows = sum(one.rows for one in held) + cut.rows
-        if held and (rows > unit_rows or len(held) == MOST_JOINED or not _follows(held[-1], cut, is_images)):
-            yield _one_of(held, is_images)
-            held = []
-        held.append(cut)
-    if held:
-        yield _one_of(held, is_images)
+        both = None if held is None else _both(held, cut, kind)
+        if held is not None and (both is None or not _is_unit(both, unit_rows)):
+            yield held
+            both = None
+        held = cut if both is None else both
+    if held is not None:
+        yield held
 
 
-def _follows(one: Cut, other: Cut, is_images: bool) -> bool:
-    return is_images or (one.files == other.files and one.stop == other.start)
+def _is_unit(cut: Cut, unit_rows: int) -> bool:
+    return cut.rows <= unit_rows and cut.stop - cut.start <= MOST_READ * cut.rows
 
 
-def _one_of(cuts: Sequence[Cut], is_images: bool) -> Cut:
-    first, last = cuts[0], cuts[-1]
-    if len(cuts) == 1:
-        return first
-    if is_images:
-        files = tuple(file for cut in cuts for file in cut.files)
-        return replace(first, files=files, stop=len(files))
-    rows = np.flatnonzero(np.concatenate([taken_rows(cut) for cut in cuts]))
-    whole = replace(first, stop=last.stop, taken=None)
-    return _with_rows(whole, rows, is_images=False)
+def _both(one: Cut, other: Cut, kind: Kind) -> Cut | None:
+    """Two cuts as one; None unless they lie side by side."""
+    if kind is Kind.IMAGES:
+        files = one.files + other.files
+        return replace(one, files=files, stop=len(files))
+    if one.files != other.files or one.stop != other.start:
+        return None
+    rows = np.flatnonzero(np.concatenate([are_taken(one), are_taken(other)]))
+    return _with_rows(replace(one, stop=other.stop, taken=None), rows, kind)
+
+
+def _trimmed(cut: Cut, kind: Kind) -> Cut:
+    """A cut without what need not be read before and after its rows."""
+    if cut.taken is None:
+        return cut
+    rows = np.flatnonzero(are_taken(cut))
+    # Other formats are read from the byte at which the cut begins.
+    first = int(rows[0]) if kind is Kind.PARQUET else 0
+    start, stop = cut.start + first, cut.start + int(rows[-1]) + 1
+    return _with_rows(replace(cut, start=start, stop=stop, taken=None), rows - first, kind)
