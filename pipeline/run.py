@@ -36,8 +36,8 @@ from pipeline.output.counts import committed_units, totals
 from pipeline.output.extension import extended, without_gone
 from pipeline.output.heartbeat import Others, check_alone, turn
 from pipeline.output.journal import OF_RETRIES, Journal
-from pipeline.output.parts import open_parts
 from pipeline.output.order import shuffled
+from pipeline.output.parts import open_parts
 from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import ProfileFile
 from pipeline.output.run_record import claim, finish, read_record, withdraw

@@ -5,9 +5,9 @@ units, and old units beyond those are dropped. Units that are not committed and 
 files is in the input any more are dropped as well: nobody could finish them. Each of their files
 gets an entry that says so, in a unit without rows, so that a file that comes back is planned again.
 
-Where a run takes not all rows of its input, only units with rows that it takes are planned. Of files
-without any there is an entry too, unless their number is given (`Selection.is_bounded`): then
-further files are not looked at.
+Where a run does not take all rows of its input, units have only those that it takes. Files without
+any have an entry too; but where a number of rows is given (`Selection.is_bounded`), further files
+are not looked at.
 """
 
 from __future__ import annotations
@@ -264,9 +264,7 @@ def _files_of(cuts: Iterable[Cut], files: Iterable[FileInfo]) -> list[FileInfo]:
     return [file for file in files if file.path in paths]
 
 
-def _with_any(
-    pieces: Iterable[Piece], selection: Selection, listing: Listing
-) -> Iterator[Piece]:
+def _with_any(pieces: Iterable[Piece], selection: Selection, listing: Listing) -> Iterator[Piece]:
     """The pieces. Raises UserError where a condition leaves no row."""
     rows = 0
     for piece in pieces:
@@ -283,9 +281,7 @@ class _Recut:
         dropped: Indices of old units whose parts no piece takes over; complete at the end.
     """
 
-    def __init__(
-        self, plan: Plan, changes: Changes, source: Source, selection: Selection
-    ) -> None:
+    def __init__(self, plan: Plan, changes: Changes, source: Source, selection: Selection) -> None:
         self.dropped: list[int] = []
         self._selection = selection
         self._plan = plan

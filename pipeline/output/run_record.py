@@ -247,7 +247,9 @@ def _why_not(output: Location, found: Record | None, record: Record) -> str:
     differing = differences(found, record)
     if not differing:
         return ""
-    what = "of another slice of INPUT" if _differ_in_slice(differing) else "with another configuration"
+    what = "with another configuration"
+    if _differ_in_slice(differing):
+        what = "of another slice of INPUT"
     shown = "; ".join(differing[:SHOWN_DIFFERENCES])
     more = len(differing) - SHOWN_DIFFERENCES
     return (

@@ -121,9 +121,7 @@ class JsonLines:
             _check_is_lines([line for _, line in begin], where)
             is_packed = _is_packed(file.path)
             rows = ((0 if is_packed else at, 1) for at, _ in itertools.chain(begin, lines))
-            return cut_by_offsets(
-                file.path, itertools.islice(rows, self.most_rows), self.unit_rows
-            )
+            return cut_by_offsets(file.path, itertools.islice(rows, self.most_rows), self.unit_rows)
 
     def _batches(
         self, unit: Cut, schema: pa.Schema

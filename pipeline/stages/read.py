@@ -1,8 +1,8 @@
 """Read: from a unit to its rows, with the columns that the task asks for and no others.
 
-Decides which rows are computed: those that are not done, that have no value yet where only such are
-wanted, and of identical rows the first; and how many of them travel together. Images are not decoded
-here.
+Decides which rows are computed: those that are not done, where only missing values are wanted those
+that have none, and of identical rows the first; and how many of them travel together. Images are
+not decoded here.
 """
 
 from __future__ import annotations

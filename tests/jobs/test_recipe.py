@@ -36,12 +36,14 @@ def test_captions_are_made_where_there_are_none(tmp_path: Path) -> None:
     assert "/path/to/gemma-3-4b-it" in command
     table = photos(tmp_path)
     pq.write_table(table, tmp_path / "photos.parquet")
-    here = {"cwd": tmp_path, "check": True, "capture_output": True, "text": True}
-    subprocess.run([sys.executable, "-c", script], **here)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     places = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-ec", command.replace("/path/to/gemma-3-4b-it", "demo")],
-        **{**here, "check": False},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PATH": places},
     )
     assert done.returncode == 0, done.stderr

@@ -70,7 +70,7 @@ def parsed(text: str) -> Tree[Token]:
     except UnexpectedInput as error:
         at = error.pos_in_stream
         is_end = at is None or at < 0 or getattr(error, "token", None) == ""
-        place = "at its end" if is_end else f"at \"{text[at : at + SHOWN]}\" (character {at + 1})"
+        place = "at its end" if is_end else f'at "{text[at : at + SHOWN]}" (character {at + 1})'
         raise UserError(f"where: cannot be read {place}; {EXAMPLE}") from None
 
 

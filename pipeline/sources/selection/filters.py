@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -72,7 +72,7 @@ class Filter:
             UserError: It cannot be read, names no column, or compares what cannot be compared.
         """
         tree = parsed(text)
-        names = [name_of(found.children[0]) for found in tree.find_data("column")]  # type: ignore[arg-type]
+        names = map(_name, tree.find_data("column"))
         columns = dict.fromkeys(_path_of(name, schema)[0] for name in names)
         return Filter((*columns,), _Meaning(schema).of(tree))
 
@@ -162,10 +162,10 @@ class _Meaning:
         if left.data == right.data == "value":
             raise UserError("where: compares two values and no column; a text needs quotes")
         if left.data == "value":
-            return self.compared(right, MIRRORED.get(sign, sign), left)  # type: ignore[arg-type]
-        column, compare = self._column(left), COMPARISONS[sign]
+            return self._with_value(right, MIRRORED.get(sign, sign), left)
         if right.data == "value":
-            return compare(column.expression, column.scalar(_value(right)))
+            return self._with_value(left, sign, right)
+        column = self._column(left)
         other = self._column(right)
         if other.family != column.family or OTHER in (column.family, other.family):
             raise UserError(
@@ -174,7 +174,11 @@ class _Meaning:
             )
         is_same = column.family == NUMBER or column.type == other.type
         values = other.expression if is_same else other.expression.cast(column.type)
-        return compare(column.expression, values)
+        return COMPARISONS[sign](column.expression, values)
+
+    def _with_value(self, named: Tree[Token], sign: str, value: Tree[Token]) -> pc.Expression:
+        column = self._column(named)
+        return COMPARISONS[sign](column.expression, column.scalar(_value(value)))
 
     def listed(
         self, named: Tree[Token], opposite: Token | None, *values: Tree[Token]
@@ -204,11 +208,17 @@ class _Meaning:
         return column.expression
 
     def _column(self, tree: Tree[Token]) -> _Column:
-        return _Column.of(name_of(tree.children[0]), self._schema)  # type: ignore[arg-type]
+        return _Column.of(_name(tree), self._schema)
+
+
+def _name(tree: Tree[Token]) -> str:
+    (token,) = tree.children
+    return name_of(cast("Token", token))
 
 
 def _value(tree: Tree[Token]) -> Value:
-    return value_of(tree.children[0])  # type: ignore[arg-type]
+    (token,) = tree.children
+    return value_of(cast("Token", token))
 
 
 def _or_opposite(expression: pc.Expression, opposite: Token | None) -> pc.Expression:

@@ -77,9 +77,7 @@ def _of_rows(source: Source, condition: Filter, cut: Cut) -> tuple[Cut, Rows]:
     return cut, np.flatnonzero(np.concatenate(found))
 
 
-def _of_parquet(
-    source: Source, condition: Filter, cuts: list[Cut]
-) -> list[tuple[Cut, Rows]]:
+def _of_parquet(source: Source, condition: Filter, cuts: list[Cut]) -> list[tuple[Cut, Rows]]:
     """The rows of the cuts of one file."""
     (path,) = cuts[0].files
     where = source.root / path
@@ -98,9 +96,11 @@ def _matches_in_file(
     sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
     begins = [0, *itertools.accumulate(sizes)]
     is_match = np.zeros(begins[-1], dtype=bool)
-    read = [name for name in condition.columns if name in fragment.physical_schema.names]
+    own = {field.name: field.type for field in fragment.physical_schema}
+    read = [name for name in condition.columns if name in own]
+    is_plain = all(own.get(n) == source.schema.field(n).type for n in condition.columns)
     with pq.ParquetFile(file, metadata=meta) as parquet:
-        for group in _not_ruled_out(condition, fragment, are_all=len(read) == len(condition.columns)):
+        for group in _not_ruled_out(condition, fragment, is_plain=is_plain):
             at = begins[group]
             for batch in _batches(parquet, group, read, sizes[group]):
                 rows = _as_planned(source, condition, path, batch)
@@ -110,10 +110,16 @@ def _matches_in_file(
 
 
 def _not_ruled_out(
-    condition: Filter, fragment: ds.ParquetFileFragment, *, are_all: bool
+    condition: Filter, fragment: ds.ParquetFileFragment, *, is_plain: bool
 ) -> list[int]:
-    """The row groups that may have matching rows, by their statistics."""
-    if not are_all:  # a column of another file, or of the path
+    """The row groups that may have matching rows, by their statistics.
+
+    Args:
+        condition: What matches.
+        fragment: The file.
+        is_plain: Whether it has all columns of the condition, with the types of the input.
+    """
+    if not is_plain:
         return [group.id for group in fragment.row_groups]
     kept = fragment.split_by_row_group(condition.expression)
     return sorted(group.id for part in kept for group in part.row_groups)

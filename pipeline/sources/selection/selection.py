@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 AHEAD_OF_LIMIT = 4
 """Files that are filtered ahead where the first of them may have enough rows."""
 MOST_READ = 16
-"""Rows that are read for each one that is taken where cuts are joined; of cuts with fewer, each is a
-unit by itself."""
+"""Rows that are read for each one that is taken where cuts are joined; otherwise each is a unit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Runs over a slice of their input: every row of the slice once, and what is not missing as it was."""
+"""Runs over a slice of their input: each of its rows once, and what is not missing as it was."""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ ROWS = pa.table(
         "tag": pa.array(["a%b", "ab", "a_c", "", "it's"]).dictionary_encode(),
         "big": pa.array(["x", "y", "z", "x", None], pa.large_string()),
         "day": pa.array([datetime.date(2024, 1, d) for d in (1, 2, 3, 4, 5)]),
-        "at": pa.array([datetime.datetime(2024, 1, d) for d in (1, 2, 3, 4, 5)], pa.timestamp("us", "UTC")),
+        "at": pa.array(
+            [datetime.datetime(2024, 1, d) for d in (1, 2, 3, 4, 5)], pa.timestamp("us", "UTC")
+        ),
         "meta": pa.array([{"n": n, "of": {"x": str(n)}} for n in range(5)]),
         "raw": pa.array([b"x", None, b"", b"y", b"z"]),
         "en.txt": pa.array(["one", None, "three", "four", "five"]),
@@ -84,7 +86,7 @@ def test_a_condition_takes_the_rows_that_sql_would(condition: str, rows: list[in
         ("lang > 5", "column 'lang' is string, and 5 is not; write 'text', say"),
         ("width", "column 'width' is int32, not true or false"),
         ("safe = 1", "column 'safe' is bool, and 1 is not; write true, say"),
-        ("day > 'soon'", r"column 'day' is date32\[day\], and 'soon' is not; write '2024-01-31', say"),
+        ("day > 'soon'", r"'day' is date32\[day\], and 'soon' is not; write '2024-01-31', say"),
         ("raw = 'x'", "column 'raw' is binary, and 'x' is not$"),
         ("width = lang", r"columns 'width' \(int32\) and 'lang' \(string\) cannot be compared"),
         ("width like '1%'", "column 'width' is int32, not text"),

@@ -6,7 +6,9 @@ import pytest
 from pipeline.sources.selection import are_missing
 
 INVALID = pa.Array.from_buffers(
-    pa.string(), 3, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff ")]
+    pa.string(),
+    3,
+    [None, pa.array([0, 1, 2, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff ")],
 )
 
 
