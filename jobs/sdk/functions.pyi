@@ -35,6 +35,12 @@ def caption(
     tensor_parallel_size: int = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
+    where: str | None = ...,
+    limit: int | None = ...,
+    sample: int | None = ...,
+    sample_seed: int = ...,
+    shuffle: bool = ...,
+    missing: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
@@ -81,6 +87,12 @@ def caption(
         tensor_parallel_size: GPUs of one engine.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
+        limit: Only the first so many rows (of those that match), in input order.
+        sample: Only so many rows (of those that match), drawn at random; the same ones for the same files and sample_seed.
+        sample_seed: Random seed of sample and shuffle.
+        shuffle: Work on the output files in a random order, so that a run that is stopped has a mixture of INPUT. Rows stay in input order.
+        missing: Compute only rows whose column of this name is null or empty; the others keep its value, with the outcome 'kept'.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
@@ -132,6 +144,12 @@ def translate(
     tensor_parallel_size: int = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
+    where: str | None = ...,
+    limit: int | None = ...,
+    sample: int | None = ...,
+    sample_seed: int = ...,
+    shuffle: bool = ...,
+    missing: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
@@ -176,6 +194,12 @@ def translate(
         tensor_parallel_size: GPUs of one engine.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
+        limit: Only the first so many rows (of those that match), in input order.
+        sample: Only so many rows (of those that match), drawn at random; the same ones for the same files and sample_seed.
+        sample_seed: Random seed of sample and shuffle.
+        shuffle: Work on the output files in a random order, so that a run that is stopped has a mixture of INPUT. Rows stay in input order.
+        missing: Compute only rows whose column of this name is null or empty; the others keep its value, with the outcome 'kept'.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
@@ -219,6 +243,12 @@ def moderate(
     tensor_parallel_size: int = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
+    where: str | None = ...,
+    limit: int | None = ...,
+    sample: int | None = ...,
+    sample_seed: int = ...,
+    shuffle: bool = ...,
+    missing: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
@@ -255,6 +285,12 @@ def moderate(
         tensor_parallel_size: GPUs of one engine.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
+        limit: Only the first so many rows (of those that match), in input order.
+        sample: Only so many rows (of those that match), drawn at random; the same ones for the same files and sample_seed.
+        sample_seed: Random seed of sample and shuffle.
+        shuffle: Work on the output files in a random order, so that a run that is stopped has a mixture of INPUT. Rows stay in input order.
+        missing: Compute only rows whose column of this name is null or empty; the others keep its value, with the outcome 'kept'.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.

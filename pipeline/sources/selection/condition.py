@@ -68,9 +68,8 @@ def parsed(text: str) -> Tree[Token]:
     try:
         return _parser().parse(text)
     except UnexpectedInput as error:
-        at = error.pos_in_stream
-        is_end = at is None or at < 0 or getattr(error, "token", None) == ""
-        place = "at its end" if is_end else f'at "{text[at : at + SHOWN]}" (character {at + 1})'
+        at = -1 if getattr(error, "token", None) == "" else error.pos_in_stream or 0
+        place = "at its end" if at < 0 else f'at "{text[at : at + SHOWN]}" (character {at + 1})'
         raise UserError(f"where: cannot be read {place}; {EXAMPLE}") from None
 
 

@@ -59,7 +59,8 @@ def _mixed(values: np.ndarray) -> np.ndarray:
     """Spread uint64 numbers evenly: the finalizer of SplitMix64 (Steele et al., OOPSLA 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed: np.ndarray = values ^ (values >> np.uint64(31))
+    return mixed
 
 
 class _Pool:

@@ -19,7 +19,8 @@ def are_missing(column: pa.ChunkedArray) -> np.ndarray:
     lengths = _lengths(column)
     if lengths is not None:
         is_missing = pc.or_(is_missing, pc.fill_null(pc.equal(lengths, 0), True))
-    return is_missing.to_numpy()
+    found: np.ndarray = is_missing.to_numpy()
+    return found
 
 
 def _lengths(column: pa.ChunkedArray) -> pa.ChunkedArray | None:

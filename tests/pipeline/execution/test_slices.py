@@ -67,7 +67,7 @@ def test_another_slice_needs_another_output(tmp_path: Path, gemma_folder: Path) 
 def test_only_missing_values_are_computed(tmp_path: Path, gemma_folder: Path) -> None:
     records = colours_dataset(tmp_path / "in", 300, bad_share=0.1)
     old = [[n] if n % 3 == 0 else [] if n % 3 == 1 else None for n in range(300)]
-    with_column(tmp_path / "in", "colour", pa.array(old, pa.list_(pa.int64())))
+    with_column(tmp_path / "in", "colour", pa.array(old, pa.list_(pa.int16())))
     fields: dict[str, Any] = {"unit_rows": 50, "missing": "colour", "max_error_rate": 1}
     settings = config(tmp_path / "in", tmp_path / "out", gemma_folder, **fields)
     result = run(settings, ColourTask(), backend=FAKE)
