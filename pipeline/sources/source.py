@@ -80,7 +80,7 @@ class Source(Protocol):
         """Cut these files into units, in order; no other file is opened.
 
         Raises:
-            UserError: A file cannot be read, or its columns differ from `schema`.
+            UserError: A file cannot be read, or `schema` does not hold its columns.
         """
         ...
 
