@@ -5,7 +5,7 @@ Which result columns a job adds is the task's to say, which input columns pass t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import pyarrow as pa
@@ -61,7 +61,8 @@ ADDED = pa.schema(
         pa.field("output_tokens", pa.int32()),
     ]
 )
-"""The columns that the pipeline adds to every output row."""
+"""The columns that the pipeline adds to every output row; `RunSettings.prefix` may stand before
+their names and those of the results."""
 
 
 def row_key(unit_id: str, position: int) -> str:
@@ -72,13 +73,43 @@ def row_key(unit_id: str, position: int) -> str:
     return f"{unit_id}-{position:08d}"
 
 
-def clashes(passthrough: pa.Schema, results: pa.Schema) -> list[str]:
-    """Input columns named like a result column or one of `ADDED`, in input order."""
-    ours = {*ADDED.names, *results.names}
-    return [name for name in passthrough.names if name in ours]
+def clashes(passthrough: Iterable[str], results: Iterable[str], prefix: str = "") -> list[str]:
+    """Input columns called like one that the run adds, in input order.
+
+    Args:
+        passthrough: The names of the input columns that are copied to the output.
+        results: The names of the task's result columns.
+        prefix: What the names of all added columns begin with.
+    """
+    ours = {f"{prefix}{name}" for name in (*ADDED.names, *results)}
+    return [name for name in passthrough if name in ours]
 
 
-def output_schema(passthrough: pa.Schema, results: pa.Schema) -> pa.Schema:
-    """Columns of an output file: the input's, the task's results, then `ADDED`."""
-    assert not clashes(passthrough, results), "planning refuses clashing names"
-    return pa.schema([*passthrough, *results, *ADDED], metadata=passthrough.metadata)
+def clash_fault(taken: Sequence[str], renaming_option: str | None) -> str:
+    """What an input has that clashes, and how to avoid it: the end of a message.
+
+    Args:
+        taken: The clashing names.
+        renaming_option: The task's option that names its result, as in Python; None if it has none.
+    """
+    names = ", ".join(f"'{name}'" for name in taken)
+    columns = f"the column{'s' if len(taken) > 1 else ''} {names}"
+    flag = renaming_option and f"--{renaming_option.replace('_', '-')}"
+    other = f", or {flag} NAME to call the result otherwise" if flag else ""
+    return (
+        f"{columns}, which the run adds itself; give --prefix gemma_ to put that before the names "
+        f"of all added columns{other}"
+    )
+
+
+def output_schema(passthrough: pa.Schema, results: pa.Schema, prefix: str = "") -> pa.Schema:
+    """Columns of an output file: the input's, the task's results, then `ADDED`.
+
+    Args:
+        passthrough: The input's columns.
+        results: The task's result columns.
+        prefix: What the names of the last two begin with.
+    """
+    assert not clashes(passthrough.names, results.names, prefix), "planning refuses clashing names"
+    added = [field.with_name(f"{prefix}{field.name}") for field in (*results, *ADDED)]
+    return pa.schema([*passthrough, *added], metadata=passthrough.metadata)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError, one_line
-from pipeline.contract.record import Outcome, clashes
-from pipeline.contract.task import ColumnKind
+from pipeline.contract.record import Outcome, clash_fault, clashes
+from pipeline.contract.task import ColumnKind, Renamable
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
 from pipeline.output.comparison import compare
@@ -60,13 +60,17 @@ class CheckedRun:
     record: Record
 
 
-def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
+def check_run(
+    config: RunConfig, task: Task, backend: Backend, *, extends: bool = True
+) -> CheckedRun:
     """Check the installed versions, and a configuration and a task against model, INPUT, OUTPUT.
 
     Args:
         config: What the run is on.
         task: What it does with each row.
         backend: What renders and generates.
+        extends: Whether new and changed files of INPUT will be planned, so that their columns
+            count.
 
     Raises:
         UserError: Something must be fixed.
@@ -96,10 +100,12 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         keep_images=config.keep_images,
         schema=plan.schema if plan else None,
     )
-    _check_columns(source, task)
     changes = None if plan is None else compare(plan, listing)
-    if plan is not None and changes is not None and not changes.unchanged:
-        _check_same_input(config, output, record, plan, source)
+    if changes is not None and not changes.unchanged:
+        _check_same_input(config, output, record)
+    if changes and extends:
+        source = source.with_columns_of(changes.new).with_columns_of(changes.changed)
+    _check_columns(source, task, config.prefix or "")
     return CheckedRun(
         config=config,
         task=task,
@@ -138,13 +144,10 @@ def check_pickles(task: Task) -> None:
         ) from error
 
 
-def _check_same_input(
-    config: RunConfig, output: Location, record: Record, plan: Plan, source: Source
-) -> None:
+def _check_same_input(config: RunConfig, output: Location, record: Record) -> None:
     """Refuse an INPUT none of whose files is as planned, unless it is the one of before."""
     before = read_record(output)
-    is_same = before is not None and has_same_input(before, record)
-    if not is_same or source.schema != plan.schema:
+    if before is None or not has_same_input(before, record):
         raise UserError(
             f"OUTPUT {output} was made from another INPUT, with which {config.input} has no file "
             "in common; name a new folder"
@@ -169,10 +172,9 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} is a file; name a folder")
 
 
-def _check_columns(source: Source, task: Task) -> None:
+def _check_columns(source: Source, task: Task, prefix: str) -> None:
     check_columns(source.schema, task.columns)
-    taken = clashes(source.passthrough_schema, task.result_schema)
+    taken = clashes(source.passthrough_schema.names, task.result_schema.names, prefix)
     if taken:
-        raise UserError(
-            f"INPUT has a column '{taken[0]}', which is the name of one the run adds; rename it"
-        )
+        option = task.renaming_option if isinstance(task, Renamable) else None
+        raise UserError(f"INPUT has {clash_fault(taken, option)}")

@@ -55,7 +55,7 @@ def extended(
         plan: The plan so far; None if there is none.
         output: OUTPUT.
         listing: The input as it is now.
-        source: What cuts it.
+        source: What cuts it; its columns are those of new and changed files too.
         changes: The input against the plan, if it was compared already.
 
     Returns:
@@ -70,19 +70,28 @@ def extended(
         if plan is None:
             pieces = _new(listing.files, source)
         else:
-            changes = compare(plan, listing) if changes is None else changes
+            if changes is None:
+                changes = compare(plan, listing)
+                source = _extended_source(source, plan, changes)
             if not changes:
                 return plan
             recut = _Recut(plan, changes, source)
             dropped = recut.dropped
             pieces = itertools.chain(recut.pieces(), _new(changes.new, source))
-        is_ours = _save(output, plan, plan.schema if plan else source.schema, pieces, dropped)
+        is_ours = _save(output, plan, source.schema, pieces, dropped)
         if not is_ours and plan is None and not plan_folder(output).names():
             raise UserError(f"OUTPUT {output} keeps no plan; is its store writable?")
         plan, changes = open_plan(output), None
         assert plan is not None, "a plan was just created, by us or by another driver"
         if is_ours:
             return plan
+
+
+def _extended_source(source: Source, plan: Plan, changes: Changes) -> Source:
+    """The source with the columns of the plan, of new and of changed files. Raises UserError."""
+    return source.with_schema(plan.schema).with_columns_of(changes.new).with_columns_of(
+        changes.changed
+    )
 
 
 def without_gone(
