@@ -93,7 +93,7 @@ def clash_fault(taken: Sequence[str], renaming_option: str | None) -> str:
         renaming_option: The task's option that names its result, as in Python; None if it has none.
     """
     names = ", ".join(f"'{name}'" for name in taken)
-    columns = f"the column{'s' if len(taken) > 1 else ''} {names}"
+    columns = f"a column {names}" if len(taken) == 1 else f"the columns {names}"
     flag = renaming_option and f"--{renaming_option.replace('_', '-')}"
     other = f", or {flag} NAME to call the result otherwise" if flag else ""
     return (

@@ -192,7 +192,8 @@ def skipped_of(record: Record) -> tuple[Skipped, ...]:
 
 def prefix_of(record: Record) -> str:
     """What the names of the columns that the run adds begin with; nothing in earlier versions."""
-    return record["config"].get("prefix") or ""
+    prefix: str | None = record.get("config", {}).get("prefix")
+    return prefix or ""
 
 
 def differences(old: Record, new: Record) -> list[str]:

@@ -56,7 +56,7 @@ def columns_of(types: Types, planned: pa.Schema | None = None) -> pa.Schema:
     """The columns of a file, to be united by `JSON` with those of other files.
 
     Where the values of a column have incompatible types, the most frequent type is taken. A planned
-    column keeps its type if that holds most values; the others do not fit it.
+    column keeps its type if that holds at least half of the values; the others do not fit it.
 
     Args:
         types: Of the file's values.
@@ -69,11 +69,11 @@ def columns_of(types: Types, planned: pa.Schema | None = None) -> pa.Schema:
 
 
 def _held(counted: Counter[pa.DataType], planned: pa.DataType | None) -> Counter[pa.DataType]:
-    """The types that a planned column holds, if most values are of these; else all."""
+    """The types that a planned column holds, if at least half of the values are of these; else all."""
     if planned is None:
         return counted
     held = Counter({kind: count for kind, count in counted.items() if _holds(planned, kind)})
-    return held if 2 * held.total() > counted.total() else counted
+    return held if 2 * held.total() >= counted.total() else counted
 
 
 def _holds(planned: pa.DataType, kind: pa.DataType) -> bool:
