@@ -77,22 +77,33 @@ def unified(
         UserError: A column's types have none in common; it names the column, two files and both
             types. Or new parts could not be read beside those there are.
     """
-    distinct: dict[pa.Schema, str] = {}
-    metadata = None if planned is None else planned.metadata
-    for path, schema in found:
-        if not distinct and planned is None:
-            metadata = schema.metadata
-        distinct.setdefault(schema.remove_metadata(), path)
-    if not distinct:
+    files, metadata = _distinct(found)
+    if not files:
         return planned
-    files = [(path, {field.name: field for field in schema}) for schema, path in distinct.items()]
     known = [] if planned is None else [_extended(field, files, rules) for field in planned]
     taken = {field.name for field in known}
     names = dict.fromkeys(name for _, fields in files for name in fields if name not in taken)
     added = [_stored(_common_field(name, files, rules), rules) for name in names]
-    if planned is not None:
-        added = [None if field is None else field.with_nullable(True) for field in added]
-    return pa.schema([*known, *(field for field in added if field is not None)], metadata=metadata)
+    if planned is None:
+        return pa.schema(filter(None, added), metadata=metadata)
+    added = [field and field.with_nullable(True) for field in added]
+    return pa.schema([*known, *filter(None, added)], metadata=planned.metadata)
+
+
+def _distinct(
+    found: Iterable[tuple[str, pa.Schema]],
+) -> tuple[list[_Fields], Mapping[bytes, bytes] | None]:
+    """The first file of each schema, and the metadata of the first of all."""
+    distinct: dict[pa.Schema, str] = {}
+    metadata, last = None, None
+    for path, schema in found:
+        if last is None:
+            metadata = schema.metadata
+        if last is None or not schema.equals(last):
+            distinct.setdefault(schema.remove_metadata(), path)
+        last = schema
+    files = [(path, {field.name: field for field in schema}) for schema, path in distinct.items()]
+    return files, metadata
 
 
 def _common_field(name: str, files: Sequence[_Fields], rules: TypeRules) -> pa.Field:

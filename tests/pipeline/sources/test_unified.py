@@ -52,8 +52,7 @@ SAME = [
 @pytest.mark.parametrize(("one", "other", "both"), SAME, ids=lambda type_: str(type_))
 def test_types_with_one_in_common(one: pa.DataType, other: pa.DataType, both: pa.DataType) -> None:
     assert common_type(one, other) == both
-    found = common_type(other, one)
-    assert found == both or {f.name: f.type for f in found} == {f.name: f.type for f in both}
+    assert sorted(str(common_type(other, one))) == sorted(str(both))  # in another order of fields
 
 
 @pytest.mark.parametrize(
