@@ -8,8 +8,8 @@
     a list       another list                                       list, large if one is
     a struct     another struct                                     all fields of both, by name
 
-Items of lists and fields of structs are united in the same way. Text and numbers, or text and bytes,
-have no type in common. Arrow would make bytes of the latter.
+Items of lists and fields of structs are united in the same way. Text has no type in common with
+numbers, nor with bytes, where Arrow would make bytes of it.
 
 Also decides which types may lie side by side in the parts of an OUTPUT (`reads_as`).
 """

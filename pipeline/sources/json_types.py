@@ -69,7 +69,7 @@ def columns_of(types: Types, planned: pa.Schema | None = None) -> pa.Schema:
 
 
 def _held(counted: Counter[pa.DataType], planned: pa.DataType | None) -> Counter[pa.DataType]:
-    """The types that a planned column holds, if half of the values or more are of these; else all."""
+    """The types that a planned column holds, if half of the values are of these; else all."""
     if planned is None:
         return counted
     held = Counter({kind: count for kind, count in counted.items() if _holds(planned, kind)})

@@ -85,7 +85,7 @@ def unified(
     names = dict.fromkeys(name for _, fields in files for name in fields if name not in taken)
     added = [_stored(_common_field(name, files, rules), rules) for name in names]
     if planned is None:
-        return pa.schema(filter(None, added), metadata=metadata)
+        return pa.schema([*filter(None, added)], metadata=metadata)
     added = [field and field.with_nullable(True) for field in added]
     return pa.schema([*known, *filter(None, added)], metadata=planned.metadata)
 
@@ -174,6 +174,7 @@ def _extended_type(
         return stored
     shown = rules.stored(late) or late
     raise UserError(
-        f"column '{name}' is {known} in {PLANNED} and {shown} in {path}; not all readers would open "
-        f"parts of both as one dataset: write the file with {known}, or name a new OUTPUT"
+        f"column '{name}' is {known} in {PLANNED} and {shown} in {path}; not all "
+        f"readers would open parts of both as one dataset: write the file with {known}, or name a new "
+        "OUTPUT"
     )
