@@ -121,7 +121,7 @@ def test_names_are_checked_before_anything_runs_or_is_written(
     engine: Engine, tmp_path: Path
 ) -> None:
     table = pa.table({"image": IMAGES[:1], "caption": ["old"]})
-    fix = "give --prefix gemma_ to .*, or --output-column NAME to call the result otherwise"
+    fix = "give --prefix gemma_ to .*, or --output-column NAME, which renames the result alone"
     for given in (table, table.to_pandas(), table.to_pylist()):
         with pytest.raises(UserError, match=f"has a column 'caption', .*{fix}"):
             caption(given, engine=engine)
