@@ -143,8 +143,8 @@ JOB = Job(
     name="caption",
     help="Caption every image of a dataset.",
     columns=(
-        "`caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), or "
-        "what `output_column` says, and, where `n` is more than 1, `captions` with all of them"
+        "`caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), "
+        "called as `output_column` says, and, where `n` is more than 1, `captions` with all of them"
     ),
     options=CaptionOptions,
     build=caption_task,

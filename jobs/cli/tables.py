@@ -106,9 +106,7 @@ def read_failed_rows(
     return failed_rows(output, outcomes, options)
 
 
-def show_errors(
-    tables: Iterable[pa.Table], limit: int, console: Console, prefix: str = ""
-) -> None:
+def show_errors(tables: Iterable[pa.Table], limit: int, console: Console, prefix: str = "") -> None:
     """Print the first rows, and the number of all.
 
     Args:
@@ -137,7 +135,10 @@ def _errors_table(rows: Sequence[Mapping[str, object]], prefix: str) -> Table:
     shown = [name for name in (f"{prefix}{name}" for name in SHOWN) if name in filled]
     names = [*(own or [f"{prefix}row_key"]), *shown]
     table = Table(
-        *(Column(_cell(name), overflow="fold", no_wrap=name == f"{prefix}outcome") for name in names)
+        *(
+            Column(_cell(name), overflow="fold", no_wrap=name == f"{prefix}outcome")
+            for name in names
+        )
     )
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in names))

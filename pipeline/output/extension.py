@@ -89,8 +89,10 @@ def extended(
 
 def _extended_source(source: Source, plan: Plan, changes: Changes) -> Source:
     """The source with the columns of the plan, of new and of changed files. Raises UserError."""
-    return source.with_schema(plan.schema).with_columns_of(changes.new).with_columns_of(
-        changes.changed
+    return (
+        source.with_schema(plan.schema)
+        .with_columns_of(changes.new)
+        .with_columns_of(changes.changed)
     )
 
 

@@ -26,6 +26,8 @@ from pipeline.sources.columns import is_binary, is_string
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+INDEX = pa.int32()
+"""The type of dictionaries' indices in parts."""
 Scalar = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
 """The type that holds the values of two which are not both lists or both structs; None if there is
 none."""
@@ -66,9 +68,7 @@ def arrow_scalar(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return None
 
 
-def common_type(
-    one: pa.DataType, other: pa.DataType, scalar: Scalar = arrow_scalar
-) -> pa.DataType:
+def common_type(one: pa.DataType, other: pa.DataType, scalar: Scalar = arrow_scalar) -> pa.DataType:
     """The type that holds the values of both.
 
     Args:
@@ -95,21 +95,29 @@ def common_type(
     return found
 
 
-def without_null(type_: pa.DataType) -> pa.DataType:
-    """The type with null, which tells nothing of what a later file may have, replaced by string."""
+def stored_type(type_: pa.DataType) -> pa.DataType:
+    """What parts have of a type, so that later files can bring more of it.
+
+    Null, which tells nothing of what a later file may have, becomes string. The indices of a
+    dictionary have room for more values than one file has.
+    """
     if pa.types.is_null(type_):
         return pa.string()
+    if pa.types.is_dictionary(type_) and type_.index_type.bit_width < INDEX.bit_width:
+        return pa.dictionary(INDEX, type_.value_type, type_.ordered)
     if pa.types.is_struct(type_):
-        return pa.struct([field.with_type(without_null(field.type)) for field in type_])
-    if pa.types.is_list(type_) and without_null(type_.value_type) != type_.value_type:
-        return pa.list_(without_null(type_.value_type))
-    if pa.types.is_large_list(type_) and without_null(type_.value_type) != type_.value_type:
-        return pa.large_list(without_null(type_.value_type))
+        return pa.struct([field.with_type(stored_type(field.type)) for field in type_])
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        made = pa.list_ if pa.types.is_list(type_) else pa.large_list
+        return made(type_.value_field.with_type(stored_type(type_.value_type)))
     return type_
 
 
 def have_same_values(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether two types differ at most in how they lay out the same values."""
+    """Whether two types differ at most in how they lay out the same values.
+
+    A dictionary counts as what it holds, unless its indices have room for few values.
+    """
     return _plain(one) == _plain(other)
 
 
@@ -157,7 +165,8 @@ def _common_fields(one: pa.StructType, other: pa.StructType, scalar: Scalar) -> 
 
 def _plain(type_: pa.DataType) -> pa.DataType:
     """The plainest type with the same values."""
-    type_ = _without_dictionary(type_)
+    if pa.types.is_dictionary(type_) and type_.index_type.bit_width >= INDEX.bit_width:
+        type_ = type_.value_type
     if is_string(type_):
         return pa.string()
     if is_binary(type_):

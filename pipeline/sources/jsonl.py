@@ -85,9 +85,7 @@ class JsonLines:
 
     def with_columns_of(self, files: Sequence[FileInfo]) -> JsonLines:
         """The same source with the columns of these files too; reads how each begins."""
-        found = unified(
-            self._columns_of(files, self.schema, []), planned=self.schema, rules=JSON
-        )
+        found = unified(self._columns_of(files, self.schema, []), planned=self.schema, rules=JSON)
         assert found is not None, "there is a planned schema"
         return self.with_schema(found)
 

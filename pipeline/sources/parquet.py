@@ -65,9 +65,7 @@ class ParquetSource:
     schema: pa.Schema
     unit_rows: int
     keep_images: bool
-    _row_groups: _RowGroups = dataclass_field(
-        default_factory=_RowGroups, repr=False, compare=False
-    )
+    _row_groups: _RowGroups = dataclass_field(default_factory=_RowGroups, repr=False, compare=False)
     kind = Kind.PARQUET
 
     @staticmethod
@@ -121,9 +119,7 @@ class ParquetSource:
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
         """Yield a unit's rows; images that do not pass through are not read."""
         rows = READ_ROWS if self.keep_images else COPY_ROWS
-        yield from self._slices(
-            unit, self.passthrough_schema, rows, has_images=self.keep_images
-        )
+        yield from self._slices(unit, self.passthrough_schema, rows, has_images=self.keep_images)
 
     def _columns_of(
         self, files: Sequence[FileInfo], planned: pa.Schema | None

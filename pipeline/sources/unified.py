@@ -24,7 +24,7 @@ from pipeline.sources.common_type import (
     common_type,
     have_same_values,
     reads_as,
-    without_null,
+    stored_type,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class TypeRules:
         return common_type(one, other, self.scalar)
 
 
-ARROW = TypeRules(scalar=arrow_scalar, stored=without_null)
+ARROW = TypeRules(scalar=arrow_scalar, stored=stored_type)
 
 _Fields = tuple[str, "Mapping[str, pa.Field]"]
 """A file, and its columns."""
@@ -174,7 +174,6 @@ def _extended_type(
         return stored
     shown = rules.stored(late) or late
     raise UserError(
-        f"column '{name}' is {known} in {PLANNED} and {shown} in {path}; not all "
-        f"readers would open parts of both as one dataset: write the file with {known}, or name a new "
-        "OUTPUT"
+        f"column '{name}' is {known} in {PLANNED} and {shown} in {path}; not all readers would "
+        f"open parts of both as one dataset: write the file with {known}, or name a new OUTPUT"
     )

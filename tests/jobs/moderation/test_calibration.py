@@ -30,9 +30,7 @@ TASK = ModerationTask(
 )
 
 
-def output(
-    folder: Path, labels: Sequence[object], name: str = "moderate", prefix: str = ""
-) -> str:
+def output(folder: Path, labels: Sequence[object], name: str = "moderate", prefix: str = "") -> str:
     """Two parts and a record."""
     columns = {f"{prefix}p_red": pa.array(SCORES, pa.float64()), "truth": pa.array(labels)}
     table = pa.table(columns)

@@ -79,7 +79,10 @@ def test_a_later_file_that_cannot_lie_beside_the_parts_is_refused_and_changes_no
     before = {path: path.read_bytes() for path in out.rglob("*.parquet")}
     wide = {"n": pa.array([2**40], pa.int64()), "image": images(2)}
     for late, fault in (
-        (wide, r"^column 'n' is int32 in the files planned before and int64 in b\.parquet; not all"),
+        (
+            wide,
+            r"^column 'n' is int32 in the files planned before and int64 in b\.parquet; not all",
+        ),
         ({"image": images(2), "outcome": ["x"]}, "^INPUT has a column 'outcome', which the run"),
     ):
         pq.write_table(pa.table(late), folder / "b.parquet")

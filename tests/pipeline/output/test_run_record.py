@@ -16,9 +16,9 @@ from pipeline.output.run_record import (
     claim,
     describe_run,
     differences,
-    prefix_of,
     finish,
     has_same_input,
+    prefix_of,
     read_record,
     withdraw,
 )

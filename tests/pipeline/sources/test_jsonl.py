@@ -185,9 +185,9 @@ def test_a_value_that_does_not_fit_costs_nothing_else(
     tmp_path: Path, given: dict[str, object], kept: dict[str, object], fault: str
 ) -> None:
     place = Place(str(tmp_path))
-    place.write("a.jsonl", lines(*[GOOD] * 3))
-    place.write("b.jsonl", lines(GOOD | given, GOOD))
+    place.write("a.jsonl", lines(*[GOOD] * 3))  # the columns come from here
     source = place.source()
+    place.write("b.jsonl", lines(GOOD | given, GOOD))
     cuts = place.cuts(source)[1:]
     assert passed_through(source, cuts).to_pylist() == [GOOD | kept, GOOD]
     for name, value in GOOD.items():
