@@ -118,7 +118,7 @@ def have_same_values(one: pa.DataType, other: pa.DataType) -> bool:
 
     A dictionary counts as what it holds, unless its indices have room for few values.
     """
-    return _plain(one) == _plain(other)
+    return bool(_plain(one) == _plain(other))
 
 
 def reads_as(before: pa.DataType, after: pa.DataType) -> bool:

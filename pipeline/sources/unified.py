@@ -102,8 +102,8 @@ def _distinct(
         if last is None or not schema.equals(last):
             distinct.setdefault(schema.remove_metadata(), path)
         last = schema
-    files = [(path, {field.name: field for field in schema}) for schema, path in distinct.items()]
-    return files, metadata
+    columns = ({field.name: field for field in schema} for schema in distinct)
+    return [*zip(distinct.values(), columns, strict=True)], metadata
 
 
 def _common_field(name: str, files: Sequence[_Fields], rules: TypeRules) -> pa.Field:
