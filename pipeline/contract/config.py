@@ -176,6 +176,9 @@ class RunSettings(SliceSettings):
     keep_images: bool = Field(
         False, description="Copy binary input columns, images among them, to the output."
     )
+    prefix: str | None = Field(
+        None, description="Put before the names of all columns that are added: gemma_, say."
+    )
     max_image_bytes: PositiveInt = Field(
         100_000_000, description="An image file that is larger is not opened."
     )

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.contract.errors import UserError, one_line
-from pipeline.contract.record import Outcome, clashes, merged_column
+from pipeline.contract.record import Outcome, clash_fault, clashes, merged_column
 from pipeline.contract.suggest import suggestion
-from pipeline.contract.task import ColumnKind
+from pipeline.contract.task import ColumnKind, Renamable
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
 from pipeline.output.extension import changes_of
@@ -66,13 +66,17 @@ class CheckedRun:
     record: Record
 
 
-def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
+def check_run(
+    config: RunConfig, task: Task, backend: Backend, *, extends: bool = True
+) -> CheckedRun:
     """Check the installed versions, and a configuration and a task against model, INPUT, OUTPUT.
 
     Args:
         config: What the run is on.
         task: What it does with each row.
         backend: What renders and generates.
+        extends: Whether new and changed files of INPUT will be planned, so that their columns
+            count.
 
     Raises:
         UserError: Something must be fixed.
@@ -103,11 +107,14 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         schema=plan.schema if plan else None,
         most_rows=None if config.where else config.limit,
     )
-    _check_columns(source, task, config.missing)
     selection = Selection.of(config, source.schema, config.unit_rows)
     changes = None if plan is None else changes_of(plan, listing, selection)
-    if plan is not None and changes is not None and not changes.unchanged:
-        _check_same_input(config, output, record, plan, source)
+    if changes is not None and not changes.unchanged:
+        _check_same_input(config, output, record)
+    if changes and extends:
+        source = source.with_columns_of(changes.new).with_columns_of(changes.changed)
+        selection = Selection.of(config, source.schema, config.unit_rows)
+    _check_columns(source, task, config)
     return CheckedRun(
         config=config,
         task=task,
@@ -147,13 +154,10 @@ def check_pickles(task: Task) -> None:
         ) from error
 
 
-def _check_same_input(
-    config: RunConfig, output: Location, record: Record, plan: Plan, source: Source
-) -> None:
+def _check_same_input(config: RunConfig, output: Location, record: Record) -> None:
     """Refuse an INPUT none of whose files is as planned, unless it is the one of before."""
     before = read_record(output)
-    is_same = before is not None and has_same_input(before, record)
-    if not is_same or source.schema != plan.schema:
+    if before is None or not has_same_input(before, record):
         raise UserError(
             f"OUTPUT {output} was made from another INPUT, with which {config.input} has no file "
             "in common; name a new folder"
@@ -178,29 +182,30 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} is a file; name a folder")
 
 
-def _check_columns(source: Source, task: Task, missing: str | None) -> None:
+def _check_columns(source: Source, task: Task, config: RunConfig) -> None:
+    results, prefix = task.result_schema, config.prefix or ""
     check_columns(source.schema, task.columns)
-    if missing is not None:
-        _check_missing(source.schema, task.result_schema, missing)
-    merged = merged_column(task.result_schema, missing)
-    taken = clashes(source.passthrough_schema, task.result_schema, merged)
+    merged = merged_column(results.names, config.missing, prefix)
+    if config.missing is not None:
+        result = results.field(merged.removeprefix(prefix)).type if merged else None
+        _check_missing(source.schema, config.missing, result)
+    taken = clashes(source.passthrough_schema.names, results.names, prefix, merged)
     if taken:
-        raise UserError(
-            f"INPUT has a column '{taken[0]}', which is the name of one the run adds; rename it"
-        )
+        option = task.renaming_option if isinstance(task, Renamable) else None
+        raise UserError(f"INPUT has {clash_fault(taken, option)}")
 
 
-def _check_missing(schema: pa.Schema, results: pa.Schema, name: str) -> None:
-    """Check the column whose missing values are computed, and that the results can fill them."""
+def _check_missing(schema: pa.Schema, name: str, result: pa.DataType | None) -> None:
+    """Check the column whose missing values are computed, and that results of a type can be."""
     if name not in schema.names:
         raise UserError(
             f"missing: INPUT has no column '{name}'; {suggestion(name, schema.names)}"
             f"its columns are {', '.join(schema.names)}"
         )
-    if name in results.names and not _can_be(schema.field(name).type, results.field(name).type):
+    if result is not None and not _can_be(schema.field(name).type, result):
         raise UserError(
             f"missing: column '{name}' is {schema.field(name).type}, and what the run adds under "
-            f"that name is {results.field(name).type}; rename it"
+            f"that name is {result}; rename it"
         )
 
 

@@ -10,6 +10,7 @@ heartbeat       whether another run is at work
 journal         rows that are finished, of units that are not
 commit          the two ways to make parts of them
 parts           what a part is as a file
+results         which columns all parts have together
 counts          which units are committed, and what is in all parts
 profile_files   where the profile of a run is found before its record has it
 status          how far a run is, and which rows failed

@@ -61,7 +61,7 @@ def extended(
         plan: The plan so far; None if there is none.
         output: OUTPUT.
         listing: The input as it is now.
-        source: What cuts it.
+        source: What cuts it; its columns are those of new and changed files too.
         changes: The input against the plan, if it was compared already (`changes_of`).
         selection: Which rows of the input are planned.
 
@@ -77,14 +77,16 @@ def extended(
         if plan is None:
             pieces = _with_any(_new(listing.files, source, selection), selection, listing)
         else:
-            changes = changes_of(plan, listing, selection) if changes is None else changes
+            if changes is None:
+                changes = changes_of(plan, listing, selection)
+                source = _extended_source(source, plan, changes)
             if not changes:
                 return plan
             recut = _Recut(plan, changes, source, selection)
             dropped = recut.dropped
             new = _new(changes.new, source, selection, plan.total_rows)
             pieces = itertools.chain(recut.pieces(), new)
-        is_ours = _save(output, plan, plan.schema if plan else source.schema, pieces, dropped)
+        is_ours = _save(output, plan, source.schema, pieces, dropped)
         if not is_ours and plan is None and not plan_folder(output).names():
             raise UserError(f"OUTPUT {output} keeps no plan; is its store writable?")
         plan, changes = open_plan(output), None
@@ -115,6 +117,15 @@ def changes_of(plan: Plan, listing: Listing, selection: Selection = ALL_ROWS) ->
         )
     is_closed = selection.left(plan.total_rows) == 0
     return replace(changes, new=changes.new[:0]) if is_closed else changes
+
+
+def _extended_source(source: Source, plan: Plan, changes: Changes) -> Source:
+    """The source with the columns of the plan, of new and of changed files. Raises UserError."""
+    return (
+        source.with_schema(plan.schema)
+        .with_columns_of(changes.new)
+        .with_columns_of(changes.changed)
+    )
 
 
 def without_gone(

@@ -201,6 +201,12 @@ def slice_of(record: Record) -> dict[str, object]:
     return found
 
 
+def prefix_of(record: Record) -> str:
+    """What the names of the columns that the run adds begin with; nothing in earlier versions."""
+    prefix: str | None = record.get("config", {}).get("prefix")
+    return prefix or ""
+
+
 def differences(old: Record, new: Record) -> list[str]:
     """What changes the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
     before, after = _deciding(old), _deciding(new)
@@ -226,6 +232,7 @@ def _deciding(record: Record) -> dict[str, object]:
         "backend": record.get("backend", "vllm"),  # the only one there was before it was recorded
         **{name: engine[name] for name in DECIDING_OF_ENGINE},
         "prompt_format": engine.get("prompt_format") or PROMPT_FORMAT,
+        "prefix": config.get("prefix"),
         **{name: config[name] for name in DECIDING},
         **slice_of(record),
     }

@@ -8,6 +8,9 @@
     parquet_batches   how many of its rows are read at a time
     hive         parquet's partitions: columns from paths
     json_types   the types of JSON columns
+    unified      the one schema of files whose columns differ
+    common_type  which type holds the values of two
+    fit          how a file's rows get the columns of all files
     scanned      how files without an index of their rows are cut
     columns      which columns a task may read, and which pass through
     units        what a unit is, and its id
@@ -75,7 +78,7 @@ def open_source(
         most_rows: Rows of a file beyond which it need not be cut, where that takes reading it.
 
     Raises:
-        UserError: The file that determines the columns cannot be read, or no file has rows.
+        UserError: A file cannot be read, no file has rows, or their columns cannot be united.
     """
     if listing.kind is Kind.IMAGES:
         return ImageFolder(listing.root, unit_rows, keep_images)

@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline.sources.columns import FAULT
+from pipeline.sources.fit import fit
 from pipeline.sources.hive import partition_value, partition_values
 from pipeline.sources.listing import Kind
 from pipeline.sources.unreadable import user_errors
@@ -136,13 +137,12 @@ def _batches(
 
 def _as_planned(source: Source, condition: Filter, path: str, batch: pa.RecordBatch) -> pa.Table:
     """The filter's columns, with the types of the input and the values of the path."""
+    schema = pa.schema([source.schema.field(name) for name in condition.columns])
     values, columns = partition_values(path), {}
-    for name in condition.columns:
-        type_ = source.schema.field(name).type
+    for name, type_ in zip(schema.names, schema.types, strict=True):
         if name in batch.schema.names:
-            column = batch.column(name)
-            columns[name] = column if column.type == type_ else column.cast(type_)
+            columns[name] = batch.column(name)
         else:
             value = partition_value(values.get(name), type_)
             columns[name] = pa.repeat(pa.scalar(value, type_), batch.num_rows)
-    return pa.table(columns)
+    return fit(pa.table(columns), schema)

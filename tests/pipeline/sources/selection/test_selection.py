@@ -16,8 +16,10 @@ import pytest
 from pipeline import RunConfig, UserError
 from pipeline.contract.config import EngineConfig
 from pipeline.sources import FAULT, Selection, Source, list_input, open_source
+from pipeline.sources.jsonl import JsonLines
 from pipeline.sources.selection import matches, passthrough_taken, read_taken
 from pipeline.sources.units import Cut
+from pipeline.storage.location import FileInfo
 
 ROWS = 400
 LANGUAGES = ["en", "de", "fr", "en", "es"]
@@ -147,15 +149,29 @@ def test_of_images_files_are_taken(tmp_path: Path) -> None:
     assert sample == sorted(sample)
 
 
-def test_a_limit_leaves_later_files_unread(tmp_path: Path) -> None:
+def test_a_limit_leaves_later_files_uncut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_jsonl(tmp_path)
-    first = (tmp_path / "0.jsonl").read_text()
-    (tmp_path / "0.jsonl").write_text(first + '{"n": \n' * 3)
-    for number in (1, 2, 3):
-        (tmp_path / f"{number}.jsonl").write_bytes(b"[\n{\n")  # planning would refuse it
-    assert read(*opened(tmp_path, limit=100)) == [*range(100)]
-    with pytest.raises(UserError, match=r"1\.jsonl is a JSON array"):
-        opened(tmp_path, limit=104)
+    cut, files = JsonLines._cut_file, []
+
+    def noted(source: JsonLines, file: FileInfo) -> list[Cut]:
+        files.append(file.path)
+        return cut(source, file)
+
+    monkeypatch.setattr(JsonLines, "_cut_file", noted)
+    source, cuts = opened(tmp_path, limit=99)
+    assert [cut.rows for cut in source.cut(list_input(str(tmp_path)).files[1:2])] == [50, 49]
+    assert read(source, cuts) == [*range(99)]
+    assert files == ["0.jsonl", "1.jsonl"]
+
+
+def test_columns_that_drift_are_compared_as_one(tmp_path: Path) -> None:
+    """As they are read, and where statistics are of another type than the input's."""
+    one = {"n": pa.array(range(5), pa.int32()), "tag": pa.array(["a"] * 5).dictionary_encode()}
+    other = {"n": pa.array(range(5, 9), pa.int64()), "tag": ["b", None, "a", "b"]}
+    pq.write_table(pa.table(one), tmp_path / "a.parquet")
+    pq.write_table(pa.table({**other, "late": ["x", None, "y", "x"]}), tmp_path / "b.parquet")
+    assert read(*opened(tmp_path, where="n > 3 and tag = 'a'")) == [4, 7]
+    assert read(*opened(tmp_path, where="late is null or late = 'y'")) == [*range(5), 6, 7]
 
 
 def test_row_groups_that_statistics_rule_out_are_not_read(
