@@ -248,16 +248,18 @@ def plan_metadata(schema: pa.Schema, dropped: list[int]) -> dict[bytes, bytes]:
 
 def _rows(table: pa.Table) -> np.ndarray:
     """[units] int64: rows of each unit of a plan file."""
-    whole = _numbers(table["stop"]) - _numbers(table["start"])
+    whole: np.ndarray = _numbers(table["stop"]) - _numbers(table["start"])
     if "rows" not in table.column_names:  # a plan file of an earlier version
         return whole
     taken = _numbers(table["rows"])
-    return np.where(taken < 0, whole, taken)
+    rows: np.ndarray = np.where(taken < 0, whole, taken)
+    return rows
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     """[n] int64, -1 for null."""
-    return column.fill_null(-1).to_numpy().astype(np.int64)
+    numbers: np.ndarray = column.fill_null(-1).to_numpy().astype(np.int64)
+    return numbers
 
 
 def _columns(file: PlanFile, names: list[str]) -> pa.Table:

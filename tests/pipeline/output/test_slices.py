@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import EngineConfig, RunConfig, UserError
+from pipeline.output.commit import NewParts
 from pipeline.output.extension import changes_of, extended
+from pipeline.output.journal import Journal, entry_schema
 from pipeline.output.order import shuffled
 from pipeline.output.plan import Plan, open_plan
 from pipeline.output.run_record import differences, slice_of
 from pipeline.sources import Selection, list_input, open_source, read_taken
+from pipeline.sources.units import Work
 from pipeline.storage.location import locate
 
 
@@ -143,3 +146,39 @@ def test_a_slice_tells_runs_apart_only_where_there_is_one() -> None:
         "sample_seed: 0, now 1"
     ]
     assert differences(record(missing="a"), record(missing="b")) == ["missing: 'a', now 'b'"]
+
+
+@pytest.mark.parametrize("prefix", ["", "gemma_"])
+def test_a_part_has_old_and_new_values_in_one_column(folder: Path, prefix: str) -> None:
+    path, name = folder / "in/a.parquet", f"{prefix}text"
+    old = pa.array(["old", None, " ", "older"] * 5, pa.large_string())
+    pq.write_table(pa.table({name: old, "n": range(20)}), path)
+    (folder / "in/c.parquet").unlink()
+    plan, _ = planned(folder, where="n < 8")
+    unit = plan.unit(0)
+    listing = list_input(str(folder / "in"))
+    source = open_source(listing, unit_rows=10, keep_images=False, schema=plan.schema)
+    journal = Journal(plan.output, pa.schema([pa.field("text", pa.string())]))
+    rows = [
+        {"position": n, "outcome": "kept"}
+        if n % 4 in (0, 3)
+        else {"position": n, "outcome": "ok", "text": f"new {n}"}
+        for n in range(8)
+    ]
+    entries = pa.Table.from_pylist(rows, schema=entry_schema(journal.results))
+    journal.append(unit.id, entries)
+    parts = NewParts(journal=journal, source=source, run={}, prefix=prefix, merged=name)
+    done = parts.commit(Work(unit))
+    assert (done.rows, done.outcomes) == (8, {"kept": 4, "ok": 4})
+    part = pq.read_table(folder / "out" / unit.part)
+    assert part.column_names[:3] == ["n", name, f"{prefix}row_key"]
+    assert part[name].to_pylist() == [
+        "old",
+        "new 1",
+        "new 2",
+        "older",
+        "old",
+        "new 5",
+        "new 6",
+        "older",
+    ]
