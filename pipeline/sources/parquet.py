@@ -13,6 +13,7 @@ null, so that `path` still says which image it was.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,15 @@ class ParquetSource:
             added = [f for f in _fields_of_path(file, planned) if f.name not in schema.names]
             unified([(file.path, pa.schema([*schema, *added]))], planned=self.schema)
         return row_groups
+
+    def group_begins(self, path: str) -> list[int]:
+        """The first row of each row group of a file. Raises OSError, pa.ArrowException."""
+        where = self.root / path
+        exact: dict[str, Any] = {} if where.is_local else {"cache_type": "none"}
+        with where.fs.open(where.path, "rb", **exact) as file, pq.ParquetFile(file) as parquet:
+            meta = parquet.metadata
+            sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
+        return [0, *itertools.accumulate(sizes)][:-1]
 
     def _slices(
         self, unit: Cut, wanted: pa.Schema, rows: int, *, has_images: bool = True

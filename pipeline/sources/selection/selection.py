@@ -17,7 +17,7 @@ from pipeline.sources.listing import Kind
 from pipeline.sources.selection.filters import Filter
 from pipeline.sources.selection.matches import matching
 from pipeline.sources.selection.sampling import sampled
-from pipeline.sources.selection.taken import are_taken, packed
+from pipeline.sources.selection.taken import MOST_READ, are_taken, packed
 from pipeline.storage.parallel import AHEAD
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 AHEAD_OF_LIMIT = 4
 """Files that are filtered ahead where the first of them may have enough rows."""
-MOST_READ = 16
-"""Rows that are read for each one that is taken where cuts are joined; otherwise each is a unit."""
+MOST_JOINED = 2**18
+"""Most rows of a parquet file over which those of a unit are spread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ def _joined(cuts: Iterable[Cut], unit_rows: int, kind: Kind) -> Iterator[Cut]:
     held: Cut | None = None
     for cut in cuts:
         both = None if held is None else _both(held, cut, kind)
-        if held is not None and (both is None or not _is_unit(both, unit_rows)):
+        if held is not None and (both is None or not _is_unit(both, unit_rows, kind)):
             yield held
             both = None
         held = cut if both is None else both
@@ -168,18 +168,22 @@ def _joined(cuts: Iterable[Cut], unit_rows: int, kind: Kind) -> Iterator[Cut]:
         yield held
 
 
-def _is_unit(cut: Cut, unit_rows: int) -> bool:
-    return cut.rows <= unit_rows and cut.stop - cut.start <= MOST_READ * cut.rows
+def _is_unit(cut: Cut, unit_rows: int, kind: Kind) -> bool:
+    """Whether a joined cut is not too large, nor much read for little where all of it must be."""
+    most_read = MOST_JOINED if kind is Kind.PARQUET else MOST_READ * cut.rows
+    return cut.rows <= unit_rows and cut.stop - cut.start <= most_read
 
 
 def _both(one: Cut, other: Cut, kind: Kind) -> Cut | None:
-    """Two cuts as one; None unless they lie side by side."""
+    """Two cuts as one; None unless they lie side by side, or in one parquet file."""
     if kind is Kind.IMAGES:
         files = one.files + other.files
         return replace(one, files=files, stop=len(files))
-    if one.files != other.files or one.stop != other.start:
+    gap = other.start - one.stop
+    if one.files != other.files or (gap and kind is not Kind.PARQUET):
         return None
-    rows = np.flatnonzero(np.concatenate([are_taken(one), are_taken(other)]))
+    between = np.zeros(gap, dtype=bool)
+    rows = np.flatnonzero(np.concatenate([are_taken(one), between, are_taken(other)]))
     return _with_rows(replace(one, stop=other.stop, taken=None), rows, kind)
 
 

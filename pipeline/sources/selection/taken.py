@@ -1,17 +1,19 @@
 """Decides how a unit is read of which not all rows are taken: as a unit that has no others.
 
 Positions in a unit count the rows that are taken, so that whoever gets its rows from here need not
-know of the rest.
+know of the rest. Of a parquet file, row groups without any of them are not read.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.sources.columns import without_columns
+from pipeline.sources.parquet import ParquetSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,15 +21,20 @@ if TYPE_CHECKING:
     from pipeline.sources.source import Source
     from pipeline.sources.units import Cut
 
+MOST_READ = 16
+"""Rows that are read for each one that is taken before it is asked which row groups need not be."""
+
 
 def read_taken(source: Source, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Yield the rows of a unit that are taken; see `Source.read`."""
-    return _taken(source.read(unit, columns), unit)
+    for piece in _pieces(source, unit):
+        yield from _taken(source.read(piece, columns), piece)
 
 
 def passthrough_taken(source: Source, unit: Cut) -> Iterator[pa.Table]:
     """Yield the rows of a unit that are taken; see `Source.passthrough`."""
-    return _taken(source.passthrough(unit), unit)
+    for piece in _pieces(source, unit):
+        yield from _taken(source.passthrough(piece), piece)
 
 
 def packed(rows: np.ndarray, count: int) -> bytes:
@@ -48,6 +55,19 @@ def are_taken(cut: Cut) -> np.ndarray:
     if cut.taken is None:
         return np.ones(count, dtype=bool)
     return np.unpackbits(np.frombuffer(cut.taken, np.uint8), count=count).astype(bool)
+
+
+def _pieces(source: Source, unit: Cut) -> Iterator[Cut]:
+    """The unit, or where few of its rows are taken the pieces of it that have some."""
+    is_dense = unit.stop - unit.start <= MOST_READ * unit.rows
+    if unit.taken is None or is_dense or not isinstance(source, ParquetSource):
+        yield unit
+        return
+    rows = unit.start + np.flatnonzero(are_taken(unit))
+    groups = np.searchsorted(source.group_begins(unit.files[0]), rows, side="right")
+    for some in np.split(rows, np.flatnonzero(np.diff(groups) > 1) + 1):
+        start, stop = int(some[0]), int(some[-1]) + 1
+        yield replace(unit, start=start, stop=stop, taken=packed(some - start, stop - start))
 
 
 def _taken(tables: Iterator[pa.Table], unit: Cut) -> Iterator[pa.Table]:

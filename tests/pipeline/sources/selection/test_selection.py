@@ -17,6 +17,7 @@ from pipeline import RunConfig, UserError
 from pipeline.contract.config import EngineConfig
 from pipeline.sources import FAULT, Selection, Source, list_input, open_source
 from pipeline.sources.jsonl import JsonLines
+from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.selection import matches, passthrough_taken, read_taken
 from pipeline.sources.units import Cut
 from pipeline.storage.location import FileInfo
@@ -201,15 +202,22 @@ def test_a_row_that_cannot_be_read_is_taken(tmp_path: Path) -> None:
     assert [row for row, fault in enumerate(rows[FAULT].to_pylist()) if fault] == [1]
 
 
-def test_few_rows_are_read_for_few_that_are_taken(tmp_path: Path) -> None:
+def test_few_rows_are_read_for_few_that_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = pa.Table.from_pylist(records(0, 10_000))
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)
-    _, sparse = opened(tmp_path, where="n in (5, 4321, 9999)", unit_rows=1000)
-    assert [(cut.start, cut.stop, cut.taken) for cut in sparse] == [
-        (5, 6, None),
-        (4321, 4322, None),
-        (9999, 10_000, None),
-    ]
+    whole, ranges = ParquetSource.read, []
+
+    def noted(source: ParquetSource, unit: Cut, columns: Sequence[str]) -> Any:
+        ranges.append((unit.start, unit.stop))
+        return whole(source, unit, columns)
+
+    source, cuts = opened(tmp_path, where="n in (5, 7, 110, 4321, 9999)", unit_rows=1000)
+    monkeypatch.setattr(ParquetSource, "read", noted)
+    assert [cut.rows for cut in cuts] == [5]
+    assert read(source, cuts) == [5, 7, 110, 4321, 9999]
+    assert ranges == [(5, 111), (4321, 4322), (9999, 10_000)]
     _, dense = opened(tmp_path, where="lang = 'de'", unit_rows=1000)
     assert [cut.rows for cut in dense] == [1000, 1000]
 
