@@ -330,10 +330,9 @@ MEMBER = 512 + 2048
 def test_a_shard_cut_anywhere_is_refused(place: Place, length: int) -> None:
     place.write("a.tar", tar([("x.jpg", b"x")]))
     place.write("b.tar", WHOLE[:length])
-    source = place.source()
     message = f"INPUT {place.uri}/b.tar is not a readable tar file; repair it or take it away"
     with pytest.raises(UserError) as error:
-        place.cuts(source)
+        place.cuts(place.source())
     assert str(error.value) == message
 
 
