@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
-from pipeline.contract.record import Outcome
+from pipeline.contract.record import Outcome, merged_column
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.cluster import cluster, starts_own_cluster
 from pipeline.execution.driver import Driver
@@ -36,9 +36,10 @@ from pipeline.output.counts import committed_units, totals
 from pipeline.output.extension import extended, without_gone
 from pipeline.output.heartbeat import Others, check_alone, turn
 from pipeline.output.journal import OF_RETRIES, Journal
-from pipeline.output.parts import open_parts
+from pipeline.output.order import shuffled
 from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import ProfileFile
+from pipeline.output.results import open_results
 from pipeline.output.run_record import claim, finish, read_record, withdraw
 from pipeline.output.status import failed_work
 from pipeline.profiling.collector import Collector
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    import numpy as np
     import pyarrow as pa
     import pyarrow.dataset as ds
     from rich.console import Console
@@ -63,7 +65,8 @@ if TYPE_CHECKING:
     from pipeline.output.heartbeat import Turn
     from pipeline.output.plan import Plan
     from pipeline.profiling.profile import Profile
-    from pipeline.sources import Skipped
+    from pipeline.sources import Skipped, Source
+    from pipeline.sources.units import Unit
     from pipeline.storage.location import StorageOptions
 
 
@@ -107,7 +110,7 @@ class RunResult:
 
     def dataset(self) -> ds.Dataset:
         """The rows of OUTPUT in input order, read when they are asked for. Raises OSError."""
-        return open_parts(locate(self.output, self.storage_options))
+        return open_results(locate(self.output, self.storage_options))
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of OUTPUT in input order, with some columns or all. Raises OSError."""
@@ -123,6 +126,7 @@ class _Assignment:
         rows: Rows of the whole work.
         rows_done: Those of them that are committed already.
         rows_failed: Those of these without results.
+        source: Where rows are read, with the columns of the whole plan.
         committer: How the work is committed.
         left_out: See `RunResult`.
     """
@@ -131,6 +135,7 @@ class _Assignment:
     rows: int
     rows_done: int
     rows_failed: int
+    source: Source
     committer: Committer
     left_out: Sequence[str] = ()
 
@@ -245,11 +250,11 @@ def retry(
     """
     began, collector = time.monotonic(), Collector()
     wanted = check_outcomes(outcomes)
-    checked = check_run(config, task, backend)
+    checked = check_run(config, task, backend, extends=False)
     collector.moment("checked")
     if checked.plan is None:
         raise UserError(f"OUTPUT {checked.output} has no results to fix; run the job first")
-    work = [*failed_work(checked.plan, wanted)]
+    work = [*failed_work(checked.plan, wanted, checked.config.prefix or "")]
     if not work:
         return _result(checked, None, began)
     tolerant = checked.config.model_copy(update={"max_error_rate": 1.0})
@@ -273,26 +278,45 @@ def _is_finished(plan: Plan) -> bool:
 def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
     """All units of the input that have no part; cleans up once they have."""
     output, changes = checked.output, checked.changes
-    plan = extended(checked.plan, output, checked.listing, checked.source, changes)
+    plan = extended(
+        checked.plan, output, checked.listing, checked.source, changes, checked.selection
+    )
     is_committed = committed_units(plan)
     left_out: Sequence[str] = ()
     if changes is not None and not mine.beside:  # another run may have a larger input
         plan, left_out = without_gone(plan, is_committed, changes.gone)
         is_committed = committed_units(plan) if left_out else is_committed
     outcomes = totals(plan, saves=True).outcomes if is_committed.any() else {}
+    source = checked.source
+    if source.schema != plan.schema:  # another driver was faster, over a larger input
+        source = source.with_schema(plan.schema)
     yield _Assignment(
-        work=(Work(plan.unit(int(index))) for index in plan.pending(is_committed)),
+        work=map(Work, _in_order(plan, plan.pending(is_committed), checked.config)),
         rows=plan.total_rows,
         rows_done=int(plan.rows[is_committed].sum()),
         rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
+        source=source,
         committer=NewParts(
             journal=Journal(output, checked.task.result_schema),
-            source=checked.source,
+            source=source,
             run=checked.record,
+            prefix=checked.config.prefix or "",
+            merged=merged_column(
+                checked.task.result_schema.names,
+                checked.config.missing,
+                checked.config.prefix or "",
+            ),
         ),
         left_out=left_out,
     )
     clean_up_run(plan, mine.epoch)
+
+
+def _in_order(plan: Plan, indices: np.ndarray, config: RunConfig) -> Iterator[Unit]:
+    """Units in the order in which they are worked on: that of the input, or a random one."""
+    if config.shuffle:
+        return shuffled(plan, indices, config.sample_seed)
+    return (plan.unit(int(index)) for index in indices)
 
 
 @contextlib.contextmanager
@@ -308,7 +332,10 @@ def _failed_rows(
         rows=sum(piece.rows for piece in work),
         rows_done=0,
         rows_failed=0,
-        committer=PatchedParts(journal=journal, run=checked.record),
+        source=checked.source,
+        committer=PatchedParts(
+            journal=journal, run=checked.record, prefix=checked.config.prefix or ""
+        ),
     )
     clean_up_retry((piece.unit.id for piece in work), mine.epoch)
 
@@ -388,7 +415,7 @@ def _driver(job: _Job, assignment: _Assignment, mine: Turn) -> Iterator[Driver]:
         yield Driver(
             config=config,
             task=task,
-            source=job.checked.source,
+            source=assignment.source,
             committer=assignment.committer,
             backend=job.backend,
             placement=placement,

@@ -16,11 +16,14 @@ from jobs.options.job import Job
 from jobs.options.languages import language_option
 from pipeline import UserError
 from pipeline.contract.config import PanAndScan
+from pipeline.contract.record import ADDED
 
 if TYPE_CHECKING:
     from jobs.options.model import Model
 
 DEFAULT_STYLE = "sentence"
+OWN_COLUMNS = frozenset({"position", "same_as", *ADDED.names})
+"""Columns of a run's parts, and of its journal."""
 SCHEMA_TOKENS = 512
 """Longest answer with a user's own schema, in tokens, unless `max_tokens` is set."""
 
@@ -29,6 +32,9 @@ class CaptionOptions(JobOptions):
     """The options of `caption`."""
 
     image_column: str = Field("image", description="Column with the images, or lists of them.")
+    output_column: str | None = Field(
+        None, description="What the column with the caption is called, in place of 'caption'."
+    )
     style: str | None = Field(None, description="alt, sentence (the default), dense, tags or ocr.")
     prompt: str | None = Field(
         None, description="Prompt instead of a style; columns in braces: 'Describe {title}'."
@@ -83,9 +89,21 @@ def caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
         top_p=options.top_p,
         top_k=options.top_k,
         seed=options.seed,
+        output_column=_column(options.output_column),
     )
     _check(options, task)
     return task
+
+
+def _column(name: str | None) -> str | None:
+    """The caption's column as the task takes it.
+
+    Raises:
+        UserError: The run itself has a column of that name.
+    """
+    if name in OWN_COLUMNS:
+        raise UserError(f"output_column: '{name}' is what a run adds itself; choose another name")
+    return None if name == "caption" else name
 
 
 def _prompt(options: CaptionOptions, model: Model) -> str:
@@ -125,8 +143,8 @@ JOB = Job(
     name="caption",
     help="Caption every image of a dataset.",
     columns=(
-        "`caption` (text; with `style=tags` a list of strings; with `json_schema` what it says) "
-        "and, where `n` is more than 1, `captions` with all of them"
+        "`caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), "
+        "called as `output_column` says, and, where `n` is more than 1, `captions` with all of them"
     ),
     options=CaptionOptions,
     build=caption_task,

@@ -43,11 +43,13 @@ class CaptionTask:
         system: Text before the user's turn.
         json_schema: JSON schema of the caption, as JSON text; None for text.
         stop: Text that ends a caption, where the prompt is raw text that is continued.
-        n: Captions to draw; more than one adds the column `captions`.
+        n: Captions to draw; more than one adds the column `captions`, or as the
+            caption's is called, with an s.
         temperature: See `Sampling`.
         top_p: See `Sampling`.
         top_k: See `Sampling`.
         seed: See `Sampling`.
+        output_column: What the column with the caption is called; None for `caption`.
     """
 
     prompt: str
@@ -61,8 +63,10 @@ class CaptionTask:
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
+    output_column: str | None = None
 
     name = "caption"
+    renaming_option = "output_column"
 
     @property
     def columns(self) -> Mapping[str, ColumnKind]:
@@ -73,8 +77,15 @@ class CaptionTask:
     @property
     def result_schema(self) -> pa.Schema:
         """`caption`, of the schema's type, and `captions` where `n` is more than 1."""
-        caption = [pa.field("caption", self._type)]
-        return pa.schema([*caption, pa.field("captions", pa.list_(self._type))][: min(self.n, 2)])
+        caption, captions = self._names
+        fields = [pa.field(caption, self._type), pa.field(captions, pa.list_(self._type))]
+        return pa.schema(fields[: min(self.n, 2)])
+
+    @property
+    def _names(self) -> tuple[str, str]:
+        """The names of the column with the caption, and of that with all of them."""
+        name = self.output_column or "caption"
+        return name, f"{name}s"
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -145,7 +156,7 @@ class CaptionTask:
         captions = [self._parse(answer.text)]
         self._check(captions[0], ended_as_loop=is_loop)
         captions += [self._parse_or_null(text) for text in answer.others]
-        columns = {"caption": captions[0], "captions": captions}
+        columns = dict(zip(self._names, (captions[0], captions), strict=True))
         kept = {name: columns[name] for name in self.result_schema.names}
         return Result(kept, Outcome.TRUNCATED if is_truncated else Outcome.OK)
 

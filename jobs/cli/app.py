@@ -40,6 +40,7 @@ from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line, shortened
 from pipeline.contract.record import Outcome
 from pipeline.contract.suggest import suggestion
+from pipeline.output.status import added_prefix
 from pipeline.storage.access import access_fault
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def errors_command(
         options = check_storage_options(storage_options)
         tables = read_failed_rows(output, outcome or (), options)
         if export is None:
-            show_errors(tables, limit, _out)
+            show_errors(tables, limit, _out, added_prefix(output, options))
         else:
             _print(f"{export_errors(tables, export, options):,} rows written to {export}")
 

@@ -49,6 +49,9 @@ def status_text(status: Status) -> str:
         lines.insert(2, f"Identical to another row, computed once: {status.duplicates:,}")
     if status.rows_journalled:
         lines.insert(1, f"Finished in parts that are not complete: {status.rows_journalled:,} rows")
+    if status.slice:
+        parts = (f"{name.replace('_', ' ')} {value}" for name, value in status.slice.items())
+        lines.append(f"Slice of INPUT: {', '.join(parts)}")
     lines += skipped_lines(status.skipped)
     return "\n".join(lines)
 
@@ -106,13 +109,14 @@ def read_failed_rows(
     return failed_rows(output, outcomes, options)
 
 
-def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> None:
+def show_errors(tables: Iterable[pa.Table], limit: int, console: Console, prefix: str = "") -> None:
     """Print the first rows, and the number of all.
 
     Args:
         tables: Failed rows, part by part.
         limit: How many rows to print.
         console: Where to print.
+        prefix: What the names of the columns that the run added begin with.
     """
     rows: list[dict[str, object]] = []
     total = 0
@@ -120,19 +124,24 @@ def show_errors(tables: Iterable[pa.Table], limit: int, console: Console) -> Non
         total += table.num_rows
         rows += table.slice(0, limit - len(rows)).to_pylist()
     if rows:
-        console.print(_errors_table(rows))
+        console.print(_errors_table(rows, prefix))
     more = f", {len(rows):,} of them shown" if len(rows) < total else ""
     console.print(f"{total:,} rows{more}", highlight=False)
 
 
-def _errors_table(rows: Sequence[Mapping[str, object]]) -> Table:
+def _errors_table(rows: Sequence[Mapping[str, object]], prefix: str) -> Table:
     """Failed rows with the columns that say something; values are wrapped, never cut."""
     filled = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
-    own = [name for name in filled if name not in ADDED.names][:MOST_COLUMNS]
+    added = [f"{prefix}{name}" for name in ADDED.names]
+    own = [name for name in filled if name not in added][:MOST_COLUMNS]
     # The key is long; it is shown where nothing else says which row it is.
-    names = [*(own or ["row_key"]), *(name for name in SHOWN if name in filled)]
+    shown = [name for name in (f"{prefix}{name}" for name in SHOWN) if name in filled]
+    names = [*(own or [f"{prefix}row_key"]), *shown]
     table = Table(
-        *(Column(_cell(name), overflow="fold", no_wrap=name == "outcome") for name in names)
+        *(
+            Column(_cell(name), overflow="fold", no_wrap=name == f"{prefix}outcome")
+            for name in names
+        )
     )
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in names))

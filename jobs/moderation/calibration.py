@@ -16,8 +16,9 @@ import pyarrow.dataset
 from jobs.moderation.task import ModerationTask
 from jobs.options.check import unknown
 from pipeline import UserError
-from pipeline.output.parts import open_parts, part_files
-from pipeline.output.run_record import read_record
+from pipeline.output.parts import part_files
+from pipeline.output.results import open_results
+from pipeline.output.run_record import prefix_of, read_record
 from pipeline.storage.access import check_access
 from pipeline.storage.location import locate
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pipeline.output.run_record import Record
     from pipeline.storage.location import Location, StorageOptions
 
     Floats = npt.NDArray[np.float64]
@@ -110,11 +112,12 @@ def calibrate(
         raise UserError(f"precision: should be above 0 and at most 1 (got {precision})")
     where = locate(output, storage_options)
     check_access(where, "OUTPUT")
-    task = _moderation_task(where)
+    record = _moderation_record(where)
+    task = ModerationTask(**record["settings"])
     names = [known.name for known in task.policies]
     if policy not in names:
         raise UserError(f"policy '{policy}' in {where}: {unknown(policy, names, 'policy')}")
-    scores, truths, left_out = _read(where, policy, labels)
+    scores, truths, left_out = _read(where, f"{prefix_of(record)}p_{policy}", policy, labels)
     if not len(scores):
         raise UserError(f"{where} has no row with a probability and a label in '{labels}'")
     best_f1, at_precision = _find_thresholds(scores, truths, precision)
@@ -189,22 +192,22 @@ def _find_thresholds(
     )
 
 
-def _moderation_task(where: Location) -> ModerationTask:
+def _moderation_record(where: Location) -> Record:
     record = read_record(where)
     if record is None or record["task"] != ModerationTask.name:
         raise UserError(f"{where} is not the OUTPUT of a moderation; name one")
-    return ModerationTask(**record["settings"])
+    return record
 
 
-def _read(where: Location, policy: str, labels: str) -> tuple[Floats, Bools, int]:
+def _read(where: Location, column: str, policy: str, labels: str) -> tuple[Floats, Bools, int]:
     """Probabilities and truths of the rows that have both, and how many rows do not."""
     if not part_files(where):
         raise UserError(f"{where} has no results yet; let the run finish")
-    data = open_parts(where)
+    data = open_results(where)
     if labels not in data.schema.names:
         raise UserError(f"column '{labels}': {unknown(labels, data.schema.names, 'column')}")
     field: Any = pyarrow.dataset.field
-    table = data.to_table(columns={"p": field(f"p_{policy}"), "label": field(labels)})
+    table = data.to_table(columns={"p": field(column), "label": field(labels)})
     scores = table["p"].to_pylist()
     truths = [_truth(value, policy, labels) for value in table["label"].to_pylist()]
     both = [pair for pair in zip(scores, truths, strict=True) if None not in pair]

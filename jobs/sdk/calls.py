@@ -31,7 +31,8 @@ from jobs.sdk.memory import (
     write_rows,
 )
 from pipeline import ColumnKind, RunResult, UserError, run
-from pipeline.contract.record import ADDED
+from pipeline.contract.record import clash_fault, merged_column, output_schema
+from pipeline.contract.task import Renamable
 from pipeline.engine.checkpoint import open_checkpoint
 from pipeline.execution.cluster import cluster
 from pipeline.execution.shared_folders import check_shared_file
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from jobs.options.common import JobOptions
     from jobs.options.job import Job
     from jobs.sdk.engine import Engine
     from pipeline import Task
@@ -130,7 +132,10 @@ def call(
         open_checkpoint(wanted.model, wanted.prompt_format)
     if output is not None:
         check_access(locate(output, configured.options.storage_options), "OUTPUT")
-    given = (_RayDataset if is_ray_dataset(source) else _Table)(configured.task(), source, output)
+    if output is None and not is_ray_dataset(source):
+        _check_whole(configured.options)
+    kind = _RayDataset if is_ray_dataset(source) else _Table
+    given = kind(configured.task(), source, output, configured.options)
     if given.is_empty:
         return _without_rows(given, output)
     with cluster(debug=debug), ray_folder() as scratch:
@@ -149,16 +154,38 @@ def _check_arguments(output: object, engine: object) -> None:
         raise UserError(f"output: should be a path or a URI, not a {type(output).__name__}")
 
 
+def _check_whole(options: JobOptions) -> None:
+    """Refuse a slice of data whose every row comes back with new columns. Raises UserError."""
+    for name in ("where", "limit", "sample", "missing"):
+        if getattr(options, name) is not None:
+            raise UserError(
+                f"{name}: is for files, and for data with an output; take the rows that you want "
+                "from the data itself"
+            )
+
+
+def _names_added(added: pa.Schema, task: Task, options: JobOptions) -> list[str]:
+    """The columns that a run adds, without one that is the input's too."""
+    merged = merged_column(task.result_schema.names, options.missing, options.prefix or "")
+    return [name for name in added.names if name != merged]
+
+
 class _Table:
     """Data in memory that becomes one Arrow table, and what a call with it returns."""
 
-    def __init__(self, task: Task, source: Any, output: str | None) -> None:
-        self._task = task
-        self._added = new_columns(task.result_schema.names)
+    def __init__(self, task: Task, source: Any, output: str | None, options: JobOptions) -> None:
+        results, prefix = task.result_schema.names, options.prefix or ""
+        self._added = new_columns(results, prefix)
+        self._schema = output_schema(pa.schema([]), task.result_schema, prefix)
         columns = task.columns
         self._rows = rows_of(source, next(iter(columns)), columns if output is None else None)
-        added = self._added if output is None else [*task.result_schema.names, *ADDED.names]
-        table = prepare_table(self._rows.table, columns=columns, added=added, here=os.getcwd())
+        table = prepare_table(
+            self._rows.table,
+            columns=columns,
+            added=self._added if output is None else _names_added(self._schema, task, options),
+            renaming_option=_renaming_option(task),
+            here=os.getcwd(),
+        )
         self.path = first_local_path(table, _image_columns(columns))
         # Without an `output`, the other columns are the caller's already.
         self._table = table.select([*columns]) if output is None else table
@@ -168,8 +195,7 @@ class _Table:
         return not self._table.num_rows
 
     def empty_result(self) -> Any:
-        schema = pa.schema([*self._task.result_schema, *ADDED])
-        return self._rows.give_back(schema.empty_table().select(self._added))
+        return self._rows.give_back(self._schema.empty_table().select(self._added))
 
     def write(self, folder: Location) -> Location:
         return write_rows(self._table, folder)
@@ -185,20 +211,23 @@ class _RayDataset:
     path = None
     """Neither is known before it is written."""
 
-    def __init__(self, task: Task, source: Any, output: str | None) -> None:
+    def __init__(self, task: Task, source: Any, output: str | None, options: JobOptions) -> None:
         self._task = task
         self._source = source
+        self._schema = output_schema(pa.schema([]), task.result_schema, options.prefix or "")
+        self._names = _names_added(self._schema, task, options)
 
     def empty_result(self) -> Any:
         import ray.data
 
-        return ray.data.from_arrow(pa.schema([*self._task.result_schema, *ADDED]).empty_table())
+        return ray.data.from_arrow(self._schema.empty_table())
 
     def write(self, folder: Location) -> Location:
         prepare = partial(
             prepare_table,
             columns=dict(self._task.columns),
-            added=[*self._task.result_schema.names, *ADDED.names],
+            added=self._names,
+            renaming_option=_renaming_option(self._task),
             here=os.getcwd(),
         )
         return write_ray_dataset(self._source, folder, prepare)
@@ -251,7 +280,12 @@ def _check_same_rows(job: ConfiguredJob, source: str, output: str) -> None:
 
 
 def prepare_table(
-    table: pa.Table, *, columns: Mapping[str, ColumnKind], added: Sequence[str], here: str
+    table: pa.Table,
+    *,
+    columns: Mapping[str, ColumnKind],
+    added: Sequence[str],
+    renaming_option: str | None,
+    here: str,
 ) -> pa.Table:
     """Check the columns, and make null columns and relative paths readable from a file.
 
@@ -259,6 +293,7 @@ def prepare_table(
         table: The rows.
         columns: The columns that the task reads.
         added: The columns that are added.
+        renaming_option: The task's option that names its result, if it has one.
         here: The folder that relative paths start from.
 
     Raises:
@@ -268,10 +303,14 @@ def prepare_table(
         if field.name in columns and pa.types.is_null(field.type):
             table = table.set_column(place, field.name, table[place].cast(pa.string()))
     check_columns(table.schema, columns)
-    taken = next((name for name in table.column_names if name in added), None)
-    if taken is not None:
-        raise UserError(f"input: has a column '{taken}', which the job adds itself; rename it")
+    taken = [name for name in table.column_names if name in added]
+    if taken:
+        raise UserError(f"input: has {clash_fault(taken, renaming_option)}")
     return with_absolute_paths(table, _image_columns(columns), here)
+
+
+def _renaming_option(task: Task) -> str | None:
+    return task.renaming_option if isinstance(task, Renamable) else None
 
 
 def _image_columns(columns: Mapping[str, ColumnKind]) -> list[str]:

@@ -93,7 +93,8 @@ def documentation(job: Job[Any]) -> str:
     added = (
         f"Adds {job.columns or 'the columns of its result_schema'}; also `outcome`, `error`, "
         "`prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input "
-        "row, in input order. The same call continues a run that was stopped."
+        "row, in input order; all these names begin with `prefix`, if it is given. The same call "
+        "continues a run that was stopped."
     )
     return f"{job.help}\n\n{added}\n\nArgs:\n{arguments}\n\n{RETURNS}"
 

@@ -15,6 +15,7 @@ def caption(
     debug: bool = False,
     model: str = ...,
     image_column: str = ...,
+    output_column: str | None = ...,
     style: str | None = ...,
     prompt: str | None = ...,
     json_schema: str | Mapping[str, Any] | None = ...,
@@ -37,10 +38,17 @@ def caption(
     lora_column: str | None = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
+    where: str | None = ...,
+    limit: int | None = ...,
+    sample: int | None = ...,
+    sample_seed: int = ...,
+    shuffle: bool = ...,
+    missing: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
     keep_images: bool = ...,
+    prefix: str | None = ...,
     max_image_bytes: int = ...,
     max_image_pixels: int = ...,
     dedup: bool = ...,
@@ -53,7 +61,7 @@ def caption(
 ) -> Any:
     """Caption every image of a dataset.
 
-    Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says) and, where `n` is more than 1, `captions` with all of them; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
+    Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), called as `output_column` says, and, where `n` is more than 1, `captions` with all of them; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
 
     Args:
         input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
@@ -63,6 +71,7 @@ def caption(
         debug: Show what Ray and the workers print.
         model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
         image_column: Column with the images, or lists of them.
+        output_column: What the column with the caption is called, in place of 'caption'.
         style: alt, sentence (the default), dense, tags or ocr.
         prompt: Prompt instead of a style; columns in braces: 'Describe {title}'.
         json_schema: JSON schema that captions must match, or a file with one.
@@ -85,10 +94,17 @@ def caption(
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
+        limit: Only the first so many rows (of those that match), in input order.
+        sample: Only so many rows (of those that match), drawn at random; the same ones for the same files and sample_seed.
+        sample_seed: Random seed of sample and shuffle.
+        shuffle: Work on the output files in a random order, so that a run that is stopped has a mixture of INPUT. Rows stay in input order.
+        missing: Compute only rows whose column of this name is null or empty; the others keep its value, with the outcome 'kept'.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
         keep_images: Copy binary input columns, images among them, to the output.
+        prefix: Put before the names of all columns that are added: gemma_, say.
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
@@ -138,10 +154,17 @@ def translate(
     lora_column: str | None = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
+    where: str | None = ...,
+    limit: int | None = ...,
+    sample: int | None = ...,
+    sample_seed: int = ...,
+    shuffle: bool = ...,
+    missing: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
     keep_images: bool = ...,
+    prefix: str | None = ...,
     max_image_bytes: int = ...,
     max_image_pixels: int = ...,
     dedup: bool = ...,
@@ -154,7 +177,7 @@ def translate(
 ) -> Any:
     """Translate every text of a dataset, or the text in its images.
 
-    Adds for each text column and each language of `to`: `text_de`, `text_de_outcome` and `text_de_lost` (placeholders, links, numbers and so on that the translation lost); with `source=auto` also `text_language` and `text_language_confidence` (0 to 1). Texts that are already in the target language are copied; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
+    Adds for each text column and each language of `to`: `text_de`, `text_de_outcome` and `text_de_lost` (placeholders, links, numbers and so on that the translation lost); with `source=auto` also `text_language` and `text_language_confidence` (0 to 1). Texts that are already in the target language are copied; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
 
     Args:
         input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
@@ -184,10 +207,17 @@ def translate(
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
+        limit: Only the first so many rows (of those that match), in input order.
+        sample: Only so many rows (of those that match), drawn at random; the same ones for the same files and sample_seed.
+        sample_seed: Random seed of sample and shuffle.
+        shuffle: Work on the output files in a random order, so that a run that is stopped has a mixture of INPUT. Rows stay in input order.
+        missing: Compute only rows whose column of this name is null or empty; the others keep its value, with the outcome 'kept'.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
         keep_images: Copy binary input columns, images among them, to the output.
+        prefix: Put before the names of all columns that are added: gemma_, say.
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
@@ -229,10 +259,17 @@ def moderate(
     lora_column: str | None = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
+    where: str | None = ...,
+    limit: int | None = ...,
+    sample: int | None = ...,
+    sample_seed: int = ...,
+    shuffle: bool = ...,
+    missing: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
     keep_images: bool = ...,
+    prefix: str | None = ...,
     max_image_bytes: int = ...,
     max_image_pixels: int = ...,
     dedup: bool = ...,
@@ -245,7 +282,7 @@ def moderate(
 ) -> Any:
     """Judge every image or text of a dataset by policies.
 
-    Adds `p_<policy>` (probability of a violation, 0 to 1) for each policy, `flagged` (whether any reaches its threshold) and `labels` (the policies that do); also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
+    Adds `p_<policy>` (probability of a violation, 0 to 1) for each policy, `flagged` (whether any reaches its threshold) and `labels` (the policies that do); also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
 
     Args:
         input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
@@ -267,10 +304,17 @@ def moderate(
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
+        limit: Only the first so many rows (of those that match), in input order.
+        sample: Only so many rows (of those that match), drawn at random; the same ones for the same files and sample_seed.
+        sample_seed: Random seed of sample and shuffle.
+        shuffle: Work on the output files in a random order, so that a run that is stopped has a mixture of INPUT. Rows stay in input order.
+        missing: Compute only rows whose column of this name is null or empty; the others keep its value, with the outcome 'kept'.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
         keep_images: Copy binary input columns, images among them, to the output.
+        prefix: Put before the names of all columns that are added: gemma_, say.
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.

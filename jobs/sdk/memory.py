@@ -110,9 +110,15 @@ def write_rows(table: pa.Table, folder: Location) -> Location:
     return _named_by_content(folder)
 
 
-def new_columns(results: Sequence[str]) -> list[str]:
-    """The columns added to data in memory: the job's results, then all of `ADDED` but the key."""
-    return [*results, *(name for name in ADDED.names if name != "row_key")]
+def new_columns(results: Sequence[str], prefix: str = "") -> list[str]:
+    """The columns added to data in memory: the job's results, then all of `ADDED` but the key.
+
+    Args:
+        results: The names of the job's results.
+        prefix: What the names of added columns begin with.
+    """
+    names = [*results, *(name for name in ADDED.names if name != "row_key")]
+    return [f"{prefix}{name}" for name in names]
 
 
 def write_ray_dataset(

@@ -1,8 +1,9 @@
 """What a user may set, as frozen models that check it and name the field that is wrong.
 
 Each setting is declared here once, with its default, its limits and the line that `--help` shows:
-`EngineSettings` go to the engine, `RunSettings` to the run. The jobs' options inherit both. What a
-job asks of the model (prompt, columns) is declared by the job.
+`EngineSettings` go to the engine, `RunSettings` to the run; those that say which rows a run takes
+are `SliceSettings`. The jobs' options inherit all of them. What a job asks of the model (prompt,
+columns) is declared by the job.
 """
 
 from __future__ import annotations
@@ -177,7 +178,44 @@ class EngineConfig(EngineSettings):
         return value
 
 
-class RunSettings(Settings):
+class SliceSettings(Settings):
+    """Which rows of INPUT a run takes; all of them by default. See `pipeline.sources.selection`."""
+
+    where: str | None = Field(
+        None,
+        description=(
+            "Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), "
+            "like, is null, starts_with(column, text)."
+        ),
+    )
+    limit: PositiveInt | None = Field(
+        None, description="Only the first so many rows (of those that match), in input order."
+    )
+    sample: PositiveInt | None = Field(
+        None,
+        description=(
+            "Only so many rows (of those that match), drawn at random; the same ones for the same "
+            "files and sample_seed."
+        ),
+    )
+    sample_seed: int = Field(0, ge=0, description="Random seed of sample and shuffle.")
+    shuffle: bool = Field(
+        False,
+        description=(
+            "Work on the output files in a random order, so that a run that is stopped has a "
+            "mixture of INPUT. Rows stay in input order."
+        ),
+    )
+    missing: str | None = Field(
+        None,
+        description=(
+            "Compute only rows whose column of this name is null or empty; the others keep its "
+            "value, with the outcome 'kept'."
+        ),
+    )
+
+
+class RunSettings(SliceSettings):
     """How rows are read, spread over the cluster and written."""
 
     engine_replicas: PositiveInt | None = Field(
@@ -195,6 +233,9 @@ class RunSettings(Settings):
     )
     keep_images: bool = Field(
         False, description="Copy binary input columns, images among them, to the output."
+    )
+    prefix: str | None = Field(
+        None, description="Put before the names of all columns that are added: gemma_, say."
     )
     max_image_bytes: PositiveInt = Field(
         100_000_000, description="An image file that is larger is not opened."

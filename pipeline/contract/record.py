@@ -5,7 +5,7 @@ Which result columns a job adds is the task's to say, which input columns pass t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import pyarrow as pa
@@ -14,11 +14,13 @@ import pyarrow as pa
 class Outcome(StrEnum):
     """What became of one row, from best to worst.
 
-    `ok` and `truncated` rows have results, the others an `error`. A row with several results has
-    the worst of their outcomes and keeps the good results.
+    `ok` and `truncated` rows have results, the others an `error`; a `kept` row was not computed, as
+    it has a value already (`RunConfig.missing`). A row with several results has the worst of their
+    outcomes and keeps the good results.
     """
 
     OK = "ok"
+    KEPT = "kept"
     TRUNCATED = "truncated"
     DECODE_ERROR = "decode_error"
     MISSING_INPUT = "missing_input"
@@ -30,8 +32,8 @@ class Outcome(StrEnum):
 
     @property
     def has_results(self) -> bool:
-        """Whether a row with this outcome has its result columns filled."""
-        return self in (Outcome.OK, Outcome.TRUNCATED)
+        """Whether a row with this outcome is no failure: it has results, or needed none."""
+        return self in (Outcome.OK, Outcome.KEPT, Outcome.TRUNCATED)
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
@@ -61,7 +63,8 @@ ADDED = pa.schema(
         pa.field("output_tokens", pa.int32()),
     ]
 )
-"""The columns that the pipeline adds to every output row."""
+"""The columns that the pipeline adds to every output row; `RunSettings.prefix` may stand before
+their names and those of the results."""
 
 
 def row_key(unit_id: str, position: int) -> str:
@@ -72,13 +75,67 @@ def row_key(unit_id: str, position: int) -> str:
     return f"{unit_id}-{position:08d}"
 
 
-def clashes(passthrough: pa.Schema, results: pa.Schema) -> list[str]:
-    """Input columns named like a result column or one of `ADDED`, in input order."""
-    ours = {*ADDED.names, *results.names}
-    return [name for name in passthrough.names if name in ours]
+def merged_column(results: Iterable[str], missing: str | None, prefix: str = "") -> str | None:
+    """The input column that becomes one with a result column; None if there is none.
+
+    That is the one whose missing values are computed, where a result is called like it.
+
+    Args:
+        results: The names of the task's result columns.
+        missing: `RunConfig.missing`.
+        prefix: What the names of all added columns begin with.
+    """
+    return missing if missing in {f"{prefix}{name}" for name in results} else None
 
 
-def output_schema(passthrough: pa.Schema, results: pa.Schema) -> pa.Schema:
-    """Columns of an output file: the input's, the task's results, then `ADDED`."""
-    assert not clashes(passthrough, results), "planning refuses clashing names"
-    return pa.schema([*passthrough, *results, *ADDED], metadata=passthrough.metadata)
+def clashes(
+    passthrough: Iterable[str],
+    results: Iterable[str],
+    prefix: str = "",
+    merged: str | None = None,
+) -> list[str]:
+    """Input columns called like one that the run adds, in input order.
+
+    Args:
+        passthrough: The names of the input columns that are copied to the output.
+        results: The names of the task's result columns.
+        prefix: What the names of all added columns begin with.
+        merged: See `merged_column`; it is none of them.
+    """
+    ours = {f"{prefix}{name}" for name in (*ADDED.names, *results)} - {merged}
+    return [name for name in passthrough if name in ours]
+
+
+def clash_fault(taken: Sequence[str], renaming_option: str | None) -> str:
+    """What an input has that clashes, and how to avoid it: the end of a message.
+
+    Args:
+        taken: The clashing names.
+        renaming_option: The task's option that names its result, as in Python; None if it has none.
+    """
+    names = ", ".join(f"'{name}'" for name in taken)
+    columns = f"a column {names}" if len(taken) == 1 else f"the columns {names}"
+    flag = renaming_option and f"--{renaming_option.replace('_', '-')}"
+    other = f", or {flag} NAME, which renames the result alone" if flag else ""
+    return (
+        f"{columns}, which the run adds itself; give --prefix gemma_ to put that before the names "
+        f"of all added columns{other}"
+    )
+
+
+def output_schema(
+    passthrough: pa.Schema, results: pa.Schema, prefix: str = "", merged: str | None = None
+) -> pa.Schema:
+    """Columns of an output file: the input's, the task's results, then `ADDED`.
+
+    Args:
+        passthrough: The input's columns.
+        results: The task's result columns.
+        prefix: What the names of the last two begin with.
+        merged: See `merged_column`; it is there once, as a result.
+    """
+    taken = clashes(passthrough.names, results.names, prefix, merged)
+    assert not taken, "planning refuses clashing names"
+    own = [field for field in passthrough if field.name != merged]
+    added = [field.with_name(f"{prefix}{field.name}") for field in (*results, *ADDED)]
+    return pa.schema([*own, *added], metadata=passthrough.metadata)

@@ -238,6 +238,16 @@ class TextMeter(Protocol):
 
 
 @runtime_checkable
+class Renamable(Protocol):
+    """A task with an option that names its result, for where the input has a column of its name."""
+
+    @property
+    def renaming_option(self) -> str:
+        """The option's name, as in Python."""
+        ...
+
+
+@runtime_checkable
 class Measured(Protocol):
     """A task that needs to know how many tokens its texts have, for example to split them."""
 

@@ -147,6 +147,7 @@ class Flow:
                 "columns": list(self.task.columns),
                 "dedup": self.config.dedup,
                 "block_rows": self._depth.block_rows,
+                "missing": self.config.missing,
             },
             compute=ray.data.TaskPoolStrategy(size=self.placement.readers),
             num_cpus=0,

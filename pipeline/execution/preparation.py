@@ -10,16 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.contract.adapted import adapted
+import pyarrow as pa
+
+from pipeline.contract.adapted import adapted, original
 from pipeline.contract.errors import UserError, one_line
-from pipeline.contract.record import Outcome, clashes
-from pipeline.contract.task import ColumnKind
+from pipeline.contract.record import Outcome, clash_fault, clashes, merged_column
+from pipeline.contract.suggest import suggestion
+from pipeline.contract.task import ColumnKind, Renamable
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
-from pipeline.output.comparison import compare
+from pipeline.output.extension import changes_of
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import choose_output, describe_run, has_same_input, read_record
-from pipeline.sources import check_columns, list_input, open_source
+from pipeline.sources import Selection, check_columns, list_input, open_source
+from pipeline.sources.columns import is_string
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
 
@@ -45,6 +49,7 @@ class CheckedRun:
         task: What is done with each row.
         listing: The files of INPUT.
         source: What cuts and reads them.
+        selection: Which of their rows the run takes.
         output: The folder to write to; with `new_version` it may be another than OUTPUT.
         plan: The plan in it; None if there is none yet.
         changes: The input against that plan.
@@ -55,19 +60,24 @@ class CheckedRun:
     task: Task
     listing: Listing
     source: Source
+    selection: Selection
     output: Location
     plan: Plan | None
     changes: Changes | None
     record: Record
 
 
-def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
+def check_run(
+    config: RunConfig, task: Task, backend: Backend, *, extends: bool = True
+) -> CheckedRun:
     """Check the installed versions, and a configuration and a task against model, INPUT, OUTPUT.
 
     Args:
         config: What the run is on.
         task: What it does with each row.
         backend: What renders and generates.
+        extends: Whether new and changed files of INPUT will be planned, so that their columns
+            count.
 
     Raises:
         UserError: Something must be fixed.
@@ -101,16 +111,22 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         unit_rows=config.unit_rows,
         keep_images=config.keep_images,
         schema=plan.schema if plan else None,
+        most_rows=None if config.where else config.limit,
     )
-    _check_columns(source, task)
-    changes = None if plan is None else compare(plan, listing)
-    if plan is not None and changes is not None and not changes.unchanged:
-        _check_same_input(config, output, record, plan, source)
+    selection = Selection.of(config, source.schema, config.unit_rows)
+    changes = None if plan is None else changes_of(plan, listing, selection)
+    if changes is not None and not changes.unchanged:
+        _check_same_input(config, output, record)
+    if changes and extends:
+        source = source.with_columns_of(changes.new).with_columns_of(changes.changed)
+        selection = Selection.of(config, source.schema, config.unit_rows)
+    _check_columns(source, task, config)
     return CheckedRun(
         config=config,
         task=task,
         listing=listing,
         source=source,
+        selection=selection,
         output=output,
         plan=plan,
         changes=changes,
@@ -119,8 +135,8 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
 
 
 def check_outcomes(names: Collection[str]) -> list[Outcome]:
-    """Outcomes by name, for a retry. Raises UserError for `ok` or a name that does not exist."""
-    choices = [outcome for outcome in Outcome if outcome is not Outcome.OK]
+    """Outcomes by name, for a retry. Raises UserError for `ok`, `kept`, or no outcome."""
+    choices = [outcome for outcome in Outcome if outcome not in (Outcome.OK, Outcome.KEPT)]
     for name in names:
         if name not in choices:
             raise UserError(f"outcome '{name}': should be one of {', '.join(choices)}")
@@ -144,13 +160,10 @@ def check_pickles(task: Task) -> None:
         ) from error
 
 
-def _check_same_input(
-    config: RunConfig, output: Location, record: Record, plan: Plan, source: Source
-) -> None:
+def _check_same_input(config: RunConfig, output: Location, record: Record) -> None:
     """Refuse an INPUT none of whose files is as planned, unless it is the one of before."""
     before = read_record(output)
-    is_same = before is not None and has_same_input(before, record)
-    if not is_same or source.schema != plan.schema:
+    if before is None or not has_same_input(before, record):
         raise UserError(
             f"OUTPUT {output} was made from another INPUT, with which {config.input} has no file "
             "in common; name a new folder"
@@ -175,10 +188,37 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} is a file; name a folder")
 
 
-def _check_columns(source: Source, task: Task) -> None:
+def _check_columns(source: Source, task: Task, config: RunConfig) -> None:
+    results, prefix = task.result_schema, config.prefix or ""
     check_columns(source.schema, task.columns)
-    taken = clashes(source.passthrough_schema, task.result_schema)
+    merged = merged_column(results.names, config.missing, prefix)
+    if config.missing is not None:
+        result = results.field(merged.removeprefix(prefix)).type if merged else None
+        _check_missing(source.schema, config.missing, result)
+    taken = clashes(source.passthrough_schema.names, results.names, prefix, merged)
     if taken:
+        named = original(task)
+        option = named.renaming_option if isinstance(named, Renamable) else None
+        raise UserError(f"INPUT has {clash_fault(taken, option)}")
+
+
+def _check_missing(schema: pa.Schema, name: str, result: pa.DataType | None) -> None:
+    """Check the column whose missing values are computed, and that results of a type can be."""
+    if name not in schema.names:
         raise UserError(
-            f"INPUT has a column '{taken[0]}', which is the name of one the run adds; rename it"
+            f"missing: INPUT has no column '{name}'; {suggestion(name, schema.names)}"
+            f"its columns are {', '.join(schema.names)}"
         )
+    if result is not None and not _can_be(schema.field(name).type, result):
+        raise UserError(
+            f"missing: column '{name}' is {schema.field(name).type}, and what the run adds under "
+            f"that name is {result}; rename it"
+        )
+
+
+def _can_be(type_: pa.DataType, result: pa.DataType) -> bool:
+    """Whether old values of a type can stand beside results."""
+    values = type_.value_type if pa.types.is_dictionary(type_) else type_
+    return bool(
+        values == result or pa.types.is_null(values) or (is_string(values) and is_string(result))
+    )

@@ -4,11 +4,13 @@ run_record      what is asked; whether a run may write here
 plan            which units there are: how a plan is read
 comparison      what has changed in the input since
 extension       the next file of a plan
+order           in which order units are worked on, if not in that of the input
 fencing         which driver is the newest
 heartbeat       whether another run is at work
 journal         rows that are finished, of units that are not
 commit          the two ways to make parts of them
 parts           what a part is as a file
+results         which columns all parts have together
 counts          which units are committed, and what is in all parts
 profile_files   where the profile of a run is found before its record has it
 status          how far a run is, and which rows failed

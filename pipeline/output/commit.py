@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.contract.errors import RunError
-from pipeline.contract.record import output_schema, row_key
+from pipeline.contract.record import Outcome, output_schema, row_key
 from pipeline.output.parts import (
     Committed,
     commit_record,
@@ -27,9 +27,10 @@ from pipeline.output.parts import (
     read_whole_part,
     save_part,
 )
+from pipeline.sources import passthrough_taken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pipeline.output.journal import Journal
     from pipeline.output.run_record import Record
@@ -75,11 +76,16 @@ class NewParts:
         journal: The run's journal.
         source: Where the input's own columns are read.
         run: The run's record, kept in every part.
+        prefix: What the names of the columns that it adds begin with.
+        merged: The input's column that is one with a result column; None if there is none. Rows
+            that were kept have its values in that.
     """
 
     journal: Journal
     source: Source
     run: Record
+    prefix: str = ""
+    merged: str | None = None
 
     def commit(self, work: Work) -> Committed:
         """See `Committer.commit`, which says what it raises."""
@@ -105,10 +111,36 @@ class NewParts:
         identity = {"id": unit.id, "index": unit.index, "files": ends}
         identity |= {"start": unit.start, "stop": unit.stop}
         duplicates = entries.num_rows - entries["same_as"].null_count
-        record = commit_record(self.run, identity, _outcomes(entries), duplicates)
-        schema = output_schema(self.source.passthrough_schema, self.journal.results)
-        rows = _joined(unit, self.source, entries, schema)
+        record = commit_record(self.run, identity, _outcomes(entries["outcome"]), duplicates)
+        passthrough = self.source.passthrough_schema
+        schema = output_schema(passthrough, self.journal.results, self.prefix, self.merged)
+        added = _added(_with_keys(entries, unit), self.prefix)
+        rows = self._joined(unit, added, schema)
         save_part(part, schema, rows, record, replaces=replaces)
+
+    def _joined(self, unit: Unit, added: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+        """The unit's output rows in input order: the input's own columns beside the added ones.
+
+        Raises:
+            RunError: The input has another number of rows by now.
+        """
+        done = 0
+        for own in passthrough_taken(self.source, unit):
+            rows = added.slice(done, own.num_rows)
+            if rows.num_rows != own.num_rows:
+                break
+            columns: dict[str, Any] = {
+                **dict(zip(own.column_names, own.columns, strict=True)),
+                **dict(zip(rows.column_names, rows.columns, strict=True)),
+            }
+            if self.merged is not None:
+                is_kept = pc.equal(rows[f"{self.prefix}outcome"], str(Outcome.KEPT))
+                old = own[self.merged].cast(schema.field(self.merged).type)
+                columns[self.merged] = pc.if_else(is_kept, old, rows[self.merged])
+            yield pa.table([columns[name] for name in schema.names], schema=schema)
+            done += own.num_rows
+        if done != unit.rows:
+            raise RunError(f"{unit.name} changed while it was read; run again")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +150,12 @@ class PatchedParts:
     Attributes:
         journal: The retry's journal, apart from that of runs.
         run: The retry's record, kept in the parts it changes.
+        prefix: What the names of the columns that the run added begin with.
     """
 
     journal: Journal
     run: Record
+    prefix: str = ""
 
     def commit(self, work: Work) -> Committed:
         """See `Committer.commit`, which says what it raises."""
@@ -138,8 +172,9 @@ class PatchedParts:
             missing = set(work.missing) - set(entries["position"].to_pylist())
             if missing:
                 raise RunError(f"{work.unit.name}: {len(missing)} rows were not finished")
-            rows = _patched(old, entries)
-            record = commit_record(self.run, was["unit"], _outcomes(rows), was["duplicates"])
+            rows = _patched(old, entries["position"], _added(entries, self.prefix))
+            outcomes = _outcomes(rows[f"{self.prefix}outcome"])
+            record = commit_record(self.run, was["unit"], outcomes, was["duplicates"])
             if save_part(part, rows.schema, [rows], record, replaces=stamp):
                 self.journal.forget(work.unit.id)
                 return read_committed(part) or committed_of(record, rows.num_rows, "")
@@ -163,45 +198,33 @@ def _refused(part: Location) -> str:
     return f"{part} could not be replaced: its store refused the condition {TRIES} times"
 
 
-def _outcomes(rows: pa.Table) -> dict[str, int]:
+def _outcomes(outcomes: pa.ChunkedArray) -> dict[str, int]:
     """Rows by outcome."""
-    counted = pc.value_counts(rows["outcome"])
+    counted = pc.value_counts(outcomes)
     return {item["values"].as_py(): item["counts"].as_py() for item in counted}
 
 
-def _joined(unit: Unit, source: Source, entries: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The unit's output rows in input order: the input's own columns beside the entries.
-
-    Raises:
-        RunError: The input has another number of rows by now.
-    """
-    done = 0
-    for own in source.passthrough(unit):
-        rows = entries.slice(done, own.num_rows)
-        if rows.num_rows != own.num_rows:
-            break
-        keys = [row_key(unit.id, position) for position in rows["position"].to_pylist()]
-        columns: Mapping[str, Any] = {
-            **dict(zip(own.column_names, own.columns, strict=True)),
-            **dict(zip(rows.column_names, rows.columns, strict=True)),
-            "row_key": pa.array(keys, pa.string()),
-        }
-        yield pa.table([columns[name] for name in schema.names], schema=schema)
-        done += own.num_rows
-    if done != unit.rows:
-        raise RunError(f"{unit.name} changed while it was read; run again")
+def _added(entries: pa.Table, prefix: str) -> pa.Table:
+    """What entries add to the input's columns, called as in parts."""
+    added = entries.drop_columns(["position", "same_as"])
+    return added.rename_columns([f"{prefix}{name}" for name in added.column_names])
 
 
-def _patched(old: pa.Table, entries: pa.Table) -> pa.Table:
-    """The old rows, with the entries' columns in the rows at the entries' positions."""
-    positions = entries["position"].to_numpy()
+def _with_keys(entries: pa.Table, unit: Unit) -> pa.Table:
+    keys = [row_key(unit.id, position) for position in entries["position"].to_pylist()]
+    return entries.append_column("row_key", pa.array(keys, pa.string()))
+
+
+def _patched(old: pa.Table, positions: pa.ChunkedArray, added: pa.Table) -> pa.Table:
+    """The old rows, with the added columns replaced in the rows at these positions."""
+    places = positions.to_numpy()
     taken = np.arange(old.num_rows)
-    taken[positions] = old.num_rows + np.arange(len(positions))
+    taken[places] = old.num_rows + np.arange(len(places))
     columns: dict[str, Any] = {}
     for field in old.schema:
         column = old[field.name]
-        if field.name in entries.column_names:
-            both = pa.chunked_array([*column.chunks, *entries[field.name].cast(field.type).chunks])
+        if field.name in added.column_names:
+            both = pa.chunked_array([*column.chunks, *added[field.name].cast(field.type).chunks])
             column = both.take(pa.array(taken))
         columns[field.name] = column
     return pa.table(columns, schema=old.schema)

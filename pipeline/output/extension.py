@@ -4,11 +4,16 @@ Units that exist keep their place. The units of a changed input file take over t
 units, and old units beyond those are dropped. Units that are not committed and none of whose input
 files is in the input any more are dropped as well: nobody could finish them. Each of their files
 gets an entry that says so, in a unit without rows, so that a file that comes back is planned again.
+
+Where a run does not take all rows of its input, units have only those that it takes. Files without
+any have an entry too; but where a number of rows is given (`Selection.is_bounded`), further files
+are not looked at.
 """
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,7 +23,7 @@ from pipeline.contract.errors import UserError
 from pipeline.output.comparison import TAKEN_AWAY, Changes, compare
 from pipeline.output.parts import part_name
 from pipeline.output.plan import UNITS, Plan, open_plan, plan_folder, plan_metadata
-from pipeline.sources import Kind
+from pipeline.sources import ALL_ROWS, Kind
 from pipeline.sources.units import Cut, Unit, unit_id
 from pipeline.storage.atomic import create_from, draft_for
 from pipeline.storage.fingerprint import fingerprints
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from pipeline.sources import Listing, Source
+    from pipeline.sources import Listing, Selection, Source
     from pipeline.storage.location import FileInfo, Location
 
 GROUP_UNITS = 1024
@@ -48,6 +53,7 @@ def extended(
     listing: Listing,
     source: Source,
     changes: Changes | None = None,
+    selection: Selection = ALL_ROWS,
 ) -> Plan:
     """Add the input's new and changed files to a plan, and save that.
 
@@ -55,34 +61,71 @@ def extended(
         plan: The plan so far; None if there is none.
         output: OUTPUT.
         listing: The input as it is now.
-        source: What cuts it.
-        changes: The input against the plan, if it was compared already.
+        source: What cuts it; its columns are those of new and changed files too.
+        changes: The input against the plan, if it was compared already (`changes_of`).
+        selection: Which rows of the input are planned.
 
     Returns:
         The plan of the whole input; the same one if no file is new or changed.
 
     Raises:
-        UserError: A new file cannot be read, or its columns differ.
+        UserError: A new file cannot be read, or its columns differ; or no row is selected.
         OSError: OUTPUT cannot be read or written.
     """
     while True:
         dropped: list[int] = []
         if plan is None:
-            pieces = _new(listing.files, source)
+            pieces = _with_any(_new(listing.files, source, selection), selection, listing)
         else:
-            changes = compare(plan, listing) if changes is None else changes
+            if changes is None:
+                changes = changes_of(plan, listing, selection)
+                source = _extended_source(source, plan, changes)
             if not changes:
                 return plan
-            recut = _Recut(plan, changes, source)
+            recut = _Recut(plan, changes, source, selection)
             dropped = recut.dropped
-            pieces = itertools.chain(recut.pieces(), _new(changes.new, source))
-        is_ours = _save(output, plan, plan.schema if plan else source.schema, pieces, dropped)
+            new = _new(changes.new, source, selection, plan.total_rows)
+            pieces = itertools.chain(recut.pieces(), new)
+        is_ours = _save(output, plan, source.schema, pieces, dropped)
         if not is_ours and plan is None and not plan_folder(output).names():
             raise UserError(f"OUTPUT {output} keeps no plan; is its store writable?")
         plan, changes = open_plan(output), None
         assert plan is not None, "a plan was just created, by us or by another driver"
         if is_ours:
             return plan
+
+
+def changes_of(plan: Plan, listing: Listing, selection: Selection = ALL_ROWS) -> Changes:
+    """What has changed in an input since it was planned, as far as the selection takes it in.
+
+    Args:
+        plan: The plan.
+        listing: The input as it is now.
+        selection: Which rows of the input are planned.
+
+    Raises:
+        UserError: A file has changed of which a given number of rows was taken.
+        OSError: The plan or the input cannot be read.
+    """
+    changes = compare(plan, listing)
+    if not selection.is_bounded:
+        return changes
+    if changes.changed:
+        raise UserError(
+            f"OUTPUT {plan.output} holds a limited number of rows of INPUT, and "
+            f"{changes.changed[0].path} has changed since they were taken; name a new folder"
+        )
+    is_closed = selection.left(plan.total_rows) == 0
+    return replace(changes, new=changes.new[:0]) if is_closed else changes
+
+
+def _extended_source(source: Source, plan: Plan, changes: Changes) -> Source:
+    """The source with the columns of the plan, of new and of changed files. Raises UserError."""
+    return (
+        source.with_schema(plan.schema)
+        .with_columns_of(changes.new)
+        .with_columns_of(changes.changed)
+    )
 
 
 def without_gone(
@@ -157,12 +200,14 @@ def _row(index: int, cut: Cut, files: list[Entry], old: Unit | None) -> dict[str
         "offset": cut.offset,
         "replaces": old.index if old else None,
         "files": files,
+        "taken": cut.taken,
+        "rows": None if cut.taken is None else cut.rows,
     }
 
 
 def _id_of(cut: Cut, files: Iterable[Entry]) -> str:
     contents = [(file["path"], file["size"], file["tag"]) for file in files]
-    return unit_id(contents, cut.start, cut.stop)
+    return unit_id(contents, cut.start, cut.stop, cut.taken)
 
 
 def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -189,13 +234,26 @@ def _empty(entry: Entry) -> Piece:
     return Cut(files=(entry["path"],), start=0, stop=0), [entry], None
 
 
-def _new(files: Sequence[FileInfo], source: Source) -> Iterator[Piece]:
-    """The pieces of files that no unit has; they come in the files' order."""
+def _new(
+    files: Sequence[FileInfo], source: Source, selection: Selection, planned: int = 0
+) -> Iterator[Piece]:
+    """The pieces of files that no unit has; they come in the files' order.
+
+    Args:
+        files: The files.
+        source: What cuts them.
+        selection: Which of their rows are planned.
+        planned: Rows that are planned already.
+    """
+    cuts: Iterable[Cut] = selection.cuts(source, files, planned)
+    if selection.sample is not None:
+        cuts = [*cuts]
+        files = _files_of(cuts, files)
     if not files:
         return
     entries = _entries(source.root, files)
     entry, is_used = next(entries), False
-    for cut in source.cut(files):
+    for cut in cuts:
         taken = []
         for path in cut.files:
             while entry["path"] != path:
@@ -205,8 +263,26 @@ def _new(files: Sequence[FileInfo], source: Source) -> Iterator[Piece]:
             taken.append(entry)
             is_used = True
         yield cut, taken, None
+        planned += cut.rows
+    if selection.left(planned) == 0:
+        return  # further files are not looked at
     rest = entries if is_used else itertools.chain([entry], entries)
     yield from map(_empty, rest)
+
+
+def _files_of(cuts: Iterable[Cut], files: Iterable[FileInfo]) -> list[FileInfo]:
+    paths = {path for cut in cuts for path in cut.files}
+    return [file for file in files if file.path in paths]
+
+
+def _with_any(pieces: Iterable[Piece], selection: Selection, listing: Listing) -> Iterator[Piece]:
+    """The pieces. Raises UserError where a condition leaves no row."""
+    rows = 0
+    for piece in pieces:
+        rows += piece[0].rows
+        yield piece
+    if not rows and selection.condition is not None:
+        raise UserError(f"where: no row of INPUT {listing.root} matches")
 
 
 class _Recut:
@@ -216,8 +292,9 @@ class _Recut:
         dropped: Indices of old units whose parts no piece takes over; complete at the end.
     """
 
-    def __init__(self, plan: Plan, changes: Changes, source: Source) -> None:
+    def __init__(self, plan: Plan, changes: Changes, source: Source, selection: Selection) -> None:
         self.dropped: list[int] = []
+        self._selection = selection
         self._plan = plan
         self._source = source
         self._changes = changes
@@ -238,13 +315,15 @@ class _Recut:
         gone = set(self._changes.gone.to_pylist())
         back = dict(self._files)
         for unit in old:
+            if not unit.rows:  # of an image that was not taken
+                continue
             planned = self._plan.entry(unit.index)["files"]
             files = [self._entries.get(f["path"], f) for f in planned if f["path"] not in gone]
             paths = tuple(file["path"] for file in files)
             for path in paths:
                 back.pop(path, None)
             yield Cut(files=paths, start=0, stop=len(paths)), files, unit
-        yield from _new([*back.values()], self._source)
+        yield from _new([*back.values()], self._source, self._selection)
 
     def _of_rows(self, old: Iterable[Unit]) -> Iterator[Piece]:
         """Each file anew; units that are the same as before stay."""
@@ -253,7 +332,8 @@ class _Recut:
             olds.setdefault(unit.files[0], []).append(unit)
         for path, file in sorted(self._files.items()):
             entry = self._entries[path]
-            cuts = {_id_of(cut, [entry]): cut for cut in self._source.cut([file])}
+            found = self._selection.cuts(self._source, [file])
+            cuts = {_id_of(cut, [entry]): cut for cut in found}
             obsolete = [unit for unit in olds.get(path, ()) if unit.id not in cuts]
             kept = {unit.id for unit in olds.get(path, ())}
             new = [cut for name, cut in cuts.items() if name not in kept]

@@ -95,10 +95,15 @@ def part_files(output: Location) -> list[str]:
     return [(output / name).path for name in sorted(output.names(PREFIX))]
 
 
-def open_parts(output: Location) -> ds.Dataset:
-    """All parts as one dataset in input order, which reads when it is asked."""
+def open_parts(output: Location, schema: pa.Schema | None = None) -> ds.Dataset:
+    """All parts as one dataset in input order, which reads when it is asked.
+
+    Args:
+        output: OUTPUT.
+        schema: The columns; those that a part lacks are null. By default those of the first part.
+    """
     filesystem = PyFileSystem(FSSpecHandler(output.fs))
-    return ds.dataset(part_files(output), filesystem=filesystem, format="parquet")
+    return ds.dataset(part_files(output), schema=schema, filesystem=filesystem, format="parquet")
 
 
 def open_parts_in_ray(output: Location) -> Dataset:
@@ -107,6 +112,12 @@ def open_parts_in_ray(output: Location) -> Dataset:
 
     filesystem = PyFileSystem(FSSpecHandler(output.fs))
     return ray.data.read_parquet(part_files(output), filesystem=filesystem, partitioning=None)
+
+
+def part_schema(part: Location) -> pa.Schema:
+    """The columns of a part. Raises OSError."""
+    with part.open() as file, pq.ParquetFile(file) as parquet:
+        return parquet.schema_arrow
 
 
 def read_part(part: Location, is_wanted: Callable[[pa.Field], bool]) -> pa.Table:

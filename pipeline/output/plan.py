@@ -42,8 +42,12 @@ UNITS = pa.schema(
         pa.field("offset", pa.int64(), nullable=False),
         pa.field("replaces", pa.int64()),
         pa.field("files", pa.list_(FILE), nullable=False),
+        pa.field("taken", pa.binary()),
+        pa.field("rows", pa.int64()),
     ]
 )
+"""`taken` and `rows` are null where all rows of the range are taken. Plan files of earlier versions
+have neither."""
 KEPT_GROUPS = 4
 """Row groups that a plan keeps in memory: units are mostly read one after the other."""
 
@@ -129,6 +133,7 @@ class Plan:
             start=row["start"],
             stop=row["stop"],
             offset=row["offset"],
+            taken=row.get("taken"),
         )
 
     def entry(self, index: int) -> dict[str, Any]:
@@ -204,15 +209,11 @@ def open_plan(output: Location) -> Plan | None:
         first = files[-1].first + files[-1].count if files else 0
         with (folder / name).open() as file, pq.ParquetFile(file) as parquet:
             meta = _metadata(parquet, folder / name)
-            table = parquet.read(columns=["start", "stop", "replaces"])
+            table = parquet.read(columns=["start", "stop", "replaces", "rows"])
             groups = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
         files.append(PlanFile(folder / name, first, (0, *np.cumsum(groups).tolist())))
-        start, stop, replaced = (
-            column.fill_null(-1).to_numpy().astype(np.int64)
-            for column in table.combine_chunks().columns
-        )
-        rows.append(stop - start)
-        replaces.append(replaced)
+        rows.append(_rows(table))
+        replaces.append(_numbers(table["replaces"]))
         dropped.extend(meta["dropped"])
     taken = np.concatenate(replaces)
     is_live = np.ones(len(taken), dtype=bool)
@@ -243,6 +244,22 @@ def plan_metadata(schema: pa.Schema, dropped: list[int]) -> dict[bytes, bytes]:
     columns = schema.serialize().to_pybytes().hex()
     body = {"format": FORMAT, "dropped": dropped, "schema": columns}
     return {METADATA_KEY: json.dumps(body).encode()}
+
+
+def _rows(table: pa.Table) -> np.ndarray:
+    """[units] int64: rows of each unit of a plan file."""
+    whole: np.ndarray = _numbers(table["stop"]) - _numbers(table["start"])
+    if "rows" not in table.column_names:  # a plan file of an earlier version
+        return whole
+    taken = _numbers(table["rows"])
+    rows: np.ndarray = np.where(taken < 0, whole, taken)
+    return rows
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """[n] int64, -1 for null."""
+    numbers: np.ndarray = column.fill_null(-1).to_numpy().astype(np.int64)
+    return numbers
 
 
 def _columns(file: PlanFile, names: list[str]) -> pa.Table:

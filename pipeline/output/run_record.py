@@ -39,6 +39,8 @@ SHOWN_DIFFERENCES = 2
 """Differences between two runs that a refusal shows; a task has dozens of settings."""
 DECIDING = ("keep_images", "max_image_bytes", "max_image_pixels")
 """Settings of a run that change its results."""
+SLICE = ("where", "limit", "sample", "sample_seed", "missing")
+"""Settings of a run that say which rows it takes; see `slice_of`."""
 DECIDING_OF_ENGINE = ("dtype", "max_model_len", "max_images", "pan_and_scan", "engine_args")
 NUMBERS = re.compile(r"\[\n((?:\s+-?[\d.]+(?:e[+-]?\d+)?,?\n)+)\s+\]")
 """A list of numbers in indented JSON. (In a text, a line break is written otherwise.)"""
@@ -194,6 +196,21 @@ def skipped_of(record: Record) -> tuple[Skipped, ...]:
     )
 
 
+def slice_of(record: Record) -> dict[str, object]:
+    """Which rows of INPUT a run takes: the settings that say so; empty where it takes all."""
+    config = record["config"]
+    found = {name: config[name] for name in SLICE if config.get(name) is not None}
+    if "sample" not in found:
+        found.pop("sample_seed", None)
+    return found
+
+
+def prefix_of(record: Record) -> str:
+    """What the names of the columns that the run adds begin with; nothing in earlier versions."""
+    prefix: str | None = record.get("config", {}).get("prefix")
+    return prefix or ""
+
+
 def differences(old: Record, new: Record) -> list[str]:
     """What changes the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
     before, after = _deciding(old), _deciding(new)
@@ -221,7 +238,9 @@ def _deciding(record: Record) -> dict[str, object]:
         "backend": record.get("backend", "vllm"),  # the only one there was before it was recorded
         **{name: engine[name] for name in DECIDING_OF_ENGINE},
         "prompt_format": engine.get("prompt_format") or PROMPT_FORMAT,
+        "prefix": config.get("prefix"),
         **{name: config[name] for name in DECIDING},
+        **slice_of(record),
     }
 
 
@@ -241,13 +260,21 @@ def _why_not(output: Location, found: Record | None, record: Record) -> str:
     differing = differences(found, record)
     if not differing:
         return ""
+    what = "with another configuration"
+    if _differ_in_slice(differing):
+        what = "of another slice of INPUT"
     shown = "; ".join(differing[:SHOWN_DIFFERENCES])
     more = len(differing) - SHOWN_DIFFERENCES
     return (
-        f"OUTPUT {output} was made with another configuration ({shown}"
+        f"OUTPUT {output} was made {what} ({shown}"
         f"{f'; and {more} more' if more > 0 else ''}); name a new folder, or give --new-version to "
         "write beside it"
     )
+
+
+def _differ_in_slice(differing: Sequence[str]) -> bool:
+    """Whether differences are none but of which rows are taken."""
+    return {line.partition(":")[0] for line in differing} <= {*SLICE}
 
 
 def _is_free(output: Location) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,9 @@ from pipeline.output.journal import Journal
 from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import last_profile
-from pipeline.output.run_record import read_record, skipped_of
+from pipeline.output.results import results_schema
+from pipeline.output.run_record import prefix_of, read_record, skipped_of, slice_of
+from pipeline.sources.fit import fit
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.access import check_access
 from pipeline.storage.location import Location, locate
@@ -46,6 +48,7 @@ class Status:
         outcomes: Rows in parts, by outcome.
         duplicates: Rows in parts that took the results of an identical one.
         skipped: The files of INPUT that are not read, by reason.
+        slice: Which rows of INPUT it takes: the settings that say so; empty where it takes all.
         started: When the first run on this OUTPUT started, ISO 8601.
         finished: When the last run or retry finished; None if none did.
         profile: Where the time of the last one went, as far as it is; None if nothing is known.
@@ -64,6 +67,7 @@ class Status:
     started: str
     finished: str | None
     profile: Profile | None = None
+    slice: Mapping[str, object] = field(default_factory=dict)
 
 
 def status(output: str, options: StorageOptions | None = None) -> Status:
@@ -90,6 +94,7 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
         started=record["started"],
         finished=record.get("finished"),
         profile=last_profile(where, record),
+        slice=slice_of(record),
     )
 
 
@@ -104,26 +109,52 @@ def failed_rows(
         options: Arguments of fsspec's filesystems, by protocol.
 
     Yields:
-        The rows of one part with all columns but the binary ones, in input order.
+        The rows of one part with all columns but the binary ones, in input order; all tables have
+        the same columns.
 
     Raises:
         UserError: OUTPUT is not that of a run.
         OSError: It cannot be read.
     """
-    _, _, plan = _opened(output, options)
+    _, record, plan = _opened(output, options)
     wanted = set(outcomes) or {str(outcome) for outcome in Outcome if not outcome.has_results}
     values = pa.array(sorted(wanted), pa.string())
+    column, schema = f"{prefix_of(record)}outcome", results_schema(plan, record)
+    if schema is not None:
+        schema = pa.schema([field for field in schema if not _is_binary(field.type)])
     for unit in _units_with(plan, wanted):
         table = read_part(plan.output / unit.part, lambda field: not _is_binary(field.type))
-        yield table.filter(pc.is_in(table["outcome"], value_set=values))
+        rows = table.filter(pc.is_in(table[column], value_set=values))
+        yield rows if schema is None else fit(rows, schema)
 
 
-def failed_work(plan: Plan, outcomes: Collection[str]) -> Iterator[Work]:
-    """The rows in parts that have one of these outcomes, in input order. Raises OSError."""
+def added_prefix(output: str, options: StorageOptions | None = None) -> str:
+    """What the names of the columns that a run added begin with; mostly nothing.
+
+    Raises:
+        UserError: OUTPUT is not that of a run.
+        OSError: It cannot be read.
+    """
+    _, record, _ = _opened(output, options)
+    return prefix_of(record)
+
+
+def failed_work(plan: Plan, outcomes: Collection[str], prefix: str = "") -> Iterator[Work]:
+    """The rows in parts that have one of these outcomes, in input order.
+
+    Args:
+        plan: The plan.
+        outcomes: Which outcomes.
+        prefix: What the names of the columns that the run added begin with.
+
+    Raises:
+        OSError: OUTPUT cannot be read.
+    """
+    column = f"{prefix}outcome"
     values = pa.array(sorted(outcomes), pa.string())
     for unit in _units_with(plan, outcomes):
-        table = read_part(plan.output / unit.part, lambda field: field.name == "outcome")
-        positions = pc.indices_nonzero(pc.is_in(table["outcome"], value_set=values)).to_pylist()
+        table = read_part(plan.output / unit.part, lambda field: field.name == column)
+        positions = pc.indices_nonzero(pc.is_in(table[column], value_set=values)).to_pylist()
         if positions:
             yield Work(unit, tuple(positions))
 

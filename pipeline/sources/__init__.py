@@ -8,9 +8,13 @@
     parquet_batches   how many of its rows are read at a time
     hive         parquet's partitions: columns from paths
     json_types   the types of JSON columns
+    unified      the one schema of files whose columns differ
+    common_type  which type holds the values of two
+    fit          how a file's rows get the columns of all files
     scanned      how files without an index of their rows are cut
     columns      which columns a task may read, and which pass through
     units        what a unit is, and its id
+    selection    which rows a run takes, where it does not take all
     unreadable   how a file that cannot be read is reported
 
 Which units a run has is the plan's; fetching and decoding images is `images`'.
@@ -25,6 +29,13 @@ from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
 from pipeline.sources.listing import Kind, Listing, list_input
 from pipeline.sources.parquet import ParquetSource
+from pipeline.sources.selection import (
+    ALL_ROWS,
+    Selection,
+    are_missing,
+    passthrough_taken,
+    read_taken,
+)
 from pipeline.sources.skipped import Skipped
 from pipeline.sources.source import Source
 from pipeline.sources.webdataset import WebDataset
@@ -33,19 +44,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "ALL_ROWS",
     "FAULT",
     "Kind",
     "Listing",
+    "Selection",
     "Skipped",
     "Source",
+    "are_missing",
     "check_columns",
     "list_input",
     "open_source",
+    "passthrough_taken",
+    "read_taken",
 ]
 
 
 def open_source(
-    listing: Listing, *, unit_rows: int, keep_images: bool, schema: pa.Schema | None = None
+    listing: Listing,
+    *,
+    unit_rows: int,
+    keep_images: bool,
+    schema: pa.Schema | None = None,
+    most_rows: int | None = None,
 ) -> Source:
     """The source for files of one format.
 
@@ -54,14 +75,15 @@ def open_source(
         unit_rows: Most rows of a unit.
         keep_images: Whether binary columns, images among them, pass through to the output.
         schema: The columns as an earlier plan recorded them; with it no file is opened.
+        most_rows: Rows of a file beyond which it need not be cut, where that takes reading it.
 
     Raises:
-        UserError: The file that determines the columns cannot be read, or no file has rows.
+        UserError: A file cannot be read, no file has rows, or their columns cannot be united.
     """
     if listing.kind is Kind.IMAGES:
         return ImageFolder(listing.root, unit_rows, keep_images)
     if listing.kind is Kind.JSONL:
-        return JsonLines.from_listing(listing, unit_rows, schema)
+        return JsonLines.from_listing(listing, unit_rows, schema, most_rows)
     if listing.kind is Kind.WEBDATASET:
         return WebDataset.from_listing(listing, unit_rows, keep_images, schema)
     return ParquetSource.from_listing(listing, unit_rows, keep_images, schema)

@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from pipeline.sources.columns import is_string
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -44,7 +46,7 @@ def partition_fields(paths: Iterable[str]) -> list[pa.Field]:
 
 def partition_value(value: str | None, type_: pa.DataType) -> int | str | None:
     """A path's value in a column of this type. Raises ValueError if it does not fit."""
-    if value is None or pa.types.is_string(type_):
+    if value is None or is_string(type_):
         return value
     if not _INTEGER.fullmatch(value):
         raise ValueError(value)

@@ -42,6 +42,14 @@ class ImageFolder:
         """`path`; `image` too where images are kept."""
         return SCHEMA if self.keep_images else pa.schema([SCHEMA.field("path")])
 
+    def with_schema(self, schema: pa.Schema) -> ImageFolder:
+        """The same source: its columns are always these."""
+        return self
+
+    def with_columns_of(self, files: Sequence[FileInfo]) -> ImageFolder:
+        """The same source."""
+        return self
+
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
         """Cut the files into slices of nearly equal length."""
         for start, stop in cut_evenly(0, len(files), self.unit_rows):

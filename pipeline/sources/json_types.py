@@ -11,7 +11,7 @@
     nothing but null                        string
 
 In a column of text, numbers and booleans are as JSON writes them. Text beside arrays or objects has
-no common type, so the most frequent stands.
+no common type: within a file the most frequent stands, and files are refused (`unified`).
 
 Arrow's own conversion is not used, as it is too lenient: it truncates 1.5 to 1 in a column of
 integers, accepts text as a list of letters and 1 as true. Here a value that does not fit is null,
@@ -22,32 +22,66 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipeline.sources.common_type import NoCommonTypeError, reads_as
+from pipeline.sources.unified import TypeRules
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 INT64 = range(-(2**63), 2**63)
+
+Types = Mapping[str, Counter[pa.DataType]]
+"""How many values of each column are of each type."""
 
 
 class MisfitError(ValueError):
     """A value that does not fit its column's type; the message names the field."""
 
 
-def schema_of(rows: Iterable[Mapping[str, object]]) -> pa.Schema:
-    """The columns of these rows, in the order in which they first occur.
-
-    Where the values of a column have incompatible types, the most frequent type is taken. A column
-    with nothing but empty objects is left out, as parquet cannot store it.
-    """
+def types_of(rows: Iterable[Mapping[str, object]]) -> Types:
+    """The types of the values in these rows; columns are in the order in which they first occur."""
     seen: dict[str, Counter[pa.DataType]] = {}
     for row in rows:
         for name, value in row.items():
             seen.setdefault(name, Counter())[_type_of(value)] += 1
-    types = {name: _storable(_most_of(counted)) for name, counted in seen.items()}
-    return pa.schema([(name, type_) for name, type_ in types.items() if type_ is not None])
+    return seen
+
+
+def columns_of(types: Types, planned: pa.Schema | None = None) -> pa.Schema:
+    """The columns of a file, to be united by `JSON` with those of other files.
+
+    Where the values of a column have incompatible types, the most frequent type is taken. A planned
+    column keeps its type if that holds at least half of the values; the others do not fit it.
+
+    Args:
+        types: Of the file's values.
+        planned: The schema as an earlier plan recorded it.
+    """
+    known = {} if planned is None else {field.name: field.type for field in planned}
+    return pa.schema(
+        [(name, _most_of(_held(counted, known.get(name)))) for name, counted in types.items()]
+    )
+
+
+def _held(counted: Counter[pa.DataType], planned: pa.DataType | None) -> Counter[pa.DataType]:
+    """The types that a planned column holds, if half of the values are of these; else all."""
+    if planned is None:
+        return counted
+    held = Counter({kind: count for kind, count in counted.items() if _holds(planned, kind)})
+    return held if 2 * held.total() >= counted.total() else counted
+
+
+def _holds(planned: pa.DataType, kind: pa.DataType) -> bool:
+    try:
+        stored = _storable(JSON.common(planned, kind))
+    except NoCommonTypeError:
+        return False
+    return stored is not None and reads_as(planned, stored)
 
 
 def convert(value: object, type_: pa.DataType, name: str, faults: list[str]) -> object:
@@ -177,6 +211,10 @@ def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return pa.list_(_common_type(one.value_type, other.value_type) or one.value_type)
     if pa.types.is_struct(one) and pa.types.is_struct(other):
         return _common_struct(one, other)
+    return _common_scalar(one, other)
+
+
+def _common_scalar(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if pa.types.is_nested(one) or pa.types.is_nested(other):
         return None
     return _NUMBERS.get(frozenset({one, other}), pa.string())
@@ -205,3 +243,7 @@ def _storable(type_: pa.DataType) -> pa.DataType | None:
         kept = [(name, storable) for name, storable in fields if storable is not None]
         return pa.struct(kept) if kept else None
     return type_
+
+
+JSON = TypeRules(scalar=_common_scalar, stored=_storable)
+"""How the columns of several files are united."""

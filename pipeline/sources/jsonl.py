@@ -1,8 +1,8 @@
 """Decides how JSON lines are read: one object a line, in UTF-8, plain or gzipped (`.gz`).
 
-The columns are those of the first 1,000 lines of the first file that has lines, with the types of
-`json_types`. Other fields are ignored, absent ones are null. Every line that is not blank is a row;
-the last needs no line feed. Line numbers in messages count rows, from 1.
+The columns are those of the first 1,000 lines of every file, with the types of `json_types`. Fields
+that occur only later are ignored, absent ones are null. Every line that is not blank is a row; the
+last needs no line feed. Line numbers in messages count rows, from 1.
 
 A line that is not UTF-8 or not an object is a row too: its columns are null, and its `FAULT` names
 the file and the line. A value that does not fit its column is null and costs the row nothing else;
@@ -18,17 +18,18 @@ import gzip
 import itertools
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from pipeline.contract.errors import UserError
 from pipeline.sources.columns import FAULT, table_of
-from pipeline.sources.json_types import MisfitError, convert, schema_of
+from pipeline.sources.json_types import JSON, MisfitError, Types, columns_of, convert, types_of
 from pipeline.sources.listing import Kind
 from pipeline.sources.scanned import cut_by_offsets, open_from
 from pipeline.sources.source import COPY_ROWS, by_bytes
+from pipeline.sources.unified import unified
 from pipeline.sources.unreadable import user_errors
 from pipeline.storage.contents import JSON_ARRAY, JSON_DOCUMENT, contents_of, recognised
 from pipeline.storage.parallel import in_order
@@ -41,42 +42,63 @@ if TYPE_CHECKING:
     from pipeline.storage.location import FileInfo, Location
 
 SAMPLE = 1000
-"""Lines that determine the columns."""
+"""Lines of a file that determine its columns."""
 BEGIN = 2
 """Lines that tell a JSON array or document from JSON lines."""
 
 
 @dataclass(frozen=True)
 class JsonLines:
-    """A `Source` over JSON lines."""
+    """A `Source` over JSON lines.
+
+    Attributes:
+        most_rows: Rows of a file beyond which it is not cut; None for all.
+    """
 
     root: Location
     schema: pa.Schema
     unit_rows: int
+    most_rows: int | None = None
     kind = Kind.JSONL
 
     @staticmethod
-    def from_listing(listing: Listing, unit_rows: int, schema: pa.Schema | None) -> JsonLines:
-        """The source with this schema, or else with that of the first file that has lines.
+    def from_listing(
+        listing: Listing,
+        unit_rows: int,
+        schema: pa.Schema | None,
+        most_rows: int | None = None,
+    ) -> JsonLines:
+        """The source with this schema, or else with that of all files that have lines.
 
         Args:
             listing: The files.
             unit_rows: Most rows of a unit.
             schema: The columns as an earlier plan recorded them.
+            most_rows: Rows of a file beyond which it is not cut; None for all.
 
         Raises:
-            UserError: The file cannot be read or has no objects, or no file has lines.
+            UserError: A file cannot be read, none has objects, or their columns cannot be united.
         """
+        source = JsonLines(listing.root, schema or pa.schema([]), unit_rows, most_rows)
         if schema is not None:
-            return JsonLines(listing.root, schema, unit_rows)
-        for file in listing.files:
-            where = listing.root / file.path
-            with user_errors(where, _format_of(file.path)):
-                lines = [line for _, line in itertools.islice(_lines(where), SAMPLE)]
-            if lines:
-                _check_is_lines(lines[:BEGIN], where)
-                return JsonLines(listing.root, _schema(lines, where), unit_rows)
-        raise UserError(f"INPUT {listing.root / listing.files[0].path} has no rows")
+            return source
+        faults: list[UserError] = []
+        found = unified(source._columns_of(listing.files, None, faults), rules=JSON)
+        if not found:
+            lacking = "rows" if found is None else f"fields in its first {SAMPLE:,} lines"
+            none = UserError(f"INPUT {listing.root / listing.files[0].path} has no {lacking}")
+            raise next(iter(faults), none)
+        return source.with_schema(found)
+
+    def with_schema(self, schema: pa.Schema) -> JsonLines:
+        """The same source with these columns."""
+        return replace(self, schema=schema)
+
+    def with_columns_of(self, files: Sequence[FileInfo]) -> JsonLines:
+        """The same source with the columns of these files too; reads how each begins."""
+        found = unified(self._columns_of(files, self.schema, []), planned=self.schema, rules=JSON)
+        assert found is not None, "there is a planned schema"
+        return self.with_schema(found)
 
     @property
     def passthrough_schema(self) -> pa.Schema:
@@ -84,7 +106,7 @@ class JsonLines:
         return self.schema
 
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
-        """Cut the files; reads each one once."""
+        """Cut the files; reads each one once, to its end or its last row that is cut."""
         for cuts in in_order(self._cut_file, files):
             yield from cuts
 
@@ -102,6 +124,24 @@ class JsonLines:
         for rows, _ in self._batches(unit, self.schema):
             yield table_of(rows, self.schema)
 
+    def _columns_of(
+        self, files: Sequence[FileInfo], planned: pa.Schema | None, faults: list[UserError]
+    ) -> Iterator[tuple[str, pa.Schema]]:
+        """Each file that has objects, and its columns; the others add to the faults."""
+        for file, types in zip(files, in_order(self._types_in, files), strict=True):
+            if isinstance(types, UserError):
+                faults.append(types)
+            elif types is not None:
+                yield file.path, columns_of(types, planned)
+
+    def _types_in(self, file: FileInfo) -> Types | UserError | None:
+        """The types in a file's first lines, or why there are none; None where it has no lines."""
+        where = self.root / file.path
+        with user_errors(where, _format_of(file.path)):
+            lines = [line for _, line in itertools.islice(_lines(where), SAMPLE)]
+            _check_is_lines(lines[:BEGIN], where)
+        return _types(lines, where) if lines else None
+
     def _cut_file(self, file: FileInfo) -> list[Cut]:
         where = self.root / file.path
         with user_errors(where, _format_of(file.path)):
@@ -110,7 +150,7 @@ class JsonLines:
             _check_is_lines([line for _, line in begin], where)
             is_packed = _is_packed(file.path)
             rows = ((0 if is_packed else at, 1) for at, _ in itertools.chain(begin, lines))
-            return cut_by_offsets(file.path, rows, self.unit_rows)
+            return cut_by_offsets(file.path, itertools.islice(rows, self.most_rows), self.unit_rows)
 
     def _batches(
         self, unit: Cut, schema: pa.Schema
@@ -176,7 +216,7 @@ def _check_is_lines(begin: Sequence[bytes], where: Location) -> None:
             raise UserError(f"INPUT {where} is {found.what}, not JSON lines; {found.fix}")
 
 
-def _schema(lines: Iterable[bytes], where: Location) -> pa.Schema:
+def _types(lines: Iterable[bytes], where: Location) -> Types | UserError:
     rows = []
     for line in lines:
         try:
@@ -184,16 +224,14 @@ def _schema(lines: Iterable[bytes], where: Location) -> pa.Schema:
         except MisfitError:
             continue
     if not rows:
-        raise UserError(
+        return UserError(
             f"INPUT {where} has no JSON object in its first {SAMPLE:,} lines{_else(where)}"
         )
     try:
-        schema = schema_of(rows)
+        types = types_of(rows)
     except RecursionError:
-        raise UserError(f"INPUT {where} has objects nested too deep to be columns") from None
-    if not schema.names:
-        raise UserError(f"INPUT {where} has no fields in its first {SAMPLE:,} lines")
-    return schema
+        return UserError(f"INPUT {where} has objects nested too deep to be columns")
+    return types or UserError(f"INPUT {where} has no fields in its first {SAMPLE:,} lines")
 
 
 def _else(where: Location) -> str:

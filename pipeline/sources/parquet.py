@@ -1,8 +1,9 @@
-"""Decides how parquet files with one schema are read.
+"""Decides how parquet files are read.
 
 A unit is a range of row groups, or a slice of a row group that is larger than a unit. Only the row
 groups and columns asked for are read. Keys in paths (`hive`) are columns at the end of the schema,
-unless the file has a column of that name.
+unless the file has a column of that name. The schema is that of all files (`unified`), and a file's
+rows are fitted to it (`fit`).
 
 Columns pass through with their types. Binary ones (images, and large) are dropped unless
 `keep_images` is set. In the `struct<bytes, path>` of Hugging Face datasets only `bytes` becomes
@@ -11,7 +12,10 @@ null, so that `path` still says which image it was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import itertools
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,17 +23,19 @@ import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
 from pipeline.sources.columns import is_image_struct, without_binary, without_columns
+from pipeline.sources.fit import fit
 from pipeline.sources.hive import partition_fields, partition_value, partition_values
 from pipeline.sources.listing import Kind
 from pipeline.sources.parquet_batches import Reading
 from pipeline.sources.source import COPY_ROWS, READ_ROWS
+from pipeline.sources.unified import unified
 from pipeline.sources.units import Cut, cut_row_groups
 from pipeline.sources.unreadable import user_errors
 from pipeline.storage.backoff import with_backoff
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.sources.listing import Listing
     from pipeline.storage.location import FileInfo, Location
@@ -38,29 +44,36 @@ TAIL = 64 * 1024
 """Bytes at a file's end that nearly always include its whole footer."""
 FOOTER_END = 8
 """A parquet file ends with the footer's length (4 bytes, little endian) and `PAR1`."""
-PLANNED = "the files planned before"
+KEPT_FOOTERS = 100_000
+"""Files whose row groups are kept in memory from the look at their columns until they are cut."""
+
+
+class _RowGroups(dict[tuple[str, str], tuple[int, ...]]):
+    """Rows of each row group of files whose footers were read, by path and stamp.
+
+    They are not sent to other processes, which cut nothing.
+    """
+
+    def __reduce__(self) -> tuple[type[_RowGroups], tuple[()]]:
+        return _RowGroups, ()
 
 
 @dataclass(frozen=True)
 class ParquetSource:
-    """A `Source` over parquet files.
-
-    Attributes:
-        first: The file that `schema` was taken from, for messages.
-    """
+    """A `Source` over parquet files."""
 
     root: Location
     schema: pa.Schema
     unit_rows: int
     keep_images: bool
-    first: str = PLANNED
+    _row_groups: _RowGroups = dataclass_field(default_factory=_RowGroups, repr=False, compare=False)
     kind = Kind.PARQUET
 
     @staticmethod
     def from_listing(
         listing: Listing, unit_rows: int, keep_images: bool, schema: pa.Schema | None
     ) -> ParquetSource:
-        """The source with this schema, or else with that of the first file that has rows.
+        """The source with this schema, or else with that of all files that have rows.
 
         Args:
             listing: The files.
@@ -69,18 +82,25 @@ class ParquetSource:
             schema: The columns as an earlier plan recorded them.
 
         Raises:
-            UserError: The file cannot be read, or none has rows.
+            UserError: A file cannot be read, none has rows, or their columns cannot be united.
         """
+        source = ParquetSource(listing.root, schema or pa.schema([]), unit_rows, keep_images)
         if schema is not None:
-            return ParquetSource(listing.root, schema, unit_rows, keep_images)
-        for file in listing.files:
-            found, row_groups = _footer(listing.root, file)
-            if sum(row_groups):
-                partitions = partition_fields(file.path for file in listing.files)
-                added = [field for field in partitions if field.name not in found.names]
-                schema = pa.schema([*found, *added], metadata=found.metadata)
-                return ParquetSource(listing.root, schema, unit_rows, keep_images, file.path)
-        raise UserError(f"INPUT {listing.root / listing.files[0].path} has no rows")
+            return source
+        found = unified(source._columns_of(listing.files, None))
+        if found is None:
+            raise UserError(f"INPUT {listing.root / listing.files[0].path} has no rows")
+        return source.with_schema(found)
+
+    def with_schema(self, schema: pa.Schema) -> ParquetSource:
+        """The same source with these columns."""
+        return replace(self, schema=schema)
+
+    def with_columns_of(self, files: Sequence[FileInfo]) -> ParquetSource:
+        """The same source with the columns of these files too; reads their footers."""
+        found = unified(self._columns_of(files, self.schema), planned=self.schema)
+        assert found is not None, "there is a planned schema"
+        return self.with_schema(found)
 
     @property
     def passthrough_schema(self) -> pa.Schema:
@@ -88,62 +108,66 @@ class ParquetSource:
         return self.schema if self.keep_images else without_binary(self.schema)
 
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
-        """Cut the files; reads each one's footer."""
-        for file, row_groups in zip(files, in_order(self._row_groups, files), strict=True):
+        """Cut the files; reads the footers of those whose columns were not looked at."""
+        for file, row_groups in zip(files, in_order(self._sizes_of, files), strict=True):
             for start, stop in cut_row_groups(row_groups, self.unit_rows):
                 yield Cut(files=(file.path,), start=start, stop=stop)
 
     def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield a unit's rows in tables of at most `READ_ROWS`."""
-        for table in self._slices(unit, {name: name for name in columns}, READ_ROWS):
-            yield table.select(list(columns))
+        yield from self._slices(unit, pa.schema([self.schema.field(n) for n in columns]), READ_ROWS)
 
     def passthrough(self, unit: Cut) -> Iterator[pa.Table]:
         """Yield a unit's rows; images that do not pass through are not read."""
-        schema = self.passthrough_schema
-        leaves = {field.name: field.name for field in schema}
-        if not self.keep_images:
-            leaves |= {f.name: f"{f.name}.path" for f in schema if is_image_struct(f.type)}
         rows = READ_ROWS if self.keep_images else COPY_ROWS
-        for table in self._slices(unit, leaves, rows):
-            yield _restore_columns(table, schema)
+        yield from self._slices(unit, self.passthrough_schema, rows, has_images=self.keep_images)
 
-    def _row_groups(self, file: FileInfo) -> tuple[int, ...]:
+    def _columns_of(
+        self, files: Sequence[FileInfo], planned: pa.Schema | None
+    ) -> Iterator[tuple[str, pa.Schema]]:
+        """Each file that has rows, and its columns, those in its path too."""
+        in_paths = {f.name: f.type for f in partition_fields(file.path for file in files)}
+        if planned is not None:
+            in_paths |= {f.name: f.type for f in planned}
+        footers = in_order(lambda file: _footer(self.root, file), files)
+        for file, (schema, row_groups) in zip(files, footers, strict=True):
+            if len(self._row_groups) < KEPT_FOOTERS:
+                self._row_groups[file.path, file.stamp] = row_groups
+            if sum(row_groups):
+                added = [f for f in _fields_of_path(file, in_paths) if f.name not in schema.names]
+                yield file.path, pa.schema([*schema, *added], metadata=schema.metadata)
+
+    def _sizes_of(self, file: FileInfo) -> tuple[int, ...]:
         """Rows of each row group of a file, whose columns are checked unless it has no rows."""
+        known = self._row_groups.pop((file.path, file.stamp), None)
+        if known is not None:
+            return known
         schema, row_groups = _footer(self.root, file)
         if sum(row_groups):
-            self._check_columns(file, schema)
+            planned = {field.name: field.type for field in self.schema}
+            added = [f for f in _fields_of_path(file, planned) if f.name not in schema.names]
+            unified([(file.path, pa.schema([*schema, *added]))], planned=self.schema)
         return row_groups
 
-    def _check_columns(self, file: FileInfo, schema: pa.Schema) -> None:
-        ours = {field.name: field.type for field in self.schema}
-        theirs = self._types_from_path(file) | {field.name: field.type for field in schema}
-        for name in (*ours, *theirs):
-            if ours.get(name) != theirs.get(name):
-                raise UserError(
-                    f"column '{name}' is {ours.get(name, 'absent')} in {self.first} and "
-                    f"{theirs.get(name, 'absent')} in {file.path}; run them apart"
-                )
+    def group_begins(self, path: str) -> list[int]:
+        """The first row of each row group of a file. Raises OSError, pa.ArrowException."""
+        where = self.root / path
+        exact: dict[str, Any] = {} if where.is_local else {"cache_type": "none"}
+        with where.fs.open(where.path, "rb", **exact) as file, pq.ParquetFile(file) as parquet:
+            meta = parquet.metadata
+            sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
+        return [0, *itertools.accumulate(sizes)][:-1]
 
-    def _types_from_path(self, file: FileInfo) -> dict[str, pa.DataType]:
-        """The types of a path's values: those of the schema where the values fit."""
-        types = {field.name: field.type for field in partition_fields([file.path])}
-        for name, value in partition_values(file.path).items():
-            if name in self.schema.names:
-                try:
-                    partition_value(value, self.schema.field(name).type)
-                except ValueError:
-                    continue
-                types[name] = self.schema.field(name).type
-        return types
-
-    def _slices(self, unit: Cut, leaves: dict[str, str], rows: int) -> Iterator[pa.Table]:
-        """A unit's rows of some columns.
+    def _slices(
+        self, unit: Cut, wanted: pa.Schema, rows: int, *, has_images: bool = True
+    ) -> Iterator[pa.Table]:
+        """A unit's rows.
 
         Args:
             unit: A piece of one file.
-            leaves: What to read of each column: its name, or the path of a field inside it.
+            wanted: The columns of the tables.
             rows: Most rows of a table.
+            has_images: Whether the bytes of image structs are read; otherwise they are null.
         """
         (path,) = unit.files
         where = self.root / path
@@ -152,8 +176,8 @@ class ParquetSource:
         with where.fs.open(where.path, "rb", **exact) as file:
             with pq.ParquetFile(file) as parquet:
                 meta, schema = parquet.metadata, parquet.schema_arrow
-            columns = [leaf for name, leaf in leaves.items() if name in schema.names]
-            outside = [name for name in leaves if name not in schema.names]
+            inside = [field for field in schema if field.name in wanted.names]
+            columns = [leaf for field in inside if (leaf := _leaf(field, has_images=has_images))]
             if not columns:  # no projection at all would read every column
                 tables = iter([without_columns(unit.stop - unit.start)])
             else:
@@ -168,18 +192,37 @@ class ParquetSource:
                     )
                 )
                 tables = _cut_to(batches, unit.start - skipped, unit.stop - unit.start)
+            in_path = [field for field in wanted if field.name not in schema.names]
             for table in tables:
-                yield self._add_partitions(table, path, outside)
+                yield fit(_with_partitions(table, path, in_path), wanted)
 
-    def _add_partitions(self, table: pa.Table, path: str, names: Sequence[str]) -> pa.Table:
-        values = partition_values(path)
-        for name in names:
-            if name not in values:
-                raise OSError(f"{path} no longer has the column '{name}'")
-            field = self.schema.field(name)
-            constant = pa.scalar(partition_value(values[name], field.type), field.type)
+
+def _leaf(field: pa.Field, *, has_images: bool) -> str | None:
+    """What is read of a file's column: its name, the path of a field inside it, or nothing."""
+    if has_images or not is_image_struct(field.type):
+        return str(field.name)
+    return f"{field.name}.path" if field.type.get_field_index("path") >= 0 else None
+
+
+def _fields_of_path(file: FileInfo, types: Mapping[str, pa.DataType]) -> list[pa.Field]:
+    """The columns in a file's path, of these types where the values fit."""
+    fields = {field.name: field for field in partition_fields([file.path])}
+    for name, value in partition_values(file.path).items():
+        if name in types:
+            with contextlib.suppress(ValueError):
+                partition_value(value, types[name])
+                fields[name] = pa.field(name, types[name])
+    return [*fields.values()]
+
+
+def _with_partitions(table: pa.Table, path: str, fields: Sequence[pa.Field]) -> pa.Table:
+    """The table with those columns whose values are in the path."""
+    values = partition_values(path)
+    for field in fields:
+        if field.name in values:
+            constant = pa.scalar(partition_value(values[field.name], field.type), field.type)
             table = table.append_column(field, pa.repeat(constant, table.num_rows))
-        return table
+    return table
 
 
 def _footer(root: Location, file: FileInfo) -> tuple[pa.Schema, tuple[int, ...]]:
@@ -228,28 +271,3 @@ def _cut_to(batches: Iterable[pa.RecordBatch], skip: int, rows: int) -> Iterator
             yield pa.Table.from_batches([piece])
         if not rows:
             return
-
-
-def _restore_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Give a projected table its full schema, with nulls where bytes were not read."""
-    if not schema.names:
-        return without_columns(table.num_rows)
-    columns = []
-    for field in schema:
-        column = table.column(field.name) if field.name in table.column_names else None
-        if column is not None and column.type == field.type:
-            columns.append(column)
-        else:
-            columns.append(_without_bytes(column, field.type, table.num_rows))
-    return pa.table(columns, schema=schema)
-
-
-def _without_bytes(column: pa.ChunkedArray | None, type_: pa.StructType, rows: int) -> pa.Array:
-    if column is None:
-        return pa.nulls(rows, type_)
-    structs = column.combine_chunks()
-    children = [
-        structs.field("path") if field.name == "path" else pa.nulls(rows, field.type)
-        for field in type_
-    ]
-    return pa.StructArray.from_arrays(children, fields=list(type_), mask=structs.is_null())

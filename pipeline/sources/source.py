@@ -76,11 +76,23 @@ class Source(Protocol):
         """The input columns that are copied to the output, as they are there."""
         ...
 
+    def with_schema(self, schema: pa.Schema) -> Source:
+        """The same source with these columns, as a plan recorded them."""
+        ...
+
+    def with_columns_of(self, files: Sequence[FileInfo]) -> Source:
+        """The same source with the columns of these files too, which came later (`unified`).
+
+        Raises:
+            UserError: A file cannot be read, or new parts could not be read beside those there are.
+        """
+        ...
+
     def cut(self, files: Sequence[FileInfo]) -> Iterator[Cut]:
         """Cut these files into units, in order; no other file is opened.
 
         Raises:
-            UserError: A file cannot be read, or its columns differ from `schema`.
+            UserError: A file cannot be read, or `schema` does not hold its columns.
         """
         ...
 

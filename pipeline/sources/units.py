@@ -26,12 +26,22 @@ class Cut:
         stop: One past the last row.
         offset: Byte at which the first row begins, in JSON lines and tar shards; -1 where a tar
             shard is read by key (`webdataset`).
+        taken: Which of these rows are in it, a bit for each, the first in the highest bit of the
+            first byte; None for all.
     """
 
     files: tuple[str, ...]
     start: int
     stop: int
     offset: int = 0
+    taken: bytes | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows in it, and in its output file."""
+        if self.taken is None:
+            return self.stop - self.start
+        return int.from_bytes(self.taken, "big").bit_count()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +61,6 @@ class Unit(Cut):
     part: str
     replaces: int | None = None
     ancestors: tuple[str, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        """Rows in it, and in its output file."""
-        return self.stop - self.start
 
     @property
     def name(self) -> str:
@@ -88,18 +93,23 @@ class Work:
         return len(self.missing)
 
 
-def unit_id(contents: Iterable[tuple[str, int, str]], start: int, stop: int) -> str:
+def unit_id(
+    contents: Iterable[tuple[str, int, str]], start: int, stop: int, taken: bytes | None = None
+) -> str:
     """A unit's id: the same in every run and on every machine, as long as its input is.
 
     Args:
         contents: Relative path, size in bytes and tag (`fingerprint`) of each file.
         start: First row.
         stop: One past the last row.
+        taken: See `Cut`.
 
     Returns:
         A hash of all of them, as 20 hex digits.
     """
-    identity = [[list(content) for content in contents], start, stop]
+    identity: list[object] = [[list(content) for content in contents], start, stop]
+    if taken is not None:
+        identity.append(taken.hex())
     return hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
 
 

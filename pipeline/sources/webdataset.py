@@ -7,8 +7,9 @@
     txt  caption  cls  json, also after a dot (`en.txt`)      string, as UTF-8
     any other suffix                                          binary
 
-The columns are those of the first 100 samples of the first shard; other suffixes are ignored,
-absent ones null. Folders, links and names without a dot, or with nothing before it, are skipped.
+The columns are those of the first 100 samples of every shard; suffixes that occur only later are
+ignored, absent ones null. Folders, links and names without a dot, or with nothing before it, are
+skipped.
 
 A text that is not UTF-8 is null; where its column is read, the row has a `FAULT`.
 
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -44,6 +45,7 @@ from pipeline.sources.samples import (
 )
 from pipeline.sources.scanned import cut_by_offsets, open_from
 from pipeline.sources.source import COPY_ROWS, READ_ROWS, by_bytes, size_of
+from pipeline.sources.unified import unified
 from pipeline.sources.units import Cut, cut_evenly
 from pipeline.sources.unreadable import user_errors
 from pipeline.storage.parallel import in_order
@@ -55,13 +57,15 @@ if TYPE_CHECKING:
     from pipeline.storage.location import FileInfo, Location
 
 SAMPLED = 100
-"""Samples that determine the columns."""
+"""Samples of a shard that determine its columns."""
 KEY = "__key__"
 TEXTS = ("txt", "caption", "cls", "json")
 BY_KEY = -1
 """The offset of a unit that is read by key."""
 GROUPED = {b"gemma3_batch_samples": b"2"}
 """Marks the columns of a plan whose rows are those of `samples`; without it, of `earlier_row`."""
+EMPTY = pa.schema([], metadata=GROUPED)
+"""The columns before any shard was looked at."""
 
 
 _Values = tuple[dict[str, object], str | None]
@@ -82,7 +86,7 @@ class WebDataset:
     def from_listing(
         listing: Listing, unit_rows: int, keep_images: bool, schema: pa.Schema | None
     ) -> WebDataset:
-        """The source with this schema, or else with that of the first shard with samples.
+        """The source with this schema, or else with that of all shards that have samples.
 
         Args:
             listing: The shards.
@@ -91,17 +95,30 @@ class WebDataset:
             schema: The columns as an earlier plan recorded them.
 
         Raises:
-            UserError: The shard cannot be read, or none has samples.
+            UserError: A shard cannot be read, or none has samples.
         """
+        source = WebDataset(listing.root, schema or EMPTY, unit_rows, keep_images)
         if schema is not None:
-            return WebDataset(listing.root, schema, unit_rows, keep_images)
-        for file in listing.files:
-            where = listing.root / file.path
-            with user_errors(where, "tar"), _Shard(where) as shard:
-                rows = [*_sampled(shard)]
-            if rows:
-                return WebDataset(listing.root, _schema(rows), unit_rows, keep_images)
-        raise UserError(f"INPUT {listing.root / listing.files[0].path} has no rows")
+            return source
+        found = unified(source._columns_of(listing.files))
+        if found is None:
+            raise UserError(f"INPUT {listing.root / listing.files[0].path} has no rows")
+        return source.with_schema(found)
+
+    def with_schema(self, schema: pa.Schema) -> WebDataset:
+        """The same source with these columns."""
+        return replace(self, schema=schema)
+
+    def with_columns_of(self, files: Sequence[FileInfo]) -> WebDataset:
+        """The same source with the columns of these shards too; reads how each begins.
+
+        The columns of a plan of an earlier version stay what they are.
+        """
+        if not self._is_grouped:
+            return self
+        found = unified(self._columns_of(files), planned=self.schema)
+        assert found is not None, "there is a planned schema"
+        return self.with_schema(found)
 
     @property
     def passthrough_schema(self) -> pa.Schema:
@@ -130,6 +147,19 @@ class WebDataset:
     @property
     def _is_grouped(self) -> bool:
         return not GROUPED.items() - (self.schema.metadata or {}).items()
+
+    def _columns_of(self, files: Sequence[FileInfo]) -> Iterator[tuple[str, pa.Schema]]:
+        """Each shard that has samples, and its columns."""
+        for file, schema in zip(files, in_order(self._schema_of, files), strict=True):
+            if schema is not None:
+                yield file.path, schema
+
+    def _schema_of(self, file: FileInfo) -> pa.Schema | None:
+        """A shard's columns; None where it has no samples."""
+        where = self.root / file.path
+        with user_errors(where, "tar"), _Shard(where) as shard:
+            rows = [row for sample in _sampled(shard) for row in sample.rows()]
+        return _schema(rows) if rows else None
 
     def _cut_shard(self, file: FileInfo) -> list[Cut]:
         where = self.root / file.path
@@ -278,8 +308,8 @@ class _Shard:
             raise OSError(f"{self._where} is cut off: {error}") from error
 
 
-def _sampled(shard: _Shard) -> Iterator[SampleRow[tarfile.TarInfo]]:
-    """The rows of the first samples; of all, where those have nothing in common but one suffix.
+def _sampled(shard: _Shard) -> Iterator[Sample[tarfile.TarInfo]]:
+    """The first samples; all, where those have nothing in common but one suffix.
 
     A shard may have all images first and then all texts.
     """
@@ -288,7 +318,7 @@ def _sampled(shard: _Shard) -> Iterator[SampleRow[tarfile.TarInfo]]:
         if number >= SAMPLED and len(suffixes) > 1:
             return
         if number < SAMPLED or not suffixes >= sample.members.keys():
-            yield from sample.rows()
+            yield sample
         suffixes.update(sample.members)
 
 

@@ -57,7 +57,7 @@ class Item:
         position: Its position in the unit, from 0.
         same_as: Position of an identical row, whose results it takes; None if it is computed.
         payload: What the next stage works on; None once the row is settled.
-        outcome: Set if the row failed.
+        outcome: Set if the row failed, or is kept as it is.
         error: Why it failed.
         fault: A failure of its unit or of the run, because of which it was not computed.
     """
@@ -82,6 +82,10 @@ class Item:
     def failed(self, error: RowError) -> Item:
         """The same row, failed."""
         return Item(self.unit, self.position, outcome=error.outcome, error=str(error))
+
+    def kept(self) -> Item:
+        """The same row, which is not computed, as it has a value already."""
+        return Item(self.unit, self.position, outcome=Outcome.KEPT)
 
     def faulty(self, fault: Fault) -> Item:
         """The same row, not computed because of a failure of its unit or of the run."""

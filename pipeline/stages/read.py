@@ -1,7 +1,8 @@
 """Read: from a unit to its rows, with the columns that the task asks for and no others.
 
-Decides which rows are computed: those that are missing, and of identical rows the first; and how
-many of them travel together. Images are not decoded here.
+Decides which rows are computed: those that are not done, where only missing values are wanted those
+that have none, and of identical rows the first; and how many of them travel together. Images are
+not decoded here.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import itertools
 import pickle
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.profiling.measures import Stretch
-from pipeline.sources import FAULT
-from pipeline.sources.source import by_bytes, size_of
+from pipeline.sources import FAULT, are_missing, read_taken
+from pipeline.sources.source import COPY_ROWS, by_bytes, size_of
+from pipeline.sources.units import Work
 from pipeline.stages.blocks import Item, pack, seal
 from pipeline.storage.backoff import is_transient
 from pipeline.storage.refusals import Refusal, refusal_of
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pipeline.sources import Source
-    from pipeline.sources.units import Work
 
 
 def pack_work(work: Work) -> bytes:
@@ -35,7 +37,12 @@ def pack_work(work: Work) -> bytes:
 
 
 def read_units(
-    work: pa.Table, source: Source, columns: Sequence[str], dedup: bool, block_rows: int
+    work: pa.Table,
+    source: Source,
+    columns: Sequence[str],
+    dedup: bool,
+    block_rows: int,
+    missing: str | None = None,
 ) -> Iterator[pa.Table]:
     """Read units.
 
@@ -44,7 +51,9 @@ def read_units(
         source: Where rows are read.
         columns: Columns that the task reads.
         dedup: Whether only the first of identical rows in a unit is computed.
-        block_rows: Most rows of a block; one of long rows has fewer.
+        block_rows: Most rows of a block; one of long rows has fewer. One of rows that are kept,
+            which carry nothing, has up to `COPY_ROWS`.
+        missing: Rows are kept, not computed, that have a value in this column; None computes all.
 
     Yields:
         Sealed blocks; the payload of a row is a dict of Python values. For a unit that cannot be
@@ -54,22 +63,41 @@ def read_units(
         OSError: A unit cannot be read for now; the driver runs its rows again.
     """
     items = itertools.chain.from_iterable(
-        _read_unit(pickle.loads(packed), source, columns, dedup)  # noqa: S301  from `pack_work`
+        _read_unit(pickle.loads(packed), source, columns, dedup, missing)  # noqa: S301  `pack_work`
         for packed in work["work"].to_pylist()
     )
     measured = Stretch("read")
-    for block in by_bytes(items, lambda item: size_of(item.payload), block_rows):
-        yield seal(pack(block, measured))
-        measured = Stretch("read")
+    for is_kept, some in itertools.groupby(items, lambda item: item.outcome is Outcome.KEPT):
+        rows = COPY_ROWS if is_kept else block_rows
+        for block in by_bytes(some, lambda item: size_of(item.payload), rows):
+            yield seal(pack(block, measured))
+            measured = Stretch("read")
 
 
-def _read_unit(work: Work, source: Source, columns: Sequence[str], dedup: bool) -> Iterator[Item]:
+def _read_unit(
+    work: Work, source: Source, columns: Sequence[str], dedup: bool, missing: str | None
+) -> Iterator[Item]:
     try:
+        if missing is not None:
+            kept, work = _divided(work, source, missing)
+            yield from (Item(work.unit.id, position).kept() for position in kept)
+            if not work.rows:
+                return
         yield from _rows_of(work, source, columns, _Seen() if dedup else None)
     except Exception as error:  # the stores' clients have errors of many kinds
         if is_transient(error):
             raise
         yield Item(work.unit.id, 0).faulty(_fault(work, source, error))
+
+
+def _divided(work: Work, source: Source, missing: str) -> tuple[list[int], Work]:
+    """The positions of rows that have a value in a column, and the work without them."""
+    tables = read_taken(source, work.unit, [missing])
+    are = np.concatenate([np.zeros(0, bool), *(are_missing(table[missing]) for table in tables)])
+    positions = np.array(work.missing, np.int64)
+    positions = positions[positions < len(are)]  # the file may be shorter by now
+    kept = positions[~are[positions]]
+    return kept.tolist(), Work(work.unit, tuple(positions[are[positions]].tolist()))
 
 
 def _fault(work: Work, source: Source, error: Exception) -> Fault:
@@ -87,7 +115,7 @@ def _rows_of(
 ) -> Iterator[Item]:
     wanted = None if work.positions is None else frozenset(work.positions)
     position = 0
-    for table in source.read(work.unit, columns):
+    for table in read_taken(source, work.unit, columns):
         for at, row in enumerate(_values(table), position):
             if wanted is None or at in wanted:
                 yield _item(work.unit.id, at, row, seen)

@@ -17,8 +17,15 @@ AHEAD = 4 * THREADS
 """Most calls that are begun and not taken: an input of 100,000 files is never queued whole."""
 
 
-def in_order(call: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+def in_order(
+    call: Callable[[Item], Answer], items: Iterable[Item], ahead: int = AHEAD
+) -> Iterator[Answer]:
     """Yield `call(item)` for each item, in their order; calls run in threads.
+
+    Args:
+        call: What is called.
+        items: What with; they are taken as they are due.
+        ahead: Most calls that are begun and not taken.
 
     Raises:
         Exception: What the first failing call, in that order, raised.
@@ -28,7 +35,7 @@ def in_order(call: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[
     try:
         for item in items:
             waiting.append(pool.submit(call, item))
-            if len(waiting) >= AHEAD:
+            if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

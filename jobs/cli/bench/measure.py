@@ -105,9 +105,10 @@ def _through_our_engine(rendered: RenderedRows) -> Answered:
 
 
 def _measure_job(report: Report, workload: Workload, output: Path, console: Console) -> None:
-    done = run_job(workload.configured(), workload.input, str(output), console=console)
-    written = done.table(["output_tokens"])["output_tokens"]
-    tokens = sum(count.as_py() or 0 for count in written)
+    job = workload.configured()
+    done = run_job(job, workload.input, str(output), console=console)
+    column = f"{job.options.prefix or ''}output_tokens"
+    tokens = sum(count.as_py() or 0 for count in done.table([column])[column])
     report.add(
         Side.JOB, rows=done.rows_per_second, tokens=tokens / done.rows * done.rows_per_second
     )

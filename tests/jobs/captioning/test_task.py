@@ -209,8 +209,20 @@ def test_in_turns_nothing_stops_a_caption_but_its_end() -> None:
     assert task_of().settings["stop"] is None  # as a name that is absent from an earlier record
 
 
+def test_the_captions_column_is_called_as_asked() -> None:
+    task = task_of(output_column="alt", n=2, temperature=1)
+    assert task.result_schema.names == ["alt", "alts"]
+    found = task.result(None, [generation("a dog", others=("a cat",))])
+    assert found.columns == {"alt": "a dog", "alts": ["a dog", "a cat"]}
+    assert task_of(output_column="caption") == task_of()
+    assert task_of().settings["output_column"] is None  # as a name that is absent from a record
+    for name in ("outcome", "row_key", "position"):
+        with pytest.raises(UserError, match=f"^output_column: '{name}' is what a run adds"):
+            task_of(output_column=name)
+
+
 def test_settings_make_the_same_task_again() -> None:
-    task = task_of(style="tags", n=2, temperature=1, system="Be terse.")
+    task = task_of(style="tags", n=2, temperature=1, system="Be terse.", output_column="tags")
     assert CaptionTask(**json.loads(json.dumps(task.settings))) == task
 
 

@@ -219,9 +219,11 @@ def test_hostile_rows_are_shown_as_they_are() -> None:
     assert "\x1b[2J" not in shown
 
 
-def shown_errors(rows: dict[str, list[str | None]], width: int, limit: int = 20) -> str:
+def shown_errors(
+    rows: dict[str, list[str | None]], width: int, limit: int = 20, prefix: str = ""
+) -> str:
     console = Console(width=width, file=io.StringIO())
-    show_errors([pa.table(rows)], limit, console)
+    show_errors([pa.table(rows)], limit, console, prefix)
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
 
@@ -251,6 +253,15 @@ def test_a_failed_row_that_nothing_else_names_has_its_key() -> None:
     shown = shown_errors(rows, width=80, limit=1)
     assert "key-1" in shown
     assert shown.splitlines()[-1] == "2 rows, 1 of them shown"
+
+
+def test_with_a_prefix_the_columns_of_that_name_are_shown() -> None:
+    rows: dict[str, list[str | None]] = {"error": ["own"], "gemma_row_key": ["key-1"]}
+    rows |= {"gemma_outcome": ["too_long"], "gemma_error": ["render: long"]}
+    shown = shown_errors(rows, width=80, prefix="gemma_")
+    assert "key-1" not in shown
+    for text in ("own", "gemma_outcome", "too_long", "gemma_error", "render: long"):
+        assert text in shown
 
 
 def test_errors_that_cannot_be_exported_leave_nothing(tmp_path: Path) -> None:

@@ -30,14 +30,16 @@ TASK = ModerationTask(
 )
 
 
-def output(folder: Path, labels: Sequence[object], name: str = "moderate") -> str:
+def output(folder: Path, labels: Sequence[object], name: str = "moderate", prefix: str = "") -> str:
     """Two parts and a record."""
-    columns = {"p_red": pa.array(SCORES, pa.float64()), "truth": pa.array(labels)}
+    columns = {f"{prefix}p_red": pa.array(SCORES, pa.float64()), "truth": pa.array(labels)}
     table = pa.table(columns)
     pq.write_table(table[:3], folder / "part-00000-a.parquet")
     pq.write_table(table[3:], folder / "part-00001-b.parquet")
     (folder / INTERNAL).mkdir()
-    record = {"task": name, "settings": dict(TASK.settings)}
+    record: dict[str, object] = {"task": name, "settings": dict(TASK.settings)}
+    if prefix:
+        record["config"] = {"prefix": prefix}
     (folder / INTERNAL / "run.json").write_text(json.dumps(record))
     return str(folder)
 
@@ -91,6 +93,11 @@ def test_labels_that_are_all_the_same(tmp_path: Path) -> None:
     found = calibrate(output(tmp_path, [False] * 8), "red", labels="truth")
     assert (found.auroc, found.best_f1, found.positives) == (None, None, 0)
     assert (found.at_run.precision, found.at_run.recall, found.at_run.f1) == (0, None, None)
+
+
+def test_columns_may_have_a_prefix(tmp_path: Path) -> None:
+    found = calibrate(output(tmp_path, TRUTHS, prefix="gemma_"), "red", labels="truth")
+    assert (found.rows, found.positives) == (6, 3)
 
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:

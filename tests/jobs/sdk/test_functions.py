@@ -121,14 +121,38 @@ def test_names_are_checked_before_anything_runs_or_is_written(
     engine: Engine, tmp_path: Path
 ) -> None:
     table = pa.table({"image": IMAGES[:1], "caption": ["old"]})
+    fix = "give --prefix gemma_ to .*, or --output-column NAME, which renames the result alone"
     for given in (table, table.to_pandas(), table.to_pylist()):
-        with pytest.raises(UserError, match="has a column 'caption'"):
+        with pytest.raises(UserError, match=f"has a column 'caption', .*{fix}"):
             caption(given, engine=engine)
         with pytest.raises(UserError, match="no column 'photo'"):
             caption(given, str(tmp_path / "out"), engine=engine, image_column="photo")
     with pytest.raises(UserError, match="no column 'photo'"):
         caption(table.slice(1), engine=engine, image_column="photo")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_added_columns_are_called_as_asked(engine: Engine, tmp_path: Path) -> None:
+    import ray.data
+
+    table = pa.table({"image": IMAGES[:2], "caption": ["old", None]})
+    found = caption(table, engine=engine, prefix="gemma_")
+    added = ("caption", "outcome", "error", "prompt_tokens", "output_tokens")
+    assert found.column_names == ["image", "caption", *(f"gemma_{name}" for name in added)]
+    assert found["caption"].to_pylist() == ["old", None]
+    assert found["gemma_caption"].to_pylist() == TRUTHS[:2]
+    assert caption(table[:0], engine=engine, prefix="gemma_").column_names == found.column_names
+    rows = ray.data.from_arrow(table)
+    again = caption(rows, engine=engine, prefix="gemma_").take_all()
+    assert [(row["caption"], row["gemma_caption"]) for row in again] == [
+        ("old", TRUTHS[0]),
+        (None, TRUTHS[1]),
+    ]
+    done = caption(table, str(tmp_path / "out"), engine=engine, output_column="alt")
+    assert done.table(["caption", "alt"]).to_pydict() == {
+        "caption": ["old", None],
+        "alt": TRUTHS[:2],
+    }
 
 
 def test_jobs_ask_in_the_format_of_their_engine() -> None:

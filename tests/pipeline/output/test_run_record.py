@@ -18,6 +18,7 @@ from pipeline.output.run_record import (
     differences,
     finish,
     has_same_input,
+    prefix_of,
     read_record,
     withdraw,
 )
@@ -68,6 +69,15 @@ def test_an_earlier_record_had_the_checkpoints_own_template(gemma_folder: Path) 
     block = record_of(gemma_folder, prompt="Which colour?\n")
     assert differences({**record, "config": before}, block) == []
     assert differences(record, block) != []
+
+
+def test_an_earlier_record_had_no_prefix(gemma_folder: Path) -> None:
+    record = record_of(gemma_folder)
+    before = {name: value for name, value in record["config"].items() if name != "prefix"}
+    assert differences({**record, "config": before}, record) == []
+    other = record_of(gemma_folder, prefix="gemma_")
+    assert differences({**record, "config": before}, other) == ["prefix: absent, now 'gemma_'"]
+    assert (prefix_of({**record, "config": before}), prefix_of(other)) == ("", "gemma_")
 
 
 def test_an_earlier_record_of_a_large_model_is_continued(gemma_folder: Path) -> None:

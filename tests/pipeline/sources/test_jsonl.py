@@ -11,7 +11,8 @@ from pipeline.contract.errors import UserError
 from pipeline.contract.task import ColumnKind
 from pipeline.images import ImageLimits, load_image
 from pipeline.sources import FAULT, check_columns, list_input, open_source
-from pipeline.sources.json_types import schema_of
+from pipeline.sources.json_types import JSON, columns_of, types_of
+from pipeline.sources.unified import unified
 from tests.pipeline.sample_images import encoded, plain
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 from tests.stores import S3
@@ -23,6 +24,11 @@ def lines(*rows: object) -> bytes:
 
 def numbers(start: int, stop: int) -> bytes:
     return lines(*({"n": n} for n in range(start, stop)))
+
+
+def schema_of(rows: list[dict[str, object]]) -> pa.Schema | None:
+    """The columns of a file with these objects."""
+    return unified([("a.jsonl", columns_of(types_of(rows)))], rules=JSON)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".ndjson.gz"])
@@ -179,9 +185,9 @@ def test_a_value_that_does_not_fit_costs_nothing_else(
     tmp_path: Path, given: dict[str, object], kept: dict[str, object], fault: str
 ) -> None:
     place = Place(str(tmp_path))
-    place.write("a.jsonl", lines(*[GOOD] * 3))
-    place.write("b.jsonl", lines(GOOD | given, GOOD))
+    place.write("a.jsonl", lines(*[GOOD] * 3))  # the columns come from here
     source = place.source()
+    place.write("b.jsonl", lines(GOOD | given, GOOD))
     cuts = place.cuts(source)[1:]
     assert passed_through(source, cuts).to_pylist() == [GOOD | kept, GOOD]
     for name, value in GOOD.items():
@@ -192,15 +198,46 @@ def test_a_value_that_does_not_fit_costs_nothing_else(
         assert (second[name], second.get(FAULT)) == (value, None)
 
 
-def test_fields_beyond_the_columns_are_ignored_and_whole_floats_are_integers(place: Place) -> None:
-    place.write("a.jsonl", lines({"n": 1, "o": {"a": 1}}))
-    place.write("b.jsonl", lines({"n": 2.0, "new": [], "o": {"b": 1}}, {}))
+def test_files_whose_fields_differ_are_one_table(place: Place) -> None:
+    place.write("a.jsonl", lines({"n": 1, "o": {"a": 1}, "id": 7, "x": None}))
+    later = {"n": 2.5, "new": [], "o": {"b": [{"c": 1}]}, "id": "x7", "x": 1}
+    place.write("b.jsonl", lines(later, {}))
+    place.write("c.jsonl", b"[1]\nno JSON\n")
     source = place.source()
+    nothing = dict.fromkeys(["n", "o", "id", "x", "new"])
     assert passed_through(source, place.cuts(source)).to_pylist() == [
-        {"n": 1, "o": {"a": 1}},
-        {"n": 2, "o": {"a": None}},
-        {"n": None, "o": None},
+        {"n": 1.0, "o": {"a": 1, "b": None}, "id": "7", "x": None, "new": None},
+        {"n": 2.5, "o": {"a": None, "b": [{"c": 1}]}, "id": "x7", "x": 1, "new": []},
+        *[nothing] * 3,
     ]
+    place.write("d.jsonl", lines({"o": {"b": "text"}}))
+    with pytest.raises(UserError) as error:
+        place.source()
+    assert str(error.value) == (
+        "column 'o.b' is list<item: struct<c: int64>> in b.jsonl and string in d.jsonl; run them "
+        "apart"
+    )
+
+
+def test_a_later_file_adds_fields_and_few_misfits_of_it_are_null(tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    place.write("a.jsonl", lines({"n": 1, "o": {"a": 1}}))
+    source = place.source()
+    rows = [{"n": 2, "o": {"a": 2, "b": "x"}}, {"n": 3.0, "new": 1}, {"n": "four"}, {"n": 5}]
+    place.write("b.jsonl", lines(*rows))
+    later = source.with_columns_of(place.files()[1:])
+    assert later.schema.field("n").type == pa.int64()
+    assert passed_through(later, place.cuts(later)).to_pylist() == [
+        {"n": 1, "o": {"a": 1, "b": None}, "new": None},
+        {"n": 2, "o": {"a": 2, "b": "x"}, "new": None},
+        {"n": 3, "o": None, "new": 1},
+        {"n": None, "o": None, "new": None},
+        {"n": 5, "o": None, "new": None},
+    ]
+    place.write("b.jsonl", lines({"n": "one"}, {"n": "two"}, {"n": 3}))
+    fault = r"^column 'n' is int64 in the files planned before and string in b\.jsonl; not all"
+    with pytest.raises(UserError, match=fault):
+        source.with_columns_of(place.files()[1:])
 
 
 def test_the_first_thousand_lines_decide_the_columns(place: Place) -> None:

@@ -278,6 +278,20 @@ def test_columns_come_from_the_first_hundred_samples(place: Place) -> None:
     assert row == {"__key__": "y", "image": None, "caption": None}
 
 
+def test_shards_whose_suffixes_differ_are_one_table(place: Place) -> None:
+    place.write("0.tar", tar([("a.jpg", b"1"), ("a.txt", b"one")]))
+    place.write("1.tar", tar([("b.jpg", b"2"), ("b.json", b"{}"), ("b.en.txt", b"two")]))
+    source = place.source()
+    assert source.schema.names == ["__key__", "image", "txt", "json", "en.txt"]
+    first = {"__key__": "a", "txt": "one", "json": None, "en.txt": None}
+    rows = [first, {"__key__": "b", "txt": None, "json": "{}", "en.txt": "two"}]
+    assert passed_through(source, place.cuts(source)).to_pylist() == rows
+    place.write("2.tar", tar([("c.jpg", b"3"), ("c.cls", b"7")]))
+    later = source.with_columns_of(place.files()[2:])
+    assert later.schema.names == [*source.schema.names, "cls"]
+    assert passed_through(later, place.cuts(later))["cls"].to_pylist() == [None, None, "7"]
+
+
 def test_a_text_that_is_not_utf8_is_a_fault_where_it_is_asked_for(place: Place) -> None:
     place.write("a.tar", tar([("a.txt", b"\xff"), ("a.jpg", b"1"), ("b.txt", b"fine")]))
     source = place.source()
@@ -316,10 +330,9 @@ MEMBER = 512 + 2048
 def test_a_shard_cut_anywhere_is_refused(place: Place, length: int) -> None:
     place.write("a.tar", tar([("x.jpg", b"x")]))
     place.write("b.tar", WHOLE[:length])
-    source = place.source()
     message = f"INPUT {place.uri}/b.tar is not a readable tar file; repair it or take it away"
     with pytest.raises(UserError) as error:
-        place.cuts(source)
+        place.cuts(place.source())
     assert str(error.value) == message
 
 

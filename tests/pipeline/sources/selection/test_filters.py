@@ -1,0 +1,104 @@
+"""A condition takes the rows that SQL would, and says at once what it cannot compare."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from pipeline import UserError
+from pipeline.sources.selection import Filter
+
+ROWS = pa.table(
+    {
+        "lang": pa.array(["en", "de", None, "fr", "en"]),
+        "width": pa.array([100, 300, 500, None, 257], pa.int32()),
+        "height": pa.array([200.5, 300, 1, 2, 3.0]),
+        "price": pa.array([Decimal("1.50"), None, Decimal("2.00"), Decimal(0), Decimal(9)]),
+        "safe": pa.array([True, False, None, True, True]),
+        "tag": pa.array(["a%b", "ab", "a_c", "", "it's"]).dictionary_encode(),
+        "big": pa.array(["x", "y", "z", "x", None], pa.large_string()),
+        "day": pa.array([datetime.date(2024, 1, d) for d in (1, 2, 3, 4, 5)]),
+        "at": pa.array(
+            [datetime.datetime(2024, 1, d) for d in (1, 2, 3, 4, 5)], pa.timestamp("us", "UTC")
+        ),
+        "meta": pa.array([{"n": n, "of": {"x": str(n)}} for n in range(5)]),
+        "raw": pa.array([b"x", None, b"", b"y", b"z"]),
+        "en.txt": pa.array(["one", None, "three", "four", "five"]),
+        "in": pa.array([1, 2, 3, 4, 5]),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ('lang = "en" and width > 256', [4]),
+        ("lang == 'en'", [0, 4]),
+        ("lang != 'en'", [1, 3]),  # null is neither
+        ("not lang = 'en'", [1, 3]),
+        ("lang is null", [2]),
+        ("lang IS NOT NULL AND NOT width >= 300", [0, 4]),
+        ("lang in ('en', 'fr')", [0, 3, 4]),
+        ("lang not in ('en', 'fr')", [1]),
+        ("lang = 'de' or lang = 'fr' and width is null", [1, 3]),
+        ("(lang = 'de' or lang = 'fr') and width is null", [3]),
+        ("256.5 < width", [1, 2, 4]),
+        ("width = -1 or width = 5e2", [2]),
+        ("width > height", [2, 4]),
+        ("price >= 1.5", [0, 2, 4]),
+        ("safe", [0, 3, 4]),
+        ("not safe", [1]),
+        ("safe = false", [1]),
+        ("tag like 'a%'", [0, 1, 2]),
+        ("tag not like 'a_'", [0, 2, 3, 4]),
+        ("tag = 'it''s'", [4]),
+        ('tag = "it\'s"', [4]),
+        ("starts_with(tag, 'a%')", [0]),
+        ("ends_with(big, 'x') or contains(big, 'y')", [0, 1, 3]),
+        ("lang = big", []),
+        ("day > '2024-01-03'", [3, 4]),
+        ("at <= '2024-01-02'", [0, 1]),
+        ("at <= '2024-01-01T12:00:00Z'", [0]),
+        ("meta.n >= 3", [3, 4]),
+        ("meta.of.x = '2'", [2]),
+        ("raw is null", [1]),
+        ("en.txt like 'f%'", [3, 4]),
+        ("`en.txt` is null or `in` = 1", [0, 1]),
+    ],
+)
+def test_a_condition_takes_the_rows_that_sql_would(condition: str, rows: list[int]) -> None:
+    found = Filter.of(condition, ROWS.schema)
+    is_match = found.matches(ROWS.select(found.columns))
+    assert [row for row, match in enumerate(is_match.to_pylist()) if match] == rows
+    assert is_match.null_count == 0
+
+
+@pytest.mark.parametrize(
+    ("condition", "fault"),
+    [
+        ("langg = 'en'", "no column 'langg'; did you mean 'lang'"),
+        ("lang = en", "no column 'en'.*a text needs quotes: 'en'"),
+        ("meta.m = 1", r"no column 'meta\.m'"),
+        ("width > 'wide'", "column 'width' is int32, and 'wide' is not; write 5, say"),
+        ("lang > 5", "column 'lang' is string, and 5 is not; write 'text', say"),
+        ("width", "column 'width' is int32, not true or false"),
+        ("safe = 1", "column 'safe' is bool, and 1 is not; write true, say"),
+        ("day > 'soon'", r"'day' is date32\[day\], and 'soon' is not; write '2024-01-31', say"),
+        ("raw = 'x'", "column 'raw' is binary, and 'x' is not$"),
+        ("width = lang", r"columns 'width' \(int32\) and 'lang' \(string\) cannot be compared"),
+        ("width like '1%'", "column 'width' is int32, not text"),
+        ("1 = 1", "compares two values and no column"),
+        ("lang = ", "cannot be read at its end"),
+        ("lang = 'en' && safe", r"cannot be read at \"&& safe\" \(character 13\)"),
+        ("lang in ()", r"cannot be read at \"\)\" \(character 10\)"),
+        ("lang = 'en", r"cannot be read at \"'en\" \(character 8\)"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(condition: str, fault: str) -> None:
+    with pytest.raises(UserError, match=fault) as raised:
+        Filter.of(condition, ROWS.schema)
+    assert str(raised.value).startswith("where: ")
+    assert "\n" not in str(raised.value)
