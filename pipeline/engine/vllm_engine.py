@@ -37,7 +37,7 @@ from pipeline.engine.engine_process import (
     wait_for_end,
 )
 from pipeline.engine.interface import Backend, EngineDiedError, EngineStats
-from pipeline.engine.models.fetched import fetched, is_fetched
+from pipeline.engine.models.fetched import fetched, is_here
 from pipeline.engine.orphans import OrphanCleanup
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.sockets import VARIABLE, SocketFolder
@@ -69,7 +69,7 @@ class VllmEngine:
     """
 
     def __init__(self, config: EngineConfig, ahead: Ahead | None = None) -> None:
-        if is_fetched(config.model):
+        if not is_here(config.model):
             tell_step("fetch")
         fetched(config.model, config.model_options)
         fetch_adapters(config, config.model_options)

@@ -72,6 +72,12 @@ def is_fetched(model: str) -> bool:
     return _remote(model) is not None
 
 
+def is_here(model: str) -> bool:
+    """Whether a model, as `fetched` named it, needs no fetching on this machine."""
+    remote = _remote(model)
+    return remote is None or (remote.is_pinned and remote.folder() is not None)
+
+
 def folder_of(model: str) -> Path | None:
     """The folder of a model that was fetched; None for one that need not be, or was not.
 

@@ -17,7 +17,7 @@ from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.model_files import model_folder
 from pipeline.engine.models import gguf, store
 from pipeline.engine.models.cache import VARIABLE
-from pipeline.engine.models.fetched import fetched, is_fetched
+from pipeline.engine.models.fetched import fetched, is_fetched, is_here
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.storage.location import StorageOptions, locate
 from tests.hub import TOKEN, Hub
@@ -117,9 +117,11 @@ def test_renderers_fetch_no_weights(hub: tuple[Hub, StorageOptions]) -> None:
     renderer = GemmaRenderer(config)
     assert renderer.count("words") > 0
     assert files(model_folder(config.model)) == NEEDED - {"model.safetensors"}
+    assert not is_here(config.model)
     assert fetched(config.model, options) == config.model
     assert files(model_folder(config.model)) == NEEDED
     assert is_fetched(config.model)
+    assert is_here(config.model)
 
 
 def test_a_model_that_moves_on_stays_for_whoever_began_with_it(
