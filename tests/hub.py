@@ -223,7 +223,7 @@ class Handler(web.Answering):
         is_deep = asked.get("recursive", "").lower() in ("true", "1")
         found = _entries(repository.tree(commit))
         below = [entry for entry in found if entry["path"].startswith(folder)]
-        if not below:
+        if folder and not below:
             raise RefusedError(HTTPStatus.NOT_FOUND, X_Error_Code="EntryNotFound")
         if not is_deep:
             below = [entry for entry in below if "/" not in entry["path"][len(folder) :]]

@@ -3,7 +3,8 @@
     listing      which files, and of which format
     skipped      how the files that are not read are counted and named
     source       what every format offers: cutting files, reading units
-    parquet, jsonl, webdataset, image_folder      the formats
+    parquet, jsonl, webdataset, image_folder, delimited      the formats, in `FORMATS`
+    records      the records of CSV
     samples      which members of a tar shard are a sample, and its rows
     parquet_batches   how many of its rows are read at a time
     hive         parquet's partitions: columns from paths
@@ -21,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.sources.columns import FAULT, check_columns
+from pipeline.sources.delimited import Delimited
 from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
 from pipeline.sources.listing import Kind, Listing, list_input
@@ -30,6 +32,8 @@ from pipeline.sources.source import Source
 from pipeline.sources.webdataset import WebDataset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
 __all__ = [
@@ -42,6 +46,16 @@ __all__ = [
     "list_input",
     "open_source",
 ]
+
+
+FORMATS: dict[Kind, Callable[[Listing, int, bool, pa.Schema | None], Source]] = {
+    Kind.PARQUET: ParquetSource.from_listing,
+    Kind.JSONL: JsonLines.from_listing,
+    Kind.WEBDATASET: WebDataset.from_listing,
+    Kind.IMAGES: ImageFolder.from_listing,
+    Kind.CSV: Delimited.from_listing,
+}
+"""What opens each format: with the files, `unit_rows`, `keep_images` and the schema."""
 
 
 def open_source(
@@ -58,10 +72,4 @@ def open_source(
     Raises:
         UserError: The file that determines the columns cannot be read, or no file has rows.
     """
-    if listing.kind is Kind.IMAGES:
-        return ImageFolder(listing.root, unit_rows, keep_images)
-    if listing.kind is Kind.JSONL:
-        return JsonLines.from_listing(listing, unit_rows, schema)
-    if listing.kind is Kind.WEBDATASET:
-        return WebDataset.from_listing(listing, unit_rows, keep_images, schema)
-    return ParquetSource.from_listing(listing, unit_rows, keep_images, schema)
+    return FORMATS[listing.kind](listing, unit_rows, keep_images, schema)

@@ -56,12 +56,15 @@ class JsonLines:
     kind = Kind.JSONL
 
     @staticmethod
-    def from_listing(listing: Listing, unit_rows: int, schema: pa.Schema | None) -> JsonLines:
+    def from_listing(
+        listing: Listing, unit_rows: int, keep_images: bool, schema: pa.Schema | None
+    ) -> JsonLines:
         """The source with this schema, or else with that of the first file that has lines.
 
         Args:
             listing: The files.
             unit_rows: Most rows of a unit.
+            keep_images: Not used: there are no binary columns.
             schema: The columns as an earlier plan recorded them.
 
         Raises:

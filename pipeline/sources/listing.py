@@ -8,6 +8,7 @@ these that it has:
     jsonl        .jsonl  .ndjson  .jsonl.gz  .ndjson.gz
     webdataset   .tar
     images       the suffixes of `contract.image_formats`: .jpg, .png, .heic and so on
+    csv          .csv  .tsv  .csv.gz  .tsv.gz
 
 Suffixes match in any case. Files that are not taken are counted, and a few of them named, by
 reason (`skipped`): those of another format, and empty ones. An empty image is taken, as a row with
@@ -53,6 +54,7 @@ class Kind(StrEnum):
     JSONL = "jsonl"
     WEBDATASET = "webdataset"
     IMAGES = "images"
+    CSV = "csv"
 
 
 SUFFIXES = {
@@ -60,9 +62,10 @@ SUFFIXES = {
     Kind.JSONL: (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
     Kind.WEBDATASET: (".tar",),
     Kind.IMAGES: IMAGE_SUFFIXES,
+    Kind.CSV: (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
 }
 """In the order of preference."""
-USABLE = "parquet, .jsonl or .tar files, or images"
+USABLE = "parquet, .jsonl, .tar or .csv files, or images"
 _MAGIC = re.compile(r"[*?\[]")
 
 

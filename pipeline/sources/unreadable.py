@@ -12,11 +12,14 @@ import pyarrow as pa
 from pipeline.contract.errors import UserError, one_line
 from pipeline.storage.backoff import is_transient
 from pipeline.storage.contents import (
+    CSV,
     GZIP,
     JSON_LINES,
-    PACKED_JSON_LINES,
+    PACKED,
     PARQUET,
     TAR,
+    TEXT,
+    TSV,
     contents_of,
 )
 from pipeline.storage.refusals import refusal_of
@@ -30,8 +33,9 @@ FORMAT_ERRORS = (pa.ArrowException, OSError, EOFError, zlib.error, tarfile.TarEr
 EXPECTED = {
     "parquet": (PARQUET,),
     "tar": (TAR,),
-    "gzip": (PACKED_JSON_LINES, GZIP),
+    "gzip": (*PACKED.values(), GZIP),
     "JSON lines": (JSON_LINES,),
+    "CSV": (CSV, TSV, TEXT),
 }
 """What a file of each format looks like even where it is broken."""
 
