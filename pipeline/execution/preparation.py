@@ -16,9 +16,16 @@ from pipeline.contract.task import ColumnKind
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
 from pipeline.output.comparison import compare
+from pipeline.output.counts import committed_units
 from pipeline.output.plan import open_plan
-from pipeline.output.run_record import choose_output, describe_run, has_same_input, read_record
-from pipeline.sources import check_columns, list_input, open_source
+from pipeline.output.run_record import (
+    choose_output,
+    describe_run,
+    has_same_input,
+    read_record,
+    with_listing,
+)
+from pipeline.sources import HubChoice, check_columns, list_input, open_source
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
 
@@ -60,13 +67,16 @@ class CheckedRun:
     record: Record
 
 
-def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
+def check_run(
+    config: RunConfig, task: Task, backend: Backend, *, retries: bool = False
+) -> CheckedRun:
     """Check the installed versions, and a configuration and a task against model, INPUT, OUTPUT.
 
     Args:
         config: What the run is on.
         task: What it does with each row.
         backend: What renders and generates.
+        retries: Whether rows that are planned already are computed again, and no others.
 
     Raises:
         UserError: Something must be fixed.
@@ -86,10 +96,13 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
     config = config.model_copy(update={"engine": engine})
     backend.check(config.engine)
     _check_folders(config)
-    listing = list_input(config.input, config.storage_options)
-    record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
+    record = describe_run(config, task, checkpoint, backend.name)
     output = choose_output(config, record)
     plan = open_plan(output)
+    commit = _planned_commit(plan, record, keeps=retries)
+    choice = HubChoice(config=config.config, split=config.split, commit=commit)
+    listing = list_input(config.input, config.storage_options, choice)
+    record = with_listing(record, listing)
     source = open_source(
         listing,
         unit_rows=config.unit_rows,
@@ -136,6 +149,25 @@ def check_pickles(task: Task) -> None:
             f"task '{task.name}' cannot be sent to other processes: {one_line(error)}; make what "
             "does not pickle where it is used"
         ) from error
+
+
+def _planned_commit(plan: Plan | None, record: Record, *, keeps: bool) -> str | None:
+    """The commit that INPUT was planned at, if it is to be read again.
+
+    It is until all its rows are there; then the next run reads the newest, as of any other store.
+
+    Args:
+        plan: The plan in OUTPUT.
+        record: The run.
+        keeps: Whether it is read again in any case.
+    """
+    if plan is None or plan.commit is None:
+        return None
+    before = read_record(plan.output)
+    if before is None or not has_same_input(before, record):
+        return None
+    is_due = keeps or len(plan.pending(committed_units(plan)))
+    return plan.commit if is_due else None
 
 
 def _check_same_input(

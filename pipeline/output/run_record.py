@@ -20,13 +20,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.redaction import redact
 from pipeline.engine.vllm_settings import compile_cache
-from pipeline.sources import Skipped
+from pipeline.sources import Listing, Skipped
 from pipeline.storage.atomic import create, overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.checkpoint import Checkpoint
@@ -52,7 +50,6 @@ def describe_run(
     task: Task,
     checkpoint: Checkpoint,
     backend: str,
-    skipped: Sequence[Skipped] = (),
 ) -> Record:
     """Make the record of a run, under a new id. Parts have it too.
 
@@ -63,7 +60,6 @@ def describe_run(
         task: What it does with each row.
         checkpoint: Its model.
         backend: The name of what renders and generates.
-        skipped: The files of INPUT that are not read.
 
     Raises:
         UserError: The task's settings are not JSON.
@@ -84,12 +80,19 @@ def describe_run(
             "identity_before": checkpoint.identity.before,
             "revision": checkpoint.identity.revision,
         },
-        "input": redact(str(locate(config.input, config.storage_options))),
-        "skipped": [asdict(group) for group in skipped],
+        "input": _input(config),
+        "skipped": [],
         "versions": versions(),
         "compile_cache": compile_cache(),
         "started": _now(),
     }
+
+
+def with_listing(record: Record, listing: Listing) -> Record:
+    """The record of a run, with what is known of INPUT once it is listed."""
+    found = {"skipped": [asdict(group) for group in listing.skipped]}
+    commit = {} if listing.commit is None else {"input_commit": listing.commit}
+    return {**record, **found, **commit}
 
 
 def class_place(task: Task) -> str:
@@ -242,6 +245,14 @@ def _why_not(output: Location, found: Record | None, record: Record) -> str:
         f"{f'; and {more} more' if more > 0 else ''}); name a new folder, or give --new-version to "
         "write beside it"
     )
+
+
+def _input(config: RunConfig) -> str:
+    """What INPUT is: its place, and what of a dataset on the Hub."""
+    chosen = {"config": config.config, "split": config.split}
+    named = [f"{option}={value}" for option, value in chosen.items() if value is not None]
+    place = redact(str(locate(config.input, config.storage_options)))
+    return " ".join([place, *named])
 
 
 def _is_free(output: Location) -> bool:

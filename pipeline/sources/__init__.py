@@ -1,6 +1,7 @@
 """What an INPUT is: which files it has, how they are cut into units, and how a unit is read.
 
     listing      which files, and of which format
+    hub_dataset  which of a dataset's on the Hugging Face Hub
     skipped      how the files that are not read are counted and named
     source       what every format offers: cutting files, reading units
     parquet, jsonl, webdataset, image_folder, delimited      the formats, in `FORMATS`
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.sources.columns import FAULT, check_columns
 from pipeline.sources.delimited import Delimited
+from pipeline.sources.hub_dataset import HubChoice
 from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
 from pipeline.sources.listing import Kind, Listing, list_input
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAULT",
+    "HubChoice",
     "Kind",
     "Listing",
     "Skipped",

@@ -102,9 +102,9 @@ def refusal_of(error: BaseException, *, is_local: bool = False) -> Refusal | Non
     if is_local:
         is_lost = isinstance(error, OSError) and error.errno in LOST_MOUNT
         return Refusal.UNREACHABLE if is_lost else None
-    causes = [*_causes(error)]
-    names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    answers = [_answer(cause) for cause in causes]
+    chain = [*causes(error)]
+    names = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
+    answers = [_answer(cause) for cause in chain]
     codes = {code for code, _ in answers}
     statuses = {status for _, status in answers}
     if names & DENIED_NAMES:
@@ -113,17 +113,17 @@ def refusal_of(error: BaseException, *, is_local: bool = False) -> Refusal | Non
         return Refusal.CREDENTIALS
     if codes & DENIED_CODES or FORBIDDEN in statuses or isinstance(error, PermissionError):
         return Refusal.DENIED
-    if any(map(_is_unknown_host, causes)) or str(error).startswith("Forbidden: "):  # gcsfs' 403
+    if any(map(_is_unknown_host, chain)) or str(error).startswith("Forbidden: "):  # gcsfs' 403
         return Refusal.DENIED
     return Refusal.UNREACHABLE if is_transient(error) else None
 
 
 def code_of(error: BaseException) -> str:
     """The code of S3's answer that an error was raised from; empty where there is none."""
-    return next((code for code, _ in map(_answer, _causes(error)) if code), "")
+    return next((code for code, _ in map(_answer, causes(error)) if code), "")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it was raised from."""
     seen: set[int] = set()
     cause: BaseException | None = error
