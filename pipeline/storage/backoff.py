@@ -64,10 +64,12 @@ TRANSIENT_NAMES = frozenset(
         "ResponseParserError",
         "ResponseStreamingError",
         "ServerDisconnectedError",
+        "ServiceRequestError",
+        "ServiceResponseError",
         "TransportError",
     }
 )
-"""Classes of aiohttp, botocore, fsspec, google.auth and httpx by name, so that no client need be
+"""Classes of aiohttp, azure.core, botocore, fsspec, google.auth and httpx by name, so that no client need be
 imported for them."""
 
 

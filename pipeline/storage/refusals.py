@@ -57,9 +57,12 @@ CREDENTIAL_CODES = frozenset(
         "SignatureDoesNotMatch",
         "TokenRefreshRequired",
         "UnrecognizedClientException",
+        "AuthenticationFailed",  # these three are Azure's
+        "InvalidAuthenticationInfo",
+        "NoAuthenticationInformation",
     }
 )
-"""Error codes of S3 and of what gives out its credentials."""
+"""Error codes of S3, of what gives out its credentials, and of Azure."""
 CREDENTIAL_NAMES = frozenset(
     {
         "CredentialRetrievalError",
@@ -72,6 +75,7 @@ CREDENTIAL_NAMES = frozenset(
         "TokenRetrievalError",
         "DefaultCredentialsError",  # these two are google.auth's
         "RefreshError",
+        "CredentialUnavailableError",  # azure.identity's
     }
 )
 DENIED_CODES = frozenset(
@@ -84,6 +88,7 @@ DENIED_CODES = frozenset(
         "NoSuchBucket",
         "PermanentRedirect",
         "301",
+        "ContainerNotFound",  # Azure's
     }
 )
 DENIED_NAMES = frozenset({"DisabledRepoError", "GatedRepoError", "RepositoryNotFoundError"})
@@ -119,7 +124,7 @@ def refusal_of(error: BaseException, *, is_local: bool = False) -> Refusal | Non
 
 
 def code_of(error: BaseException) -> str:
-    """The code of S3's answer that an error was raised from; empty where there is none."""
+    """The code of S3's or Azure's answer that an error was raised from; empty without one."""
     return next((code for code, _ in map(_answer, causes(error)) if code), "")
 
 
@@ -140,11 +145,13 @@ def _answer(error: BaseException) -> tuple[str, int]:
         code = str(response.get("Error", {}).get("Code", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return code, status if isinstance(status, int) else 0
+    code = getattr(error, "error_code", None)  # Azure's, an enumeration of texts
     found = (
         getattr(response, "status_code", 0),
         *(getattr(error, n, 0) for n in ("code", "status")),
     )
-    return "", next((status for status in found if isinstance(status, int) and status), 0)
+    status = next((status for status in found if isinstance(status, int) and status), 0)
+    return str(getattr(code, "value", code) or ""), status
 
 
 def _is_unknown_host(error: BaseException) -> bool:
