@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipeline.contract.errors import RowError, one_line
 from pipeline.contract.image_formats import EXTRA, SUFFIXES_BY_FORMAT
 from pipeline.contract.record import Outcome
+from pipeline.images.jpeg_xl import jpeg_xl
 from pipeline.storage.contents import HEAD, JPEG_XL, recognised
 
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -39,10 +40,14 @@ def decode_image(body: bytes, max_pixels: int) -> Image.Image:
         RowError: `decode_error`; it is not an image, damaged or too large.
     """
     try:
+        declared = jpeg_xl(body)
+        if declared is not None:
+            _check_pixels(declared.width, declared.height, max_pixels)
         with Image.open(io.BytesIO(body), formats=_known_formats()) as image:
             _check_pixels(image.width, image.height, max_pixels)
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            is_turned = declared is not None and declared.orientation != 1
+            return _to_rgb(image if is_turned else ImageOps.exif_transpose(image))
     except RowError:
         raise
     except UnidentifiedImageError:
@@ -58,7 +63,9 @@ def _known_formats() -> tuple[str, ...]:
     Image.init()  # until then Pillow knows five
     pillow_heif.register_heif_opener()
     with contextlib.suppress(ImportError):
-        import pillow_jxl  # noqa: F401  # registers itself; of the extra `EXTRA`
+        from pillow_jxl import JpegXLImagePlugin  # registers itself; of the extra `EXTRA`
+
+        JpegXLImagePlugin.DECODE_THREADS = 0  # the processes that decode are as many as the CPUs
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours
     return tuple(kind for kind in SUFFIXES_BY_FORMAT if kind in Image.OPEN)
 

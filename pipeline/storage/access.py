@@ -109,7 +109,7 @@ def _endpoint(where: Location) -> str:
     if "gs" in fs.protocol:
         return str(fs.base)
     if "abfs" in fs.protocol:
-        return str(fs.account_url)
+        return str(fs.service_client.url)
     return str(getattr(fs, "endpoint", where.path))
 
 

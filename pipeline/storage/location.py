@@ -58,6 +58,10 @@ STAMPS = ("ETag", "generation", "blob_id", "etag")
 PROTOCOLS = ("s3", "gs", "abfs", "hf", "https", "file")
 """By which options are given, whatever a URI calls its store."""
 _SAME_AS = {"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"} | dict.fromkeys(AZURE, "abfs")
+NO_ACCOUNT = (
+    "name the account (abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH, or "
+    "AZURE_STORAGE_ACCOUNT_NAME), or set AZURE_STORAGE_CONNECTION_STRING"
+)
 EXTRAS = {"abfs": "azure"}
 """The extra of this package that brings a store's client, for stores that few need."""
 
@@ -271,6 +275,10 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
     merged = _merged(DEFAULTS.get(name, {}), (options or {}).get(name))
     try:
         fs, path = fsspec.url_to_fs(uri, **merged)
+    except ValueError as error:
+        if name != "abfs":
+            raise
+        raise UserError(f"{uri}: {one_line(error)}; {NO_ACCOUNT}") from None
     except ImportError as error:
         extra = EXTRAS.get(name)
         if extra is None:
