@@ -1,7 +1,7 @@
 """A small Azure Blob Storage for the tests: containers are folders, and can be read and listed.
 
-What a call takes and answers follows https://learn.microsoft.com/rest/api/storageservices. Who asks is
-not looked at, but an account can be made to refuse everybody.
+What a call takes and answers follows https://learn.microsoft.com/rest/api/storageservices. Who asks
+is not looked at, but an account can be made to refuse everybody.
 """
 
 from __future__ import annotations

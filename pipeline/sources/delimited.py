@@ -3,7 +3,8 @@
 Every column is text, as the file has it: 007, 1.50 and 2024-01-02 stay what they are, and no file
 that is added later can change a column's type. An empty field is null. The columns are those of all
 files' headers, in the order in which they first occur; a file that lacks one has nulls there. Names
-lose the white space around them; a column without a name (pandas' index) is `column_1`, by its place.
+lose the white space around them; a column without a name (pandas' index) is called by its place,
+`column_1`.
 
 The delimiter of a `.csv` is a comma, semicolon, tab or bar, whichever the header has most of; that
 of a `.tsv` is a tab. What a record is, `records` says. A record that cannot be parsed or has another

@@ -14,9 +14,9 @@ Suffixes match in any case. Files that are not taken are counted, and a few of t
 reason (`skipped`): those of another format, and empty ones. An empty image is taken, as a row with
 an error. Names that begin with `_` or `.` are hidden, and passed over without being counted.
 
-A single file of another name is taken for what it is by its first bytes. Of a dataset on the Hugging
-Face Hub (`hf://datasets/owner/name`) `hub_dataset` says which files are read; whatever lies in a
-repository there is read at one commit.
+A single file of another name is taken for what it is by its first bytes. Of a dataset on the
+Hugging Face Hub (`hf://datasets/owner/name`) `hub_dataset` says which files are read; whatever lies
+in a repository there is read at one commit.
 
 Listing makes no request for each file: an object store returns a thousand names in one, and a disk
 is walked. No names are held in memory: those of many files lie on this machine's disk.

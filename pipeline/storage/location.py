@@ -1,7 +1,7 @@
 """Decides how a path or URI becomes a filesystem and a path, and how files are listed and read.
 
-Everything that is read or written goes through a `Location`: local paths, `s3://`, `gs://`, `abfs://`,
-`hf://` and `https://`, and what is in Ray's memory (`ray_memory`), all by fsspec. Endpoints and credentials
+Everything that is read or written goes through a `Location`: local paths, `s3://`, `gs://`,
+`abfs://`, `hf://` and `https://`, and what is in Ray's memory (`ray_memory`), all by fsspec. Endpoints and credentials
 come from the stores' own environment variables, or from options by protocol. Writing is `atomic`'s.
 """
 
@@ -57,7 +57,10 @@ STAMPS = ("ETag", "generation", "blob_id", "etag")
 """Names of what identifies a version of a file, in the info of S3, GCS, Hugging Face and others."""
 PROTOCOLS = ("s3", "gs", "abfs", "hf", "https", "file")
 """By which options are given, whatever a URI calls its store."""
-_SAME_AS = {"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"} | dict.fromkeys(AZURE, "abfs")
+_SAME_AS = {
+    **dict.fromkeys(AZURE, "abfs"),
+    **{"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"},
+}
 NO_ACCOUNT = (
     "name the account (abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH, or "
     "AZURE_STORAGE_ACCOUNT_NAME), or set AZURE_STORAGE_CONNECTION_STRING"
@@ -283,9 +286,8 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
         extra = EXTRAS.get(name)
         if extra is None:
             raise
-        raise UserError(
-            f"{uri}: its store's client is missing ({one_line(error)}); install gemma3-batch[{extra}]"
-        ) from None
+        why = f"its store's client is missing ({one_line(error)})"
+        raise UserError(f"{uri}: {why}; install gemma3-batch[{extra}]") from None
     return Location(fs, path)
 
 

@@ -82,7 +82,8 @@ def test_an_account_must_be_named(container: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(f"AZURE_STORAGE_{name}", raising=False)
     with pytest.raises(UserError, match=r"^abfs://photos/in: .*; name the account \(abfs://CONT"):
         locate("abfs://photos/in", {"abfs": {"anon": True}})
-    named = locate(f"abfs://photos@{azure.ACCOUNT}.dfs.core.windows.net/in", {"abfs": {"anon": True}})
+    uri = f"abfs://photos@{azure.ACCOUNT}.dfs.core.windows.net/in"
+    named = locate(uri, {"abfs": {"anon": True}})
     assert (named.fs.account_name, named.path) == (azure.ACCOUNT, "photos/in")
 
 
