@@ -1,8 +1,9 @@
 """Decides how a path or URI becomes a filesystem and a path, and how files are listed and read.
 
 Everything that is read or written goes through a `Location`: local paths, `s3://`, `gs://`,
-`abfs://`, `hf://` and `https://`, and what is in Ray's memory (`ray_memory`), all by fsspec. Endpoints and credentials
-come from the stores' own environment variables, or from options by protocol. Writing is `atomic`'s.
+`abfs://`, `hf://` and `https://`, and what is in Ray's memory (`ray_memory`), all by fsspec.
+Endpoints and credentials come from the stores' own environment variables, or from options by
+protocol. Writing is `atomic`'s.
 """
 
 from __future__ import annotations

@@ -77,7 +77,8 @@ def test_what_cannot_be_read_is_said_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_an_account_must_be_named(container: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("container")
+def test_an_account_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ACCOUNT_NAME", "CONNECTION_STRING"):
         monkeypatch.delenv(f"AZURE_STORAGE_{name}", raising=False)
     with pytest.raises(UserError, match=r"^abfs://photos/in: .*; name the account \(abfs://CONT"):

@@ -58,7 +58,9 @@ def test_what_python_writes_is_read_back(place: Place) -> None:
     """Quotes, delimiters and line ends in fields, in units of three rows."""
     chance = random.Random(5)
     pieces = ["a", '"', '""', ",", "\n", "\r\n", "\r", " ", "é", "漢", ";", "\t", "'"]
-    rows = [["".join(chance.choices(pieces, k=chance.randrange(9))) for _ in "xy"] for _ in "a" * 90]
+    rows = [
+        ["".join(chance.choices(pieces, k=chance.randrange(9))) for _ in "xy"] for _ in "a" * 90
+    ]
     for name, dialect, delimiter in (("a.csv", "unix", ","), ("b.tsv", "excel-tab", "\t")):
         text = io.StringIO()
         writer = csv.writer(text, dialect)
@@ -81,7 +83,9 @@ def test_a_unit_is_read_from_its_own_bytes(s3: S3) -> None:
     last = place.cuts(source)[-1]
     assert last.offset > 8 * 2**20  # beyond what one request of the first unit gets
     place.write("a.csv", HEADER.ljust(last.offset - 1, b"x") + b"\n" + body[last.offset :])
-    assert [row["id"] for row in rows_of(source, [last], ["id"])] == [f"{n}" for n in range(900, 1000)]
+    assert [row["id"] for row in rows_of(source, [last], ["id"])] == [
+        f"{n}" for n in range(900, 1000)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -91,9 +95,9 @@ def test_a_unit_is_read_from_its_own_bytes(s3: S3) -> None:
         ("a.csv", b"id\ttext\n1\ta,b\n"),
         ("a.csv", b"id|text\n1|a,b\n"),
         ("a.csv", b'"id","text"\n"1","a,b"\n'),
-        ("a.csv", b"\xef\xbb\xbf\"id\",text\r1,\"a,b\"\r"),
+        ("a.csv", b'\xef\xbb\xbf"id",text\r1,"a,b"\r'),
         ("a.tsv", b"id\ttext\n1\ta,b\n"),
-        ("a.csv", b" id , text \n1,\"a,b\"\n"),
+        ("a.csv", b' id , text \n1,"a,b"\n'),
     ],
 )
 def test_delimiters_and_line_ends_are_found(tmp_path: Path, name: str, body: bytes) -> None:
@@ -170,7 +174,10 @@ REFUSED = {
         b'{"a": 1}\n',
         " is JSON lines, not CSV; give it a name that ends in .jsonl, or take it away",
     ),
-    "a workbook": (b"PK\x03\x04" + bytes(99), " is a zip archive, not CSV; unpack it, or take it away"),
+    "a workbook": (
+        b"PK\x03\x04" + bytes(99),
+        " is a zip archive, not CSV; unpack it, or take it away",
+    ),
     "binary": (b"\x00\x01,\x02\n", " is not a readable CSV file; repair it or take it away"),
     "an open quote": (
         HEADER + b'1,a\n2,"b\n3,c\n',
@@ -199,7 +206,9 @@ def test_a_damaged_gzip_file_is_refused(place: Place) -> None:
     with pytest.raises(UserError, match="is not a readable gzip file; repair it or take it away"):
         place.cuts(place.source())
     place.write("a.csv.gz", HEADER + numbers(0, 3))
-    with pytest.raises(UserError, match=r"is a CSV file, not gzip; give it a name that ends in \.csv"):
+    with pytest.raises(
+        UserError, match=r"is a CSV file, not gzip; give it a name that ends in \.csv"
+    ):
         place.source()
 
 
@@ -209,7 +218,9 @@ def test_a_quote_that_is_never_closed_is_not_held_in_memory(
     monkeypatch.setattr(records, "LONGEST", 10_000)
     place = Place(str(tmp_path))
     place.write("a.csv", HEADER + numbers(0, 3) + b'4,"open\n' + numbers(5, 5000))
-    with pytest.raises(UserError, match=r"a\.csv, line \d+: the record is longer than 10,000 bytes"):
+    with pytest.raises(
+        UserError, match=r"a\.csv, line \d+: the record is longer than 10,000 bytes"
+    ):
         place.cuts(place.source())
 
 

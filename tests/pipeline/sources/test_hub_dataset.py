@@ -162,7 +162,7 @@ def test_what_is_not_there_is_refused_with_what_is(dataset: OnHub) -> None:
     assert "README.md cannot be understood: ValueError: Expected configs" in dataset.refused()
 
 
-@pytest.mark.parametrize("uri", [f"{DATASET}/data", f"{DATASET}/*.parquet", "/tmp/in"])  # noqa: S108
+@pytest.mark.parametrize("uri", [f"{DATASET}/data", f"{DATASET}/*.parquet", "/tmp/in"])
 def test_a_split_is_of_a_whole_dataset(dataset: OnHub, uri: str) -> None:
     assert dataset.refused(HubChoice(split="train"), uri).startswith(
         "split: 'train' is of a dataset on the Hub, and INPUT is "
@@ -227,9 +227,7 @@ def test_a_run_that_is_not_finished_stays_at_its_commit(
     assert again.record["input_commit"] == first.record["input_commit"] == first.listing.commit
     assert again.listing.root == again.source.root == first.listing.root
     assert not again.changes
-    monkeypatch.setattr(
-        preparation, "committed_units", lambda plan: np.ones(len(plan), dtype=bool)
-    )
+    monkeypatch.setattr(preparation, "committed_units", lambda plan: np.ones(len(plan), dtype=bool))
     later = checked()
     assert later.listing.commit != first.listing.commit
     assert later.changes is not None

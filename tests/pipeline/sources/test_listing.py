@@ -207,9 +207,7 @@ def test_inputs_that_cannot_be_used_are_refused_in_one_line(place: Place) -> Non
         "1 of no known format (notes.txt), 1 empty (empty.parquet)"
     )
     place.write("a.dat", b"id,text\n1,hello\n")
-    assert refused(place.uri).endswith(
-        "; a.dat is a CSV file: give it a name that ends in .csv"
-    )
+    assert refused(place.uri).endswith("; a.dat is a CSV file: give it a name that ends in .csv")
     assert refused(place.uri + "/x*") == f"INPUT {place.uri}/x* matches no file; check the pattern"
     assert "is not a pattern" in refused(place.uri + "/x**y")
 
