@@ -69,7 +69,8 @@ class Handler(web.Answering):
             for name, body in named
             if name.startswith(prefix)
         )
-        start = '<?xml version="1.0" encoding="utf-8"?><EnumerationResults>'
+        start = '<?xml version="1.0" encoding="utf-8"?><EnumerationResults'
+        start += f' ContainerName="{container.name}">'
         text = f"{start}<Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>"
         self.send(text.encode(), HTTPStatus.OK, XML)
 

@@ -186,7 +186,7 @@ class RunConfig(RunSettings):
     """One run: where rows come from, where they go, and how the work is spread."""
 
     input: Named
-    """Parquet, images, JSON lines, CSV or tar shards: a file, a folder or a glob; a path or a URI."""
+    """Parquet, images, JSON lines, CSV or tar: a file, a folder or a glob; a path or a URI."""
     output: Named
     """Folder for the parquet files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig

@@ -47,7 +47,9 @@ def decode_image(body: bytes, max_pixels: int) -> Image.Image:
             _check_pixels(image.width, image.height, max_pixels)
             image.load()
             is_turned = declared is not None and declared.orientation != 1
-            return _to_rgb(image if is_turned else ImageOps.exif_transpose(image))
+            if is_turned and not getattr(image, "jpeg", False):  # a JPEG is unpacked as it was
+                return _to_rgb(image)
+            return _to_rgb(ImageOps.exif_transpose(image))
     except RowError:
         raise
     except UnidentifiedImageError:

@@ -10,6 +10,10 @@ The bits are those of ISO/IEC 18181-1 (`SizeHeader`, `ImageMetadata`), the boxes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
@@ -41,7 +45,7 @@ def jpeg_xl(body: bytes) -> JpegXl | None:
     stream = _codestream(body)
     if stream is None or not stream.startswith(CODESTREAM):
         return None
-    bits = _Bits(stream[len(CODESTREAM) : BITS])
+    bits = _Bits(stream[len(CODESTREAM) :])
     is_small = bits.take(1)
     height = _side(bits, is_small)
     ratio = bits.take(3)
@@ -56,23 +60,30 @@ def jpeg_xl(body: bytes) -> JpegXl | None:
 
 
 def _codestream(body: bytes) -> bytes | None:
-    """Where the codestream begins: at once, or in a box."""
+    """The first bytes of the codestream: those of the file, or of boxes that may be short."""
     if body.startswith(CODESTREAM):
         return body[:BITS]
     if not body.startswith(CONTAINER):
         return None
+    stream = b""
+    for kind, content in _boxes(body):
+        if kind in (b"jxlc", b"jxlp"):
+            stream += content[4 * (kind == b"jxlp") :]  # after the part's number
+        if kind == b"jxlc" or len(stream) >= BITS:
+            break
+    return stream or None
+
+
+def _boxes(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each box's kind and the first bytes of its content."""
     at = 0
     while at + 8 <= len(body):
         size, kind, head = int.from_bytes(body[at : at + 4], "big"), body[at + 4 : at + 8], 8
-        if size == 1:  # the size follows the kind
+        if size == 1:  # it follows the kind
             size, head = int.from_bytes(body[at + 8 : at + 16], "big"), 16
-        if kind in (b"jxlc", b"jxlp"):
-            begin = at + head + 4 * (kind == b"jxlp")  # the number of the part
-            return body[begin : begin + BITS]
-        if size < head:  # 0: the last box
-            return None
-        at += size
-    return None
+        end = at + size if size else len(body)  # 0: the last box
+        yield kind, body[at + head : min(end, at + head + BITS + 4)]
+        at = max(end, at + head)
 
 
 class _Bits:

@@ -7,10 +7,10 @@ lose the white space around them; a column without a name (pandas' index) is cal
 `column_1`.
 
 The delimiter of a `.csv` is a comma, semicolon, tab or bar, whichever the header has most of; that
-of a `.tsv` is a tab. What a record is, `records` says. A record that cannot be parsed or has another
-number of fields than the header is a row too: its columns are null, and its `FAULT` names the file,
-the row (from 1, without the header) and the byte. A field that is not UTF-8 is null and costs the
-row nothing else; the row has a `FAULT` where that column is read.
+of a `.tsv` is a tab. What a record is, `records` says. A record that cannot be parsed or has
+another number of fields than the header is a row too: its columns are null, and its `FAULT` names
+the file, the row (from 1, without the header) and the byte. A field that is not UTF-8 is null and
+costs the row nothing else; the row has a `FAULT` where that column is read.
 
 A unit is a slice of records. In a plain file reading begins at its first byte; a gzipped file is
 decompressed from its start for every unit, so gzipped files should be small.
@@ -180,7 +180,9 @@ class _Row:
         """The values at these places (None: the file has no such column) of so many fields."""
         fields = record.fields
         if fields is None or len(fields) != width:
-            fault = record.fault or f"it has {len(fields or ())} fields, and the header {width}"
+            count = len(fields or ())
+            counted = f"it has {count} field{'s' * (count != 1)}, and the header {width}"
+            fault = record.fault or counted
             return _Row([None] * len(places), fault)
         values = [fields[place] or None if place is not None else None for place in places]
         if all(value is None or value.isascii() for value in values):

@@ -72,7 +72,7 @@ def records(file: BinaryIO, delimiter: str, offset: int = 0) -> Iterator[Record]
         except csv.Error as error:
             if lines.has_ended:
                 raise RecordError(f"line {line}: a quote is opened and never closed") from None
-            fault = str(error)
+            fault = f"its quotes do not match ({error})"
         if fields != []:
             yield Record(begin, line, fields, fault)
 

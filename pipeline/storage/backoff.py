@@ -69,8 +69,8 @@ TRANSIENT_NAMES = frozenset(
         "TransportError",
     }
 )
-"""Classes of aiohttp, azure.core, botocore, fsspec, google.auth and httpx by name, so that no client
-need be imported for them."""
+"""Classes of aiohttp, azure.core, botocore, fsspec, google.auth and httpx by name, so that no
+client need be imported for them."""
 
 
 def is_transient(error: BaseException | None) -> bool:

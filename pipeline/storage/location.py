@@ -63,7 +63,7 @@ _SAME_AS = {
     **{"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"},
 }
 NO_ACCOUNT = (
-    "name the account (abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH, or "
+    "name the account (abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/..., or "
     "AZURE_STORAGE_ACCOUNT_NAME), or set AZURE_STORAGE_CONNECTION_STRING"
 )
 EXTRAS = {"abfs": "azure"}

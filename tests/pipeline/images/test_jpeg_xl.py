@@ -48,6 +48,9 @@ def test_size_and_orientation_are_those_of_the_standard() -> None:
         box = (8 + len(number) + len(turned)).to_bytes(4, "big") + kind + number + turned
         large = b"\0\0\0\1Exif" + (26).to_bytes(8, "big") + bytes(10)
         assert jpeg_xl(CONTAINER + b"\0\0\0\x0cftypjxl " + large + box) == expected
+    parts = (b"\0\0\0\x0fjxlp" + bytes(4) + turned[:3], b"\0\0\0\0jxlp\0\0\0\1" + turned[3:])
+    exif = b"\0\0\0\x0cExif" + b"\xff" * 4
+    assert jpeg_xl(CONTAINER + exif.join(parts)) == expected
     for other in (b"", b"\xff", CONTAINER, CONTAINER + bytes(20), noisy_jpeg()):
         assert jpeg_xl(other) is None
 

@@ -137,9 +137,9 @@ def test_what_cannot_be_read_of_a_row_costs_no_other_row(place: Place) -> None:
     assert [row.get(FAULT) for row in rows] == [
         None,
         "a.csv row 2 (byte 15): it has 3 fields, and the header 2",
-        "a.csv row 3 (byte 26): it has 1 fields, and the header 2",
-        "a.csv row 4 (byte 28): ',' expected after '\"'",
-        "a.csv row 5 (byte 52): it is not UTF-8",
+        "a.csv row 3 (byte 26): it has 1 field, and the header 2",
+        "a.csv row 4 (byte 28): its quotes do not match (',' expected after '\"')",
+        "a.csv row 5 (byte 51): it is not UTF-8",
         None,
     ]
     assert not any(FAULT in row for row in rows_of(source, cuts[1:], ["id"]))
