@@ -35,6 +35,8 @@ def caption(
     tensor_parallel_size: int = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
+    config: str | None = ...,
+    split: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
@@ -54,7 +56,7 @@ def caption(
     Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says) and, where `n` is more than 1, `captions` with all of them; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
 
     Args:
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
@@ -81,6 +83,8 @@ def caption(
         tensor_parallel_size: GPUs of one engine.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        config: Config (subset) of a dataset on the Hub; by default its default one.
+        split: Split of a dataset on the Hub, or several: train+test; by default all.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
@@ -132,6 +136,8 @@ def translate(
     tensor_parallel_size: int = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
+    config: str | None = ...,
+    split: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
@@ -151,7 +157,7 @@ def translate(
     Adds for each text column and each language of `to`: `text_de`, `text_de_outcome` and `text_de_lost` (placeholders, links, numbers and so on that the translation lost); with `source=auto` also `text_language` and `text_language_confidence` (0 to 1). Texts that are already in the target language are copied; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
 
     Args:
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
@@ -176,6 +182,8 @@ def translate(
         tensor_parallel_size: GPUs of one engine.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        config: Config (subset) of a dataset on the Hub; by default its default one.
+        split: Split of a dataset on the Hub, or several: train+test; by default all.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
@@ -219,6 +227,8 @@ def moderate(
     tensor_parallel_size: int = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
+    config: str | None = ...,
+    split: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
@@ -238,7 +248,7 @@ def moderate(
     Adds `p_<policy>` (probability of a violation, 0 to 1) for each policy, `flagged` (whether any reaches its threshold) and `labels` (the policies that do); also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
 
     Args:
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
@@ -255,6 +265,8 @@ def moderate(
         tensor_parallel_size: GPUs of one engine.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
+        config: Config (subset) of a dataset on the Hub; by default its default one.
+        split: Split of a dataset on the Hub, or several: train+test; by default all.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
