@@ -225,9 +225,9 @@ def _read_header(where: Location) -> _Header:
     _check_is_text(head, where)
     line = head.partition(b"\n")[0].partition(b"\r")[0]
     delimiter = "\t" if where.path.lower().endswith(TABULATED) else delimiter_of(line)
-    first, *others = _first_two(where, head, delimiter) or [None]
-    names = _names(first, where) if first else ()
-    return _Header(names=names, delimiter=delimiter, has_rows=bool(others))
+    found = _first_two(where, head, delimiter)
+    names = _names(found[0], where) if found else ()
+    return _Header(names=names, delimiter=delimiter, has_rows=len(found) > 1)
 
 
 def _head(where: Location) -> bytes:

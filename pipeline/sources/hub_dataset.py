@@ -117,7 +117,10 @@ def _configs(root: Location) -> Mapping[str, Mapping[str, Any]]:
     except FileNotFoundError:
         return {}
     try:
-        return MetadataConfigs.from_dataset_card_data(DatasetCard(text).data)
+        configs: Mapping[str, Mapping[str, Any]] = MetadataConfigs.from_dataset_card_data(
+            DatasetCard(text).data
+        )
+        return configs
     except Exception as error:  # whatever YAML holds
         raise UserError(f"INPUT {readme} cannot be understood: {one_line(error)}") from None
 

@@ -145,13 +145,13 @@ def _answer(error: BaseException) -> tuple[str, int]:
         code = str(response.get("Error", {}).get("Code", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return code, status if isinstance(status, int) else 0
-    code = getattr(error, "error_code", None)  # Azure's, an enumeration of texts
+    named = getattr(error, "error_code", None)  # Azure's, an enumeration of texts
     found = (
         getattr(response, "status_code", 0),
         *(getattr(error, n, 0) for n in ("code", "status")),
     )
     status = next((status for status in found if isinstance(status, int) and status), 0)
-    return str(getattr(code, "value", code) or ""), status
+    return str(getattr(named, "value", named) or ""), status
 
 
 def _is_unknown_host(error: BaseException) -> bool:
