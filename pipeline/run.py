@@ -250,7 +250,7 @@ def retry(
     """
     began, collector = time.monotonic(), Collector()
     wanted = check_outcomes(outcomes)
-    checked = check_run(config, task, backend, extends=False)
+    checked = check_run(config, task, backend, retries=True)
     collector.moment("checked")
     if checked.plan is None:
         raise UserError(f"OUTPUT {checked.output} has no results to fix; run the job first")

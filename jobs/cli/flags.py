@@ -21,7 +21,7 @@ Input = Annotated[
     str,
     typer.Argument(
         metavar="INPUT",
-        help="Parquet, images, JSON lines or tar: a file, folder or glob; path or URI.",
+        help="Parquet, images, JSON lines, CSV or tar: a file, folder or glob; path or URI.",
     ),
 ]
 Output = Annotated[

@@ -44,6 +44,8 @@ def caption(
     sample_seed: int = ...,
     shuffle: bool = ...,
     missing: str | None = ...,
+    config: str | None = ...,
+    split: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
@@ -64,7 +66,7 @@ def caption(
     Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), called as `output_column` says, and, where `n` is more than 1, `captions` with all of them; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
 
     Args:
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
@@ -100,6 +102,8 @@ def caption(
         sample_seed: Random seed of sample and shuffle.
         shuffle: Work on the output files in a random order, so that a run that is stopped has a mixture of INPUT. Rows stay in input order.
         missing: Compute only rows whose column of this name is null or empty; the others keep its value, with the outcome 'kept'.
+        config: Config (subset) of a dataset on the Hub; by default its default one.
+        split: Split of a dataset on the Hub, or several: train+test; by default all.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
@@ -160,6 +164,8 @@ def translate(
     sample_seed: int = ...,
     shuffle: bool = ...,
     missing: str | None = ...,
+    config: str | None = ...,
+    split: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
@@ -180,7 +186,7 @@ def translate(
     Adds for each text column and each language of `to`: `text_de`, `text_de_outcome` and `text_de_lost` (placeholders, links, numbers and so on that the translation lost); with `source=auto` also `text_language` and `text_language_confidence` (0 to 1). Texts that are already in the target language are copied; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
 
     Args:
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
@@ -213,6 +219,8 @@ def translate(
         sample_seed: Random seed of sample and shuffle.
         shuffle: Work on the output files in a random order, so that a run that is stopped has a mixture of INPUT. Rows stay in input order.
         missing: Compute only rows whose column of this name is null or empty; the others keep its value, with the outcome 'kept'.
+        config: Config (subset) of a dataset on the Hub; by default its default one.
+        split: Split of a dataset on the Hub, or several: train+test; by default all.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
@@ -265,6 +273,8 @@ def moderate(
     sample_seed: int = ...,
     shuffle: bool = ...,
     missing: str | None = ...,
+    config: str | None = ...,
+    split: str | None = ...,
     engine_replicas: int | None = ...,
     render_workers: int | None = ...,
     unit_rows: int = ...,
@@ -285,7 +295,7 @@ def moderate(
     Adds `p_<policy>` (probability of a violation, 0 to 1) for each policy, `flagged` (whether any reaches its threshold) and `labels` (the policies that do); also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
 
     Args:
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
@@ -310,6 +320,8 @@ def moderate(
         sample_seed: Random seed of sample and shuffle.
         shuffle: Work on the output files in a random order, so that a run that is stopped has a mixture of INPUT. Rows stay in input order.
         missing: Compute only rows whose column of this name is null or empty; the others keep its value, with the outcome 'kept'.
+        config: Config (subset) of a dataset on the Hub; by default its default one.
+        split: Split of a dataset on the Hub, or several: train+test; by default all.
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.

@@ -218,6 +218,12 @@ class SliceSettings(Settings):
 class RunSettings(SliceSettings):
     """How rows are read, spread over the cluster and written."""
 
+    config: str | None = Field(
+        None, description="Config (subset) of a dataset on the Hub; by default its default one."
+    )
+    split: str | None = Field(
+        None, description="Split of a dataset on the Hub, or several: train+test; by default all."
+    )
     engine_replicas: PositiveInt | None = Field(
         None, description="Engines; by default as many as the cluster's GPUs hold, one on a CPU."
     )
@@ -279,7 +285,7 @@ class RunConfig(RunSettings):
     """One run: where rows come from, where they go, and how the work is spread."""
 
     input: Named
-    """Parquet, images, JSON lines or tar shards: a file, a folder or a glob; a path or a URI."""
+    """Parquet, images, JSON lines, CSV or tar: a file, a folder or a glob; a path or a URI."""
     output: Named
     """Folder for the parquet files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig

@@ -18,10 +18,13 @@ SUFFIXES_BY_FORMAT = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "AVIF": (".avif", ".avifs"),
     "HEIF": (".heic", ".heif", ".heics", ".heifs", ".hif"),
+    "JXL": (".jxl",),
 }
+EXTRA = "images"
+"""The extra of this package that brings Pillow's plugins for formats that few need: JPEG XL."""
 IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES_BY_FORMAT.values() for suffix in suffixes)
 OTHER_IMAGE_SUFFIXES = (
-    *(".jxl", ".svg", ".psd", ".ico", ".tga", ".exr", ".eps"),
+    *(".svg", ".psd", ".ico", ".tga", ".exr", ".eps"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
 )
 """Suffixes of images that nothing here reads, so that a file that is left out can say why."""

@@ -1,7 +1,8 @@
 """Decides what is removed from messages, error columns and logs: credentials.
 
 These are the user info and the query of every URL (where presigned links carry keys and
-signatures), and the values of environment variables whose names say that they are secret.
+signatures), and the values of environment variables whose names say that they are secret. What
+looks like the user of an Azure URL is a container, and stays.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _SECRET_NAME = re.compile(
 """Such as AWS_SECRET_ACCESS_KEY, HF_TOKEN or GOOGLE_API_KEY."""
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*://)"
-    r"(?:[^\s/?#'\"<>]*@)?"  # user info
+    r"(?:(?<!abfs://)(?<!abfss://)(?<!\baz://)[^\s/?#'\"<>]*@)?"  # user info
     r"(?P<rest>[^\s?'\"<>]*)"
     r"(?:\?(?:[^\s'\"<>]*[^\s'\"<>.,:;)])?)?",  # query and fragment, not the sentence's own marks
     re.IGNORECASE,

@@ -7,7 +7,7 @@ whether vLLM accepts the engine's arguments together (the first block of rows).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,10 +19,17 @@ from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import ColumnKind, Renamable
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
+from pipeline.output.counts import committed_units
 from pipeline.output.extension import changes_of
 from pipeline.output.plan import open_plan
-from pipeline.output.run_record import choose_output, describe_run, has_same_input, read_record
-from pipeline.sources import Selection, check_columns, list_input, open_source
+from pipeline.output.run_record import (
+    choose_output,
+    describe_run,
+    has_same_input,
+    read_record,
+    with_listing,
+)
+from pipeline.sources import HubChoice, Selection, check_columns, list_input, open_source
 from pipeline.sources.columns import is_string
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
@@ -68,7 +75,7 @@ class CheckedRun:
 
 
 def check_run(
-    config: RunConfig, task: Task, backend: Backend, *, extends: bool = True
+    config: RunConfig, task: Task, backend: Backend, *, retries: bool = False
 ) -> CheckedRun:
     """Check the installed versions, and a configuration and a task against model, INPUT, OUTPUT.
 
@@ -76,8 +83,7 @@ def check_run(
         config: What the run is on.
         task: What it does with each row.
         backend: What renders and generates.
-        extends: Whether new and changed files of INPUT will be planned, so that their columns
-            count.
+        retries: Whether rows that are planned already are computed again, and no others.
 
     Raises:
         UserError: Something must be fixed.
@@ -86,7 +92,8 @@ def check_run(
     check_versions("Ray", *backend.needs)
     task = adapted(task, config.engine.lora_column)
     _check_folders(config)
-    listing = list_input(config.input, config.storage_options)  # before a model is fetched
+    choice = HubChoice(config=config.config, split=config.split)
+    listing = list_input(config.input, config.storage_options, choice)  # before a model is fetched
     has_images = bool({ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()})
     checkpoint = open_checkpoint(
         config.engine.model,
@@ -103,9 +110,13 @@ def check_run(
     engine = engine.model_copy(update={"has_images": has_images})
     config = config.model_copy(update={"engine": engine})
     backend.check(config.engine)
-    record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
+    record = describe_run(config, task, checkpoint, backend.name)
     output = choose_output(config, record)
     plan = open_plan(output)
+    commit = _planned_commit(plan, record, keeps=retries)
+    if commit is not None and commit != listing.commit:
+        listing = list_input(config.input, config.storage_options, replace(choice, commit=commit))
+    record = with_listing(record, listing)
     source = open_source(
         listing,
         unit_rows=config.unit_rows,
@@ -117,7 +128,7 @@ def check_run(
     changes = None if plan is None else changes_of(plan, listing, selection)
     if changes is not None and not changes.unchanged:
         _check_same_input(config, output, record)
-    if changes and extends:
+    if changes and not retries:
         source = source.with_columns_of(changes.new).with_columns_of(changes.changed)
         selection = Selection.of(config, source.schema, config.unit_rows)
     _check_columns(source, task, config)
@@ -158,6 +169,25 @@ def check_pickles(task: Task) -> None:
             f"task '{task.name}' cannot be sent to other processes: {one_line(error)}; make what "
             "does not pickle where it is used"
         ) from error
+
+
+def _planned_commit(plan: Plan | None, record: Record, *, keeps: bool) -> str | None:
+    """The commit that INPUT was planned at, if it is to be read again.
+
+    It is until all its rows are there; then the next run reads the newest, as of any other store.
+
+    Args:
+        plan: The plan in OUTPUT.
+        record: The run.
+        keeps: Whether it is read again in any case.
+    """
+    if plan is None or plan.commit is None:
+        return None
+    before = read_record(plan.output)
+    if before is None or not has_same_input(before, record):
+        return None
+    is_due = keeps or len(plan.pending(committed_units(plan)))
+    return plan.commit if is_due else None
 
 
 def _check_same_input(config: RunConfig, output: Location, record: Record) -> None:

@@ -3,12 +3,14 @@
     fetch     a cell's value -> bytes; paths and URIs are read through `storage`
     links     an http:// or https:// link -> bytes, never from a private network
     decode    bytes -> upright 8-bit RGB
+    jpeg_xl   what a JPEG XL image declares
 
     fault                                                    outcome
     null; null bytes and no path; an empty path              missing_input
     a path or object that does not exist                     missing_input
     one that may not be read, or is a folder                 missing_input
     a URI of an unsupported protocol (`ftp://`)              missing_input
+    `abfs://`, where the extra `azure` is not installed      missing_input
     a store that stays unreachable, or denies access         missing_input, or the run ends: see
                                                              `stages.store_faults`
     credentials that a store does not accept                 the run ends
@@ -20,6 +22,7 @@
     not complete within `fetch_seconds`                      missing_input
     no bytes; more than `max_bytes`                          decode_error
     not an image, or outside `contract.image_formats`        decode_error
+    JPEG XL, where the extra `images` is not installed       decode_error
     more pixels than `max_pixels` (checked before decoding)  decode_error
     cut off or damaged (never a half-grey image)             decode_error
     32-bit floating point pixels (no agreed range)           decode_error

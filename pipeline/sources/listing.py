@@ -8,12 +8,15 @@ these that it has:
     jsonl        .jsonl  .ndjson  .jsonl.gz  .ndjson.gz
     webdataset   .tar
     images       the suffixes of `contract.image_formats`: .jpg, .png, .heic and so on
+    csv          .csv  .tsv  .csv.gz  .tsv.gz
 
 Suffixes match in any case. Files that are not taken are counted, and a few of them named, by
 reason (`skipped`): those of another format, and empty ones. An empty image is taken, as a row with
 an error. Names that begin with `_` or `.` are hidden, and passed over without being counted.
 
-A single file of another name is taken for what it is by its first bytes.
+A single file of another name is taken for what it is by its first bytes. Of a dataset on the
+Hugging Face Hub (`hf://datasets/owner/name`) `hub_dataset` says which files are read; whatever lies
+in a repository there is read at one commit.
 
 Listing makes no request for each file: an object store returns a thousand names in one, and a disk
 is walked. No names are held in memory: those of many files lie on this machine's disk.
@@ -25,7 +28,7 @@ import contextlib
 import itertools
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -33,9 +36,11 @@ from fsspec.utils import get_protocol, glob_translate
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.image_formats import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
+from pipeline.sources.hub_dataset import HubChoice, check_choice, dataset_files
 from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
 from pipeline.storage.contents import contents_of
 from pipeline.storage.file_table import FileTableWriter, tabulate
+from pipeline.storage.hub import at_commit, dataset_of, hub_fault
 from pipeline.storage.location import FileInfo, Location, locate
 from pipeline.storage.refusals import refusal_of
 from pipeline.storage.walk import files_below
@@ -53,6 +58,7 @@ class Kind(StrEnum):
     JSONL = "jsonl"
     WEBDATASET = "webdataset"
     IMAGES = "images"
+    CSV = "csv"
 
 
 SUFFIXES = {
@@ -60,9 +66,14 @@ SUFFIXES = {
     Kind.JSONL: (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
     Kind.WEBDATASET: (".tar",),
     Kind.IMAGES: IMAGE_SUFFIXES,
+    Kind.CSV: (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
 }
 """In the order of preference."""
-USABLE = "parquet, .jsonl or .tar files, or images"
+USABLE = "parquet, .jsonl, .tar or .csv files, or images"
+EVERYTHING = HubChoice()
+ICEBERG = re.compile(r"(?:.*/)?metadata/[^/]+\.metadata\.json")
+"""A file that only Iceberg tables have."""
+LANCE = ".lance"
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -75,40 +86,61 @@ class Listing:
         kind: The format of all of them.
         files: Sorted by path.
         skipped: The others, by reason.
+        commit: The commit that they are of, in a repository on the Hugging Face Hub.
     """
 
     root: Location
     kind: Kind
     files: Sequence[FileInfo]
     skipped: tuple[Skipped, ...] = ()
+    commit: str | None = None
 
 
-def list_input(uri: str, options: StorageOptions | None = None) -> Listing:
+def list_input(
+    uri: str, options: StorageOptions | None = None, choice: HubChoice = EVERYTHING
+) -> Listing:
     """Find the files of an INPUT.
 
     Args:
         uri: A file, a folder or a glob; a path or a URI.
         options: Arguments of the filesystems, by protocol.
+        choice: What of a dataset on the Hub is read.
 
     Raises:
         UserError: It is missing, empty, cannot be listed, or has no file of a known format.
     """
     base, pattern = _split_glob(uri)
     location = locate(base, options)
+    check_choice(location / "" if not pattern else location / pattern, choice)
     try:
-        found = _found(location)
-        if isinstance(found, FileInfo):
-            return _of_single(location, found)
-        files = _matching(found, pattern, uri) if pattern else found
-        return _of_one_kind(location, files)
+        root, commit = at_commit(location, choice.commit)
+        return replace(_listed(root, pattern, uri, choice), commit=commit)
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"INPUT {location} does not exist") from None
     except Exception as error:  # the stores' clients have errors of many kinds
-        refusal = refusal_of(error, is_local=location.is_local)
-        fix = f"; {refusal.fix}" if refusal else ""
-        raise UserError(f"INPUT {location} cannot be listed: {one_line(error)}{fix}") from None
+        raise UserError(f"INPUT {location} {_why_not_listed(error, location)}") from None
+
+
+def _why_not_listed(error: Exception, location: Location) -> str:
+    """What an error of listing says of an INPUT."""
+    if (fault := hub_fault(error, location)) is not None:
+        return fault
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    refusal = refusal_of(error, is_local=location.is_local)
+    fix = f"; {refusal.fix}" if refusal else ""
+    return f"cannot be listed: {one_line(error)}{fix}"
+
+
+def _listed(location: Location, pattern: str, uri: str, choice: HubChoice) -> Listing:
+    """The files of a location, or those of them that match. Raises UserError, OSError."""
+    if not pattern and dataset_of(location) is not None:
+        return _of_one_kind(location, dataset_files(location, choice))
+    found = _found(location)
+    if isinstance(found, FileInfo):
+        return _of_single(location, found)
+    files = _matching(found, pattern, uri) if pattern else found
+    return _of_one_kind(location, files)
 
 
 def _split_glob(uri: str) -> tuple[str, str]:
@@ -186,6 +218,7 @@ def _of_one_kind(root: Location, files: Iterable[FileInfo]) -> Listing:
     with contextlib.ExitStack() as writers:
         taken: dict[Kind, FileTableWriter] = {}
         for file in files:
+            _check_is_no_table(root, file)
             kind = kind_of(file.path)
             reason = _why_skipped(file, kind)
             if kind is None or reason is not None:
@@ -202,6 +235,16 @@ def _of_one_kind(root: Location, files: Iterable[FileInfo]) -> Listing:
         for file in tables[kind]:
             skipped.add(Reason.OTHER_KIND, file.path)
     return Listing(root, chosen, tables[chosen].by_path(), skipped.found())
+
+
+def _check_is_no_table(root: Location, file: FileInfo) -> None:
+    """Refuse an Iceberg table: its files are of all its snapshots. Raises UserError."""
+    if file.path.endswith(".metadata.json") and ICEBERG.fullmatch(file.path):
+        raise UserError(
+            f"INPUT {root} is an Iceberg table ({file.path}), whose files are of older snapshots "
+            "too; write its rows as parquet, or hand ray.data.read_iceberg(...) to the job's "
+            "function in Python"
+        )
 
 
 def _why_skipped(file: FileInfo, kind: Kind | None) -> Reason | None:
@@ -236,6 +279,11 @@ def _example(root: Location, unknown: Skipped | None) -> str:
     """What the first file of no known format is, and what to do about it."""
     if unknown is None:
         return ""
+    if unknown.examples[0].endswith(LANCE):
+        return (
+            f"; {unknown.examples[0]} is of a Lance dataset: write its rows as parquet, or hand "
+            "ray.data.read_lance(...) to the job's function in Python"
+        )
     try:
         contents = contents_of(root / unknown.examples[0])
     except Exception:  # it is only named as an example

@@ -25,7 +25,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pipeline.contract.image_formats import IMAGE_SUFFIXES
+from pipeline.contract.image_formats import IMAGE_SUFFIXES, SUFFIXES_BY_FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +35,9 @@ Member = TypeVar("Member")
 
 IMAGE = "image"
 EARLIER_IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", IMAGE)
+LATER_SUFFIXES = SUFFIXES_BY_FORMAT["JXL"]
+"""Of formats that were not read when the rows of samples were last decided: members with these are
+columns of that name, so that plans of before keep their rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,8 @@ def key_and_suffix(name: str) -> tuple[str, str]:
 def is_image(suffix: str) -> bool:
     """Whether a member with this suffix is an image."""
     extension = _extension(suffix)
-    return suffix == IMAGE or f".{extension}" in IMAGE_SUFFIXES
+    is_known = f".{extension}" in IMAGE_SUFFIXES and f".{extension}" not in LATER_SUFFIXES
+    return suffix == IMAGE or is_known
 
 
 def _prefix(suffix: str) -> str:

@@ -12,13 +12,17 @@ import pyarrow as pa
 from pipeline.contract.errors import UserError, one_line
 from pipeline.storage.backoff import is_transient
 from pipeline.storage.contents import (
+    CSV,
     GZIP,
     JSON_LINES,
-    PACKED_JSON_LINES,
+    PACKED,
     PARQUET,
     TAR,
+    TEXT,
+    TSV,
     contents_of,
 )
+from pipeline.storage.hub import hub_fault
 from pipeline.storage.refusals import refusal_of
 
 if TYPE_CHECKING:
@@ -30,8 +34,9 @@ FORMAT_ERRORS = (pa.ArrowException, OSError, EOFError, zlib.error, tarfile.TarEr
 EXPECTED = {
     "parquet": (PARQUET,),
     "tar": (TAR,),
-    "gzip": (PACKED_JSON_LINES, GZIP),
+    "gzip": (*PACKED.values(), GZIP),
     "JSON lines": (JSON_LINES,),
+    "CSV": (CSV, TSV, TEXT),
 }
 """What a file of each format looks like even where it is broken."""
 
@@ -54,6 +59,8 @@ def user_errors(file: Location, kind: str) -> Iterator[None]:
     except Exception as error:
         if is_transient(error):
             raise UserError(f"INPUT {file} cannot be read now: {one_line(error)}") from None
+        if (fault := hub_fault(error, file)) is not None:
+            raise UserError(f"INPUT {file} {fault}") from None
         refusal = refusal_of(error, is_local=file.is_local)
         if refusal is not None:
             raise UserError(

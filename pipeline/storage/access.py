@@ -108,6 +108,8 @@ def _endpoint(where: Location) -> str:
         return str(fs.s3.meta.endpoint_url)
     if "gs" in fs.protocol:
         return str(fs.base)
+    if "abfs" in fs.protocol:
+        return str(fs.service_client.url)
     return str(getattr(fs, "endpoint", where.path))
 
 

@@ -64,11 +64,13 @@ TRANSIENT_NAMES = frozenset(
         "ResponseParserError",
         "ResponseStreamingError",
         "ServerDisconnectedError",
+        "ServiceRequestError",
+        "ServiceResponseError",
         "TransportError",
     }
 )
-"""Classes of aiohttp, botocore, fsspec, google.auth and httpx by name, so that no client need be
-imported for them."""
+"""Classes of aiohttp, azure.core, botocore, fsspec, google.auth and httpx by name, so that no
+client need be imported for them."""
 
 
 def is_transient(error: BaseException | None) -> bool:

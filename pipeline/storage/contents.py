@@ -52,16 +52,20 @@ PARQUET = _readable("a parquet file", ".parquet")
 JSON_LINES = _readable("JSON lines", ".jsonl")
 PACKED_JSON_LINES = _readable("gzipped JSON lines", ".jsonl.gz", needs_name=True)
 TAR = _readable("a tar file", ".tar")
+CSV = _readable("a CSV file", ".csv", needs_name=True)
+TSV = _readable("a TSV file", ".tsv", needs_name=True)
+PACKED = {
+    JSON_LINES: PACKED_JSON_LINES,
+    CSV: _readable("a gzipped CSV file", ".csv.gz", needs_name=True),
+    TSV: _readable("a gzipped TSV file", ".tsv.gz", needs_name=True),
+}
+"""The same, gzipped."""
 LFS = Contents("a Git LFS pointer in place of a file", "fetch the file itself with `git lfs pull`")
 CONVERT = "write it as parquet or JSON lines"
 JSON_ARRAY = Contents(
     "a JSON array", "write its elements as JSON lines (`jq -c '.[]'`) to a .jsonl file"
 )
 JSON_DOCUMENT = Contents("a JSON document", "write one object a line to a .jsonl file")
-CSV = Contents("a CSV file", "write it as parquet (pandas: read_csv, to_parquet) or JSON lines")
-TSV = Contents(
-    "a TSV file", "write it as parquet (pandas: read_csv(sep='\\t'), to_parquet) or JSON lines"
-)
 TEXT = Contents("plain text", CONVERT)
 PAGE = Contents(
     "a web page", "download the file itself: a page, perhaps an error or a login, was saved"
@@ -69,6 +73,7 @@ PAGE = Contents(
 XML = Contents("XML", f"{CONVERT}, or download the file again if it is a store's error")
 UNPACK = "unpack it"
 GZIP = Contents("a gzip file", UNPACK)
+JPEG_XL = _readable("a JPEG XL image", ".jxl")
 
 SIGNATURES: tuple[tuple[int, bytes, Contents], ...] = (
     (0, b"PAR1", PARQUET),
@@ -96,6 +101,8 @@ SIGNATURES: tuple[tuple[int, bytes, Contents], ...] = (
     (4, b"ftyphei", _readable("an image", ".heic")),
     (4, b"ftypmif1", _readable("an image", ".heic")),
     (0, b"\x00\x00\x00\x0cjP  ", _readable("an image", ".jp2")),
+    (0, b"\xff\x0a", JPEG_XL),
+    (0, b"\x00\x00\x00\x0cJXL ", JPEG_XL),
 )
 """Bytes at an offset that only files of one format have."""
 
@@ -128,8 +135,8 @@ def _packed(head: bytes) -> Contents:
     except (EOFError, OSError, zlib.error):
         inner = b""
     found = recognised(inner)
-    if found is JSON_LINES:
-        return PACKED_JSON_LINES
+    if found in PACKED:
+        return PACKED[found]
     return Contents(f"a gzip file with {found.what} in it", UNPACK) if found else GZIP
 
 

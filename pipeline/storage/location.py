@@ -1,8 +1,9 @@
 """Decides how a path or URI becomes a filesystem and a path, and how files are listed and read.
 
-Everything that is read or written goes through a `Location`: local paths, `s3://`, `gs://`, `hf://`
-and `https://`, and what is in Ray's memory (`ray_memory`), all by fsspec. Endpoints and credentials
-come from the stores' own environment variables, or from options by protocol. Writing is `atomic`'s.
+Everything that is read or written goes through a `Location`: local paths, `s3://`, `gs://`,
+`abfs://`, `hf://` and `https://`, and what is in Ray's memory (`ray_memory`), all by fsspec.
+Endpoints and credentials come from the stores' own environment variables, or from options by
+protocol. Writing is `atomic`'s.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, one_line
 from pipeline.storage.backoff import with_backoff
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ INTERNAL = "_gemma3_batch"
 """Folder in an OUTPUT for what is not data; parquet readers skip names that begin with `_`."""
 MEMORY = "ray-memory"
 """The protocol of `ray_memory`, which is for data that programs hand over, not for users."""
-READABLE = ("file", "local", "s3", "s3a", "gs", "gcs", "hf", "http", "https", MEMORY)
+AZURE = ("abfs", "abfss", "az")
+READABLE = ("file", "local", "s3", "s3a", "gs", "gcs", *AZURE, "hf", "http", "https", MEMORY)
 WRITABLE = ("file", "local", "s3", "s3a", "gs", "gcs", MEMORY)
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "s3": {
@@ -39,6 +41,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         },
     },
     "gs": {"use_listings_cache": False},
+    "abfs": {"use_listings_cache": False},
     "https": {"use_listings_cache": False},
 }
 """Arguments of each store's filesystem; the user's are merged into them. A cached listing would
@@ -47,15 +50,24 @@ ENVIRONMENT = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 """Environment of the stores' clients, for what the user has not set. gcsfs (2026.10) would ask
 for a bucket's kind over gRPC, and wait a minute for it where only HTTPS gets through; zonal buckets
 need `true`."""
-CREDENTIALS = {"s3": "AWS_", "gs": "GOOGLE_", "hf": "HF_"}
+CREDENTIALS = {"s3": "AWS_", "gs": "GOOGLE_", "abfs": "AZURE_", "hf": "HF_"}
 """How the names of the environment variables begin that a store's client reads once."""
 _credentials: dict[str, Mapping[str, str]] = {}
 """Their values when they were last looked at, by store."""
 STAMPS = ("ETag", "generation", "blob_id", "etag")
 """Names of what identifies a version of a file, in the info of S3, GCS, Hugging Face and others."""
-PROTOCOLS = ("s3", "gs", "hf", "https", "file")
+PROTOCOLS = ("s3", "gs", "abfs", "hf", "https", "file")
 """By which options are given, whatever a URI calls its store."""
-_SAME_AS = {"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"}
+_SAME_AS = {
+    **dict.fromkeys(AZURE, "abfs"),
+    **{"s3a": "s3", "gcs": "gs", "http": "https", "local": "file"},
+}
+NO_ACCOUNT = (
+    "name the account (abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/..., or "
+    "AZURE_STORAGE_ACCOUNT_NAME), or set AZURE_STORAGE_CONNECTION_STRING"
+)
+EXTRAS = {"abfs": "azure"}
+"""The extra of this package that brings a store's client, for stores that few need."""
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
 """Arguments of fsspec's filesystems, by protocol: `{"s3": {"endpoint_url": ...}}`."""
@@ -241,11 +253,12 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
     """Resolve a path or a URI; a local path becomes absolute. Nothing is read.
 
     Args:
-        uri: A path, or `s3://`, `gs://`, `hf://`, `https://`.
+        uri: A path, or `s3://`, `gs://`, `abfs://`, `hf://`, `https://`.
         options: Arguments of the filesystems, by protocol.
 
     Raises:
-        UserError: The protocol, or that of an option, is not supported.
+        UserError: The protocol, or that of an option, is not supported, or its client is not
+            installed.
     """
     for protocol in options or {}:
         if protocol not in PROTOCOLS:
@@ -255,15 +268,27 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
     scheme = get_protocol(uri)
     if scheme not in READABLE:
         raise UserError(
-            f"{uri}: no way to read or write '{scheme}:'; use a path, s3://, gs://, hf:// or "
-            "https://"
+            f"{uri}: no way to read or write '{scheme}:'; use a path, s3://, gs://, abfs://, "
+            "hf:// or https://"
         )
     name = _SAME_AS.get(scheme, scheme)
     for variable, value in ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     fsspec.register_implementation(MEMORY, "pipeline.storage.ray_memory.RayMemory", clobber=True)
     _forget_old_credentials(name)
-    fs, path = fsspec.url_to_fs(uri, **_merged(DEFAULTS.get(name, {}), (options or {}).get(name)))
+    merged = _merged(DEFAULTS.get(name, {}), (options or {}).get(name))
+    try:
+        fs, path = fsspec.url_to_fs(uri, **merged)
+    except ValueError as error:
+        if name != "abfs":
+            raise
+        raise UserError(f"{uri}: {one_line(error)}; {NO_ACCOUNT}") from None
+    except ImportError as error:
+        extra = EXTRAS.get(name)
+        if extra is None:
+            raise
+        why = f"its store's client is missing ({one_line(error)})"
+        raise UserError(f"{uri}: {why}; install gemma3-batch[{extra}]") from None
     return Location(fs, path)
 
 

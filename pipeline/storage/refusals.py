@@ -57,9 +57,12 @@ CREDENTIAL_CODES = frozenset(
         "SignatureDoesNotMatch",
         "TokenRefreshRequired",
         "UnrecognizedClientException",
+        "AuthenticationFailed",  # these three are Azure's
+        "InvalidAuthenticationInfo",
+        "NoAuthenticationInformation",
     }
 )
-"""Error codes of S3 and of what gives out its credentials."""
+"""Error codes of S3, of what gives out its credentials, and of Azure."""
 CREDENTIAL_NAMES = frozenset(
     {
         "CredentialRetrievalError",
@@ -72,6 +75,7 @@ CREDENTIAL_NAMES = frozenset(
         "TokenRetrievalError",
         "DefaultCredentialsError",  # these two are google.auth's
         "RefreshError",
+        "CredentialUnavailableError",  # azure.identity's
     }
 )
 DENIED_CODES = frozenset(
@@ -84,6 +88,7 @@ DENIED_CODES = frozenset(
         "NoSuchBucket",
         "PermanentRedirect",
         "301",
+        "ContainerNotFound",  # Azure's
     }
 )
 DENIED_NAMES = frozenset({"DisabledRepoError", "GatedRepoError", "RepositoryNotFoundError"})
@@ -102,9 +107,9 @@ def refusal_of(error: BaseException, *, is_local: bool = False) -> Refusal | Non
     if is_local:
         is_lost = isinstance(error, OSError) and error.errno in LOST_MOUNT
         return Refusal.UNREACHABLE if is_lost else None
-    causes = [*_causes(error)]
-    names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    answers = [_answer(cause) for cause in causes]
+    chain = [*causes(error)]
+    names = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
+    answers = [_answer(cause) for cause in chain]
     codes = {code for code, _ in answers}
     statuses = {status for _, status in answers}
     if names & DENIED_NAMES:
@@ -113,17 +118,17 @@ def refusal_of(error: BaseException, *, is_local: bool = False) -> Refusal | Non
         return Refusal.CREDENTIALS
     if codes & DENIED_CODES or FORBIDDEN in statuses or isinstance(error, PermissionError):
         return Refusal.DENIED
-    if any(map(_is_unknown_host, causes)) or str(error).startswith("Forbidden: "):  # gcsfs' 403
+    if any(map(_is_unknown_host, chain)) or str(error).startswith("Forbidden: "):  # gcsfs' 403
         return Refusal.DENIED
     return Refusal.UNREACHABLE if is_transient(error) else None
 
 
 def code_of(error: BaseException) -> str:
-    """The code of S3's answer that an error was raised from; empty where there is none."""
-    return next((code for code, _ in map(_answer, _causes(error)) if code), "")
+    """The code of S3's or Azure's answer that an error was raised from; empty without one."""
+    return next((code for code, _ in map(_answer, causes(error)) if code), "")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it was raised from."""
     seen: set[int] = set()
     cause: BaseException | None = error
@@ -140,11 +145,13 @@ def _answer(error: BaseException) -> tuple[str, int]:
         code = str(response.get("Error", {}).get("Code", ""))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return code, status if isinstance(status, int) else 0
+    named = getattr(error, "error_code", None)  # Azure's, an enumeration of texts
     found = (
         getattr(response, "status_code", 0),
         *(getattr(error, n, 0) for n in ("code", "status")),
     )
-    return "", next((status for status in found if isinstance(status, int) and status), 0)
+    status = next((status for status in found if isinstance(status, int) and status), 0)
+    return str(getattr(named, "value", named) or ""), status
 
 
 def _is_unknown_host(error: BaseException) -> bool:

@@ -90,7 +90,7 @@ def test_the_commands_are_listed_in_full() -> None:
         ),
         (
             'calibrate a --policy x --labels y --storage-options {"aws":{"key":"secret"}}',
-            "storage_options: there is no store 'aws'; use s3, gs, hf, https, file",
+            "storage_options: there is no store 'aws'; use s3, gs, abfs, hf, https, file",
         ),
     ],
 )

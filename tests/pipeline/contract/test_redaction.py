@@ -15,6 +15,7 @@ from pipeline.contract.redaction import redact
         ("see 'https://h/x?t=1', \"HTTP://u@h/y?t=2\" and <ftp://a:b@c>", None),
         ("https://user:p@ss@host/x", "https://host/x"),
         ("https://host?t=1 and https://host/?t=1", "https://host and https://host/"),
+        ("abfs://c@a.dfs.core.windows.net/x?sig=s", "abfs://c@a.dfs.core.windows.net/x"),
         ("hf://datasets/us/them@main/x@2.parquet", "hf://datasets/us/them@main/x@2.parquet"),
         ("is it 1:2? a@b.org, /a/b?c, C://", "is it 1:2? a@b.org, /a/b?c, C://"),
     ],

@@ -20,7 +20,7 @@ FILES = {
     **{"a.jpg": "JPEG", "B.JPG": "JPEG", "c.jfif": "JPEG", "d.avif": "AVIF", "e.jp2": "JPEG2000"},
     **{"f.HEIC": "HEIF", "g.jpe": "JPEG", "h.tif": "TIFF"},
 }
-NOT_READ = "Files of INPUT that are not read: 2 of no known format (notes.txt, x.csv)"
+NOT_READ = "Files of INPUT that are not read: 2 of no known format (notes.txt, x.md)"
 
 
 def test_of_many_files_that_are_not_read_a_few_are_named() -> None:
@@ -42,7 +42,7 @@ def test_every_file_of_a_folder_is_a_row_or_named_as_not_read(
     (tmp_path / "in").mkdir()
     for name, kind in FILES.items():
         (tmp_path / "in" / name).write_bytes(encoded(plain((9, 9, 9)), kind))
-    for name in ("notes.txt", "x.csv", ".DS_Store"):
+    for name in ("notes.txt", "x.md", ".DS_Store"):
         (tmp_path / "in" / name).write_text("not an image")
     config = RunConfig(
         input=str(tmp_path / "in"),
@@ -61,7 +61,7 @@ def test_every_file_of_a_folder_is_a_row_or_named_as_not_read(
     assert group == {
         "reason": "of no known format",
         "count": 2,
-        "examples": ["notes.txt", "x.csv"],
+        "examples": ["notes.txt", "x.md"],
     }
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -91,6 +93,8 @@ AS_WRITTEN = {"MPO": "JPEG"}
 @pytest.mark.parametrize("suffix", [*FORMAT_OF, ".JPG", ".HeIc", ".TIF"])
 def test_a_file_of_every_suffix_that_is_listed_is_decoded(tmp_path: Path, suffix: str) -> None:
     kind = FORMAT_OF[suffix.lower()]
+    if kind == "JXL":
+        pytest.importorskip("pillow_jxl")
     body = encoded(plain(RED), AS_WRITTEN.get(kind, kind))
     (tmp_path / f"x{suffix}").write_bytes(body)
     listing = list_input(str(tmp_path))
@@ -115,6 +119,27 @@ def test_a_heic_is_upright_and_laid_on_white_and_a_broken_one_fails() -> None:
     noisy = encoded(Image.effect_noise((64, 64), 80).convert("RGB"), "HEIF")
     for length in (40, len(noisy) // 2, len(noisy) - 100):
         assert fault_of(noisy[:length])
+
+
+def test_an_avif_is_upright_and_laid_on_white() -> None:
+    lying = plain((0, 0, 255), size=(40, 20))
+    lying.paste(RED, (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = decode_image(encoded(lying, "AVIF", quality=95, exif=exif), MAX_PIXELS)
+    assert upright.size == (20, 40)
+    assert upright.getpixel((10, 5))[0] > 150  # type: ignore[index]
+    assert pixel(Image.new("RGBA", (64, 64), (0, 0, 0, 0)), "AVIF") == (255, 255, 255)
+
+
+def test_a_heic_of_10_bits_has_the_colours_of_one_of_8() -> None:
+    levels = np.full((24, 32, 3), [level * 257 for level in RED], np.uint16)
+    deep = pillow_heif.from_bytes("RGB;16", (32, 24), levels.tobytes())
+    buffer = io.BytesIO()
+    deep.save(buffer, quality=95)  # 10 bits, unless told otherwise
+    assert pillow_heif.open_heif(buffer, convert_hdr_to_8bit=False).info["bit_depth"] == 10
+    image = decode_image(buffer.getvalue(), MAX_PIXELS)
+    assert np.abs(np.subtract(image.getpixel((9, 9)), RED)).max() <= 4
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "AVIF", "JPEG2000"])

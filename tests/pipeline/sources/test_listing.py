@@ -24,19 +24,19 @@ from tests.stores import S3
 def test_every_file_is_read_or_counted_with_the_reason(place: Place) -> None:
     for name in ("a.parquet", "b.PARQUET", "x.jsonl", "1.jpg", "2.HEIC", "s.tar", "_no.txt", ".no"):
         place.write(name, b"x")
-    for name in ("notes.txt", "sub/a.md", "b.csv", "c.csv", "a.jxl"):
+    for name in ("notes.txt", "sub/a.md", "b.csv", "c.csv", "a.jxl", "a.psd"):
         place.write(name, b"x")
     place.write("empty.parquet", b"")
     place.write("empty.jpg", b"")
     listing = list_input(place.uri)
     assert [file.path for file in listing.files] == ["a.parquet", "b.PARQUET"]
     found = {group.reason: (group.count, {*group.examples}) for group in listing.skipped}
-    others = {"1.jpg", "2.HEIC", "empty.jpg", "s.tar", "x.jsonl"}
+    others = {"1.jpg", "2.HEIC", "a.jxl", "b.csv", "c.csv", "empty.jpg", "s.tar", "x.jsonl"}
     count, examples = found.pop(Reason.OTHER_KIND)
-    assert (count, len(examples), examples <= others) == (5, EXAMPLES, True)
+    assert (count, len(examples), examples <= others) == (8, EXAMPLES, True)
     assert found == {
-        Reason.OTHER_IMAGE: (1, {"a.jxl"}),
-        Reason.UNKNOWN: (4, {"b.csv", "c.csv", "notes.txt"}),
+        Reason.OTHER_IMAGE: (1, {"a.psd"}),
+        Reason.UNKNOWN: (2, {"notes.txt", "sub/a.md"}),
         Reason.EMPTY: (1, {"empty.parquet"}),
     }
 
@@ -72,6 +72,7 @@ def test_a_folder_has_the_files_of_its_first_kind(place: Place) -> None:
         ("x.jsonl.gz", Kind.JSONL),
         ("_x.tar", Kind.WEBDATASET),
         ("x.webp", Kind.IMAGES),
+        ("x.TSV", Kind.CSV),
     ],
 )
 def test_a_single_file_is_an_input(place: Place, name: str, kind: Kind) -> None:
@@ -193,7 +194,7 @@ def refused(uri: str) -> str:
 
 
 def test_inputs_that_cannot_be_used_are_refused_in_one_line(place: Place) -> None:
-    usable = "parquet, .jsonl or .tar files, or images"
+    usable = "parquet, .jsonl, .tar or .csv files, or images"
     assert refused(place.uri) == f"INPUT {place.uri} does not exist"
     assert "does not exist" in refused(place.uri + "/*.parquet")
     place.write("empty.parquet", b"")
@@ -205,10 +206,8 @@ def test_inputs_that_cannot_be_used_are_refused_in_one_line(place: Place) -> Non
         f"INPUT {place.uri} has no {usable}, but files that are not read: "
         "1 of no known format (notes.txt), 1 empty (empty.parquet)"
     )
-    place.write("a.csv", b"id,text\n1,hello\n")
-    assert refused(place.uri).endswith(
-        "; a.csv is a CSV file: write it as parquet (pandas: read_csv, to_parquet) or JSON lines"
-    )
+    place.write("a.dat", b"id,text\n1,hello\n")
+    assert refused(place.uri).endswith("; a.dat is a CSV file: give it a name that ends in .csv")
     assert refused(place.uri + "/x*") == f"INPUT {place.uri}/x* matches no file; check the pattern"
     assert "is not a pattern" in refused(place.uri + "/x**y")
 
@@ -239,7 +238,7 @@ TAKEN = {
     "image": (jpeg(), Kind.IMAGES),
 }
 REFUSED = {
-    "csv": (b'id,txt\n1,hello\n2,"a, b"\n', "a CSV file; write it as parquet (pandas"),
+    "csv": (b'id,txt\n1,hello\n2,"a, b"\n', "a CSV file; give it a name that ends in .csv"),
     "csv with quotes": (b'id;txt\r\n1;"two\r\nlines"\r\n2;x\r\n', "a CSV file; "),
     "tsv": (b"id\ttxt\n1\thello\n", "a TSV file; "),
     "json array": (b'[{"txt": "hello"},\n {"txt": "x"}]', "a JSON array; write its elements as JS"),
@@ -249,7 +248,11 @@ REFUSED = {
         gzip.compress(LINES),
         "gzipped JSON lines; give it a name that ends in .jsonl",
     ),
-    "packed": (gzip.compress(b"a,b\n1,2\n"), "a gzip file with a CSV file in it; unpack it"),
+    "packed": (gzip.compress(bytes(99)), "a gzip file; unpack it"),
+    "packed csv": (
+        gzip.compress(b"a,b\n1,2\n"),
+        "a gzipped CSV file; give it a name that ends in .csv.gz",
+    ),
     "zip": (b"PK\x03\x04" + bytes(30), "a zip archive; unpack it"),
     "feather": (table("feather"), "an Arrow (Feather) file; write it as parquet"),
     "lfs": (
@@ -271,15 +274,15 @@ def test_a_single_file_of_another_name_is_taken_for_what_it_is(tmp_path: Path, k
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_single_file_that_is_not_read_is_refused_as_what_it_is(tmp_path: Path, kind: str) -> None:
     body, message = REFUSED[kind]
-    (tmp_path / "data.csv").write_bytes(body)
-    assert refused(f"{tmp_path}/data.csv").startswith(f"INPUT {tmp_path}/data.csv is {message}")
+    (tmp_path / "data").write_bytes(body)
+    assert refused(f"{tmp_path}/data").startswith(f"INPUT {tmp_path}/data is {message}")
 
 
 def test_a_single_file_of_unknown_bytes_is_refused(place: Place) -> None:
     place.write("data", b"\x93\x00\xff" * 100)
     assert refused(f"{place.uri}/data") == (
-        f"INPUT {place.uri}/data is of no known format; it should be one of parquet, .jsonl or "
-        ".tar files, or images"
+        f"INPUT {place.uri}/data is of no known format; it should be one of parquet, .jsonl, "
+        ".tar or .csv files, or images"
     )
 
 
@@ -338,3 +341,11 @@ def test_a_bucket_that_is_not_there_is_refused() -> None:
     assert refused("s3://there-is-no-such-bucket/x") == (
         "INPUT s3://there-is-no-such-bucket/x does not exist"
     )
+
+
+def test_tables_of_many_files_are_refused_with_the_way_out(place: Place) -> None:
+    place.write("t.lance/data/0.lance", b"x" * 99)
+    assert "is of a Lance dataset: write its rows as parquet" in refused(place.uri)
+    place.write("t/data/0.parquet", b"x")
+    place.write("t/metadata/v1.metadata.json", b"{}")
+    assert "is an Iceberg table (t/metadata/v1.metadata.json)" in refused(place.uri)
