@@ -135,8 +135,7 @@ class Delimited:
             found = records(opened, header.delimiter)
             next(found, None)
             rows = ((0 if _is_packed(where) else record.offset, 1) for record in found)
-            rows = itertools.islice(rows, self.most_rows)
-            return cut_by_offsets(file.path, rows, self.unit_rows)
+            return cut_by_offsets(file.path, itertools.islice(rows, self.most_rows), self.unit_rows)
 
     def _tables(
         self, unit: Cut, columns: Sequence[str]
