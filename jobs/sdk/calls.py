@@ -32,6 +32,7 @@ from jobs.sdk.memory import (
 )
 from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.contract.record import ADDED
+from pipeline.contract.task import PICTURES
 from pipeline.engine.checkpoint import open_checkpoint
 from pipeline.execution.cluster import cluster
 from pipeline.execution.shared_folders import check_shared_file
@@ -275,5 +276,4 @@ def prepare_table(
 
 
 def _image_columns(columns: Mapping[str, ColumnKind]) -> list[str]:
-    kinds = (ColumnKind.IMAGE, ColumnKind.IMAGES)
-    return [name for name, kind in columns.items() if kind in kinds]
+    return [name for name, kind in columns.items() if kind in PICTURES]

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pipeline.contract.task import ColumnKind
+from pipeline.contract.task import PICTURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pipeline.contract.task import ColumnKind
     from pipeline.execution.placement import Placement
 
 LONGEST_BLOCK = 4
@@ -60,7 +61,7 @@ class Depth:
 
 def has_images(columns: Iterable[ColumnKind]) -> bool:
     """Whether rows with these columns have images."""
-    return not {ColumnKind.IMAGE, ColumnKind.IMAGES}.isdisjoint(columns)
+    return not PICTURES.isdisjoint(columns)
 
 
 def longest_block(block_rows: int, *, images: bool) -> int:

@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.record import Outcome, clashes
-from pipeline.contract.task import ColumnKind
+from pipeline.contract.task import PICTURES, ColumnKind, ShowsVideos
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
-from pipeline.engine.supported_versions import check_versions
+from pipeline.engine.supported_versions import check_versions, check_videos
 from pipeline.output.comparison import compare
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import choose_output, describe_run, has_same_input, read_record
-from pipeline.sources import check_columns, list_input, open_source
+from pipeline.sources import Kind, check_columns, list_input, open_source
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pipeline.contract.config import RunConfig
+    from pipeline.contract.config import EngineConfig, RunConfig
     from pipeline.contract.task import Task
+    from pipeline.engine.checkpoint import Checkpoint
     from pipeline.engine.interface import Backend
     from pipeline.output.comparison import Changes
     from pipeline.output.plan import Plan
@@ -73,7 +74,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         OSError: INPUT or OUTPUT cannot be read.
     """
     check_versions("Ray", *backend.needs)
-    has_images = bool({ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()})
+    has_images = not PICTURES.isdisjoint(task.columns.values())
     checkpoint = open_checkpoint(
         config.engine.model, config.engine.prompt_format, needs_images=has_images
     )
@@ -83,6 +84,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
             f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
     engine = resolve_engine(config.engine, checkpoint).model_copy(update={"has_images": has_images})
+    _check_frames(task, engine, checkpoint)
     config = config.model_copy(update={"engine": engine})
     backend.check(config.engine)
     _check_folders(config)
@@ -169,7 +171,32 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} is a file; name a folder")
 
 
+def _check_frames(task: Task, engine: EngineConfig, checkpoint: Checkpoint) -> None:
+    """Refuse a run of videos that cannot be decoded, or give more images than a prompt takes."""
+    if ColumnKind.VIDEO in task.columns.values():
+        check_videos()
+    frames = task.most_frames if isinstance(task, ShowsVideos) else 0
+    if frames > engine.max_images:
+        raise UserError(
+            f"frames: a video gives up to {frames} images, and a request of this engine takes "
+            f"{engine.max_images}; raise max_images, or lower frames"
+        )
+    needed = frames * checkpoint.profile.tokens_per_image
+    if needed >= engine.max_model_len:
+        raise UserError(
+            f"frames: {frames} frames of a video are {needed:,} tokens without any text, and a "
+            f"prompt with its answer has {engine.max_model_len:,} at most; lower frames (with fps "
+            "max_images), or raise max_model_len if the model takes more"
+        )
+
+
 def _check_columns(source: Source, task: Task) -> None:
+    kinds = {*task.columns.values()}
+    if source.kind is Kind.VIDEOS and PICTURES & kinds and ColumnKind.VIDEO not in kinds:
+        raise UserError(
+            f"INPUT {source.root} holds videos, and '{task.name}' was asked for images; give "
+            "--frames or --fps (frames or fps in Python)"
+        )
     check_columns(source.schema, task.columns)
     taken = clashes(source.passthrough_schema, task.result_schema)
     if taken:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from pipeline.sources.columns import FAULT, check_columns
 from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
-from pipeline.sources.listing import Kind, Listing, list_input
+from pipeline.sources.listing import ROW_A_FILE, Kind, Listing, list_input
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.skipped import Skipped
 from pipeline.sources.source import Source
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAULT",
+    "ROW_A_FILE",
     "Kind",
     "Listing",
     "Skipped",
@@ -58,8 +59,8 @@ def open_source(
     Raises:
         UserError: The file that determines the columns cannot be read, or no file has rows.
     """
-    if listing.kind is Kind.IMAGES:
-        return ImageFolder(listing.root, unit_rows, keep_images)
+    if listing.kind in ROW_A_FILE:
+        return ImageFolder(listing.root, unit_rows, keep_images, listing.kind)
     if listing.kind is Kind.JSONL:
         return JsonLines.from_listing(listing, unit_rows, schema)
     if listing.kind is Kind.WEBDATASET:

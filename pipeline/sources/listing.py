@@ -8,10 +8,12 @@ these that it has:
     jsonl        .jsonl  .ndjson  .jsonl.gz  .ndjson.gz
     webdataset   .tar
     images       the suffixes of `contract.image_formats`: .jpg, .png, .heic and so on
+    videos       .mp4  .m4v  .mov  .3gp  .mkv  .webm
 
 Suffixes match in any case. Files that are not taken are counted, and a few of them named, by
-reason (`skipped`): those of another format, and empty ones. An empty image is taken, as a row with
-an error. Names that begin with `_` or `.` are hidden, and passed over without being counted.
+reason (`skipped`): those of another format, and empty ones. An empty image or video is
+taken, as a row with an error. Names that begin with `_` or `.` are hidden, and passed over without
+being counted.
 
 A single file of another name is taken for what it is by its first bytes.
 
@@ -33,6 +35,7 @@ from fsspec.utils import get_protocol, glob_translate
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.image_formats import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
+from pipeline.contract.video_formats import VIDEO_SUFFIXES
 from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
 from pipeline.storage.contents import contents_of
 from pipeline.storage.file_table import FileTableWriter, tabulate
@@ -53,6 +56,7 @@ class Kind(StrEnum):
     JSONL = "jsonl"
     WEBDATASET = "webdataset"
     IMAGES = "images"
+    VIDEOS = "videos"
 
 
 SUFFIXES = {
@@ -60,9 +64,12 @@ SUFFIXES = {
     Kind.JSONL: (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
     Kind.WEBDATASET: (".tar",),
     Kind.IMAGES: IMAGE_SUFFIXES,
+    Kind.VIDEOS: VIDEO_SUFFIXES,
 }
 """In the order of preference."""
-USABLE = "parquet, .jsonl or .tar files, or images"
+USABLE = "parquet, .jsonl or .tar files, images or videos"
+ROW_A_FILE = frozenset({Kind.IMAGES, Kind.VIDEOS})
+"""Formats of which each file is a row, also an empty one."""
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -210,7 +217,7 @@ def _why_skipped(file: FileInfo, kind: Kind | None) -> Reason | None:
         file.path.encode()
     except UnicodeEncodeError:
         return Reason.NAME
-    if file.size == 0 and kind is not Kind.IMAGES:
+    if file.size == 0 and kind not in ROW_A_FILE:
         return Reason.EMPTY
     if kind is not None:
         return None
