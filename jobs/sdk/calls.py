@@ -116,7 +116,7 @@ def call(
     """
     _check_arguments(output, engine)
     if engine is not None:
-        settings = engine.options(settings)
+        settings = engine.options(settings, job.options.model_fields)
         engine.check_started()  # now, before anything is written
     configured = configure(job, settings)
     output = None if output is None else str(output)
