@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV
 from pipeline.execution.depth import Care, Depth, depth, has_images
 from pipeline.execution.quiet import context_fields
-from pipeline.images import ImageLimits
+from pipeline.images import VIDEO_SECONDS, ImageLimits
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse import Parse
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
@@ -164,6 +164,8 @@ class Flow:
             fetch_seconds=config.fetch_seconds,
             allow_private=config.allow_private_addresses,
             storage_options=config.storage_options,
+            # Before the watchdog takes a decoder that works for one that hangs.
+            video_seconds=min(VIDEO_SECONDS, config.engine.stall_seconds / 2),
         )
         return rows.map_batches(
             Render,

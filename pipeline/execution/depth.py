@@ -33,6 +33,8 @@ IMAGE_BYTES = 896 * 896 * 3
 """Bytes of a rendered image."""
 BYTES = 2 * 2**30
 """Bytes of images in an engine's actor, at most, if it can be full with them; also about 20 s."""
+FULL_BYTES = 10 * 2**30
+"""Bytes of images in an engine's actor, at most, where it takes more to be full: frames of videos."""
 SHARE = 4
 """At the end, of rows that were given out, the engines have about the same number. They get at most
 one in so many of their share of all rows at once, so that they end together."""
@@ -94,5 +96,7 @@ def depth(
         longest = longest_block(block_rows, images=False)
         block_rows = min(max(block_rows, share // BLOCKS), longest)
     full = min(share, 2 * placement.requests)
+    if images:
+        full = min(full, max(1, FULL_BYTES // (images * IMAGE_BYTES)))
     waiting = max(full, min(waiting, share // SHARE))
     return Depth(block_rows=block_rows, blocks=max(2, -(-waiting // block_rows)))

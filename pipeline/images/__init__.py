@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING
 from pipeline.images.decode import decode_image
 from pipeline.images.fetch import (
     THIS_MACHINE,
+    VIDEO_SECONDS,
     ImageLimits,
     StoreError,
     fetch_image,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "THIS_MACHINE",
+    "VIDEO_SECONDS",
     "Frame",
     "ImageLimits",
     "StoreError",

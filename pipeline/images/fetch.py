@@ -30,6 +30,8 @@ from pipeline.storage.refusals import Refusal, code_of, refusal_of
 SHORTEST_TRY_S = 0.1
 VIDEO_TO_IMAGE = 10
 """A video may have so many times the bytes of an image."""
+VIDEO_SECONDS = 120.0
+"""Most time to decode one."""
 THIS_MACHINE = "this machine"
 """The store of local paths."""
 
@@ -68,7 +70,7 @@ class ImageLimits:
     fetch_seconds: float = 60.0
     allow_private: bool = False
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    video_seconds: float = 120.0
+    video_seconds: float = VIDEO_SECONDS
 
     @property
     def max_video_bytes(self) -> int:

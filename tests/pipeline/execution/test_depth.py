@@ -31,6 +31,8 @@ def of(placement: Placement, rows: int, **how: Any) -> Depth:
         (2, 256, 4, 10**6, 0, 128, 8192),
         (1, 256, 1, 10**6, 1, 32, 891),
         (1, 256, 1, 10**6, 2, 16, 512),
+        (1, 256, 1, 10**6, 8, 4, 512),
+        (1, 256, 1, 10**6, 24, 1, 185),  # frames of videos
         (1, 64, 0, 10**6, 0, 128, 256),
         (4, 256, 1, 4_000, 0, 62, 512),  # an engine has its share, but not all of it at once
         (4, 256, 1, 1_000, 0, 32, 256),  # none has more than its share
