@@ -57,7 +57,7 @@ class CaptionOptions(JobOptions):
     max_images: PositiveInt = Field(
         DEFAULT_IMAGES,
         description=(
-            f"Most images for one row; by default frames if that is more, and {FPS_IMAGES} with fps."
+            f"Most images for one row; by default frames if that is more; with fps {FPS_IMAGES}."
         ),
     )
     pan_and_scan: PanAndScan = False
@@ -136,9 +136,7 @@ def _of_videos(options: CaptionOptions, task: CaptionTask) -> CaptionTask:
     column = options.video_column or DEFAULT_VIDEO_COLUMN
     _check_not_in_prompt(column, "videos", task)
     default = options.max_images if options.fps else min(DEFAULT_IMAGES, options.max_images)
-    return replace(
-        task, video_column=column, frames=options.frames or default, fps=options.fps
-    )
+    return replace(task, video_column=column, frames=options.frames or default, fps=options.fps)
 
 
 def _prompt(options: CaptionOptions, model: Model) -> str:
@@ -176,9 +174,7 @@ def _check(options: CaptionOptions, task: CaptionTask) -> None:
 
 def _check_not_in_prompt(column: str, what: str, task: CaptionTask) -> None:
     if column in columns_in(task.prompt):
-        raise UserError(
-            f"prompt: '{column}' holds {what}; they precede the prompt, leave it out"
-        )
+        raise UserError(f"prompt: '{column}' holds {what}; they precede the prompt, leave it out")
 
 
 JOB = Job(

@@ -120,9 +120,7 @@ class Engine:
         assert self._hosts is not None
         return self._hosts.backend()
 
-    def options(
-        self, settings: Mapping[str, Any], known: Container[str] = ()
-    ) -> dict[str, Any]:
+    def options(self, settings: Mapping[str, Any], known: Container[str] = ()) -> dict[str, Any]:
         """A job's options, with those of this engine that decide what is asked.
 
         Args:
@@ -135,7 +133,10 @@ class Engine:
         for name in settings:
             if name in ENGINE_OPTIONS:
                 raise UserError(f"{name}: is the engine's; set it where the engine is made")
-        own: dict[str, Any] = {"model": self._options.model, "prompt_format": self._config.prompt_format}
+        own: dict[str, Any] = {
+            "model": self._options.model,
+            "prompt_format": self._config.prompt_format,
+        }
         if "max_images" in known:
             own["max_images"] = self._config.max_images
         return {**settings, **own}

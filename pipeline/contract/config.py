@@ -139,7 +139,8 @@ class RunSettings(Settings):
         False, description="Copy binary input columns, images among them, to the output."
     )
     max_image_bytes: PositiveInt = Field(
-        100_000_000, description="An image file that is larger is not opened, nor a video of ten times that."
+        100_000_000,
+        description="An image file that is larger is not opened, nor a video of ten times that.",
     )
     max_image_pixels: PositiveInt = Field(
         100_000_000, description="An image that declares more pixels is not decoded."

@@ -34,7 +34,7 @@ IMAGE_BYTES = 896 * 896 * 3
 BYTES = 2 * 2**30
 """Bytes of images in an engine's actor, at most, if it can be full with them; also about 20 s."""
 FULL_BYTES = 10 * 2**30
-"""Bytes of images in an engine's actor, at most, where it takes more to be full: frames of videos."""
+"""Bytes of images in an engine's actor, at most, whatever it takes to be full: as of videos."""
 SHARE = 4
 """At the end, of rows that were given out, the engines have about the same number. They get at most
 one in so many of their share of all rows at once, so that they end together."""

@@ -78,9 +78,7 @@ class ImageLimits:
         return VIDEO_TO_IMAGE * self.max_bytes
 
 
-def fetch_image(
-    value: object, root: Location, limits: ImageLimits, what: str = "image"
-) -> bytes:
+def fetch_image(value: object, root: Location, limits: ImageLimits, what: str = "image") -> bytes:
     """The bytes of one cell's image.
 
     Args:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,21 +41,25 @@ class Frame:
         return f"Frame at {round(self.seconds, 2)} seconds:"
 
 
-def chosen(starts: Sequence[float], end: float, most: int, fps: float | None) -> list[int]:
+def chosen(
+    starts: Sequence[int], end: int, *, unit: Fraction, most: int, fps: float | None
+) -> list[int]:
     """Choose frames.
 
     Args:
-        starts: When each frame appears, in seconds, ascending; not empty.
+        starts: When each frame appears, ascending; not empty.
         end: When the last one goes.
+        unit: What these times are counted in, in seconds.
         most: Most frames.
         fps: Frames a second; None for `most` frames, however long the video is.
 
     Returns:
-        Positions in `starts`, ascending.
+        Those of `starts` that are shown.
     """
-    seconds = end - starts[0]
-    parts = most if fps is None else max(1, min(most, round(seconds * fps)))
+    whole = end - starts[0]
+    parts = most if fps is None else max(1, min(most, round(float(whole * unit) * fps)))
     if len(starts) <= parts:
-        return list(range(len(starts)))
-    middles = (starts[0] + seconds * (part + 0.5) / parts for part in range(parts))
-    return list(dict.fromkeys(bisect_right(starts, middle) - 1 for middle in middles))
+        return list(starts)
+    # Rounded down, which takes no frame that would not be there otherwise: starts are integers.
+    middles = (starts[0] + whole * (2 * part + 1) // (2 * parts) for part in range(parts))
+    return list(dict.fromkeys(starts[bisect_right(starts, middle) - 1] for middle in middles))

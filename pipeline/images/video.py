@@ -19,6 +19,7 @@ import math
 import time
 from bisect import bisect_right
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from PIL import Image
@@ -80,9 +81,8 @@ def decode_video(
     try:
         reader.open()
         index = reader.index()
-        starts = [index.seconds(start) for start in index.starts]
-        wanted = chosen(starts, index.seconds(index.end), most, fps)
-        shown = (reader.frame(index, index.starts[place]) for place in wanted)
+        wanted = chosen(index.starts, index.end, unit=index.unit, most=most, fps=fps)
+        shown = (reader.frame(index, start) for start in wanted)
         found: dict[float, Image.Image] = {}
         for frame in shown:
             found.setdefault(
@@ -115,17 +115,17 @@ class _Index:
         starts: When each frame appears, ascending; not empty.
         keys: Those of them that decoding can begin with; not empty.
         end: When the last one goes.
-        unit: Numerator and denominator of the time base, in seconds.
+        unit: The time base, in seconds.
     """
 
     starts: list[int]
     keys: list[int]
     end: int
-    unit: tuple[int, int]
+    unit: Fraction
 
     def seconds(self, when: int) -> float:
         """Seconds from the first frame on."""
-        return (when - self.starts[0]) * self.unit[0] / self.unit[1]
+        return float((when - self.starts[0]) * self.unit)
 
     def key_before(self, start: int) -> int:
         """Where decoding begins for a frame."""
@@ -165,9 +165,7 @@ class _Reader:
         self._file.seek(0)
         options = {"max_pixels": str(self._max_pixels)}
         try:
-            self._container = av.open(
-                self._file, "r", options=options, container_options=OPENED
-            )
+            self._container = av.open(self._file, "r", options=options, container_options=OPENED)
         except av.FFmpegError as error:
             _refuse(self._why_not_opened(error))
         self._stream = _pictures(self._container)
@@ -204,7 +202,7 @@ class _Reader:
             _refuse("the video has no frames")
         unit = self._stream.time_base
         last = max(ends[self._stream], _one_more(shown))
-        return _Index(shown, sorted(keys), last, (unit.numerator, unit.denominator))
+        return _Index(shown, sorted(keys), last, Fraction(unit.numerator, unit.denominator))
 
     def _packets(self) -> Iterator[Any]:
         """All packets that have a time, of sound too."""

@@ -56,7 +56,7 @@ class ImageFolder:
     def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield a unit's rows; `image`, or `video`, holds paths."""
         paths = pa.array(unit.files, pa.string())
-        table = pa.table({name: paths for name in self.schema.names}).select(list(columns))
+        table = pa.table(dict.fromkeys(self.schema.names, paths)).select(list(columns))
         for start in range(0, len(unit.files), COPY_ROWS):
             yield table.slice(start, COPY_ROWS)
 

@@ -187,9 +187,5 @@ class Render:
         """Raises RowError."""
         if not isinstance(image, VideoRef):
             return Shown((load_image(image.value, self._root, self._limits),))
-        frames = load_video(
-            image.value, self._root, self._limits, most=image.most, fps=image.fps
-        )
-        return Shown(
-            tuple(frame.image for frame in frames), tuple(frame.label for frame in frames)
-        )
+        frames = load_video(image.value, self._root, self._limits, most=image.most, fps=image.fps)
+        return Shown(tuple(frame.image for frame in frames), tuple(frame.label for frame in frames))

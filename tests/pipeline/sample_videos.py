@@ -5,13 +5,16 @@ Each frame of a numbered video is of one colour, by which its number can be read
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Sequence
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from PIL import Image
 
 SIZE = (64, 48)
@@ -69,8 +72,7 @@ def encoded_video(
         sound: Whether it has a second of silence.
         options: Of the format.
     """
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=kind, options=options or {}) as container:
+    with _written(kind, options) as (container, bodies):
         stream: Any = container.add_stream(codec or CODECS[kind], rate=fps)
         stream.width, stream.height = images[0].size
         stream.pix_fmt = pix_fmt
@@ -92,7 +94,18 @@ def encoded_video(
         container.mux(stream.encode())
         if track is not None:
             container.mux([*track.encode(silence()), *track.encode()])
-    return buffer.getvalue()
+    return bodies[0]
+
+
+@contextlib.contextmanager
+def _written(kind: str, options: dict[str, str] | None) -> Iterator[tuple[Any, list[bytes]]]:
+    """A container to write to, and where its bytes are afterwards. Some are written twice over."""
+    bodies: list[bytes] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video"
+        with av.open(str(path), "w", format=kind, options=options or {}) as container:
+            yield container, bodies
+        bodies.append(path.read_bytes())
 
 
 def silence() -> Any:
@@ -108,10 +121,17 @@ def numbered_video(count: int, **how: Any) -> bytes:
     return encoded_video(plain_frames(range(count)), **how)
 
 
-def sound_alone() -> bytes:
-    """An `.m4a` with a second of silence."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
+def sound_alone(cover: Image.Image | None = None) -> bytes:
+    """An `.m4a` with a second of silence, and perhaps a cover."""
+    with _written("mp4", None) as (container, bodies):
         track: Any = container.add_stream("aac", rate=16_000)
+        picture: Any = None
+        if cover is not None:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = *cover.size, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
         container.mux([*track.encode(silence()), *track.encode()])
-    return buffer.getvalue()
+        if cover is not None:
+            frame = av.VideoFrame.from_image(cover)
+            container.mux([*picture.encode(frame), *picture.encode()])
+    return bodies[0]

@@ -91,9 +91,7 @@ def test_prompts_speak_of_a_video(gemma_folder: Path) -> None:
         ({"fps": 0}, "fps: input should be greater than 0"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(
-    options: dict[str, Any], said: str
-) -> None:
+def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
         task_of(**options)
 

@@ -207,4 +207,6 @@ def test_text_before_an_image_is_text(tokenizer: Any, ours: TextTokenizer, templ
     decoded = tokenizer.decode([*ids])
     assert "First:<start_of_image><start_of_image><start_of_image> 3:<start_of_image>" in decoded
     assert ids == encoder.encode("Which?", None, 3, None, labels)
-    assert encoder.encode("Which?", None, 3, None, ("", "", "")) == encoder.encode("Which?", None, 3)
+    assert encoder.encode("Which?", None, 3, None, ("", "", "")) == encoder.encode(
+        "Which?", None, 3
+    )
