@@ -78,6 +78,7 @@ def encoded_video(
         stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = Fraction(1, 1000)
         stream.codec_context.gop_size = keys_every
+        stream.options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
         if stretch is not None:
             stream.codec_context.sample_aspect_ratio = stretch
         if rotation:

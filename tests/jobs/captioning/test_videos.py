@@ -196,6 +196,6 @@ def test_videos_are_captioned_by_the_bundled_model(tmp_path: Path) -> None:
         expected = Outcome.DECODE_ERROR if name.startswith("x-") else Outcome.OK
         assert row["outcome"] == expected, (name, row["error"])
     for name, scene in SCENES.items():
-        assert scene.subject.colour in rows[name]["caption"]
+        assert f"{scene.subject.colour} {scene.subject.shape}" in rows[name]["caption"]
     four, two = rows["circle.mp4"]["prompt_tokens"], rows["short.mp4"]["prompt_tokens"]
     assert 2 * 16 < four - two < 2 * 60  # soft tokens, and the times

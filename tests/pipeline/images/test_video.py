@@ -144,15 +144,29 @@ def test_more_than_8_bits_become_8() -> None:
     assert [number for number, _ in shown(decoded(body, most=10))] == [*range(10)]
 
 
-def test_colours_that_do_not_say_what_they_are_are_those_of_players() -> None:
-    """Green tells: BT.601 and BT.709 weigh it differently, by some 15 levels of red."""
-    for size in ((64, 48), (1280, 720)):
-        image = Image.new("RGB", size, (60, 180, 60))
-        space = {"colorspace": 1 if size[1] >= 720 else 6}
-        told = encoded_video([image] * 2, colours=space)
-        (frame,) = decoded(told, most=1)
-        pixel = frame.image.getpixel((5, 5))
-        assert max(abs(a - b) for a, b in zip(pixel, (60, 180, 60), strict=True)) < 40, pixel
+@pytest.mark.parametrize(("size", "usual"), [((64, 48), 6), ((1280, 720), 1)])
+def test_colours_that_do_not_say_what_they_are_are_those_of_players(
+    size: tuple[int, int], usual: int
+) -> None:
+    """Small ones BT.601 (6), large ones BT.709 (1), which give the same bytes another green."""
+    pixels = {}
+    for space in (None, 1, 6):
+        colours = {"colorspace": space} if space else None
+        body = encoded_video([Image.new("RGB", size, (60, 180, 60))] * 2, colours=colours)
+        pixels[space] = decoded(body, most=1)[0].image.getpixel((5, 5))
+    assert pixels[None] == pixels[usual]
+    assert pixels[1] != pixels[6]
+
+
+@pytest.mark.parametrize(("transfer", "level"), [(1, 128), (16, 182), (18, 138)])
+def test_high_dynamic_range_is_mapped(transfer: int, level: int) -> None:
+    """The middle of PQ (16) is 92 cd/m2 of the 203 that white has (ITU-R BT.2408): light grey."""
+    colours = {"colorspace": 9, "color_trc": transfer, "color_primaries": 9}
+    how = {"codec": "libx265", "pix_fmt": "yuv420p10le", "kind": "matroska", "colours": colours}
+    body = encoded_video([Image.new("RGB", (64, 48), (128, 128, 128))] * 2, **how)
+    pixel = decoded(body, most=1)[0].image.getpixel((5, 5))
+    assert isinstance(pixel, tuple)
+    assert max(abs(part - level) for part in pixel) < 8
 
 
 def test_all_images_of_a_video_have_few_pixels_together() -> None:
