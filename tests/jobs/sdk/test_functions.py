@@ -18,6 +18,7 @@ from PIL import Image
 
 from jobs import Engine, caption, function_of, moderate, translate
 from jobs.demo.dataset import held_out_scenes, jpeg, write_dataset
+from jobs.demo.drawings import draw
 from jobs.demo.phrases import CAPTION_PROMPT, POLICIES, translation, violates
 from jobs.demo.phrases import caption as truth
 from jobs.registry import find_model
@@ -33,7 +34,7 @@ from pipeline import (
     Sampling,
     UserError,
 )
-from tests.pipeline.sample_videos import numbered_video
+from tests.pipeline.sample_videos import encoded_video
 
 SCENES = [*islice(held_out_scenes(21), 24)]
 IMAGES = [jpeg(scene) for scene in SCENES]
@@ -316,7 +317,7 @@ def test_a_dead_engine_is_started_anew(engine: Engine) -> None:
 
 
 def test_a_list_of_videos_comes_back_captioned(engine: Engine, tmp_path: Path) -> None:
-    body = numbered_video(10)
+    body = encoded_video([draw(SCENES[0])] * 10)
     (tmp_path / "a.mp4").write_bytes(body)
     given = [tmp_path / "a.mp4", body, b"no video", str(tmp_path / "b.mp4")]
     found = caption(given, engine=engine, frames=2)
