@@ -132,6 +132,8 @@ class Request:
         may_fail: Whether a failure of this request leaves its row intact; the generation then has
             the `failure`. Otherwise the row fails with it.
         labels: Text before each image; none, or one for each. Videos bring theirs.
+        adapter: Name of the LoRA adapter that answers; by default the only one, or none where rows
+            choose (`EngineConfig.lora_column`).
     """
 
     prompt: str
@@ -141,6 +143,7 @@ class Request:
     languages: tuple[str, str] | None = None
     may_fail: bool = False
     labels: tuple[str, ...] = ()
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

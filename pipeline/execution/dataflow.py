@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV
-from pipeline.execution.depth import Care, Depth, depth, has_images
+from pipeline.execution.depth import Care, Depth, depth, images_of
 from pipeline.execution.quiet import context_fields
 from pipeline.images import VIDEO_SECONDS, ImageLimits
 from pipeline.stages.generate import Generate
@@ -111,12 +111,11 @@ class Flow:
 
     @property
     def _depth(self) -> Depth:
-        has_any = has_images(self.task.columns.values())
         return depth(
             self.placement,
             rows=sum(piece.rows for piece in self.work),
             block_rows=self.config.block_rows,
-            images=self.config.engine.max_images if has_any else 0,
+            images=images_of(self.task),
             care=self.care,
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.contract.adapted import adapted
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.record import Outcome, clashes
 from pipeline.contract.task import PICTURES, ColumnKind, ShowsVideos
@@ -74,21 +75,26 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         OSError: INPUT or OUTPUT cannot be read.
     """
     check_versions("Ray", *backend.needs)
+    task = adapted(task, config.engine.lora_column)
+    _check_folders(config)
+    listing = list_input(config.input, config.storage_options)  # before a model is fetched
     has_images = not PICTURES.isdisjoint(task.columns.values())
     checkpoint = open_checkpoint(
-        config.engine.model, config.engine.prompt_format, needs_images=has_images
+        config.engine.model,
+        config.engine.prompt_format,
+        needs_images=has_images,
+        options=config.storage_options,
     )
     if has_images and not checkpoint.profile.has_vision:
         raise UserError(
             f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
             f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
-    engine = resolve_engine(config.engine, checkpoint).model_copy(update={"has_images": has_images})
+    engine = resolve_engine(config.engine, checkpoint, config.storage_options)
+    engine = engine.model_copy(update={"has_images": has_images})
     _check_frames(task, engine, checkpoint)
     config = config.model_copy(update={"engine": engine})
     backend.check(config.engine)
-    _check_folders(config)
-    listing = list_input(config.input, config.storage_options)
     record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
     output = choose_output(config, record)
     plan = open_plan(output)

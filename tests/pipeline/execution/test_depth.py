@@ -30,9 +30,10 @@ def of(placement: Placement, rows: int, **how: Any) -> Depth:
         (8, 256, 1, 10**6, 0, 128, 2048),
         (2, 256, 4, 10**6, 0, 128, 8192),
         (1, 256, 1, 10**6, 1, 32, 891),
-        (1, 256, 1, 10**6, 2, 16, 512),
-        (1, 256, 1, 10**6, 8, 4, 512),
-        (1, 256, 1, 10**6, 24, 1, 185),  # frames of videos
+        (1, 256, 1, 320, 1, 20, 320),  # few images are rendered side by side
+        (1, 256, 1, 20, 1, 4, 20),
+        (1, 256, 1, 10**6, 8, 4, 512),  # frames of videos
+        (1, 256, 1, 10**6, 24, 1, 185),
         (1, 64, 0, 10**6, 0, 128, 256),
         (4, 256, 1, 4_000, 0, 62, 512),  # an engine has its share, but not all of it at once
         (4, 256, 1, 1_000, 0, 32, 256),  # none has more than its share
@@ -63,9 +64,9 @@ def test_rows_that_end_processes_are_few_at_once() -> None:
 
 @pytest.mark.parametrize("rows", [1, 10**3, 10**7])
 def test_no_block_is_longer_than_what_batches_are_counted_in(rows: int) -> None:
-    for images in (0, 1, 3):
+    for images in (False, True):
         found = of(placed(2, 64), rows, images=images)
-        assert found.block_rows <= longest_block(32, images=bool(images))
+        assert found.block_rows <= longest_block(32, images=images)
 
 
 def test_images_are_known_by_their_columns() -> None:
