@@ -140,7 +140,10 @@ def test_what_decodes_them_must_be_installed(
     monkeypatch.setattr(
         supported_versions, "_installed", lambda names: None if names == ("av",) else right(names)
     )
-    assert refused(tmp_path, frames=2).startswith("videos are decoded with PyAV, which is not inst")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"video")
+    assert refused(folder, frames=2).startswith("videos are decoded with PyAV, which is not inst")
 
 
 def moving(scene: Scene, count: int = 20) -> list[Image.Image]:
