@@ -19,6 +19,7 @@ from pipeline.contract.task import (
     Result,
     Sampling,
     Task,
+    VideoRef,
 )
 from pipeline.execution.error_rate import ErrorRateError
 from pipeline.output.status import Status, failed_rows, status
@@ -42,6 +43,7 @@ __all__ = [
     "Status",
     "Task",
     "UserError",
+    "VideoRef",
     "failed_rows",
     "retry",
     "run",

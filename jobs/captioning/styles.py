@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,11 @@ def find_style(name: str) -> Style:
     if name not in STYLES:
         raise UserError(f"style: '{name}': {unknown(name, STYLES, 'style')}")
     return STYLES[name]
+
+
+def of_videos(text: str) -> str:
+    """A prompt or an opening in the words for a video."""
+    return re.sub(r"\bimage\b", "video", text)
 
 
 def schema_text(schema: Mapping[str, Any] | None) -> str | None:

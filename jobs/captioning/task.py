@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs.answers.check import fault_of
 from jobs.captioning.json_schema import arrow_type, conform
 from jobs.captioning.prompt import columns_in, fill_columns
-from jobs.captioning.styles import STYLES
+from jobs.captioning.styles import STYLES, of_videos
 from pipeline import (
     ColumnKind,
     Generation,
@@ -23,6 +23,7 @@ from pipeline import (
     Result,
     RowError,
     Sampling,
+    VideoRef,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTask:
-    """A caption for each row's image or images.
+    """A caption for each row's image, images or video.
 
     Attributes:
         prompt: The prompt; columns in braces (`Describe {title}`) are filled in.
@@ -42,6 +43,9 @@ class CaptionTask:
             `truncated`; a longer JSON gives no caption, with the outcome `too_long`.
         system: Text before the user's turn.
         json_schema: JSON schema of the caption, as JSON text; None for text.
+        video_column: Column with the row's video, in place of images.
+        frames: Most frames of a video that are shown.
+        fps: Frames a second that are shown, up to `frames`; None for `frames`, however long it is.
         stop: Text that ends a caption, where the prompt is raw text that is continued.
         n: Captions to draw; more than one adds the column `captions`, or as the
             caption's is called, with an s.
@@ -64,15 +68,25 @@ class CaptionTask:
     top_k: int = 0
     seed: int = 0
     output_column: str | None = None
+    video_column: str | None = None
+    frames: int | None = None
+    fps: float | None = None
 
     name = "caption"
     renaming_option = "output_column"
 
     @property
     def columns(self) -> Mapping[str, ColumnKind]:
-        """The image column, and the columns in the prompt."""
+        """The column of images or of videos, and the columns in the prompt."""
         named = dict.fromkeys(columns_in(self.prompt), ColumnKind.VALUE)
+        if self.video_column is not None:
+            return {self.video_column: ColumnKind.VIDEO, **named}
         return {self.image_column: ColumnKind.IMAGES, **named}
+
+    @property
+    def most_frames(self) -> int:
+        """See `pipeline.contract.task.ShowsVideos`."""
+        return 0 if self.video_column is None else self.frames or 1
 
     @property
     def result_schema(self) -> pa.Schema:
@@ -120,22 +134,26 @@ class CaptionTask:
         """
         ocr = STYLES["ocr"]
         openings = (ocr.prompt, ocr.opening.partition("{")[0])
-        return self.prompt.startswith(openings)
+        return self.prompt.startswith((*openings, *map(of_videos, openings)))
 
     def prepare(self, row: Row) -> Prepared:
-        """One request: the images, then the prompt.
+        """One request: the images or the video, then the prompt.
 
         Raises:
             RowError: The list of images is empty.
         """
+        prompt, images = fill_columns(self.prompt, row), self._images(row)
+        return Prepared((Request(prompt, self.sampling, images=images, system=self.system),))
+
+    def _images(self, row: Row) -> tuple[ImageRef | VideoRef, ...]:
+        if self.video_column is not None:
+            return (VideoRef(row[self.video_column], self.most_frames, self.fps),)
         values = row[self.image_column]
         if not isinstance(values, list):
             values = [values]
         if not values:
             raise RowError(Outcome.MISSING_INPUT, "render", "the list of images is empty")
-        images = tuple(ImageRef(value) for value in values)
-        prompt = fill_columns(self.prompt, row)
-        return Prepared((Request(prompt, self.sampling, images=images, system=self.system),))
+        return tuple(ImageRef(value) for value in values)
 
     def result(self, state: object, generations: Sequence[Generation]) -> Result:
         """The captions: parsed where there is a schema, else stripped of white space.

@@ -32,7 +32,7 @@ from jobs.sdk.memory import (
 )
 from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.contract.record import clash_fault, merged_column, output_schema
-from pipeline.contract.task import Renamable
+from pipeline.contract.task import PICTURES, Renamable
 from pipeline.engine.checkpoint import open_checkpoint
 from pipeline.execution.cluster import cluster
 from pipeline.execution.shared_folders import check_shared_file
@@ -117,7 +117,7 @@ def call(
     """
     _check_arguments(output, engine)
     if engine is not None:
-        settings = engine.options(settings)
+        settings = engine.options(settings, job.options.model_fields)
         engine.check_started()  # now, before anything is written
     configured = configure(job, settings)
     output = None if output is None else str(output)
@@ -314,5 +314,4 @@ def _renaming_option(task: Task) -> str | None:
 
 
 def _image_columns(columns: Mapping[str, ColumnKind]) -> list[str]:
-    kinds = (ColumnKind.IMAGE, ColumnKind.IMAGES)
-    return [name for name, kind in columns.items() if kind in kinds]
+    return [name for name, kind in columns.items() if kind in PICTURES]

@@ -26,7 +26,7 @@ from pipeline.execution.cluster import cluster
 from pipeline.execution.placement import place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from pipeline.engine.interface import Backend
 
@@ -122,8 +122,12 @@ class Engine:
         assert self._hosts is not None
         return self._hosts.backend()
 
-    def options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """A job's options, with this engine's model, its format of prompts and adapters' column.
+    def options(self, settings: Mapping[str, Any], known: Container[str] = ()) -> dict[str, Any]:
+        """A job's options, with those of this engine that decide what is asked.
+
+        Args:
+            settings: What the caller set.
+            known: The names of the job's options.
 
         Raises:
             UserError: The options include the model or another option of the engine.
@@ -131,11 +135,13 @@ class Engine:
         for name in settings:
             if name in ENGINE_OPTIONS:
                 raise UserError(f"{name}: is the engine's; set it where the engine is made")
-        own = {
+        own: dict[str, Any] = {
             "model": self._model,
             "prompt_format": self._config.prompt_format,
             "lora_column": self._config.lora_column,
         }
+        if "max_images" in known:
+            own["max_images"] = self._config.max_images
         return {**settings, **own}
 
     def configured(self, config: RunConfig) -> RunConfig:

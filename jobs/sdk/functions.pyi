@@ -16,6 +16,9 @@ def caption(
     model: str = ...,
     image_column: str = ...,
     output_column: str | None = ...,
+    video_column: str | None = ...,
+    frames: int | None = ...,
+    fps: float | None = ...,
     style: str | None = ...,
     prompt: str | None = ...,
     json_schema: str | Mapping[str, Any] | None = ...,
@@ -61,7 +64,7 @@ def caption(
     allow_private_addresses: bool = ...,
     storage_options: Mapping[str, Mapping[str, Any]] | str = ...,
 ) -> Any:
-    """Caption every image of a dataset.
+    """Caption every image or video of a dataset.
 
     Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), called as `output_column` says, and, where `n` is more than 1, `captions` with all of them; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
 
@@ -74,12 +77,15 @@ def caption(
         model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
         image_column: Column with the images, or lists of them.
         output_column: What the column with the caption is called, in place of 'caption'.
+        video_column: Column with videos, instead of images; with frames or fps 'video'.
+        frames: Frames of each video, evenly spaced in time; by default 8.
+        fps: Frames a second of each video, but at most max_images, evenly spaced.
         style: alt, sentence (the default), dense, tags or ocr.
         prompt: Prompt instead of a style; columns in braces: 'Describe {title}'.
         json_schema: JSON schema that captions must match, or a file with one.
         system: System prompt: text before the prompt.
         language: Language code of the captions: fr, pt-BR.
-        max_images: Most images for one row.
+        max_images: Most images for one row; by default frames if that is more; with fps 24.
         pan_and_scan: Show long, narrow images in crops as well.
         max_tokens: Longest caption, in tokens; by default what suits the style.
         temperature: 0 always picks the likeliest token.
@@ -110,6 +116,7 @@ def caption(
         keep_images: Copy binary input columns, images among them, to the output.
         prefix: Put before the names of all columns that are added: gemma_, say.
         max_image_bytes: An image file that is larger is not opened.
+        max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
         max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
@@ -227,6 +234,7 @@ def translate(
         keep_images: Copy binary input columns, images among them, to the output.
         prefix: Put before the names of all columns that are added: gemma_, say.
         max_image_bytes: An image file that is larger is not opened.
+        max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
         max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
@@ -328,6 +336,7 @@ def moderate(
         keep_images: Copy binary input columns, images among them, to the output.
         prefix: Put before the names of all columns that are added: gemma_, say.
         max_image_bytes: An image file that is larger is not opened.
+        max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
         max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline.contract.task import ColumnKind, Measured, Prepared
+from pipeline.contract.task import ColumnKind, Measured, Prepared, ShowsVideos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +46,11 @@ class AdaptedTask:
     def settings(self) -> Mapping[str, object]:
         """See `Task.settings`."""
         return self.task.settings
+
+    @property
+    def most_frames(self) -> int:
+        """See `ShowsVideos.most_frames`."""
+        return self.task.most_frames if isinstance(self.task, ShowsVideos) else 0
 
     def prepare(self, row: Row) -> Prepared:
         """See `Task.prepare`."""

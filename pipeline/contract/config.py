@@ -244,7 +244,8 @@ class RunSettings(SliceSettings):
         None, description="Put before the names of all columns that are added: gemma_, say."
     )
     max_image_bytes: PositiveInt = Field(
-        100_000_000, description="An image file that is larger is not opened."
+        100_000_000,
+        description="An image file that is larger is not opened, nor a video of ten times that.",
     )
     max_image_pixels: PositiveInt = Field(
         100_000_000, description="An image that declares more pixels is not decoded."

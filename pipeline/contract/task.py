@@ -46,8 +46,14 @@ class ColumnKind(StrEnum):
     """A string."""
     IMAGES = "images"
     """An image, or a list of images."""
+    VIDEO = "video"
+    """A video, some of whose frames are shown; of the same types as an image."""
     VALUE = "value"
     """Any type; the task gets the Python value."""
+
+
+PICTURES = frozenset({ColumnKind.IMAGE, ColumnKind.IMAGES, ColumnKind.VIDEO})
+"""Columns of which a model sees images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,21 @@ class ImageRef:
     """
 
     value: object
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRef:
+    """A video that the render stage fetches; some of its frames become images of the request.
+
+    Attributes:
+        value: As in an `ImageRef`.
+        most: Most frames. They are evenly spaced in time (see `pipeline.images.frames`).
+        fps: Frames a second, up to `most`; None for `most` frames, however long the video is.
+    """
+
+    value: object
+    most: int
+    fps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,22 +124,25 @@ class Request:
         prompt: Text of the user's turn, or text to continue where `EngineConfig.prompt_format` is
             `raw`; may be empty where there are images.
         sampling: How the answer is sampled.
-        images: Placed before the text, unless the checkpoint's chat template says otherwise.
+        images: Placed before the text, unless the checkpoint's chat template says otherwise. A
+            video is several images, each after the text that says when it is.
         system: System message, placed before the user's turn; before raw text with an empty line.
         languages: Codes of the source and the target language, for a chat template that writes the
             rest of the prompt itself, as TranslateGemma's does.
         may_fail: Whether a failure of this request leaves its row intact; the generation then has
             the `failure`. Otherwise the row fails with it.
+        labels: Text before each image; none, or one for each. Videos bring theirs.
         adapter: Name of the LoRA adapter that answers; by default the only one, or none where rows
             choose (`EngineConfig.lora_column`).
     """
 
     prompt: str
     sampling: Sampling
-    images: tuple[ImageRef, ...] = ()
+    images: tuple[ImageRef | VideoRef, ...] = ()
     system: str | None = None
     languages: tuple[str, str] | None = None
     may_fail: bool = False
+    labels: tuple[str, ...] = ()
     adapter: str | None = None
 
 
@@ -253,4 +277,17 @@ class Measured(Protocol):
 
     def measured(self, meter: TextMeter) -> Self:
         """The same task with this meter; called once in each render worker, before `prepare`."""
+        ...
+
+
+@runtime_checkable
+class ShowsVideos(Protocol):
+    """A task that knows how many frames of a video it shows at most.
+
+    A run is refused before it starts where so many images do not fit into a prompt.
+    """
+
+    @property
+    def most_frames(self) -> int:
+        """Most frames of one video; 0 where it shows none."""
         ...

@@ -72,7 +72,7 @@ class PromptEncoder:
         longest_first = sorted(self._control, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self.encode = functools.lru_cache(PROMPT_CACHE)(self._encode)
-        """`encode(prompt, system, images, languages)`: see `_encode`."""
+        """`encode(prompt, system, images, languages, labels)`: see `_encode`."""
 
     def ids_of(self, control: str) -> tuple[int, ...]:
         """The id of a control string, or nothing if the tokenizer does not know it."""
@@ -112,6 +112,7 @@ class PromptEncoder:
         system: str | None = None,
         images: int = 0,
         languages: tuple[str, str] | None = None,
+        labels: tuple[str, ...] = (),
     ) -> tuple[int, ...]:
         """Token ids of one user turn and the opening of the answer.
 
@@ -121,12 +122,18 @@ class PromptEncoder:
             images: Number of image placeholders before the text.
             languages: Codes of the text's language and of its translation's, for a template that
                 takes them.
+            labels: Text before each image; none, or one for each, and empty ones are left out.
 
         Raises:
-            ValueError: The template leaves one of the texts out or repeats it.
+            ValueError: The template leaves one of the texts out or repeats it, or there are labels
+                for more or fewer images.
         """
         texts = {} if not prompt.strip() and images else {_mark(0): prompt.strip()}
         content = _content([_marked(0, prompt)] if texts else [], images, languages)
+        if labels:
+            if len(labels) != images:
+                raise ValueError(f"{len(labels)} labels for {images} images")
+            texts |= _insert(labels, content)
         messages = [{"role": "user", "content": content}]
         if system is not None:
             texts[_mark(1)] = system.strip()
@@ -203,6 +210,15 @@ def _content(
         codes = {"source_lang_code": languages[0], "target_lang_code": languages[1]}
     texts = [{"type": "text", **codes, "text": mark} for mark in marks]
     return [{"type": "image", **codes}] * images + texts
+
+
+def _insert(labels: Sequence[str], content: list[dict[str, str]]) -> dict[str, str]:
+    """Put a mark before each image that has a label; gives the labels by their marks."""
+    texts = {_mark(2 + place): label.strip() for place, label in enumerate(labels) if label}
+    for place in reversed(range(len(labels))):
+        if labels[place]:
+            content.insert(place, {"type": "text", "text": _mark(2 + place)})
+    return texts
 
 
 def _mark(number: int) -> str:

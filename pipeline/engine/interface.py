@@ -107,7 +107,8 @@ class Renderer(Protocol):
 
         Args:
             request: The request.
-            images: Its images, decoded, in the order of `request.images`.
+            images: Its images, decoded, in the order of `request.images`; a video gives several.
+                `request.labels` has the text before each, or is empty.
 
         Raises:
             RowError: This request cannot be rendered, for example because it is too long. Any

@@ -30,6 +30,9 @@ ARCHITECTURES = {
 """Architectures the engine runs, and whether each has a vision tower."""
 DEFAULT_MAX_POSITIONS = 131_072
 """Transformers' default; the hub's configuration of the 4B model leaves the value out."""
+DEFAULT_PER_IMAGE = 256
+"""Soft tokens of an image; transformers' default, too."""
+AROUND_IMAGE = 2
 END_OF_TURN = "<end_of_turn>"
 LANGUAGE_FIELD = "source_lang_code"
 """Field of a message that TranslateGemma's chat template reads."""
@@ -63,6 +66,8 @@ class ModelProfile:
             checkpoints (TranslateGemma) names only `<eos>`, which they never write.
         verdict_token_ids: Ids of the tokens for "Yes" and "No", where the configuration names them
             (ShieldGemma 2).
+        tokens_per_image: Of a prompt, for one image without crops: its soft tokens, and those that
+            begin and end it.
     """
 
     architecture: str
@@ -72,6 +77,7 @@ class ModelProfile:
     ends_turns: bool = False
     end_of_turn: str = END_OF_TURN
     verdict_token_ids: Mapping[str, int] = field(default_factory=dict)
+    tokens_per_image: int = DEFAULT_PER_IMAGE + AROUND_IMAGE
 
     @property
     def has_vision(self) -> bool:
@@ -158,6 +164,7 @@ def read_profile(model: str) -> ModelProfile:
         chat_template=template,
         ends_turns=not template and _ends_turns(model, path, config),
         verdict_token_ids={word: token for word, token in verdicts.items() if token is not None},
+        tokens_per_image=AROUND_IMAGE + int(config.get("mm_tokens_per_image", DEFAULT_PER_IMAGE)),
     )
 
 

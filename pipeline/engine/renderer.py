@@ -78,7 +78,9 @@ class GemmaRenderer:
                 single token.
         """
         ids = list(
-            self._prompts.encode(request.prompt, request.system, len(images), request.languages)
+            self._prompts.encode(
+                request.prompt, request.system, len(images), request.languages, request.labels
+            )
         )
         prompt = self._with_images(ids, images) if images else RenderedPrompt(ids)
         length = len(prompt.token_ids)

@@ -43,3 +43,16 @@ def _installed(distributions: tuple[str, ...]) -> str | None:
         except PackageNotFoundError:
             continue
     return None
+
+
+def check_videos() -> None:
+    """Check that what decodes videos is installed, without importing it.
+
+    Raises:
+        UserError: It is not.
+    """
+    if _installed(("av",)) is None:
+        raise UserError(
+            "videos are decoded with PyAV, which is not installed; install gemma3-batch with "
+            "[video] on every machine, or the package av"
+        )

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.orphans import ENGINE_ACTOR_ENV
-from pipeline.execution.depth import Care, Depth, depth, has_images
+from pipeline.execution.depth import Care, Depth, depth, images_of
 from pipeline.execution.quiet import context_fields
-from pipeline.images import ImageLimits
+from pipeline.images import VIDEO_SECONDS, ImageLimits
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse import Parse
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
@@ -115,7 +115,7 @@ class Flow:
             self.placement,
             rows=sum(piece.rows for piece in self.work),
             block_rows=self.config.block_rows,
-            images=has_images(self.task.columns.values()),
+            images=images_of(self.task),
             care=self.care,
         )
 
@@ -164,6 +164,8 @@ class Flow:
             fetch_seconds=config.fetch_seconds,
             allow_private=config.allow_private_addresses,
             storage_options=config.storage_options,
+            # Before the watchdog takes a decoder that works for one that hangs.
+            video_seconds=min(VIDEO_SECONDS, config.engine.stall_seconds / 2),
         )
         return rows.map_batches(
             Render,

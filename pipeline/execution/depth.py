@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pipeline.contract.task import ColumnKind
+from pipeline.contract.task import PICTURES, ShowsVideos
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pipeline.contract.task import ColumnKind, Task
     from pipeline.execution.placement import Placement
 
 LONGEST_BLOCK = 4
@@ -35,6 +36,8 @@ IMAGE_BYTES = 896 * 896 * 3
 """Bytes of a rendered image."""
 BYTES = 2 * 2**30
 """Bytes of images in an engine's actor, at most, if it can be full with them; also about 20 s."""
+FULL_BYTES = 10 * 2**30
+"""Bytes of images in an engine's actor, at most, whatever it takes to be full: as of videos."""
 SHARE = 4
 """At the end, of rows that were given out, the engines have about the same number. They get at most
 one in so many of their share of all rows at once, so that they end together."""
@@ -63,7 +66,13 @@ class Depth:
 
 def has_images(columns: Iterable[ColumnKind]) -> bool:
     """Whether rows with these columns have images."""
-    return not {ColumnKind.IMAGE, ColumnKind.IMAGES}.isdisjoint(columns)
+    return not PICTURES.isdisjoint(columns)
+
+
+def images_of(task: Task) -> int:
+    """Images that most of a task's rows have: 0, 1, or the frames of a video."""
+    frames = task.most_frames if isinstance(task, ShowsVideos) else 0
+    return frames or int(has_images(task.columns.values()))
 
 
 def longest_block(block_rows: int, *, images: bool) -> int:
@@ -76,7 +85,7 @@ def depth(
     *,
     rows: int,
     block_rows: int,
-    images: bool = False,
+    images: int = 0,
     care: Care = Care.NONE,
 ) -> Depth:
     """Choose how rows are given out.
@@ -85,7 +94,7 @@ def depth(
         placement: The engines.
         rows: Rows of all that is to be computed.
         block_rows: `RunConfig.block_rows`.
-        images: Whether rows have images.
+        images: Images of a row, about; see `images_of`.
         care: What is known of them.
     """
     if care is Care.ALONE:
@@ -95,9 +104,13 @@ def depth(
     share = -(-rows // placement.engines)
     waiting = max(WAVES * placement.requests, ROWS * placement.engine_gpus)
     if images:
-        waiting = min(waiting, BYTES // IMAGE_BYTES)
+        waiting = min(waiting, BYTES // (images * IMAGE_BYTES))
     least = min(LEAST_BLOCK, block_rows) if images else block_rows
-    block_rows = min(max(least, share // BLOCKS), longest_block(block_rows, images=images))
+    longest = longest_block(block_rows, images=images > 0)
+    block_rows = min(max(least, share // BLOCKS), longest)
     full = min(share, 2 * placement.requests)
+    if images:
+        block_rows = max(1, block_rows // images)
+        full = min(full, max(1, FULL_BYTES // (images * IMAGE_BYTES)))
     waiting = max(full, min(waiting, share // SHARE))
     return Depth(block_rows=block_rows, blocks=max(2, -(-waiting // block_rows)))

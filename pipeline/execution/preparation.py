@@ -16,9 +16,9 @@ from pipeline.contract.adapted import adapted, original
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.record import Outcome, clash_fault, clashes, merged_column
 from pipeline.contract.suggest import suggestion
-from pipeline.contract.task import ColumnKind, Renamable
+from pipeline.contract.task import PICTURES, ColumnKind, Renamable, ShowsVideos
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
-from pipeline.engine.supported_versions import check_versions
+from pipeline.engine.supported_versions import check_versions, check_videos
 from pipeline.output.counts import committed_units
 from pipeline.output.extension import changes_of
 from pipeline.output.plan import open_plan
@@ -29,7 +29,7 @@ from pipeline.output.run_record import (
     read_record,
     with_listing,
 )
-from pipeline.sources import HubChoice, Selection, check_columns, list_input, open_source
+from pipeline.sources import HubChoice, Kind, Selection, check_columns, list_input, open_source
 from pipeline.sources.columns import is_string
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
@@ -37,8 +37,9 @@ from pipeline.storage.location import is_writable, locate
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pipeline.contract.config import RunConfig
+    from pipeline.contract.config import EngineConfig, RunConfig
     from pipeline.contract.task import Task
+    from pipeline.engine.checkpoint import Checkpoint
     from pipeline.engine.interface import Backend
     from pipeline.output.comparison import Changes
     from pipeline.output.plan import Plan
@@ -94,7 +95,7 @@ def check_run(
     _check_folders(config)
     choice = HubChoice(config=config.config, split=config.split)
     listing = list_input(config.input, config.storage_options, choice)  # before a model is fetched
-    has_images = bool({ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()})
+    has_images = not PICTURES.isdisjoint(task.columns.values())
     checkpoint = open_checkpoint(
         config.engine.model,
         config.engine.prompt_format,
@@ -108,6 +109,7 @@ def check_run(
         )
     engine = resolve_engine(config.engine, checkpoint, config.storage_options)
     engine = engine.model_copy(update={"has_images": has_images})
+    _check_frames(task, engine, checkpoint)
     config = config.model_copy(update={"engine": engine})
     backend.check(config.engine)
     record = describe_run(config, task, checkpoint, backend.name)
@@ -218,7 +220,33 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} is a file; name a folder")
 
 
+def _check_frames(task: Task, engine: EngineConfig, checkpoint: Checkpoint) -> None:
+    """Refuse a run of videos that cannot be decoded, or give more images than a prompt takes."""
+    if ColumnKind.VIDEO in task.columns.values():
+        check_videos()
+    shown = original(task)
+    frames = shown.most_frames if isinstance(shown, ShowsVideos) else 0
+    if frames > engine.max_images:
+        raise UserError(
+            f"frames: a video gives up to {frames} images, and a request of this engine takes "
+            f"{engine.max_images}; raise max_images, or lower frames"
+        )
+    needed = frames * checkpoint.profile.tokens_per_image
+    if needed >= engine.max_model_len:
+        raise UserError(
+            f"frames: {frames} frames of a video are {needed:,} tokens without any text, and a "
+            f"prompt with its answer has {engine.max_model_len:,} at most; lower frames (with fps "
+            "max_images), or raise max_model_len if the model takes more"
+        )
+
+
 def _check_columns(source: Source, task: Task, config: RunConfig) -> None:
+    kinds = {*task.columns.values()}
+    if source.kind is Kind.VIDEOS and PICTURES & kinds and ColumnKind.VIDEO not in kinds:
+        raise UserError(
+            f"INPUT {source.root} holds videos, and '{task.name}' was asked for images; give "
+            "--frames or --fps (frames or fps in Python)"
+        )
     results, prefix = task.result_schema, config.prefix or ""
     check_columns(source.schema, task.columns)
     merged = merged_column(results.names, config.missing, prefix)

@@ -1,9 +1,11 @@
 """From a cell of an image column to an upright RGB image, or the outcome that says why not.
 
-    fetch     a cell's value -> bytes; paths and URIs are read through `storage`
+    fetch     a cell's value -> bytes, or an open video; paths and URIs are read through `storage`
     links     an http:// or https:// link -> bytes, never from a private network
     decode    bytes -> upright 8-bit RGB
     jpeg_xl   what a JPEG XL image declares
+    frames    which frames of a video are shown
+    video     an open video -> those frames, as `decode` gives images
 
     fault                                                    outcome
     null; null bytes and no path; an empty path              missing_input
@@ -27,6 +29,13 @@
     cut off or damaged (never a half-grey image)             decode_error
     32-bit floating point pixels (no agreed range)           decode_error
 
+A video is fetched and decoded with the same outcomes (ten times `max_bytes`), and besides
+
+    no video in it (sound, or sound with a cover)            decode_error
+    a codec that is unknown                                  decode_error
+    less than nine tenths of the seconds that it declares    decode_error
+    not decoded within `video_seconds`                       decode_error
+
 Resizing and normalisation are the model's processor's.
 """
 
@@ -37,11 +46,14 @@ from typing import TYPE_CHECKING
 from pipeline.images.decode import decode_image
 from pipeline.images.fetch import (
     THIS_MACHINE,
+    VIDEO_SECONDS,
     ImageLimits,
     StoreError,
     fetch_image,
+    open_video,
     store_of,
 )
+from pipeline.images.frames import Frame
 from pipeline.profiling.stopwatch import step
 
 if TYPE_CHECKING:
@@ -49,7 +61,16 @@ if TYPE_CHECKING:
 
     from pipeline.storage.location import Location
 
-__all__ = ["THIS_MACHINE", "ImageLimits", "StoreError", "load_image", "store_of"]
+__all__ = [
+    "THIS_MACHINE",
+    "VIDEO_SECONDS",
+    "Frame",
+    "ImageLimits",
+    "StoreError",
+    "load_image",
+    "load_video",
+    "store_of",
+]
 
 
 def load_image(value: object, root: Location, limits: ImageLimits) -> Image.Image:
@@ -71,3 +92,32 @@ def load_image(value: object, root: Location, limits: ImageLimits) -> Image.Imag
         body = fetch_image(value, root, limits)
     with step("decode"):
         return decode_image(body, limits.max_pixels)
+
+
+def load_video(
+    value: object, root: Location, limits: ImageLimits, *, most: int, fps: float | None
+) -> tuple[Frame, ...]:
+    """Fetch one cell's video and decode the frames of it that are shown.
+
+    Args:
+        value: What the cell holds; see `fetch_image`.
+        root: The folder that relative paths start from.
+        limits: Size and time limits.
+        most: Most frames; see `frames.chosen`.
+        fps: Frames a second; None for `most` frames, however long the video is.
+
+    Returns:
+        Frames in order, at least one.
+
+    Raises:
+        RowError: `missing_input` or `decode_error`, as the table above says.
+        StoreError: The fault may be the whole store's.
+    """
+    from pipeline.images.video import decode_video
+
+    with step("fetch"):
+        file = open_video(value, root, limits)
+    with step("decode"), file:
+        return decode_video(
+            file, most=most, fps=fps, max_pixels=limits.max_pixels, seconds=limits.video_seconds
+        )

@@ -9,10 +9,11 @@ which outcome.
 from __future__ import annotations
 
 import functools
+import io
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
 
 import tenacity
 from fsspec import AbstractFileSystem
@@ -27,6 +28,10 @@ from pipeline.storage.location import READABLE, Location, locate
 from pipeline.storage.refusals import Refusal, code_of, refusal_of
 
 SHORTEST_TRY_S = 0.1
+VIDEO_TO_IMAGE = 10
+"""A video may have so many times the bytes of an image."""
+VIDEO_SECONDS = 120.0
+"""Most time to decode one."""
 THIS_MACHINE = "this machine"
 """The store of local paths."""
 
@@ -57,6 +62,7 @@ class ImageLimits:
         fetch_seconds: Most time for a URI or a link, all tries together.
         allow_private: Whether links may reach addresses that are not global.
         storage_options: Arguments for the filesystems of URIs, by protocol.
+        video_seconds: Most time to decode one video.
     """
 
     max_bytes: int
@@ -64,32 +70,83 @@ class ImageLimits:
     fetch_seconds: float = 60.0
     allow_private: bool = False
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    video_seconds: float = VIDEO_SECONDS
+
+    @property
+    def max_video_bytes(self) -> int:
+        """The same for a video, which is not held in memory where it lies on a disk."""
+        return VIDEO_TO_IMAGE * self.max_bytes
 
 
-def fetch_image(value: object, root: Location, limits: ImageLimits) -> bytes:
+def fetch_image(value: object, root: Location, limits: ImageLimits, what: str = "image") -> bytes:
     """The bytes of one cell's image.
 
     Args:
         value: Bytes, a path, a URI, a mapping with `bytes` and `path`, or None.
         root: The folder that relative paths start from.
         limits: Size and time limits.
+        what: What it is called in messages.
 
     Raises:
         RowError: `missing_input`; or `decode_error` where it has no bytes or too many.
         StoreError: `missing_input`, if the fault is not the whole store's.
     """
-    if isinstance(value, dict):
-        inline = value.get("bytes")
-        value = inline if inline is not None else value.get("path")
+    value = _inner(value)
     if value is None:
-        raise _missing("the image is null")
+        raise _missing(f"the {what} is null")
+    if value == "":
+        raise _missing(f"the {what}'s path is empty")
     body = _fetch_named(value, root, limits) if isinstance(value, str) else bytes(value)  # type: ignore[call-overload]
-    if not body:
-        raise RowError(Outcome.DECODE_ERROR, "fetch", "the image has no bytes")
-    if len(body) > limits.max_bytes:
-        message = f"the image has {len(body):,} bytes, more than the limit of {limits.max_bytes:,}"
-        raise RowError(Outcome.DECODE_ERROR, "fetch", message)
+    _check_size(len(body), limits.max_bytes, what)
     return body
+
+
+def open_video(value: object, root: Location, limits: ImageLimits) -> BinaryIO:
+    """One cell's video, open and seekable.
+
+    A file on this machine is read as it is decoded; any other video is in memory.
+
+    Args:
+        value: As in `fetch_image`.
+        root: As in `fetch_image`.
+        limits: As in `fetch_image`, but of `max_video_bytes`.
+
+    Raises:
+        RowError: As `fetch_image`.
+        StoreError: As `fetch_image`.
+    """
+    most = limits.max_video_bytes
+    name = _inner(value)
+    if not isinstance(name, str) or store_of(value, root) != THIS_MACHINE:
+        return io.BytesIO(fetch_image(value, root, replace(limits, max_bytes=most), "video"))
+    where = _located(name, root, limits)
+    try:
+        file = where.open()
+        size = file.seek(0, io.SEEK_END)
+    except Exception as error:  # as for an image
+        raise _fault(name, root, where, error) from None
+    try:
+        _check_size(size, most, "video")
+    except RowError:
+        file.close()
+        raise
+    return file
+
+
+def _inner(value: object) -> object:
+    """What a mapping with `bytes` and `path` holds; any other value as it is."""
+    if not isinstance(value, dict):
+        return value
+    inline = value.get("bytes")
+    return inline if inline is not None else value.get("path")
+
+
+def _check_size(size: int, most: int, what: str) -> None:
+    if size == 0:
+        raise RowError(Outcome.DECODE_ERROR, "fetch", f"the {what} has no bytes")
+    if size > most:
+        message = f"the {what} has {size:,} bytes, more than the limit of {most:,}"
+        raise RowError(Outcome.DECODE_ERROR, "fetch", message)
 
 
 def store_of(value: object, root: Location) -> str | None:
@@ -122,8 +179,6 @@ def _missing(message: str) -> RowError:
 
 
 def _fetch_named(name: str, root: Location, limits: ImageLimits) -> bytes:
-    if not name:
-        raise _missing("the image's path is empty")
     if name.lower().startswith(("http://", "https://")):
         return fetch_link(
             name,
@@ -131,15 +186,20 @@ def _fetch_named(name: str, root: Location, limits: ImageLimits) -> bytes:
             seconds=limits.fetch_seconds,
             allow_private=limits.allow_private,
         )
-    try:
-        is_absolute = "://" in name or name.startswith("/")  # wherever the rows are
-        where = locate(name, limits.storage_options) if is_absolute else root / name
-    except UserError as error:
-        raise _missing(str(error)) from None
+    where = _located(name, root, limits)
     try:
         return _read_stored(where, limits)
     except Exception as error:  # the stores' clients have errors of many kinds
         raise _fault(name, root, where, error) from None
+
+
+def _located(name: str, root: Location, limits: ImageLimits) -> Location:
+    """Where a path or a URI leads. Raises RowError."""
+    is_absolute = "://" in name or name.startswith("/")  # wherever the rows are
+    try:
+        return locate(name, limits.storage_options) if is_absolute else root / name
+    except UserError as error:
+        raise _missing(str(error)) from None
 
 
 def _fault(name: str, root: Location, where: Location, error: Exception) -> RowError:

@@ -23,7 +23,7 @@ from pipeline.contract.errors import UserError
 from pipeline.output.comparison import TAKEN_AWAY, Changes, compare
 from pipeline.output.parts import part_name
 from pipeline.output.plan import UNITS, Plan, open_plan, plan_folder, plan_metadata
-from pipeline.sources import ALL_ROWS, Kind
+from pipeline.sources import ALL_ROWS, ROW_A_FILE
 from pipeline.sources.units import Cut, Unit, unit_id
 from pipeline.storage.atomic import create_from, draft_for
 from pipeline.storage.fingerprint import fingerprints
@@ -310,7 +310,7 @@ class _Recut:
             return
         touched = self._plan.units_of(pa.array(self._files, pa.string()))
         old = (self._plan.unit(index) for index, _ in touched)
-        yield from self._of_images(old) if self._source.kind is Kind.IMAGES else self._of_rows(old)
+        yield from self._of_images(old) if self._source.kind in ROW_A_FILE else self._of_rows(old)
 
     def _of_images(self, old: Iterable[Unit]) -> Iterator[Piece]:
         """Old units without the images that are gone; and images that no unit has any more."""

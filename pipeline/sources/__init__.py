@@ -32,7 +32,7 @@ from pipeline.sources.delimited import Delimited
 from pipeline.sources.hub_dataset import HubChoice
 from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
-from pipeline.sources.listing import Kind, Listing, list_input
+from pipeline.sources.listing import ROW_A_FILE, Kind, Listing, list_input
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.selection import (
     ALL_ROWS,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL_ROWS",
     "FAULT",
+    "ROW_A_FILE",
     "HubChoice",
     "Kind",
     "Listing",
@@ -73,6 +74,7 @@ FORMATS: dict[Kind, Callable[[Listing, int, bool, pa.Schema | None], Source]] = 
     Kind.JSONL: JsonLines.from_listing,
     Kind.WEBDATASET: WebDataset.from_listing,
     Kind.IMAGES: ImageFolder.from_listing,
+    Kind.VIDEOS: ImageFolder.from_listing,
     Kind.CSV: Delimited.from_listing,
 }
 """What opens each format: with the files, `unit_rows`, `keep_images` and the schema."""

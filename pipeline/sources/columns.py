@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.contract.errors import UserError
 from pipeline.contract.suggest import suggestion
-from pipeline.contract.task import ColumnKind
+from pipeline.contract.task import PICTURES, ColumnKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +34,10 @@ def check_columns(schema: pa.Schema, columns: Mapping[str, ColumnKind]) -> None:
             type_ = type_.value_type
         if kind is ColumnKind.TEXT and not _is_text(type_):
             raise UserError(f"column '{name}' is {type_}; a text column is string")
-        if kind in (ColumnKind.IMAGE, ColumnKind.IMAGES) and not is_image_type(type_):
+        if kind in PICTURES and not is_image_type(type_):
+            what = "a video" if kind is ColumnKind.VIDEO else "an image"
             raise UserError(
-                f"column '{name}' is {schema.field(name).type}; an image column is binary, "
+                f"column '{name}' is {schema.field(name).type}; {what} column is binary, "
                 "struct<bytes, path> or string (a path or URL)"
                 + (", or a list of these" if kind is ColumnKind.IMAGES else "")
             )

@@ -1,7 +1,7 @@
-"""Decides how a folder of images is read: as a table with the columns `path` and `image`.
+"""Decides how a folder of images or videos is read: as a table with two columns.
 
-`path` is relative to the folder, `image` is the file's bytes. A unit is a slice of the sorted
-listing. Cutting and reading open no image: the render stage fetches them.
+`path` is relative to the folder; `image`, or `video`, is the file's bytes. A unit is a slice of the
+sorted listing. Cutting and reading open no file: the render stage fetches them.
 """
 
 from __future__ import annotations
@@ -25,30 +25,35 @@ if TYPE_CHECKING:
 
 FIRST_ROWS = 4
 """Images read at once before it is known how large they are."""
-SCHEMA = pa.schema([pa.field("path", pa.string()), pa.field("image", pa.binary())])
+COLUMNS = {Kind.IMAGES: "image", Kind.VIDEOS: "video"}
+"""The column of the files themselves."""
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A `Source` over images."""
+    """A `Source` over images, or over videos."""
 
     root: Location
     unit_rows: int
     keep_images: bool
-    kind = Kind.IMAGES
-    schema = SCHEMA
+    kind: Kind = Kind.IMAGES
+
+    @property
+    def schema(self) -> pa.Schema:
+        """`path`, and `image` or `video`."""
+        return pa.schema([("path", pa.string()), (COLUMNS[self.kind], pa.binary())])
 
     @staticmethod
     def from_listing(
         listing: Listing, unit_rows: int, keep_images: bool, schema: pa.Schema | None
     ) -> ImageFolder:
-        """The source over these images; its columns are always the same."""
-        return ImageFolder(listing.root, unit_rows, keep_images)
+        """The source over these images or videos; its columns are always the same."""
+        return ImageFolder(listing.root, unit_rows, keep_images, listing.kind)
 
     @property
     def passthrough_schema(self) -> pa.Schema:
-        """`path`; `image` too where images are kept."""
-        return SCHEMA if self.keep_images else pa.schema([SCHEMA.field("path")])
+        """`path`; the other one too where images are kept."""
+        return self.schema if self.keep_images else pa.schema([self.schema.field("path")])
 
     def with_schema(self, schema: pa.Schema) -> ImageFolder:
         """The same source: its columns are always these."""
@@ -65,9 +70,9 @@ class ImageFolder:
             yield Cut(files=paths, start=0, stop=len(paths))
 
     def read(self, unit: Cut, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield a unit's rows; `image` holds paths."""
+        """Yield a unit's rows; `image`, or `video`, holds paths."""
         paths = pa.array(unit.files, pa.string())
-        table = pa.table({"path": paths, "image": paths}).select(list(columns))
+        table = pa.table(dict.fromkeys(self.schema.names, paths)).select(list(columns))
         for start in range(0, len(unit.files), COPY_ROWS):
             yield table.slice(start, COPY_ROWS)
 
@@ -79,7 +84,7 @@ class ImageFolder:
         start, rows = 0, FIRST_ROWS
         while paths := unit.files[start : start + rows]:
             images = [*in_order(self._read_or_none, paths)]
-            yield pa.table([pa.array(paths), pa.array(images, pa.binary())], schema=SCHEMA)
+            yield pa.table([pa.array(paths), pa.array(images, pa.binary())], schema=self.schema)
             start += len(paths)
             longest = max(len(image or b"") for image in images)
             rows = max(1, min(READ_ROWS, READ_BYTES // max(1, longest)))

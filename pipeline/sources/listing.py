@@ -8,11 +8,13 @@ these that it has:
     jsonl        .jsonl  .ndjson  .jsonl.gz  .ndjson.gz
     webdataset   .tar
     images       the suffixes of `contract.image_formats`: .jpg, .png, .heic and so on
+    videos       .mp4  .m4v  .mov  .3gp  .mkv  .webm
     csv          .csv  .tsv  .csv.gz  .tsv.gz
 
 Suffixes match in any case. Files that are not taken are counted, and a few of them named, by
-reason (`skipped`): those of another format, and empty ones. An empty image is taken, as a row with
-an error. Names that begin with `_` or `.` are hidden, and passed over without being counted.
+reason (`skipped`): those of another format, and empty ones. An empty image or video is
+taken, as a row with an error. Names that begin with `_` or `.` are hidden, and passed over without
+being counted.
 
 A single file of another name is taken for what it is by its first bytes. Of a dataset on the
 Hugging Face Hub (`hf://datasets/owner/name`) `hub_dataset` says which files are read; whatever lies
@@ -36,6 +38,7 @@ from fsspec.utils import get_protocol, glob_translate
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.image_formats import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
+from pipeline.contract.video_formats import VIDEO_SUFFIXES
 from pipeline.sources.hub_dataset import HubChoice, check_choice, dataset_files
 from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
 from pipeline.storage.contents import contents_of
@@ -58,6 +61,7 @@ class Kind(StrEnum):
     JSONL = "jsonl"
     WEBDATASET = "webdataset"
     IMAGES = "images"
+    VIDEOS = "videos"
     CSV = "csv"
 
 
@@ -66,10 +70,13 @@ SUFFIXES = {
     Kind.JSONL: (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
     Kind.WEBDATASET: (".tar",),
     Kind.IMAGES: IMAGE_SUFFIXES,
+    Kind.VIDEOS: VIDEO_SUFFIXES,
     Kind.CSV: (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
 }
 """In the order of preference."""
-USABLE = "parquet, .jsonl, .tar or .csv files, or images"
+USABLE = "parquet, .jsonl, .tar or .csv files, images or videos"
+ROW_A_FILE = frozenset({Kind.IMAGES, Kind.VIDEOS})
+"""Formats of which each file is a row, also an empty one."""
 EVERYTHING = HubChoice()
 ICEBERG = re.compile(r"(?:.*/)?metadata/[^/]+\.metadata\.json")
 """A file that only Iceberg tables have."""
@@ -253,7 +260,7 @@ def _why_skipped(file: FileInfo, kind: Kind | None) -> Reason | None:
         file.path.encode()
     except UnicodeEncodeError:
         return Reason.NAME
-    if file.size == 0 and kind is not Kind.IMAGES:
+    if file.size == 0 and kind not in ROW_A_FILE:
         return Reason.EMPTY
     if kind is not None:
         return None

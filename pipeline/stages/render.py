@@ -7,15 +7,15 @@ store refuses all of them, the run ends instead (`store_faults`).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.record import Outcome
-from pipeline.contract.task import Measured
+from pipeline.contract.task import Measured, VideoRef
 from pipeline.engine.startup import attempt
 from pipeline.engine.watchdog import Watchdog
-from pipeline.images import ImageLimits, StoreError, load_image, store_of
+from pipeline.images import ImageLimits, StoreError, load_image, load_video, store_of
 from pipeline.profiling.measures import Measures, Moment, Stretch
 from pipeline.profiling.stopwatch import step
 from pipeline.stages.blocks import Item, measures_of, pack, seal, unpack, unseal
@@ -33,6 +33,19 @@ if TYPE_CHECKING:
     from pipeline.engine.interface import Rendered, Renderer
     from pipeline.stages.poison_rows import PoisonRows
     from pipeline.storage.location import Location
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a request shows of one cell.
+
+    Attributes:
+        images: Its image, or the frames of its video.
+        labels: Text before each one; empty for an image.
+    """
+
+    images: tuple[Image, ...]
+    labels: tuple[str, ...] = ("",)
 
 
 @dataclass(frozen=True)
@@ -138,13 +151,13 @@ class Render:
 
     def _render_row(self, item: Item, renderer: Renderer) -> tuple[Item, StoreError | None]:
         self._watchdog.reset()
-        images: dict[int, Image | RowError] = {}
+        images: dict[int, Shown | RowError] = {}
         rendered = self._rendered(item, renderer, images)
         refusals = (found for found in images.values() if isinstance(found, StoreError))
         return rendered, next(refusals, None)
 
     def _rendered(
-        self, item: Item, renderer: Renderer, images: dict[int, Image | RowError]
+        self, item: Item, renderer: Renderer, images: dict[int, Shown | RowError]
     ) -> Item:
         try:
             prepared = self._task.prepare(item.payload)
@@ -159,12 +172,16 @@ class Render:
             return item.failed(fault)
 
     def _render_request(
-        self, request: Request, renderer: Renderer, images: dict[int, Image | RowError]
+        self, request: Request, renderer: Renderer, images: dict[int, Shown | RowError]
     ) -> Rendered | RowError:
         try:
-            loaded = [self._load(image, images) for image in request.images]
+            shown = [self._load(image, images) for image in request.images]
+            labels = tuple(label for one in shown for label in one.labels)
             with step("tokenise"):
-                return renderer.render(request, loaded)
+                return renderer.render(
+                    replace(request, labels=labels) if any(labels) else request,
+                    [image for one in shown for image in one.images],
+                )
         except RowError as error:
             if request.may_fail:
                 return error
@@ -174,7 +191,7 @@ class Render:
                 return RowError(Outcome.DECODE_ERROR, "render", one_line(error))
             raise
 
-    def _load(self, image: ImageRef, images: dict[int, Image | RowError]) -> Image:
+    def _load(self, image: ImageRef | VideoRef, images: dict[int, Shown | RowError]) -> Shown:
         """Load an image once for all requests of its row, and fail for all of them."""
         found = images.get(id(image.value))
         if found is None:
@@ -183,14 +200,21 @@ class Render:
             raise found
         return found
 
-    def _try_to_load(self, image: ImageRef) -> Image | RowError:
+    def _try_to_load(self, image: ImageRef | VideoRef) -> Shown | RowError:
         self._watchdog.reset()  # every image may come from a slow server
-        found: Image | RowError
+        found: Shown | RowError
         try:
-            found = load_image(image.value, self._root, self._limits)
+            found = self._shown(image)
         except RowError as error:
             found = error
         store = store_of(image.value, self._root)
         if store is not None and not isinstance(found, StoreError):
             self._stores.answered(store)
         return found
+
+    def _shown(self, image: ImageRef | VideoRef) -> Shown:
+        """Raises RowError."""
+        if not isinstance(image, VideoRef):
+            return Shown((load_image(image.value, self._root, self._limits),))
+        frames = load_video(image.value, self._root, self._limits, most=image.most, fps=image.fps)
+        return Shown(tuple(frame.image for frame in frames), tuple(frame.label for frame in frames))

@@ -100,6 +100,9 @@ SIGNATURES: tuple[tuple[int, bytes, Contents], ...] = (
     (4, b"ftypavif", _readable("an image", ".avif")),
     (4, b"ftyphei", _readable("an image", ".heic")),
     (4, b"ftypmif1", _readable("an image", ".heic")),
+    (4, b"ftyp", _readable("a video", ".mp4")),  # also .mov; those above are images in it
+    (4, b"moov", _readable("a video", ".mov")),
+    (0, b"\x1a\x45\xdf\xa3", _readable("a video", ".mkv")),  # also .webm
     (0, b"\x00\x00\x00\x0cjP  ", _readable("an image", ".jp2")),
     (0, b"\xff\x0a", JPEG_XL),
     (0, b"\x00\x00\x00\x0cJXL ", JPEG_XL),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.dataset
 
-from pipeline.contract.task import Measured
+from pipeline.contract.task import ImageRef, Measured
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.preparation import check_run
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jobs.cli.bench.workload import Workload
     from pipeline.contract.config import EngineConfig
-    from pipeline.contract.task import ImageRef, Row
+    from pipeline.contract.task import Row, VideoRef
     from pipeline.engine.interface import Rendered
     from pipeline.execution.preparation import CheckedRun
 
@@ -102,7 +102,8 @@ class _RowRenderer:
     def __call__(self, row: Row) -> Requests:
         images: dict[int, Image] = {}  # decoded once for all requests of the row
 
-        def load(image: ImageRef) -> Image:
+        def load(image: ImageRef | VideoRef) -> Image:
+            assert isinstance(image, ImageRef), "no workload has videos"
             if id(image.value) not in images:
                 images[id(image.value)] = load_image(image.value, self._root, self._limits)
             return images[id(image.value)]

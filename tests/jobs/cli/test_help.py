@@ -56,7 +56,7 @@ def test_every_command_over_a_store_takes_its_options(command: str) -> None:
 
 def test_the_commands_are_listed_in_full() -> None:
     lines = help_of(columns=80)
-    assert "  caption    Caption every image of a dataset." in lines
+    assert "  caption    Caption every image or video of a dataset." in lines
     assert not [line for line in lines[1:] if "..." in line or "…" in line]
     assert CliRunner().invoke(cli.app, []).stdout.splitlines()[1:] == lines[1:]
 

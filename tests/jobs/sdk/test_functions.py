@@ -18,6 +18,7 @@ from PIL import Image
 
 from jobs import Engine, caption, function_of, moderate, translate
 from jobs.demo.dataset import held_out_scenes, jpeg, write_dataset
+from jobs.demo.drawings import draw
 from jobs.demo.phrases import CAPTION_PROMPT, POLICIES, translation, violates
 from jobs.demo.phrases import caption as truth
 from jobs.registry import find_model
@@ -33,6 +34,7 @@ from pipeline import (
     Sampling,
     UserError,
 )
+from tests.pipeline.sample_videos import encoded_video
 
 SCENES = [*islice(held_out_scenes(21), 24)]
 IMAGES = [jpeg(scene) for scene in SCENES]
@@ -337,3 +339,18 @@ def test_a_dead_engine_is_started_anew(engine: Engine) -> None:
     assert engine._hosts is not None
     ray.kill(engine._hosts.engines[0], no_restart=False)
     assert [row["caption"] for row in caption(IMAGES[:6], engine=engine)] == TRUTHS[:6]
+
+
+def test_a_list_of_videos_comes_back_captioned(engine: Engine, tmp_path: Path) -> None:
+    body = encoded_video([draw(SCENES[0])] * 10)
+    (tmp_path / "a.mp4").write_bytes(body)
+    given = [tmp_path / "a.mp4", body, b"no video", str(tmp_path / "b.mp4")]
+    found = caption(given, engine=engine, frames=2)
+    assert [row["outcome"] for row in found] == ["ok", "ok", "decode_error", "missing_input"]
+    assert found[0]["caption"] == found[1]["caption"]
+    rows = caption([{"clip": body}], engine=engine, video_column="clip", fps=1)
+    # The engine takes two images of a request, which is the most for `fps`, too.
+    assert rows[0]["outcome"] == "ok"
+    assert rows[0]["prompt_tokens"] < found[0]["prompt_tokens"]  # a second: one frame
+    with pytest.raises(UserError, match=r"^frames: a video gives up to 3 images"):
+        caption(given, engine=engine, frames=3)

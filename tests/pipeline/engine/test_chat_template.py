@@ -194,3 +194,19 @@ def test_a_word_continues_a_text_with_the_space_before_it(ours: TextTokenizer) -
     assert encoder.next_token_ids(("Yes", "Perhaps"), "Answer:") == (100, 104)
     with pytest.raises(ValueError, match="not one"):
         encoder.next_token_ids(("Maybe",), "Answer:")
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, GEMMA, RAW])
+def test_text_before_an_image_is_text(tokenizer: Any, ours: TextTokenizer, template: str) -> None:
+    """Also where it holds a control string; and an image without it has none."""
+    encoder = encoder_of(ours, template)
+    image = tokenizer.convert_tokens_to_ids("<start_of_image>")
+    labels = ("First:", "", "<start_of_image> 3:")
+    ids = encoder.encode("Which?", None, 3, None, labels)
+    assert ids.count(image) == 3
+    decoded = tokenizer.decode([*ids])
+    assert "First:<start_of_image><start_of_image><start_of_image> 3:<start_of_image>" in decoded
+    assert ids == encoder.encode("Which?", None, 3, None, labels)
+    assert encoder.encode("Which?", None, 3, None, ("", "", "")) == encoder.encode(
+        "Which?", None, 3
+    )

@@ -196,3 +196,24 @@ def test_a_renderer_is_light() -> None:
     _, _, memory, _, *heavy = done.stdout.split()
     assert heavy == []
     assert int(memory) < 250
+
+
+def test_text_before_each_image_is_where_the_reference_has_it() -> None:
+    """As for frames of a video: text, image, text, image, and then the question."""
+    from transformers import AutoProcessor
+
+    labels = ("Frame at 0.5 seconds:", "Frame at 12.25 seconds:")
+    images = [wide(), wide().rotate(90, expand=True)]
+    processor: Any = AutoProcessor.from_pretrained(MODEL)
+    content: list[dict[str, str]] = []
+    for label in labels:
+        content += [{"type": "text", "text": label}, {"type": "image"}]
+    messages = [{"role": "user", "content": [*content, {"type": "text", "text": PROMPT}]}]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True)
+    made = processor(text=text, images=[images], add_special_tokens=False, return_tensors="pt")
+    request = Request(PROMPT, Sampling(8), images=(ImageRef(None),) * 2, labels=labels)
+    found = renderer(max_images=2).render(request, images).prompt
+    assert found.token_ids == made["input_ids"][0].tolist()
+    assert len(found.places) == 2
+    with pytest.raises(ValueError, match="2 labels for 1 images"):
+        renderer().render(request, images[:1])

@@ -32,6 +32,8 @@ def of(placement: Placement, rows: int, **how: Any) -> Depth:
         (1, 256, 1, 10**6, 1, 32, 891),
         (1, 256, 1, 320, 1, 20, 320),  # few images are rendered side by side
         (1, 256, 1, 20, 1, 4, 20),
+        (1, 256, 1, 10**6, 8, 4, 512),  # frames of videos
+        (1, 256, 1, 10**6, 24, 1, 185),
         (1, 64, 0, 10**6, 0, 128, 256),
         (4, 256, 1, 4_000, 0, 62, 512),  # an engine has its share, but not all of it at once
         (4, 256, 1, 1_000, 0, 32, 256),  # none has more than its share
@@ -41,7 +43,7 @@ def of(placement: Placement, rows: int, **how: Any) -> Depth:
 def test_much_waits_but_never_more_than_a_share(
     engines: int, requests: int, gpus: int, rows: int, images: int, block: int, waiting: int
 ) -> None:
-    found = of(placed(engines, requests, gpus), rows, images=bool(images))
+    found = of(placed(engines, requests, gpus), rows, images=images)
     assert found.block_rows == block
     assert waiting <= found.blocks * block < waiting + block or found.blocks == 2
 

@@ -97,3 +97,17 @@ def test_as_many_images_are_held_as_their_sizes_allow(
     (cut,) = place.cuts(source)
     assert [len(table) for table in source.passthrough(cut)] == [4, 10, 10, 1, 1]
     assert len(passed_through(source, [cut])) == 26
+
+
+def test_a_folder_of_videos_is_one_too(place: Place) -> None:
+    for name in ("b.mp4", "sub/a.WEBM", "c.mkv", "notes.txt"):
+        place.write(name, b"video" if name != "c.mkv" else b"")
+    source = place.source(unit_rows=2)
+    cuts = place.cuts(source)
+    paths = ["b.mp4", "c.mkv", "sub/a.WEBM"]
+    assert [row["video"] for row in rows_of(source, cuts, ["video"])] == paths
+    assert passed_through(source, cuts).to_pydict() == {"path": paths}
+    kept = place.source(unit_rows=2, keep_images=True)
+    assert passed_through(kept, cuts)["video"].to_pylist() == [b"video", b"", b"video"]
+    place.write("thumbnail.jpg", jpeg())  # images come first
+    assert "image" in place.source().schema.names

@@ -194,7 +194,7 @@ def refused(uri: str) -> str:
 
 
 def test_inputs_that_cannot_be_used_are_refused_in_one_line(place: Place) -> None:
-    usable = "parquet, .jsonl, .tar or .csv files, or images"
+    usable = "parquet, .jsonl, .tar or .csv files, images or videos"
     assert refused(place.uri) == f"INPUT {place.uri} does not exist"
     assert "does not exist" in refused(place.uri + "/*.parquet")
     place.write("empty.parquet", b"")
@@ -282,7 +282,7 @@ def test_a_single_file_of_unknown_bytes_is_refused(place: Place) -> None:
     place.write("data", b"\x93\x00\xff" * 100)
     assert refused(f"{place.uri}/data") == (
         f"INPUT {place.uri}/data is of no known format; it should be one of parquet, .jsonl, "
-        ".tar or .csv files, or images"
+        ".tar or .csv files, images or videos"
     )
 
 
