@@ -33,7 +33,10 @@ class ModelOptions(_Settings):
     """Which model a job runs, and in which precision."""
 
     model: Named = Field(
-        description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one."
+        description=(
+            "Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its "
+            "name there."
+        )
     )
     dtype: Dtype | None = Field(
         None, description="Number format to compute in; by default what suits the model."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.options.check import check_options
 from jobs.options.job import check_task
+from jobs.options.model import Model
 from jobs.registry import find_model
 from pipeline import EngineConfig, RunConfig
 
@@ -25,6 +26,13 @@ class ConfiguredJob:
     job: Job[Any]
     options: JobOptions
 
+    @property
+    def _model(self) -> Model:
+        """The model; a server's is what its name there says, and none of ours."""
+        if self.options.endpoint is not None:
+            return Model(path=self.options.model)
+        return find_model(self.options.model)
+
     def task(self) -> Task:
         """Build the task.
 
@@ -32,7 +40,7 @@ class ConfiguredJob:
             UserError: Options contradict each other or name something that does not exist, or
                 what is built is not a task.
         """
-        task = self.job.build(self.options, find_model(self.options.model))
+        task = self.job.build(self.options, self._model)
         check_task(task)
         return task
 
@@ -42,7 +50,7 @@ class ConfiguredJob:
         Raises:
             ValidationError: A value is wrong.
         """
-        model = find_model(self.options.model)
+        model = self._model
         own = {
             name: getattr(self.options, name)
             for name in EngineConfig.model_fields

@@ -5,6 +5,8 @@ checkpoint, profile          a model's folder, and what is known of the model wi
 model_files, weights         whether its files are whole; `identity` is what tells models apart
 turns, chat_template         the formats of prompts, and from a request's texts to token ids
 renderer                     requests to ids and pixels, without torch or vLLM
+backends                     which engine a run has
+endpoint                     a server that runs already behind the interface
 vllm_engine                  vLLM behind the interface, in a process of its own
 vllm_process, channel        what runs in that process, and how the two talk
 engine_process               how that process is started, also ahead of Ray

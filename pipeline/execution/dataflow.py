@@ -164,6 +164,7 @@ class Flow:
             fetch_seconds=config.fetch_seconds,
             allow_private=config.allow_private_addresses,
             storage_options=config.storage_options,
+            keep_encoded=self.backend.takes_encoded,
         )
         return rows.map_batches(
             Render,
@@ -204,7 +205,10 @@ class Flow:
                 self.drain,
                 self.starts,
             ),
-            fn_constructor_kwargs={"requests": self.placement.requests},
+            fn_constructor_kwargs={
+                "requests": self.placement.requests,
+                "tells_notes": self.backend.tells_notes,
+            },
             num_cpus=self.placement.cpu_share,
             num_gpus=self.placement.engine_gpus or None,
             runtime_env={"env_vars": ENGINE_ACTOR_ENV},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.record import Outcome, clashes
 from pipeline.contract.task import ColumnKind
-from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
+from pipeline.engine.backends import open_model, resolve_model
 from pipeline.engine.supported_versions import check_versions
 from pipeline.output.comparison import compare
 from pipeline.output.plan import open_plan
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
+    from pipeline.engine.backends import Model
     from pipeline.engine.interface import Backend
     from pipeline.output.comparison import Changes
     from pipeline.output.plan import Plan
@@ -73,21 +74,11 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         OSError: INPUT or OUTPUT cannot be read.
     """
     check_versions("Ray", *backend.needs)
-    has_images = bool({ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()})
-    checkpoint = open_checkpoint(
-        config.engine.model, config.engine.prompt_format, needs_images=has_images
-    )
-    if has_images and not checkpoint.profile.has_vision:
-        raise UserError(
-            f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
-            f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
-        )
-    engine = resolve_engine(config.engine, checkpoint).model_copy(update={"has_images": has_images})
-    config = config.model_copy(update={"engine": engine})
+    config, model = _fitted(config, task)
     backend.check(config.engine)
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)
-    record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
+    record = describe_run(config, task, model, backend.name, listing.skipped)
     output = choose_output(config, record)
     plan = open_plan(output)
     source = open_source(
@@ -110,6 +101,22 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         changes=changes,
         record=record,
     )
+
+
+def _fitted(config: RunConfig, task: Task) -> tuple[RunConfig, Model]:
+    """The configuration with what the model decides, and the model. Raises UserError."""
+    wanted = config.engine
+    has_images = bool({ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()})
+    model = open_model(
+        wanted.model, wanted.prompt_format, endpoint=wanted.endpoint, needs_images=has_images
+    )
+    if has_images and not model.profile.has_vision:
+        raise UserError(
+            f"model {wanted.model} is {model.profile.architecture}, which takes no "
+            f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
+        )
+    engine = resolve_model(wanted, model).model_copy(update={"has_images": has_images})
+    return config.model_copy(update={"engine": engine}), model
 
 
 def check_outcomes(names: Collection[str]) -> list[Outcome]:

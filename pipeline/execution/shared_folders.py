@@ -73,14 +73,22 @@ def check_shared_folders(
         UserError: One of them is on a disk that a machine does not see, or OUTPUT cannot be
             written to.
     """
-    first, model = listing.root / listing.files[0].path, locate(config.engine.model)
+    first = listing.root / listing.files[0].path
     with _token(output) as token:
         files = [
             _copy_of(first, f"INPUT {listing.root}", SHARE),
-            _copy_of(model / MODEL_FILE, f"model {model}", COPY, needs_cpu=True),
+            *_model_files(config),
             Sought(token, f"OUTPUT {output}", SHARE, None),
         ]
         _check(files, look or look_for)
+
+
+def _model_files(config: RunConfig) -> list[Sought]:
+    """A file of the model; none where a server has it."""
+    if config.engine.endpoint is not None:
+        return []
+    model = locate(config.engine.model)
+    return [_copy_of(model / MODEL_FILE, f"model {model}", COPY, needs_cpu=True)]
 
 
 def check_shared_file(path: str, look: Look | None = None) -> None:

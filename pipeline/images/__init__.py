@@ -3,6 +3,7 @@
     fetch     a cell's value -> bytes; paths and URIs are read through `storage`
     links     an http:// or https:// link -> bytes, never from a private network
     decode    bytes -> upright 8-bit RGB
+    encoded   which bytes stay with the pixels, for an engine that takes images as they are
 
     fault                                                    outcome
     null; null bytes and no path; an empty path              missing_input
@@ -67,4 +68,4 @@ def load_image(value: object, root: Location, limits: ImageLimits) -> Image.Imag
     with step("fetch"):
         body = fetch_image(value, root, limits)
     with step("decode"):
-        return decode_image(body, limits.max_pixels)
+        return decode_image(body, limits.max_pixels, keep_encoded=limits.keep_encoded)

