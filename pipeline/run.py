@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
 from pipeline.contract.record import Outcome, merged_column
-from pipeline.engine.vllm_engine import VLLM
+from pipeline.engine.backends import backend_of
 from pipeline.execution.cluster import cluster, starts_own_cluster
 from pipeline.execution.driver import Driver
 from pipeline.execution.placement import place
@@ -185,7 +185,7 @@ def run(
     config: RunConfig,
     task: Task,
     *,
-    backend: Backend = VLLM,
+    backend: Backend | None = None,
     console: Console | None = None,
     debug: bool = False,
 ) -> RunResult:
@@ -194,7 +194,7 @@ def run(
     Args:
         config: What to run on.
         task: What to do with each row.
-        backend: What renders and generates.
+        backend: What renders and generates; by default what `config.engine` asks for.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
 
@@ -207,6 +207,7 @@ def run(
         OSError: INPUT or OUTPUT cannot be read.
     """
     began, collector = time.monotonic(), Collector()
+    backend = backend or backend_of(config.engine)
     checked = check_run(config, task, backend)
     collector.moment("checked")
     if checked.plan is not None and not checked.changes and _is_finished(checked.plan):
@@ -227,7 +228,7 @@ def retry(
     task: Task,
     outcomes: Collection[str],
     *,
-    backend: Backend = VLLM,
+    backend: Backend | None = None,
     console: Console | None = None,
     debug: bool = False,
 ) -> RunResult:
@@ -239,7 +240,7 @@ def retry(
         config: As for the run that made OUTPUT; what decides results must not differ.
         task: The same.
         outcomes: Names of outcomes.
-        backend: What renders and generates.
+        backend: What renders and generates; by default what `config.engine` asks for.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
 
@@ -249,6 +250,7 @@ def retry(
         OSError: INPUT or OUTPUT cannot be read.
     """
     began, collector = time.monotonic(), Collector()
+    backend = backend or backend_of(config.engine)
     wanted = check_outcomes(outcomes)
     checked = check_run(config, task, backend, retries=True)
     collector.moment("checked")

@@ -248,6 +248,9 @@ def retry_command(
         typer.Option(metavar="<outcome>", help="Compute rows with this outcome again."),
     ],
     model: Annotated[str | None, typer.Option(help="Folder of the model, if it has moved.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Address of the server that answers, if it has moved.")
+    ] = None,
     storage_options: StorageOptions = None,
     join: Annotated[
         bool, typer.Option("--join", help="Work beside another run into the same OUTPUT.")
@@ -260,6 +263,7 @@ def retry_command(
             output,
             outcome,
             model=model,
+            endpoint=endpoint,
             join=join,
             storage_options=check_storage_options(storage_options),
             console=_err,

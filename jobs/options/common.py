@@ -35,7 +35,7 @@ class ModelOptions(_Settings):
     model: Named = Field(
         description=(
             "A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a "
-            "GGUF file, or 'demo' for the bundled one."
+            "GGUF file, or 'demo' for the bundled one; with an endpoint its name there."
         )
     )
     dtype: Dtype | None = Field(

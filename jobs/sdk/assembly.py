@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.options.check import check_options
 from jobs.options.job import check_task
+from jobs.options.model import Model
 from jobs.registry import find_model
 from pipeline import EngineConfig, RunConfig
 from pipeline.contract.adapted import adapted
@@ -31,7 +32,7 @@ class ConfiguredJob:
 
     @cached_property
     def model(self) -> Model:
-        """The model, without its weights where it has to be fetched.
+        """The model, without its weights where it has to be fetched; a server's by its name there.
 
         Looked up once, so that all that is asked of it is asked of one commit.
 
@@ -39,6 +40,8 @@ class ConfiguredJob:
             UserError: It cannot be had.
         """
         wanted, storage = self.options.model, self.options.storage_options
+        if self.options.endpoint is not None:
+            return Model(path=wanted)
         return find_model(fetched(wanted, storage, weights=False))
 
     def task(self) -> Task:

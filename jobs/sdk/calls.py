@@ -33,7 +33,7 @@ from jobs.sdk.memory import (
 from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.contract.record import clash_fault, merged_column, output_schema
 from pipeline.contract.task import PICTURES, Renamable
-from pipeline.engine.checkpoint import open_checkpoint
+from pipeline.engine.backends import open_model
 from pipeline.execution.cluster import cluster
 from pipeline.execution.shared_folders import check_shared_file
 from pipeline.output.parts import open_parts_in_ray
@@ -129,7 +129,7 @@ def call(
     # Now, before a cluster starts and rows are handed over.
     if engine is None:
         wanted = configured.engine()
-        open_checkpoint(wanted.model, wanted.prompt_format)
+        open_model(wanted.model, wanted.prompt_format, endpoint=wanted.endpoint)
     if output is not None:
         check_access(locate(output, configured.options.storage_options), "OUTPUT")
     if output is None and not is_ray_dataset(source):

@@ -17,10 +17,9 @@ from jobs.options.common import destination
 from jobs.registry import JOBS
 from jobs.sdk.assembly import configure
 from pipeline import RunConfig, UserError
-from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
+from pipeline.engine.backends import backend_of, open_model, resolve_model
 from pipeline.engine.model_files import BUNDLED
 from pipeline.engine.supported_versions import check_versions
-from pipeline.engine.vllm_engine import VLLM
 from pipeline.engine.warm_hosts import WarmHosts
 from pipeline.execution.cluster import cluster
 from pipeline.execution.placement import place
@@ -41,27 +40,32 @@ class Engine:
     """One or more engines that stay loaded within a `with` block.
 
     Args:
-        model: A Gemma 3: a folder, on the hub (`OWNER/NAME`), a URI, a GGUF file, or `demo`.
-        **settings: The jobs' options of the engine: `dtype`, `prompt_format`, `max_model_len`,
-            `max_num_seqs`, `tensor_parallel_size`, `lora`, `lora_column`, `engine_args`,
-            `engine_replicas`, `max_images`, `pan_and_scan`; see `jobs/options/README.md`.
+        model: A Gemma 3: a folder, on the hub (`OWNER/NAME`), a URI, a GGUF file, or `demo`; with
+            an endpoint its name there.
+        **settings: The jobs' options of the engine: `endpoint`, `dtype`, `prompt_format`,
+            `max_model_len`, `max_num_seqs`, `tensor_parallel_size`, `lora`, `lora_column`,
+            `engine_args`, `engine_replicas`, `max_images`, `pan_and_scan`; see
+            `jobs/options/README.md`.
 
     Raises:
-        UserError: An option is wrong, `model` is not a complete Gemma 3 or cannot be fetched, or
-            Ray or vLLM has an unsupported version.
+        UserError: An option is wrong, `model` is not a complete Gemma 3 or cannot be fetched, the
+            endpoint does not answer or has no such model, or Ray or vLLM has an unsupported
+            version.
     """
 
     def __init__(self, model: str, **settings: Any) -> None:
         for name in settings:
             if name not in ENGINE_OPTIONS:
                 raise UserError(f"{name}: {unknown(name, ENGINE_OPTIONS, 'option')}")
-        check_versions("Ray", *VLLM.needs)
         job = configure(JOBS["caption"], {"model": model, **settings})
         self._options, config = job.options, job.engine()
-        self._model = self._options.model if self._options.model in BUNDLED else job.model.path
-        checkpoint = open_checkpoint(config.model, config.prompt_format)
-        self._config = resolve_engine(config, checkpoint)
-        VLLM.check(self._config)
+        self._holds = backend_of(config)
+        check_versions("Ray", *self._holds.needs)
+        keeps_name = self._options.model in BUNDLED or config.endpoint is not None
+        self._model = self._options.model if keeps_name else job.model.path
+        found = open_model(config.model, config.prompt_format, endpoint=config.endpoint)
+        self._config = resolve_model(config, found)
+        self._holds.check(self._config.model_copy(update={"has_images": False}))
         self._hosts: WarmHosts | None = None
         self._requests: int | None = None
         self._stack = contextlib.ExitStack()
@@ -93,13 +97,17 @@ class Engine:
 
         replicas = self._options.engine_replicas
         config = RunConfig(input="-", output="-", engine=self._config, engine_replicas=replicas)
-        placement = place(config, ray.cluster_resources())
+        resources = ray.cluster_resources()
+        if not self._holds.holds_gpus:
+            resources.pop("GPU", None)
+        placement = place(config, resources)
         self._requests = placement.requests * placement.engines
         return WarmHosts.start(
             self._config,
             engines=placement.engines,
             renderers=placement.renderers,
             gpus_per_engine=placement.engine_gpus,
+            holds=self._holds,
         )
 
     def check_started(self) -> None:
@@ -138,6 +146,7 @@ class Engine:
         own: dict[str, Any] = {
             "model": self._model,
             "prompt_format": self._config.prompt_format,
+            "endpoint": self._options.endpoint,
             "lora_column": self._config.lora_column,
         }
         if "max_images" in known:

@@ -33,6 +33,7 @@ def caption(
     seed: int = ...,
     n: int = ...,
     dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
+    endpoint: str | None = ...,
     prompt_format: Literal['raw', 'gemma', 'template'] | None = ...,
     max_model_len: int = ...,
     max_num_seqs: int | None = ...,
@@ -75,6 +76,7 @@ def caption(
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
         model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
+        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its name there.
         image_column: Column with the images, or lists of them.
         output_column: What the column with the caption is called, in place of 'caption'.
         video_column: Column with videos, instead of images; with frames or fps 'video'.
@@ -94,13 +96,15 @@ def caption(
         seed: Random seed; another one draws other captions.
         n: Captions to draw for each row.
         dtype: Number format to compute in; by default what suits the model.
+        endpoint: OpenAI-compatible server that answers, instead of engines of the run's own: http://host:8000/v1. Its key is read from GEMMA3_BATCH_API_KEY or OPENAI_API_KEY.
         prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
-        max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64.
+        max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64. The most that an endpoint is sent: 1024, with images 256.
         tensor_parallel_size: GPUs of one engine.
         lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
+        stall_seconds: End a process that has made no progress for so long; its rows are retried. A run ends whose endpoint has answered nothing for so long.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
         limit: Only the first so many rows (of those that match), in input order.
@@ -157,6 +161,7 @@ def translate(
     check_language: bool = ...,
     pan_and_scan: bool = ...,
     dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
+    endpoint: str | None = ...,
     prompt_format: Literal['raw', 'gemma', 'template'] | None = ...,
     max_model_len: int = ...,
     max_num_seqs: int | None = ...,
@@ -199,6 +204,7 @@ def translate(
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
         model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
+        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its name there.
         to: Codes of the languages to translate to: de,fr.
         text_columns: Columns with the texts: title,body.
         image_column: Column with images whose text is translated, instead of texts.
@@ -212,13 +218,15 @@ def translate(
         check_language: Check that answers are in the target language.
         pan_and_scan: Show long, narrow images in crops as well.
         dtype: Number format to compute in; by default what suits the model.
+        endpoint: OpenAI-compatible server that answers, instead of engines of the run's own: http://host:8000/v1. Its key is read from GEMMA3_BATCH_API_KEY or OPENAI_API_KEY.
         prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
-        max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64.
+        max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64. The most that an endpoint is sent: 1024, with images 256.
         tensor_parallel_size: GPUs of one engine.
         lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
+        stall_seconds: End a process that has made no progress for so long; its rows are retried. A run ends whose endpoint has answered nothing for so long.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
         limit: Only the first so many rows (of those that match), in input order.
@@ -267,6 +275,7 @@ def moderate(
     policies: str | None = ...,
     thresholds: Mapping[str, float] | str = ...,
     dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
+    endpoint: str | None = ...,
     prompt_format: Literal['raw', 'gemma', 'template'] | None = ...,
     max_model_len: int = ...,
     max_num_seqs: int | None = ...,
@@ -309,18 +318,21 @@ def moderate(
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
         model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
+        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its name there.
         image_column: Column with the images; by default 'image'.
         text_column: Column with texts, instead of images.
         policies: YAML or JSON file of policies; by default ShieldGemma 2's three.
         thresholds: Least probabilities that are flagged: violence=0.3,... .
         dtype: Number format to compute in; by default what suits the model.
+        endpoint: OpenAI-compatible server that answers, instead of engines of the run's own: http://host:8000/v1. Its key is read from GEMMA3_BATCH_API_KEY or OPENAI_API_KEY.
         prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
-        max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64.
+        max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64. The most that an endpoint is sent: 1024, with images 256.
         tensor_parallel_size: GPUs of one engine.
         lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
+        stall_seconds: End a process that has made no progress for so long; its rows are retried. A run ends whose endpoint has answered nothing for so long.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
         limit: Only the first so many rows (of those that match), in input order.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from jobs.registry import JOBS, find_job, job_names, load_job
-from pipeline import RunConfig, RunResult, UserError, retry
+from pipeline import EngineConfig, RunConfig, RunResult, UserError, retry
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
 from pipeline.output.run_record import class_place, read_record
@@ -33,6 +33,7 @@ def retry_rows(
     outcomes: Sequence[str],
     *,
     model: str | None = None,
+    endpoint: str | None = None,
     join: bool = False,
     storage_options: StorageOptions | None = None,
     console: Console | None = None,
@@ -47,6 +48,7 @@ def retry_rows(
         output: The folder of a run.
         outcomes: Names of outcomes (`decode_error`, `missing_input`, `truncated`, ...).
         model: The model's folder, if it has moved since.
+        endpoint: The address of the server that answers, if it has moved since.
         join: Work beside another run into the same OUTPUT.
         storage_options: Arguments of fsspec's filesystems, by protocol.
         console: Where progress is shown; None shows none.
@@ -74,8 +76,10 @@ def retry_rows(
             "storage_options": storage_options or {},
         }
     )
-    if model is not None:
-        engine = config.engine.model_copy(update={"model": model})
+    moved = {"model": model, "endpoint": endpoint}
+    given = {name: value for name, value in moved.items() if value is not None}
+    if given:
+        engine = EngineConfig.model_validate({**config.engine.model_dump(), **given})
         config = config.model_copy(update={"engine": engine})
     return retry(config, restore_task(record), outcomes, console=console, debug=debug)
 

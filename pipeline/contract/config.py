@@ -14,6 +14,7 @@ import re
 import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +40,11 @@ A decode step of 256 texts leaves half of an H200 unused, and datatrove's benchm
 H100 is best with 1,024. Images keep a GPU busy with far fewer: of a caption's time half is the
 vision tower's, however many rows there are, and an answer of one token is in one step only.
 """
+REQUESTS_AT_ENDPOINT = 1024
+"""Requests that a server is sent at once at most, by default; with images `REQUESTS_WITH_IMAGES`.
+How many it is sent is found out (`engine.endpoint.concurrency`)."""
+KEY_VARIABLES = ("GEMMA3_BATCH_API_KEY", "OPENAI_API_KEY")
+"""Environment variables with the key to a server; the first one that is set."""
 OUR_ENGINE_ARGS = (
     "enable_lora",
     "limit_mm_per_prompt",
@@ -98,6 +104,24 @@ Adapters = Annotated[Mapping[str, Named], BeforeValidator(_by_name)]
 """LoRA adapters by name."""
 
 
+def _address(value: str) -> str:
+    """Without a slash at its end; one that holds credentials, which are never recorded, is none."""
+    value = value.strip()
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should be the address of a server: http://host:8000/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            f"should hold no credentials and no query; set the server's key in {KEY_VARIABLES[0]}"
+        )
+    _ = parts.port  # raises ValueError for one that is none
+    return value.rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""Of a server: `http://host:8000/v1`."""
+
+
 class Settings(BaseModel):
     """Frozen; unknown names are refused. Texts keep their white space, which a prompt may need."""
 
@@ -107,6 +131,13 @@ class Settings(BaseModel):
 class EngineSettings(Settings):
     """How one engine replica runs, whatever the model."""
 
+    endpoint: Address | None = Field(
+        None,
+        description=(
+            "OpenAI-compatible server that answers, instead of engines of the run's own: "
+            f"http://host:8000/v1. Its key is read from {KEY_VARIABLES[0]} or {KEY_VARIABLES[1]}."
+        ),
+    )
     prompt_format: PromptFormat | None = Field(
         None,
         description=(
@@ -121,7 +152,9 @@ class EngineSettings(Settings):
         None,
         description=(
             f"Requests one engine works on at once; by default {REQUESTS_ON_GPU}, with images or "
-            f"on a GPU of less than 70 GiB {REQUESTS_WITH_IMAGES}, on a CPU {REQUESTS_ON_CPU}."
+            f"on a GPU of less than 70 GiB {REQUESTS_WITH_IMAGES}, on a CPU {REQUESTS_ON_CPU}. "
+            f"The most that an endpoint is sent: {REQUESTS_AT_ENDPOINT}, with images "
+            f"{REQUESTS_WITH_IMAGES}."
         ),
     )
     tensor_parallel_size: PositiveInt = Field(1, description="GPUs of one engine.")
@@ -139,7 +172,10 @@ class EngineSettings(Settings):
     stall_seconds: float = Field(
         900.0,
         gt=0,
-        description="End a process that has made no progress for so long; its rows are retried.",
+        description=(
+            "End a process that has made no progress for so long; its rows are retried. A run ends "
+            "whose endpoint has answered nothing for so long."
+        ),
     )
     engine_args: Mapping[str, Any] = Field(
         default_factory=dict, description="Further arguments of vLLM's engine: NAME=VALUE,... ."
@@ -150,7 +186,8 @@ class EngineConfig(EngineSettings):
     """The model, and how one engine replica runs it."""
 
     model: Named
-    """Folder of the checkpoint, as Hugging Face lays it out, or what `engine.models` fetches."""
+    """Folder of the checkpoint, as Hugging Face lays it out, what `engine.models` fetches, or the
+    model's name at `endpoint`."""
     model_options: Mapping[str, Mapping[str, Any]] = Field(
         default_factory=dict, exclude=True, repr=False
     )
@@ -162,9 +199,16 @@ class EngineConfig(EngineSettings):
     pan_and_scan: PanAndScan = False
     has_images: bool = True
     """Whether requests may have images; a run knows it from its task."""
+    served_by: str = ""
+    """What runs the model at `endpoint`, such as `vllm`, where that says so; a run asks it."""
+    served_as: str = ""
+    """What the server at `endpoint` says its model is; a run asks it."""
 
     def requests(self, *, on_gpu: bool) -> int:
         """`max_num_seqs`, or the default of the device and of what is asked."""
+        if self.endpoint is not None:
+            most = REQUESTS_WITH_IMAGES if self.has_images else REQUESTS_AT_ENDPOINT
+            return self.max_num_seqs or most
         if self.max_num_seqs is not None or not on_gpu:
             return self.max_num_seqs or REQUESTS_ON_CPU
         return REQUESTS_WITH_IMAGES if self.has_images else REQUESTS_ON_GPU
@@ -298,12 +342,16 @@ class RunConfig(RunSettings):
     """Seconds that a run continues after SIGTERM, to save what is in flight."""
 
 
+SECRET = {"storage_options", "endpoint"}
+"""Fields whose values may hold credentials, even if they should not."""
+
+
 def describe_fault(error: ValidationError) -> str:
     """One line that names the first wrong field of a configuration and what is wrong with it."""
     fault = error.errors()[0]
     field = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    if fault["loc"][:1] == ("storage_options",):  # they hold credentials
+    if SECRET & {*fault["loc"]}:
         return f"{field}: {message}"
     return f"{field}: {message} (got {reprlib.repr(fault['input'])})"

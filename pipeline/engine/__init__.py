@@ -8,6 +8,8 @@ models/                      how a model on the hub, in a store or in a GGUF fil
 adapters                     LoRA adapters: whether they fit the model, and what vLLM is told
 turns, chat_template         the formats of prompts, and from a request's texts to token ids
 renderer                     requests to ids and pixels, without torch or vLLM
+backends                     which engine a run has
+endpoint                     a server that runs already behind the interface
 vllm_engine                  vLLM behind the interface, in a process of its own
 vllm_process, channel        what runs in that process, and how the two talk
 engine_process               how that process is started, also ahead of Ray

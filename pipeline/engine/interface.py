@@ -2,7 +2,8 @@
 
 A `Renderer` turns requests into prompts in CPU actors; an `InferenceEngine` answers them, in the
 actor that holds the GPUs. To support another engine, implement both and pass a `Backend` of them to
-`pipeline.run`; vLLM's is `vllm_engine.VLLM`.
+`pipeline.run`; vLLM's is `vllm_engine.VLLM`, a server's `endpoint.engine.endpoint_backend`.
+`backends` decides which of them a run has.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class EngineStats:
         steps: Steps that it took since it started.
         start: Seconds of each step of its start, in their order, such as `imports`, `weights`,
             `compile`, `graphs`.
+        note: What somebody who waits for the run should know, such as that a server is away; empty
+            if there is nothing.
     """
 
     slots: int = 0
@@ -85,6 +88,7 @@ class EngineStats:
     waiting: int = 0
     steps: int = 0
     start: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 class Renderer(Protocol):
@@ -163,6 +167,9 @@ class Backend:
         ahead: Starts what the first engine needs while Ray has yet to start on this machine, and
             gives what makes engines then; None if there is nothing to start.
         holds_gpus: Whether the engine runs inside the actor that makes it, which then claims GPUs.
+        takes_encoded: Whether the renderer wants the bytes of images beside their pixels, where
+            others read them as we do (`images.encoded`).
+        tells_notes: Whether `EngineStats.note` is ever set.
         needs: What must be installed on the driver's machine; names of
             `supported_versions.SUPPORTED`.
         check: Checks a configuration in the driver, before anything starts; raises UserError.
@@ -173,5 +180,7 @@ class Backend:
     engine: MakeEngine
     ahead: Callable[[EngineConfig], AbstractContextManager[MakeEngine]] | None = None
     holds_gpus: bool = True
+    takes_encoded: bool = False
+    tells_notes: bool = False
     needs: tuple[str, ...] = ()
     check: Callable[[EngineConfig], None] = lambda _: None

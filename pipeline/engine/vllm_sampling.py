@@ -6,6 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.contract.task import Sampling
     from pipeline.engine.interface import Rendered
 
 LOOP_TOKENS = 12
@@ -13,6 +14,18 @@ LOOP_TOKENS = 12
 LOOP_COUNT = 24
 """Repetitions that end an answer. vLLM looks for them after every token, which costs a microsecond
 for each length that it tries, and only once an answer is long enough."""
+
+
+def seed_of(sampling: Sampling, key: str) -> int | None:
+    """The seed of a request, the same whenever it is computed; None where nothing is drawn.
+
+    Args:
+        sampling: How the answer is sampled.
+        key: Names the request.
+    """
+    if sampling.score_tokens or sampling.temperature <= 0:
+        return None
+    return zlib.crc32(f"{key}-{sampling.seed}".encode())
 
 
 def sampling_params(rendered: Rendered, key: str) -> Any:
@@ -52,7 +65,7 @@ def sampling_params(rendered: Rendered, key: str) -> Any:
         temperature=sampling.temperature,
         top_p=sampling.top_p if is_sampled else 1.0,
         top_k=sampling.top_k if is_sampled else 0,
-        seed=zlib.crc32(f"{key}-{sampling.seed}".encode()) if is_sampled else None,
+        seed=seed_of(sampling, key),
         structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
         repetition_detection=loops if sampling.ends_loops else None,
         output_kind=RequestOutputKind.FINAL_ONLY,

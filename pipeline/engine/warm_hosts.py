@@ -126,7 +126,9 @@ class WarmHosts:
             renderer=partial(_connect_renderer, self.renderers),
             engine=partial(_connect_engine, self.engines),
             holds_gpus=False,
+            takes_encoded=self.holds.takes_encoded,
             needs=self.holds.needs,
+            check=self.holds.check,
         )
 
     def close(self) -> None:
@@ -153,13 +155,15 @@ class EngineHost:
     ) -> None:
         self._engine = attempt(make_engine, config, "the engine")
 
-    async def generate(self, rendered: Rendered, key: str) -> Generation | RowError:
-        """As `InferenceEngine.generate`, but returns a row's failure instead of raising it."""
+    async def generate(self, rendered: Rendered, key: str) -> Generation | RowError | Fault:
+        """As `InferenceEngine.generate`, but returns a failure of the row or the run as a value."""
         try:
             return await self._made.generate(rendered, key)
         except RowError as error:
             return error
         except EngineDiedError as error:
+            if error.fault is not None:  # there is no use in another one in its place
+                return error.fault
             logging.getLogger(__name__).error("%s; this process ends", error)
             end_process()
 
@@ -242,7 +246,7 @@ class EngineConnection:
         self._in_flight[number] += 1
         host = self.hosts[number]
         try:
-            answer: Generation | RowError = await host.generate.remote(rendered, key)
+            answer: Generation | RowError | Fault = await host.generate.remote(rendered, key)
             self.model_class = self.model_class or await host.model_class.remote()
         except RayTaskError as error:  # the host lives
             raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(error)) from error
@@ -251,6 +255,8 @@ class EngineConnection:
             raise EngineDiedError(f"the engine died: {one_line(error)}") from error
         finally:
             self._in_flight[number] -= 1
+        if isinstance(answer, Fault):
+            raise EngineDiedError(answer.message, answer)
         return _or_raise(answer)
 
     async def _choose(self) -> int:

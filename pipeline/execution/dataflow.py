@@ -166,6 +166,7 @@ class Flow:
             storage_options=config.storage_options,
             # Before the watchdog takes a decoder that works for one that hangs.
             video_seconds=min(VIDEO_SECONDS, config.engine.stall_seconds / 2),
+            keep_encoded=self.backend.takes_encoded,
         )
         return rows.map_batches(
             Render,
@@ -206,7 +207,10 @@ class Flow:
                 self.drain,
                 self.starts,
             ),
-            fn_constructor_kwargs={"requests": self.placement.requests},
+            fn_constructor_kwargs={
+                "requests": self.placement.requests,
+                "tells_notes": self.backend.tells_notes,
+            },
             num_cpus=self.placement.cpu_share,
             num_gpus=self.placement.engine_gpus or None,
             runtime_env={"env_vars": ENGINE_ACTOR_ENV},

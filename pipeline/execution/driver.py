@@ -199,7 +199,7 @@ class Driver:
         """Run the stages over all rows that are missing."""
         from ray.exceptions import RayError
 
-        with watching_start(self._progress) as start:
+        with watching_start(self._progress, tells_notes=self._backend.tells_notes) as start:
             flow = self._flow(ledger, start.board, care)
             self._expect(flow)
             try:

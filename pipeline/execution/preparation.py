@@ -17,7 +17,7 @@ from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.record import Outcome, clash_fault, clashes, merged_column
 from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import PICTURES, ColumnKind, Renamable, ShowsVideos
-from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
+from pipeline.engine.backends import open_model, resolve_model
 from pipeline.engine.supported_versions import check_versions, check_videos
 from pipeline.output.counts import committed_units
 from pipeline.output.extension import changes_of
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from pipeline.contract.config import EngineConfig, RunConfig
     from pipeline.contract.task import Task
-    from pipeline.engine.checkpoint import Checkpoint
+    from pipeline.engine.backends import Model
     from pipeline.engine.interface import Backend
     from pipeline.output.comparison import Changes
     from pipeline.output.plan import Plan
@@ -95,24 +95,9 @@ def check_run(
     _check_folders(config)
     choice = HubChoice(config=config.config, split=config.split)
     listing = list_input(config.input, config.storage_options, choice)  # before a model is fetched
-    has_images = not PICTURES.isdisjoint(task.columns.values())
-    checkpoint = open_checkpoint(
-        config.engine.model,
-        config.engine.prompt_format,
-        needs_images=has_images,
-        options=config.storage_options,
-    )
-    if has_images and not checkpoint.profile.has_vision:
-        raise UserError(
-            f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
-            f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
-        )
-    engine = resolve_engine(config.engine, checkpoint, config.storage_options)
-    engine = engine.model_copy(update={"has_images": has_images})
-    _check_frames(task, engine, checkpoint)
-    config = config.model_copy(update={"engine": engine})
+    config, model = _fitted(config, task)
     backend.check(config.engine)
-    record = describe_run(config, task, checkpoint, backend.name)
+    record = describe_run(config, task, model, backend.name)
     output = choose_output(config, record)
     plan = open_plan(output)
     commit = _planned_commit(plan, record, keeps=retries)
@@ -145,6 +130,28 @@ def check_run(
         changes=changes,
         record=record,
     )
+
+
+def _fitted(config: RunConfig, task: Task) -> tuple[RunConfig, Model]:
+    """The configuration with what the model decides, and the model. Raises UserError."""
+    wanted = config.engine
+    has_images = not PICTURES.isdisjoint(task.columns.values())
+    model = open_model(
+        wanted.model,
+        wanted.prompt_format,
+        endpoint=wanted.endpoint,
+        needs_images=has_images,
+        options=config.storage_options,
+    )
+    if has_images and not model.profile.has_vision:
+        raise UserError(
+            f"model {wanted.model} is {model.profile.architecture}, which takes no "
+            f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
+        )
+    engine = resolve_model(wanted, model, config.storage_options)
+    engine = engine.model_copy(update={"has_images": has_images})
+    _check_frames(task, engine, model)
+    return config.model_copy(update={"engine": engine}), model
 
 
 def check_outcomes(names: Collection[str]) -> list[Outcome]:
@@ -220,7 +227,7 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} is a file; name a folder")
 
 
-def _check_frames(task: Task, engine: EngineConfig, checkpoint: Checkpoint) -> None:
+def _check_frames(task: Task, engine: EngineConfig, model: Model) -> None:
     """Refuse a run of videos that cannot be decoded, or give more images than a prompt takes."""
     if ColumnKind.VIDEO in task.columns.values():
         check_videos()
@@ -231,7 +238,7 @@ def _check_frames(task: Task, engine: EngineConfig, checkpoint: Checkpoint) -> N
             f"frames: a video gives up to {frames} images, and a request of this engine takes "
             f"{engine.max_images}; raise max_images, or lower frames"
         )
-    needed = frames * checkpoint.profile.tokens_per_image
+    needed = frames * model.profile.tokens_per_image
     if needed >= engine.max_model_len:
         raise UserError(
             f"frames: {frames} frames of a video are {needed:,} tokens without any text, and a "

@@ -87,8 +87,10 @@ def check_shared_folders(
 
 
 def _of_the_model(engine: EngineConfig) -> Iterator[Sought]:
-    """A file of the model and of each adapter, but of those that every machine fetches."""
+    """A file of the model and of each adapter, but of what each machine fetches or a server has."""
     model = engine.model
+    if engine.endpoint is not None:
+        return
     if model.endswith(SUFFIX):  # a file, which each machine converts
         yield _copy_of(locate(model), f"model {model}", COPY, needs_cpu=True)
     elif not is_fetched(model):

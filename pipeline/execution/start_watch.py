@@ -1,4 +1,4 @@
-"""Shows how far the engines' start is, until the first rows are back."""
+"""Shows how far the start of the engines is, and what keeps them when rows are back already."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.execution.progress import RunProgress
 
 LOOK_SECONDS = 0.5
+GO_ON = "going on"
+"""What is shown when nothing keeps the engines any more."""
 NAMES = {
     "fetch": "fetching the model to this machine",
     "imports": "importing vLLM",
@@ -32,41 +34,61 @@ class StartWatch:
 
     Args:
         progress: Shows it.
+        tells_notes: Whether something may keep the engines later, see `Backend`.
     """
 
-    def __init__(self, progress: RunProgress) -> None:
+    def __init__(self, progress: RunProgress, *, tells_notes: bool = False) -> None:
         self.board = StartBoard()
         self._progress = progress
+        self._tells_notes = tells_notes
+        self._has_rows = self._was_kept = False
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="start", daemon=True)
 
     def stop(self) -> None:
         """Rows are back, which the progress tells."""
+        self._has_rows = True
+        if not self._tells_notes:
+            self._is_over.set()
+
+    def end(self) -> None:
+        """There is nothing more to look at."""
         self._is_over.set()
 
     def _look(self) -> None:
         shown = ""
         while not self._is_over.wait(LOOK_SECONDS):
             with contextlib.suppress(Exception):  # Ray's store does not answer now
-                text = describe(self.board.steps())
+                text = self._text(shown)
                 if text != shown and not self._is_over.is_set():
                     self._progress.say(text)
                     shown = text
 
+    def _text(self, shown: str) -> str:
+        """What is to be shown: what keeps an engine, or how far the start is."""
+        notes = self.board.notes() if self._tells_notes else []
+        if notes:
+            self._was_kept = True
+            return notes[0]
+        if not self._has_rows:
+            return describe(self.board.steps())
+        return GO_ON if self._was_kept else shown
+
 
 @contextlib.contextmanager
-def watching_start(progress: RunProgress) -> Iterator[StartWatch]:
+def watching_start(progress: RunProgress, *, tells_notes: bool = False) -> Iterator[StartWatch]:
     """Within the block, show the steps of the engines' start; `stop` ends that earlier.
 
     Args:
         progress: Shows it.
+        tells_notes: Whether to show to the end what keeps engines, see `Backend`.
     """
-    watch = StartWatch(progress)
+    watch = StartWatch(progress, tells_notes=tells_notes)
     watch._thread.start()
     try:
         yield watch
     finally:
-        watch.stop()
+        watch.end()
         watch._thread.join()
         watch.board.forget()
 

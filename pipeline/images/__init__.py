@@ -6,6 +6,7 @@
     jpeg_xl   what a JPEG XL image declares
     frames    which frames of a video are shown
     video     an open video -> those frames, as `decode` gives images
+    encoded   which bytes stay with the pixels, for an engine that takes images as they are
 
     fault                                                    outcome
     null; null bytes and no path; an empty path              missing_input
@@ -91,7 +92,7 @@ def load_image(value: object, root: Location, limits: ImageLimits) -> Image.Imag
     with step("fetch"):
         body = fetch_image(value, root, limits)
     with step("decode"):
-        return decode_image(body, limits.max_pixels)
+        return decode_image(body, limits.max_pixels, keep_encoded=limits.keep_encoded)
 
 
 def load_video(

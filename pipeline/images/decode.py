@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipeline.contract.errors import RowError, one_line
 from pipeline.contract.image_formats import EXTRA, SUFFIXES_BY_FORMAT
 from pipeline.contract.record import Outcome
+from pipeline.images.encoded import ENCODED, encoded_of
 from pipeline.images.jpeg_xl import jpeg_xl
 from pipeline.storage.contents import HEAD, JPEG_XL, recognised
 
@@ -26,12 +27,13 @@ ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-def decode_image(body: bytes, max_pixels: int) -> Image.Image:
+def decode_image(body: bytes, max_pixels: int, *, keep_encoded: bool = False) -> Image.Image:
     """Decode an image.
 
     Args:
         body: The image as a file holds it.
         max_pixels: Width times height; an image that declares more is refused before decoding.
+        keep_encoded: Whether the bytes stay with the image, see `encoded`.
 
     Returns:
         An RGB image, 8 bits a channel, upright.
@@ -48,8 +50,12 @@ def decode_image(body: bytes, max_pixels: int) -> Image.Image:
             image.load()
             is_turned = declared is not None and declared.orientation != 1
             if is_turned and not getattr(image, "jpeg", False):  # a JPEG is unpacked as it was
-                return _to_rgb(image)
-            return _to_rgb(ImageOps.exif_transpose(image))
+                decoded = _to_rgb(image)
+            else:
+                decoded = _to_rgb(ImageOps.exif_transpose(image))
+            if keep_encoded:
+                decoded.info[ENCODED] = encoded_of(image, body)
+            return decoded
     except RowError:
         raise
     except UnidentifiedImageError:

@@ -63,6 +63,7 @@ class ImageLimits:
         allow_private: Whether links may reach addresses that are not global.
         storage_options: Arguments for the filesystems of URIs, by protocol.
         video_seconds: Most time to decode one video.
+        keep_encoded: Whether an image keeps the bytes it was decoded from, see `encoded`.
     """
 
     max_bytes: int
@@ -71,6 +72,7 @@ class ImageLimits:
     allow_private: bool = False
     storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     video_seconds: float = VIDEO_SECONDS
+    keep_encoded: bool = False
 
     @property
     def max_video_bytes(self) -> int:

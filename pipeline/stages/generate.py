@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from pipeline.stages.render import RenderedRow
     from pipeline.stages.start_board import StartBoard
 
+NOTE_SECONDS = 1.0
+"""Time between two looks at what keeps an engine."""
+
 
 @dataclass(frozen=True)
 class EngineReport:
@@ -79,8 +82,10 @@ class Generate:
         make_engine: Starts it; called in the actor.
         poison_rows: Where isolated rows are marked; None if rows are not isolated.
         drain: Asks for an end of work; None if nobody will.
-        starts: Where the steps of the engine's start are told; None if nobody looks.
+        starts: Where the steps of the engine's start are told, and later what keeps it; None if
+            nobody looks.
         requests: Requests that the engine works on at once, where it does not say.
+        tells_notes: See `Backend`.
     """
 
     def __init__(
@@ -92,7 +97,10 @@ class Generate:
         starts: StartBoard | None = None,
         *,
         requests: int = REQUESTS_ON_CPU,
+        tells_notes: bool = False,
     ) -> None:
+        self._board = starts if tells_notes else None
+        self._notes: asyncio.Task[None] | None = None
         with _told(starts):
             self._engine = attempt(make_engine, config, "the engine")
         self._room = Room(self._stats, requests)
@@ -113,6 +121,7 @@ class Generate:
         if not await self._intake.admits():
             yield seal(pack([]))
             return
+        self._tell_notes()
         measured = self._gauge.block(measures_of(block))
         try:
             with self._intake.working():
@@ -125,6 +134,11 @@ class Generate:
 
     def _stats(self) -> EngineStats:
         return EngineStats() if isinstance(self._engine, Fault) else self._engine.stats()
+
+    def _tell_notes(self) -> None:
+        """Tell from now on what keeps the engine."""
+        if self._notes is None and self._board is not None:
+            self._notes = asyncio.create_task(_told_notes(self._stats, self._board))
 
     async def _take(self, item: Item) -> Item:
         if isinstance(self._engine, Fault):
@@ -163,6 +177,17 @@ class Generate:
         if any(generation.failure is None for generation in generations):
             report = EngineReport(engine.model_class, self._ready)
         return item.carrying(Answered(generations, rendered.state, report))
+
+
+async def _told_notes(stats: Callable[[], EngineStats], board: StartBoard) -> None:
+    """Tell each new note of an engine, until this is cancelled."""
+    told = ""
+    while True:
+        await asyncio.sleep(NOTE_SECONDS)
+        note = stats().note
+        if note != told:
+            await asyncio.to_thread(board.note, actor_id(), note)
+            told = note
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""How engines tell the driver which step of their start they are in.
+"""How engines tell the driver which step of their start they are in, and later what keeps them.
 
 Through Ray's key-value store, like `drain`: an actor that starts can answer nothing else.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 NAMESPACE = b"gemma3-batch"
 READY = "ready"
 """The step after the last one."""
+STEP, NOTE = "start", "note"
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,34 @@ class StartBoard:
         with contextlib.suppress(Exception):  # it is only shown
             internal_kv._internal_kv_put(self._key(engine), step.encode(), namespace=NAMESPACE)
 
-    def steps(self) -> list[str]:
-        """The step of each engine that has told one."""
+    def note(self, engine: str, note: str) -> None:
+        """Tell what keeps an engine that is ready.
+
+        Args:
+            engine: The id of its actor.
+            note: See `EngineStats.note`; empty takes it back.
+        """
         from ray.experimental import internal_kv
 
-        keys = internal_kv._internal_kv_list(self._key(""), namespace=NAMESPACE)
+        key = self._key(engine, NOTE)
+        with contextlib.suppress(Exception):  # it is only shown
+            if note:
+                internal_kv._internal_kv_put(key, note.encode(), namespace=NAMESPACE)
+            else:
+                internal_kv._internal_kv_del(key, namespace=NAMESPACE)
+
+    def steps(self) -> list[str]:
+        """The step of each engine that has told one."""
+        return self._told(STEP)
+
+    def notes(self) -> list[str]:
+        """What keeps the engines, of each that something keeps."""
+        return self._told(NOTE)
+
+    def _told(self, what: str) -> list[str]:
+        from ray.experimental import internal_kv
+
+        keys = internal_kv._internal_kv_list(self._key("", what), namespace=NAMESPACE)
         values = [internal_kv._internal_kv_get(key, namespace=NAMESPACE) for key in keys]
         return [value.decode() for value in values if value]
 
@@ -45,7 +69,9 @@ class StartBoard:
         from ray.experimental import internal_kv
 
         with contextlib.suppress(Exception):  # Ray may be gone too
-            internal_kv._internal_kv_del(self._key(""), del_by_prefix=True, namespace=NAMESPACE)
+            for what in (STEP, NOTE):
+                key = self._key("", what)
+                internal_kv._internal_kv_del(key, del_by_prefix=True, namespace=NAMESPACE)
 
-    def _key(self, engine: str) -> bytes:
-        return f"start/{self.token}/{engine}".encode()
+    def _key(self, engine: str, what: str = STEP) -> bytes:
+        return f"{what}/{self.token}/{engine}".encode()

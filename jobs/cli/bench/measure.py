@@ -26,6 +26,7 @@ from jobs.cli.bench.rendered import render
 from jobs.cli.bench.report import Report, Side
 from jobs.cli.bench.workload import synthetic
 from jobs.sdk.calls import run_job
+from pipeline import UserError
 from pipeline.engine.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def bench(
         UserError: The job or the model cannot be run.
         RunError: A side could not be finished.
     """
+    if options.get("endpoint") is not None:
+        raise UserError("endpoint: bench measures engines of this machine; leave it out")
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder, "input")
         workload = synthetic(job, options, where, rows=rows, input_tokens=input_tokens)

@@ -29,3 +29,28 @@ def test_a_configuration_is_frozen() -> None:
 
 def test_a_long_wrong_value_is_shortened() -> None:
     assert len(fault(unit_rows="x" * 5000)) < 200
+
+
+def test_the_address_of_a_server_holds_no_credentials() -> None:
+    def endpoint(value: str) -> str | None:
+        return EngineConfig(model="m", endpoint=value).endpoint
+
+    assert endpoint("http://host:8000/v1/") == "http://host:8000/v1"
+    assert endpoint("https://[::1]:8000/v1") == "https://[::1]:8000/v1"
+    for wrong in ("host:8000", "ftp://host", "http://", "http://host:port/v1"):
+        with pytest.raises(ValidationError):
+            endpoint(wrong)
+    for secret in ("http://me:secret@host/v1", "http://host/v1?key=secret"):
+        told = fault(engine={"model": "m", "endpoint": secret})
+        assert told.startswith("engine.endpoint: should hold no credentials")
+        assert "secret" not in told
+
+
+def test_an_endpoint_is_sent_more_requests_than_a_cpu_works_on() -> None:
+    assert EngineConfig(model="m").requests(on_gpu=False) == 64
+    url = "http://h/v1"
+    assert EngineConfig(model="m", endpoint=url).requests(on_gpu=False) == 256
+    texts = EngineConfig(model="m", endpoint=url, has_images=False)
+    assert texts.requests(on_gpu=False) == 1024
+    few = EngineConfig(model="m", endpoint=url, max_num_seqs=3)
+    assert few.requests(on_gpu=True) == 3

@@ -13,6 +13,7 @@ from pipeline.contract.image_formats import SUFFIXES_BY_FORMAT
 from pipeline.contract.record import Outcome
 from pipeline.images import ImageLimits, load_image
 from pipeline.images.decode import decode_image
+from pipeline.images.encoded import ENCODED
 from pipeline.sources import Kind, list_input
 from pipeline.storage.location import locate
 from tests.pipeline.sample_images import bomb_png, encoded, noisy_jpeg, plain, truncated_jpeg
@@ -186,3 +187,9 @@ def test_exif_orientation_turns_the_image_upright() -> None:
     assert upright.size == (20, 40)
     assert upright.getpixel((10, 5))[0] > 150  # type: ignore[index]
     assert upright.getpixel((10, 35))[2] > 200  # type: ignore[index]
+
+
+def test_bytes_stay_with_an_image_only_if_that_is_wanted() -> None:
+    body = encoded(plain(RED), "JPEG")
+    assert ENCODED not in decode_image(body, MAX_PIXELS).info
+    assert decode_image(body, MAX_PIXELS, keep_encoded=True).info[ENCODED].body == body
