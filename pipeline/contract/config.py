@@ -34,6 +34,8 @@ A decode step of 256 texts leaves half of an H200 unused, and datatrove's benchm
 H100 is best with 1,024. Images keep a GPU busy with far fewer: of a caption's time half is the
 vision tower's, however many rows there are, and an answer of one token is in one step only.
 """
+OUTPUT_FORMATS = ("parquet", "jsonl", "csv", "webdataset")
+"""What `output_format` may be; `output.formats` has a module for each."""
 OUR_ENGINE_ARGS = (
     "limit_mm_per_prompt",
     "mm_processor_cache_gb",
@@ -50,6 +52,20 @@ def _not_blank(value: str) -> str:
     return value
 
 
+def _output_format(value: str) -> str:
+    """As a Literal would, but it knows a format that people ask for and what to do instead."""
+    if value == "lance":
+        raise ValueError(
+            "lance has one index for all files, which a kill could leave half written; write parquet, "
+            "then lance.write_dataset(pyarrow.dataset.dataset(OUTPUT), NEW)"
+        )
+    if value not in OUTPUT_FORMATS:
+        raise ValueError(f"should be one of {', '.join(OUTPUT_FORMATS)}")
+    return value
+
+
+OutputFormat = Annotated[str, AfterValidator(_output_format)]
+"""The format of the parts."""
 Named = Annotated[str, AfterValidator(_not_blank)]
 """A path or a URI."""
 
@@ -138,6 +154,19 @@ class RunSettings(Settings):
     keep_images: bool = Field(
         False, description="Copy binary input columns, images among them, to the output."
     )
+    output_format: OutputFormat = Field(
+        "parquet",
+        description=(
+            "Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the "
+            "images, the answers as .txt and the rest as .json)."
+        ),
+    )
+    sidecars: bool = Field(
+        False, description="Write each image's answer to a .txt file beside it, in INPUT."
+    )
+    overwrite_sidecars: bool = Field(
+        False, description="Let sidecars replace .txt files that were there before."
+    )
     max_image_bytes: PositiveInt = Field(
         100_000_000, description="An image file that is larger is not opened."
     )
@@ -182,7 +211,7 @@ class RunConfig(RunSettings):
     input: Named
     """Parquet, images, JSON lines or tar shards: a file, a folder or a glob; a path or a URI."""
     output: Named
-    """Folder for the parquet files: a new one, or that of an earlier run of the same."""
+    """Folder for the output files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig
     block_rows: PositiveInt = 32
     """Rows that travel between the stages together."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.contract.errors import RunError
-from pipeline.contract.record import output_schema, row_key
+from pipeline.contract.record import answer_column, output_schema, row_key
 from pipeline.output.parts import (
     Committed,
     commit_record,
@@ -105,7 +105,8 @@ class NewParts:
         identity = {"id": unit.id, "index": unit.index, "files": ends}
         identity |= {"start": unit.start, "stop": unit.stop}
         duplicates = entries.num_rows - entries["same_as"].null_count
-        record = commit_record(self.run, identity, _outcomes(entries), duplicates)
+        answer = answer_column(self.journal.results)
+        record = commit_record(self.run, identity, _outcomes(entries), duplicates, answer)
         schema = output_schema(self.source.passthrough_schema, self.journal.results)
         rows = _joined(unit, self.source, entries, schema)
         save_part(part, schema, rows, record, replaces=replaces)
@@ -139,10 +140,12 @@ class PatchedParts:
             if missing:
                 raise RunError(f"{work.unit.name}: {len(missing)} rows were not finished")
             rows = _patched(old, entries)
-            record = commit_record(self.run, was["unit"], _outcomes(rows), was["duplicates"])
+            record = commit_record(
+                self.run, was["unit"], _outcomes(rows), was["duplicates"], was.get("answer")
+            )
             if save_part(part, rows.schema, [rows], record, replaces=stamp):
                 self.journal.forget(work.unit.id)
-                return read_committed(part) or committed_of(record, rows.num_rows, "")
+                return read_committed(part) or committed_of(record, "")
         raise RunError(_refused(part))
 
     def is_committed(self, work: Work) -> bool:

@@ -9,6 +9,7 @@ gets an entry that says so, in a unit without rows, so that a file that comes ba
 from __future__ import annotations
 
 import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
 from pipeline.output.comparison import TAKEN_AWAY, Changes, compare
-from pipeline.output.parts import part_name
+from pipeline.output.parts import PARQUET, part_name
 from pipeline.output.plan import UNITS, Plan, open_plan, plan_folder, plan_metadata
 from pipeline.sources import Kind
 from pipeline.sources.units import Cut, Unit, unit_id
@@ -48,6 +49,8 @@ def extended(
     listing: Listing,
     source: Source,
     changes: Changes | None = None,
+    *,
+    suffix: str = PARQUET,
 ) -> Plan:
     """Add the input's new and changed files to a plan, and save that.
 
@@ -57,6 +60,7 @@ def extended(
         listing: The input as it is now.
         source: What cuts it.
         changes: The input against the plan, if it was compared already.
+        suffix: That of the parts' format, where there is no plan yet; a plan's parts keep theirs.
 
     Returns:
         The plan of the whole input; the same one if no file is new or changed.
@@ -76,7 +80,8 @@ def extended(
             recut = _Recut(plan, changes, source)
             dropped = recut.dropped
             pieces = itertools.chain(recut.pieces(), _new(changes.new, source))
-        is_ours = _save(output, plan, plan.schema if plan else source.schema, pieces, dropped)
+        schema = plan.schema if plan else source.schema
+        is_ours = _save(output, plan, schema, pieces, dropped, _suffix(plan) if plan else suffix)
         if not is_ours and plan is None and not plan_folder(output).names():
             raise UserError(f"OUTPUT {output} keeps no plan; is its store writable?")
         plan, changes = open_plan(output), None
@@ -113,7 +118,7 @@ def without_gone(
     ]
     pieces = map(_empty, marks)
     dropped = [*found, *range(len(plan), len(plan) + len(marks))]
-    is_ours = _save(plan.output, plan, plan.schema, pieces, dropped)
+    is_ours = _save(plan.output, plan, plan.schema, pieces, dropped, _suffix(plan))
     newer = open_plan(plan.output)
     assert newer is not None, "it was extended"
     return newer, paths if is_ours else []  # the next run drops them, if another one was faster
@@ -125,6 +130,7 @@ def _save(
     schema: pa.Schema,
     pieces: Iterable[Piece],
     dropped: list[int],
+    suffix: str,
 ) -> bool:
     """Write the next plan file. Returns whether this call did; if not, another driver was faster.
 
@@ -134,10 +140,11 @@ def _save(
         schema: The input's columns.
         pieces: The units to add.
         dropped: Indices of units that are obsolete; complete once all pieces were taken.
+        suffix: That of the parts' format.
     """
     number, first = (len(plan.files), len(plan)) if plan else (0, 0)
     where = plan_folder(output) / f"{number:06d}.parquet"
-    rows = (_row(index, *piece) for index, piece in enumerate(pieces, first))
+    rows = (_row(index, *piece, suffix) for index, piece in enumerate(pieces, first))
     with draft_for(where) as draft:
         with pq.ParquetWriter(draft, UNITS, store_schema=False) as writer:
             for group in _groups(rows):
@@ -146,18 +153,25 @@ def _save(
         return create_from(draft, where)
 
 
-def _row(index: int, cut: Cut, files: list[Entry], old: Unit | None) -> dict[str, Any]:
+def _row(
+    index: int, cut: Cut, files: list[Entry], old: Unit | None, suffix: str
+) -> dict[str, Any]:
     """What a plan file says of a piece, a row of `UNITS`."""
     name = _id_of(cut, files)
     return {
         "id": name,
-        "part": old.part if old else part_name(index, name),
+        "part": old.part if old else part_name(index, name, suffix),
         "start": cut.start,
         "stop": cut.stop,
         "offset": cut.offset,
         "replaces": old.index if old else None,
         "files": files,
     }
+
+
+def _suffix(plan: Plan) -> str:
+    """That of the parts of a plan, which all have one format."""
+    return os.path.splitext(plan.unit(0).part)[1]
 
 
 def _id_of(cut: Cut, files: Iterable[Entry]) -> str:

@@ -42,6 +42,8 @@ NUMBERS = re.compile(r"\[\n((?:\s+-?[\d.]+(?:e[+-]?\d+)?,?\n)+)\s+\]")
 """A list of numbers in indented JSON. (In a text, a line break is written otherwise.)"""
 PROMPT_FORMAT = "template"
 """The only format of prompts there was before it was recorded."""
+OUTPUT_FORMAT = "parquet"
+"""The only format of parts there was before it was recorded."""
 
 Record = Mapping[str, Any]
 """A run as JSON values, see `describe_run`; once it finished also its totals and `finished`."""
@@ -215,6 +217,7 @@ def _deciding(record: Record) -> dict[str, object]:
         "backend": record.get("backend", "vllm"),  # the only one there was before it was recorded
         **{name: engine[name] for name in DECIDING_OF_ENGINE},
         "prompt_format": engine.get("prompt_format") or PROMPT_FORMAT,
+        "output_format": config.get("output_format", OUTPUT_FORMAT),
         **{name: config[name] for name in DECIDING},
     }
 
