@@ -34,12 +34,14 @@ from pipeline.output.cleanup import clean_up_retry, clean_up_run
 from pipeline.output.commit import NewParts, PatchedParts
 from pipeline.output.counts import committed_units, totals
 from pipeline.output.extension import extended, without_gone
+from pipeline.output.formats import FORMATS
 from pipeline.output.heartbeat import Others, check_alone, turn
 from pipeline.output.journal import OF_RETRIES, Journal
 from pipeline.output.parts import open_parts
 from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import ProfileFile
 from pipeline.output.run_record import claim, finish, read_record, withdraw
+from pipeline.output.sidecars import WithSidecars
 from pipeline.output.status import failed_work
 from pipeline.profiling.collector import Collector
 from pipeline.sources.units import Work
@@ -204,7 +206,7 @@ def run(
     began, collector = time.monotonic(), Collector()
     checked = check_run(config, task, backend)
     collector.moment("checked")
-    if checked.plan is not None and not checked.changes and _is_finished(checked.plan):
+    if checked.plan is not None and not checked.changes and _is_finished(checked):
         return _result(checked, None, began)
     job = _Job(
         checked=checked,
@@ -250,7 +252,7 @@ def retry(
     if checked.plan is None:
         raise UserError(f"OUTPUT {checked.output} has no results to fix; run the job first")
     work = [*failed_work(checked.plan, wanted)]
-    if not work:
+    if not work and not _lacks_sidecars(checked, checked.plan):
         return _result(checked, None, began)
     tolerant = checked.config.model_copy(update={"max_error_rate": 1.0})
     checked = replace(checked, config=tolerant)
@@ -265,15 +267,30 @@ def retry(
     return _result(checked, _finish(job, partial(_failed_rows, checked, work, wanted)), began)
 
 
-def _is_finished(plan: Plan) -> bool:
-    return not len(plan.pending(committed_units(plan)))
+def _is_finished(checked: CheckedRun) -> bool:
+    plan = checked.plan
+    assert plan is not None, "a run without a plan has not begun"
+    return not len(plan.pending(committed_units(plan))) and not _lacks_sidecars(checked, plan)
+
+
+def _lacks_sidecars(checked: CheckedRun, plan: Plan) -> bool:
+    return checked.sidecars is not None and bool(checked.sidecars.lacking(plan))
+
+
+def _with_sidecars(checked: CheckedRun, committer: Committer) -> Committer:
+    if checked.sidecars is None:
+        return committer
+    return WithSidecars(committer=committer, sidecars=checked.sidecars)
 
 
 @contextlib.contextmanager
 def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
     """All units of the input that have no part; cleans up once they have."""
     output, changes = checked.output, checked.changes
-    plan = extended(checked.plan, output, checked.listing, checked.source, changes)
+    suffix = FORMATS[checked.config.output_format].suffix
+    plan = extended(
+        checked.plan, output, checked.listing, checked.source, changes, suffix=suffix
+    )
     is_committed = committed_units(plan)
     left_out: Sequence[str] = ()
     if changes is not None and not mine.beside:  # another run may have a larger input
@@ -285,14 +302,19 @@ def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
         rows=plan.total_rows,
         rows_done=int(plan.rows[is_committed].sum()),
         rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
-        committer=NewParts(
-            journal=Journal(output, checked.task.result_schema),
-            source=checked.source,
-            run=checked.record,
+        committer=_with_sidecars(
+            checked,
+            NewParts(
+                journal=Journal(output, checked.task.result_schema),
+                source=checked.source,
+                run=checked.record,
+            ),
         ),
         left_out=left_out,
     )
     clean_up_run(plan, mine.epoch)
+    if checked.sidecars is not None:
+        checked.sidecars.write_lacking(plan)
 
 
 @contextlib.contextmanager
@@ -308,9 +330,13 @@ def _failed_rows(
         rows=sum(piece.rows for piece in work),
         rows_done=0,
         rows_failed=0,
-        committer=PatchedParts(journal=journal, run=checked.record),
+        committer=_with_sidecars(
+            checked, PatchedParts(journal=journal, run=checked.record)
+        ),
     )
     clean_up_retry((piece.unit.id for piece in work), mine.epoch)
+    if checked.sidecars is not None and checked.plan is not None:
+        checked.sidecars.write_lacking(checked.plan)
 
 
 def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignment]]) -> _Done:

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError, one_line
-from pipeline.contract.record import Outcome, clashes
+from pipeline.contract.record import Outcome, clashes, output_schema
 from pipeline.contract.task import ColumnKind
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.supported_versions import check_versions
 from pipeline.output.comparison import compare
+from pipeline.output.formats import FORMATS
+from pipeline.output.formats import check_columns as check_format
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import choose_output, describe_run, has_same_input, read_record
+from pipeline.output.sidecars import sidecars_of
 from pipeline.sources import check_columns, list_input, open_source
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.output.comparison import Changes
     from pipeline.output.plan import Plan
     from pipeline.output.run_record import Record
+    from pipeline.output.sidecars import Sidecars
     from pipeline.sources import Listing, Source
     from pipeline.storage.location import Location
 
@@ -48,6 +52,7 @@ class CheckedRun:
         plan: The plan in it; None if there is none yet.
         changes: The input against that plan.
         record: What the run is, for `run.json` and the parts.
+        sidecars: What writes the answers beside the images; None where that is not asked.
     """
 
     config: RunConfig
@@ -58,6 +63,7 @@ class CheckedRun:
     plan: Plan | None
     changes: Changes | None
     record: Record
+    sidecars: Sidecars | None = None
 
 
 def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
@@ -83,7 +89,8 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
             f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
     engine = resolve_engine(config.engine, checkpoint).model_copy(update={"has_images": has_images})
-    config = config.model_copy(update={"engine": engine})
+    keep_images = config.keep_images or FORMATS[config.output_format].keeps_images
+    config = config.model_copy(update={"engine": engine, "keep_images": keep_images})
     backend.check(config.engine)
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)
@@ -97,9 +104,12 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         schema=plan.schema if plan else None,
     )
     _check_columns(source, task)
+    columns = output_schema(source.passthrough_schema, task.result_schema)
+    check_format(config.output_format, columns)
     changes = None if plan is None else compare(plan, listing)
     if plan is not None and changes is not None and not changes.unchanged:
         _check_same_input(config, output, record, plan, source)
+    sidecars = _sidecars(config, output, listing, task, is_planned=plan is not None and not changes)
     return CheckedRun(
         config=config,
         task=task,
@@ -109,6 +119,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         plan=plan,
         changes=changes,
         record=record,
+        sidecars=sidecars,
     )
 
 
@@ -167,6 +178,19 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} lies in INPUT; choose a folder outside of it")
     if output.is_local and output.exists() and not output.is_folder():
         raise UserError(f"OUTPUT {output} is a file; name a folder")
+
+
+def _sidecars(
+    config: RunConfig, output: Location, listing: Listing, task: Task, *, is_planned: bool
+) -> Sidecars | None:
+    """The run's sidecars, if it has any; whether each image can have one is checked once."""
+    if not config.sidecars:
+        return None
+    replaces = config.overwrite_sidecars
+    found = sidecars_of(output, listing, task.result_schema, replaces_others=replaces)
+    if not (is_planned and found.is_begun):
+        found.check(listing, is_begun=found.is_begun)
+    return found
 
 
 def _check_columns(source: Source, task: Task) -> None:
