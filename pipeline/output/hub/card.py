@@ -6,18 +6,18 @@ It says nothing of the machine that made it: no paths, no stores.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipeline.output.counts import Totals
     from pipeline.output.run_record import Record
 
-MARK = "<!-- Written by `gemma3-batch push`, which replaces this text. To keep yours, remove this. -->"
+MARK = "<!-- Written by gemma3-batch, which writes it again; take this line out to keep yours. -->"
 LONGEST = 2000
 """Characters of a setting that are shown; the record has all of it."""
 DATA = "data"

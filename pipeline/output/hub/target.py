@@ -60,7 +60,7 @@ def target_of(uri: str) -> Target:
     """The repository that a URI names. Raises UserError."""
     found = TARGET.fullmatch(uri)
     if found is None:
-        raise UserError(f"{uri}: should be hf://datasets/owner/name or hf://datasets/owner/name@branch")
+        raise UserError(f"{uri}: should be hf://datasets/owner/name, or with @branch")
     return Target(repo=found["repo"], branch=found["branch"] or MAIN)
 
 
