@@ -96,16 +96,21 @@ def part_files(output: Location) -> list[str]:
     return [(output / name).path for name in sorted(output.names(PREFIX))]
 
 
-def open_parts(output: Location) -> ds.Dataset:
+def open_parts(output: Location, schema: pa.Schema | None = None) -> ds.Dataset:
     """All parts as one dataset in input order, which reads when it is asked.
 
     Of parquet it reads what is asked for; of other formats whole parts, one after the other.
+
+    Args:
+        output: OUTPUT.
+        schema: The columns; those that a part lacks are null. By default those of the first part.
     """
     files = part_files(output)
     if all(path.endswith(PARQUET) for path in files):
         filesystem = PyFileSystem(FSSpecHandler(output.fs))
-        return ds.dataset(files, filesystem=filesystem, format="parquet")
-    return ds.dataset(files, filesystem=PyFileSystem(_AsArrow(output.fs)), format="ipc")
+        return ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet")
+    filesystem = PyFileSystem(_AsArrow(output.fs))
+    return ds.dataset(files, schema=schema, filesystem=filesystem, format="ipc")
 
 
 def open_parts_in_ray(output: Location) -> Dataset:
@@ -114,6 +119,11 @@ def open_parts_in_ray(output: Location) -> Dataset:
 
     filesystem = PyFileSystem(FSSpecHandler(output.fs))
     return ray.data.read_parquet(part_files(output), filesystem=filesystem, partitioning=None)
+
+
+def part_schema(part: Location) -> pa.Schema:
+    """The columns of a part. Raises OSError, UserError."""
+    return format_of(part.name).read_schema(part)
 
 
 def read_part(part: Location, is_wanted: Callable[[pa.Field], bool]) -> pa.Table:

@@ -15,6 +15,7 @@ are not synced: after a power loss, remove that folder, and the same command wri
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -63,12 +64,14 @@ class Sidecars:
         root: The folder that the images' paths start from.
         answer: The column of the answers.
         replaces_others: Whether files that are not this OUTPUT's are replaced.
+        outcome: The column of the outcomes.
     """
 
     output: Location
     root: Location
     answer: str
     replaces_others: bool
+    outcome: str = "outcome"
 
     def write(self, part: str) -> None:
         """Write the sidecars of a part, and remove those of its earlier versions.
@@ -162,12 +165,12 @@ class Sidecars:
 
     def _texts(self, part: Location) -> dict[str, str]:
         """The answers of a part, by their images' paths."""
-        names = (PATH, self.answer, "outcome")
+        names = (PATH, self.answer, self.outcome)
         rows = to_values(read_part(part, lambda field: field.name in names))
         return {
             row[PATH]: as_text(row[self.answer])
             for row in rows
-            if row["outcome"] == Outcome.OK and row[self.answer] is not None
+            if row[self.outcome] == Outcome.OK and row[self.answer] is not None
         }
 
     def _ours(self, folder: Location, notes: Iterable[str]) -> dict[str, set[str]]:
@@ -219,10 +222,8 @@ class WithSidecars:
     def commit(self, work: Work) -> Committed:
         """See `Committer.commit`. A sidecar that cannot be written is left to the run's end."""
         done = self.committer.commit(work)
-        try:
+        with contextlib.suppress(Exception):  # the part is there: its rows are done
             self.sidecars.write(work.unit.part)
-        except Exception:  # noqa: S110  the part is there: its rows are not to be computed again
-            pass
         return done
 
     def is_committed(self, work: Work) -> bool:

@@ -66,6 +66,10 @@ class Csv:
         """See `PartFormat.read_whole`."""
         return _read(part, lambda _: True)
 
+    def read_schema(self, part: Location) -> pa.Schema:
+        """See `PartFormat.read_schema`."""
+        return find_record(part, part.read())[1]
+
     def read_record(self, part: Location) -> tuple[CommitRecord, str]:
         """See `PartFormat.read_record`; reads all of the part."""
         with part.open() as file:

@@ -57,6 +57,11 @@ class Parquet:
         rows = pq.read_table(pa.BufferReader(part.read()))
         return rows, _record(rows.schema.metadata)
 
+    def read_schema(self, part: Location) -> pa.Schema:
+        """See `PartFormat.read_schema`."""
+        with part.open() as file, pq.ParquetFile(file) as parquet:
+            return parquet.schema_arrow
+
     def read_record(self, part: Location) -> tuple[CommitRecord, str]:
         """See `PartFormat.read_record`; reads the footer alone."""
         with part.open() as file:

@@ -75,6 +75,10 @@ class PartFormat(Protocol):
         """All rows of a part and its commit record, of one version. Raises like `read`."""
         ...
 
+    def read_schema(self, part: Location) -> pa.Schema:
+        """The columns of a part. Raises like `read`."""
+        ...
+
     def read_record(self, part: Location) -> tuple[CommitRecord, str]:
         """The commit record of a part, and the stamp of the version that has it.
 

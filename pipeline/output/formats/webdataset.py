@@ -89,6 +89,11 @@ class WebDataset:
         """See `PartFormat.read_whole`."""
         return _read(io.BytesIO(part.read()), lambda _: True)
 
+    def read_schema(self, part: Location) -> pa.Schema:
+        """See `PartFormat.read_schema`."""
+        with part.open() as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            return unpack_schema(tar.pax_headers[COLUMNS])
+
     def read_record(self, part: Location) -> tuple[CommitRecord, str]:
         """See `PartFormat.read_record`; reads the first blocks alone."""
         with part.open() as file:

@@ -6,13 +6,16 @@ It says nothing of the machine that made it: no paths, no stores.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipeline.output.parts import PREFIX, part_index
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pipeline.output.counts import Totals
     from pipeline.output.run_record import Record
@@ -22,6 +25,8 @@ LONGEST = 2000
 """Characters of a setting that are shown; the record has all of it."""
 DATA = "data"
 """Folder of the parts."""
+FOLDER_PARTS = 10_000
+"""Most files that the Hub takes in a folder."""
 RECORD = "gemma3_batch.json"
 """What the repository says of the run, for programs."""
 TASKS = {"caption": "image-to-text", "translate": "translation"}
@@ -78,13 +83,19 @@ class Contents:
         record: The run's record.
         totals: What is in the parts.
         rows: Rows of the whole run, more than in the parts if it is not finished.
-        suffix: That of the parts' names.
+        parts: Names of the parts, at least one.
     """
 
     record: Record
     totals: Totals
     rows: int
-    suffix: str
+    parts: Sequence[str]
+
+
+def path_of(part: str) -> str:
+    """Where a part is in the repository, of which a folder takes `FOLDER_PARTS` files."""
+    page = part_index(part) // FOLDER_PARTS
+    return f"{DATA}/{page:04d}/{part}" if page else f"{DATA}/{part}"
 
 
 def run_of(record: Record) -> dict[str, Any]:
@@ -125,7 +136,10 @@ def card(contents: Contents, name: str) -> str:
 
 def _header(contents: Contents) -> dict[str, Any]:
     """What the Hub and `datasets` read."""
-    files = [{"split": "train", "path": f"{DATA}/part-*{contents.suffix}"}]
+    suffix = os.path.splitext(contents.parts[0])[1]
+    folders = sorted({os.path.dirname(path_of(part)) for part in contents.parts})
+    paths = [f"{folder}/{PREFIX}*{suffix}" for folder in folders]
+    files = [{"split": "train", "path": paths[0] if len(paths) == 1 else paths}]
     header: dict[str, Any] = {"configs": [{"config_name": "default", "data_files": files}]}
     task = TASKS.get(contents.record["task"])
     if task is not None:

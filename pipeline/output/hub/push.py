@@ -1,6 +1,6 @@
 """Decides what of an OUTPUT is missing in a repository of the Hub, and uploads that.
 
-    data/part-...       the parts that are committed, by the names they have in OUTPUT
+    data/part-...       the parts that are committed, by the names they have in OUTPUT (`card.path_of`)
     gemma3_batch.json   which run they are of, in the first commit
     README.md           the dataset card, in the last commit, unless the repository has its own
 
@@ -24,12 +24,13 @@ import numpy as np
 
 from pipeline.contract.errors import UserError
 from pipeline.output.counts import committed_units, totals
-from pipeline.output.hub.card import DATA, MARK, RECORD, Contents, card, run_of
+from pipeline.output.hub.card import DATA, MARK, RECORD, Contents, card, path_of, run_of
 from pipeline.output.hub.target import MAIN, hub, naming, target_of
 from pipeline.output.parts import PREFIX
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import read_record
 from pipeline.storage.access import check_access
+from pipeline.storage.backoff import with_backoff
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class _Changes:
 
     Attributes:
         missing: Names of the parts to upload.
-        gone: Names of the parts to remove.
+        gone: Paths of the parts to remove.
         texts: Texts to write, by path.
         keeps_card: See `Pushed`.
     """
@@ -105,9 +106,12 @@ class _Repository:
     @property
     def parts(self) -> dict[str, RepoFile]:
         """The parts there, by name."""
-        folder = f"{DATA}/{PREFIX}"
-        found = self.files.items()
-        return {p.removeprefix(f"{DATA}/"): f for p, f in found if p.startswith(folder)}
+        names = ((os.path.basename(path), file) for path, file in self.files.items())
+        return {
+            name: file
+            for name, file in names
+            if name.startswith(PREFIX) and file.path.startswith(f"{DATA}/")
+        }
 
     def read(self, path: str) -> str | None:
         """A small text file; None if there is none."""
@@ -192,8 +196,7 @@ def _contents(where: Location, *, partial: bool) -> tuple[list[str], Contents]:
     names = _names(plan, is_there)
     if not names:
         raise UserError(f"{where} has no results yet; let the run finish")
-    suffix = os.path.splitext(names[0])[1]
-    return names, Contents(record=record, totals=counted, rows=plan.total_rows, suffix=suffix)
+    return names, Contents(record=record, totals=counted, rows=plan.total_rows, parts=names)
 
 
 def _names(plan: Plan, is_there: np.ndarray) -> list[str]:
@@ -278,8 +281,8 @@ def _additions(where: Location, names: Sequence[str]) -> Iterator[list[CommitOpe
             path = (where / name).path
             if not where.is_local:
                 path = os.path.join(folder, name)
-                where.fs.get_file((where / name).path, path)
-            added.append(CommitOperationAdd(f"{DATA}/{name}", path))
+                _fetch(where / name, path)
+            added.append(CommitOperationAdd(path_of(name), path))
         yield added
 
 
@@ -293,9 +296,10 @@ def _changes(
     keeps_card = there[CARD] is not None and MARK not in str(there[CARD])
     if keeps_card:
         del texts[CARD]
+    kept = {*names}
     return _Changes(
         missing=[name for name in names if not _is_there(where / name, found.parts.get(name))],
-        gone=sorted(found.parts.keys() - {*names}),
+        gone=sorted(file.path for name, file in found.parts.items() if name not in kept),
         texts={name: text for name, text in texts.items() if text != there[name]},
         keeps_card=keeps_card,
     )
@@ -319,6 +323,11 @@ def _committed(
                 yield head
 
 
+def _fetch(part: Location, path: str) -> None:
+    """Copy a part from a store to this machine's disk."""
+    with_backoff(lambda: part.fs.get_file(part.path, path))
+
+
 def _others(
     texts: Iterable[tuple[str, str]], gone: Iterable[str]
 ) -> Iterator[CommitOperationAdd | CommitOperationDelete]:
@@ -327,8 +336,8 @@ def _others(
 
     for name, text in texts:
         yield CommitOperationAdd(name, text.encode())
-    for name in gone:
-        yield CommitOperationDelete(f"{DATA}/{name}")
+    for path in gone:
+        yield CommitOperationDelete(path)
 
 
 def _commit(found: _Repository, operations: Sequence[Any], head: str) -> str:

@@ -27,6 +27,7 @@ from pipeline.output.parts import (
     commit_record,
     open_parts,
     part_name,
+    part_schema,
     read_committed,
     read_part,
     read_whole_part,
@@ -118,6 +119,7 @@ def test_rows_come_back_with_their_types(tmp_path: Path, form: str) -> None:
     table = everything()
     part = save(tmp_path, form, table)
     rows, record = read_whole_part(part)
+    assert part_schema(part).remove_metadata() == rows.schema.remove_metadata()
     assert rows.schema.equals(table.schema) or form == "parquet"  # which has no fixed-size lists
     assert rows.to_pylist() == table.to_pylist()
     assert record["run"] == {"id": "run"}

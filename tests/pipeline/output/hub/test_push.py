@@ -34,9 +34,10 @@ from pipeline.sources.units import Work
 from pipeline.storage.location import Location, locate
 from tests.hub import TOKEN, Hub
 from tests.pipeline.fakes import ColourTask
-from tests.pipeline.output.samples import RESULTS, Input, entries, failed, fill, output, source
+from tests.pipeline.output.samples import RESULTS, Input, entries, failed, fill, source
+from tests.stores import new_folder
 
-__all__ = ["output", "source"]
+__all__ = ["source"]
 TARGET = "hf://datasets/us/answers"
 LARGE = 1000
 """Bytes from which the tests' Hub wants Git LFS."""
@@ -51,8 +52,7 @@ class Online:
     folder: Path
 
     def push(self, output: Location, target: str = TARGET, **more: Any) -> Pushed:
-        options = {**_options(output), **self.options}
-        return push(str(output), target, storage_options=options, **more)
+        return push(str(output), target, storage_options=self.options, **more)
 
     def files(self, name: str = "us/answers") -> dict[str, bytes]:
         folder = self.hub.repositories["datasets", name].folder
@@ -66,12 +66,10 @@ class Online:
         return [line.partition("/")[0].strip() for line in calls]
 
 
-def _options(output: Location) -> dict[str, dict[str, Any]]:
-    return {} if output.is_local else {_protocol(output): dict(output.fs.storage_options)}
-
-
-def _protocol(output: Location) -> str:
-    return "s3" if "s3" in output.fs.protocol else "gs"
+@pytest.fixture(params=["disk", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty OUTPUT, on a disk and in a store."""
+    return new_folder(request, tmp_path / "out")
 
 
 @pytest.fixture
