@@ -288,9 +288,7 @@ def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
     """All units of the input that have no part; cleans up once they have."""
     output, changes = checked.output, checked.changes
     suffix = FORMATS[checked.config.output_format].suffix
-    plan = extended(
-        checked.plan, output, checked.listing, checked.source, changes, suffix=suffix
-    )
+    plan = extended(checked.plan, output, checked.listing, checked.source, changes, suffix=suffix)
     is_committed = committed_units(plan)
     left_out: Sequence[str] = ()
     if changes is not None and not mine.beside:  # another run may have a larger input
@@ -330,9 +328,7 @@ def _failed_rows(
         rows=sum(piece.rows for piece in work),
         rows_done=0,
         rows_failed=0,
-        committer=_with_sidecars(
-            checked, PatchedParts(journal=journal, run=checked.record)
-        ),
+        committer=_with_sidecars(checked, PatchedParts(journal=journal, run=checked.record)),
     )
     clean_up_retry((piece.unit.id for piece in work), mine.epoch)
     if checked.sidecars is not None and checked.plan is not None:

@@ -31,7 +31,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests import web
 
 REPO = "us/images"
-TOKEN = "hf_tests"  # noqa: S105  # of the one user there is
+TOKEN = "hf_tests"  # of the one user there is
 USER = "us"
 INLINE_BYTES = 10_000_000
 
@@ -120,9 +120,7 @@ class Hub:
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
     large: dict[str, bytes] = field(default_factory=dict)
 
-    def add(
-        self, name: str, folder: Path, kind: str = "datasets", **about: bool
-    ) -> Repository:
+    def add(self, name: str, folder: Path, kind: str = "datasets", **about: bool) -> Repository:
         """A repository with what a folder holds; `kind` is `models` or `datasets`."""
         self.repositories[kind, name] = Repository(folder, **about)
         return self.repositories[kind, name]

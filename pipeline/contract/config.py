@@ -56,8 +56,8 @@ def _output_format(value: str) -> str:
     """As a Literal would, but it knows a format that people ask for and what to do instead."""
     if value == "lance":
         raise ValueError(
-            "lance has one index for all files, which a kill could leave half written; write parquet, "
-            "then lance.write_dataset(pyarrow.dataset.dataset(OUTPUT), NEW)"
+            "lance has one index for all files, which a kill could leave half written; write "
+            "parquet, then lance.write_dataset(pyarrow.dataset.dataset(OUTPUT), NEW)"
         )
     if value not in OUTPUT_FORMATS:
         raise ValueError(f"should be one of {', '.join(OUTPUT_FORMATS)}")

@@ -153,9 +153,7 @@ def _save(
         return create_from(draft, where)
 
 
-def _row(
-    index: int, cut: Cut, files: list[Entry], old: Unit | None, suffix: str
-) -> dict[str, Any]:
+def _row(index: int, cut: Cut, files: list[Entry], old: Unit | None, suffix: str) -> dict[str, Any]:
     """What a plan file says of a piece, a row of `UNITS`."""
     name = _id_of(cut, files)
     return {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.contract.errors import UserError
+from pipeline.output.formats.part_format import not_as_written
 from pipeline.storage.atomic import create, remove_folder
 from pipeline.storage.location import INTERNAL
 
@@ -50,17 +50,14 @@ def find_record(part: Location, body: bytes) -> tuple[CommitRecord, pa.Schema]:
     """The commit record and the columns of a part with this content.
 
     Raises:
-        UserError: There is none: the part was changed by others.
+        UserError: There is none: the part or its record was changed by others.
         OSError: It cannot be read.
     """
     digest = _hash(body).hexdigest()
     try:
         found: dict[str, Any] = json.loads((_folder(part) / f"{digest}.json").read())
     except FileNotFoundError:
-        raise UserError(
-            f"{part} is not as it was written, or {INTERNAL}/{RECORDS} is not; put it back, or "
-            "delete it and give the same command again"
-        ) from None
+        raise not_as_written(part) from None
     return found["record"], unpack_schema(found["schema"])
 
 

@@ -78,7 +78,7 @@ class Csv:
 
 
 def _cell(value: Any) -> str:
-    """A JSON value as a cell. (Python's writer does not tell null from empty text before 3.12.)"""
+    """A JSON value as a cell. (Python's writer does not tell null from empty text before 3.12.)."""
     if value is None:
         return ""
     if isinstance(value, str):

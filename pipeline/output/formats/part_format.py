@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.contract.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -95,3 +97,11 @@ def wanted_columns(schema: pa.Schema, is_wanted: IsWanted) -> pa.Schema:
     for place in reversed(unwanted):
         schema = schema.remove(place)
     return schema
+
+
+def not_as_written(part: Location) -> UserError:
+    """The error of a part that somebody else has changed or damaged."""
+    return UserError(
+        f"{part} is not as it was written; put it back, or delete it and give the same command "
+        "again, which computes its rows"
+    )

@@ -20,6 +20,8 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -27,32 +29,19 @@ import pyarrow as pa
 from pipeline.sources.columns import is_binary, is_string
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+AT_ONCE = 256
+DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
+"""Of a fraction of a second, by Arrow's units."""
+OfScalar = Callable[[pa.DataType], "pa.DataType | None"]
 Values = dict[str, Any]
 """A row as JSON values, by column."""
 
 
 def plain_type(type_: pa.DataType) -> pa.DataType | None:
     """The Arrow type that a column is cast to before it is written; None if there is none."""
-    types = pa.types
-    if types.is_dictionary(type_):
-        return plain_type(type_.value_type)
-    if isinstance(type_, pa.BaseExtensionType):
-        return plain_type(type_.storage_type)
-    if types.is_map(type_):
-        return _combined([type_.key_type, type_.item_type], lambda kinds: pa.map_(*kinds))
-    if _is_list(type_):
-        return _combined([type_.value_type], lambda kinds: pa.list_(*kinds))
-    if types.is_struct(type_):
-        fields = [*type_]
-        return _combined(
-            [field.type for field in fields],
-            lambda kinds: pa.struct(
-                [field.with_type(kind) for field, kind in zip(fields, kinds, strict=True)]
-            ),
-        )
-    return _plain_scalar(type_)
+    return _mapped(type_, _plain_scalar)
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -60,26 +49,32 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_type(plain_type(field.type)) for field in schema])
 
 
-def to_values(table: pa.Table) -> list[Values]:
-    """The rows of a table as JSON values."""
+def to_values(table: pa.Table) -> Iterator[Values]:
+    """The rows of a table as JSON values, a few of them in memory at a time."""
+    for start in range(0, table.num_rows, AT_ONCE):
+        yield from _values(table.slice(start, AT_ONCE))
+
+
+def _values(table: pa.Table) -> Iterator[Values]:
     schema = plain_schema(table.schema)
     plain = table.cast(schema)
     try:
         rows: list[Values] = plain.to_pylist()
     except UnicodeDecodeError:
-        rows = plain.cast(pa.schema([f.with_type(_as_bytes(f.type)) for f in schema])).to_pylist()
+        rows = plain.cast(_with_bytes(schema)).to_pylist()
     types = {field.name: field.type for field in schema}
-    return [{name: _encoded(value, types[name]) for name, value in row.items()} for row in rows]
+    for row in rows:
+        yield {name: _encoded(value, types[name]) for name, value in row.items()}
 
 
 def to_table(rows: Iterable[Values], schema: pa.Schema) -> pa.Table:
     """The rows as a table of these columns; what a row lacks is null."""
-    plain = plain_schema(schema)
-    types = {field.name: field.type for field in plain}
+    read = pa.schema([field.with_type(_mapped(field.type, _read_scalar)) for field in schema])
+    types = {field.name: field.type for field in read}
     decoded = [
         {name: _decoded(row.get(name), type_) for name, type_ in types.items()} for row in rows
     ]
-    return pa.Table.from_pylist(decoded, schema=plain).cast(schema)
+    return pa.Table.from_pylist(decoded, schema=read).cast(schema)
 
 
 def as_text(value: Any) -> str:
@@ -89,6 +84,29 @@ def as_text(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
     return json.dumps(value, ensure_ascii=False)
+
+
+def _mapped(type_: pa.DataType, scalar: OfScalar) -> pa.DataType | None:
+    """A type with its scalars replaced; None if one of them has no replacement."""
+    types = pa.types
+    if types.is_dictionary(type_):
+        return _mapped(type_.value_type, scalar)
+    if isinstance(type_, pa.BaseExtensionType):
+        return _mapped(type_.storage_type, scalar)
+    if types.is_map(type_):
+        parts, make = [type_.key_type, type_.item_type], pa.map_
+    elif _is_list(type_):
+        parts, make = [type_.value_type], pa.list_
+    elif types.is_struct(type_):
+        parts, make = [field.type for field in type_], partial(_struct_like, type_)
+    else:
+        return scalar(type_)
+    mapped = [_mapped(part, scalar) for part in parts]
+    return None if None in mapped else make(*mapped)
+
+
+def _struct_like(type_: pa.StructType, *kinds: pa.DataType) -> pa.StructType:
+    return pa.struct([f.with_type(kind) for f, kind in zip(type_, kinds, strict=True)])
 
 
 def _plain_scalar(type_: pa.DataType) -> pa.DataType | None:
@@ -113,10 +131,9 @@ def _plain_scalar(type_: pa.DataType) -> pa.DataType | None:
     return type_ if is_kept else None
 
 
-def _combined(parts: list[pa.DataType], make: Any) -> pa.DataType | None:
-    """A nested type of plain ones; None if one of them is not."""
-    plain = [plain_type(part) for part in parts]
-    return None if None in plain else make(plain)
+def _read_scalar(type_: pa.DataType) -> pa.DataType | None:
+    """As plain, but Arrow (26) casts no text to a time of day, so that is read by `_clock`."""
+    return type_ if pa.types.is_time(type_) else _plain_scalar(type_)
 
 
 def _is_list(type_: pa.DataType) -> bool:
@@ -130,17 +147,13 @@ def _is_list(type_: pa.DataType) -> bool:
     )
 
 
-def _as_bytes(type_: pa.DataType) -> pa.DataType:
-    """A plain type with the bytes of its texts."""
-    if is_string(type_):
-        return pa.binary()
-    if pa.types.is_map(type_):
-        return pa.map_(_as_bytes(type_.key_type), _as_bytes(type_.item_type))
-    if pa.types.is_list(type_):
-        return pa.list_(_as_bytes(type_.value_type))
-    if pa.types.is_struct(type_):
-        return pa.struct([field.with_type(_as_bytes(field.type)) for field in type_])
-    return type_
+def _with_bytes(schema: pa.Schema) -> pa.Schema:
+    """Plain columns with the bytes of their texts."""
+
+    def of_scalar(type_: pa.DataType) -> pa.DataType:
+        return pa.binary() if is_string(type_) else type_
+
+    return pa.schema([field.with_type(_mapped(field.type, of_scalar)) for field in schema])
 
 
 def _encoded(value: Any, type_: pa.DataType) -> Any:
@@ -148,18 +161,11 @@ def _encoded(value: Any, type_: pa.DataType) -> Any:
     if value is None:
         return None
     if isinstance(value, bytes):
-        if is_string(type_):
-            return value.decode(errors="replace")
-        return base64.b64encode(value).decode("ascii")
+        is_text = is_string(type_)
+        return value.decode(errors="replace") if is_text else base64.b64encode(value).decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if pa.types.is_map(type_):
-        return [[_encoded(k, type_.key_type), _encoded(v, type_.item_type)] for k, v in value]
-    if pa.types.is_list(type_):
-        return [_encoded(item, type_.value_type) for item in value]
-    if pa.types.is_struct(type_):
-        return {field.name: _encoded(value[field.name], field.type) for field in type_}
-    return value
+    return _nested(value, type_, _encoded)
 
 
 def _decoded(value: Any, type_: pa.DataType) -> Any:
@@ -168,10 +174,26 @@ def _decoded(value: Any, type_: pa.DataType) -> Any:
         return None
     if is_binary(type_) or pa.types.is_fixed_size_binary(type_):
         return value if isinstance(value, bytes) else base64.b64decode(value)
+    if pa.types.is_time(type_):
+        return _clock(value, type_.unit)
+    return _nested(value, type_, _decoded)
+
+
+def _nested(value: Any, type_: pa.DataType, each: Callable[[Any, pa.DataType], Any]) -> Any:
+    """What a nested value holds, each by its type; another value as it is."""
     if pa.types.is_map(type_):
-        return [(_decoded(k, type_.key_type), _decoded(v, type_.item_type)) for k, v in value]
+        return [(each(k, type_.key_type), each(v, type_.item_type)) for k, v in value]
     if pa.types.is_list(type_):
-        return [_decoded(item, type_.value_type) for item in value]
+        return [each(item, type_.value_type) for item in value]
     if pa.types.is_struct(type_):
-        return {field.name: _decoded(value.get(field.name), field.type) for field in type_}
+        return {field.name: each(value.get(field.name), field.type) for field in type_}
     return value
+
+
+def _clock(text: str, unit: str) -> int:
+    """A time of day, as Arrow writes it, in its unit since midnight."""
+    hours, minutes, seconds = text.split(":")
+    whole, _, fraction = seconds.partition(".")
+    digits = DIGITS[unit]
+    total = (int(hours) * 60 + int(minutes)) * 60 + int(whole)
+    return total * 10**digits + int(fraction.ljust(digits, "0")[:digits] or 0)

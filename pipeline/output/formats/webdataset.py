@@ -15,6 +15,7 @@ not see.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -28,7 +29,7 @@ import pyarrow.compute as pc
 from pipeline.contract.image_formats import IMAGE_SUFFIXES, SUFFIXES_BY_FORMAT
 from pipeline.contract.record import row_key
 from pipeline.output.formats.beside import pack_schema, unpack_schema
-from pipeline.output.formats.part_format import wanted_columns
+from pipeline.output.formats.part_format import not_as_written, wanted_columns
 from pipeline.output.formats.values import as_text, plain_type, to_table, to_values
 from pipeline.sources.columns import is_binary, is_image_struct, is_string
 from pipeline.storage.location import stamp_of
@@ -47,6 +48,7 @@ NO_IMAGE = "bin"
 """Suffix of an image in no known format."""
 IMAGES = frozenset({NO_IMAGE, *(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)})
 PLAIN_SUFFIX = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+AT_ONCE = 32
 NAMES = ("__key__", "path")
 """Columns that name a row's image, the first that there is."""
 
@@ -74,31 +76,30 @@ class WebDataset:
         headers = {RECORD: json.dumps(record), COLUMNS: pack_schema(schema)}
         keys, layout = _Keys(record["unit"]["id"]), _Layout.of(schema, record)
         with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT, pax_headers=headers) as tar:
-            for table in tables:
-                for name, body in _members(table, layout, keys):
-                    info = tarfile.TarInfo(name)
-                    info.size = len(body)
-                    tar.addfile(info, io.BytesIO(body))
+            for name, body in _all_members(tables, layout, keys):
+                info = tarfile.TarInfo(name)
+                info.size = len(body)
+                tar.addfile(info, io.BytesIO(body))
 
     def read(self, part: Location, is_wanted: IsWanted) -> pa.Table:
         """See `PartFormat.read`; members that are not wanted are not read."""
         with part.open() as file:
-            return _read(file, is_wanted)[0]
+            return _read(file, part, is_wanted)[0]
 
     def read_whole(self, part: Location) -> tuple[pa.Table, CommitRecord]:
         """See `PartFormat.read_whole`."""
-        return _read(io.BytesIO(part.read()), lambda _: True)
+        return _read(io.BytesIO(part.read()), part, lambda _: True)
 
     def read_schema(self, part: Location) -> pa.Schema:
         """See `PartFormat.read_schema`."""
-        with part.open() as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with part.open() as file, _opened(file, part) as tar:
             return unpack_schema(tar.pax_headers[COLUMNS])
 
     def read_record(self, part: Location) -> tuple[CommitRecord, str]:
         """See `PartFormat.read_record`; reads the first blocks alone."""
         with part.open() as file:
             stamp = stamp_of(file)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
+            with _opened(file, part) as tar:
                 return _record(tar), stamp
 
 
@@ -178,6 +179,15 @@ def _key_of(name: str) -> str:
     return "/".join([*steps[:-1], (stem if is_file else steps[-1]).replace(".", "_")])
 
 
+def _all_members(
+    tables: Iterable[pa.Table], layout: _Layout, keys: _Keys
+) -> Iterator[tuple[str, bytes]]:
+    """Names and bodies of the members of a part, of few rows at a time: images are copied."""
+    for table in tables:
+        for start in range(0, table.num_rows, AT_ONCE):
+            yield from _members(table.slice(start, AT_ONCE), layout, keys)
+
+
 def _members(table: pa.Table, layout: _Layout, keys: _Keys) -> Iterator[tuple[str, bytes]]:
     """Names and bodies of the members of a table's rows."""
     bodies: dict[str, list[bytes | None]] = {}
@@ -231,13 +241,23 @@ def _can_be_suffix(name: str) -> bool:
     return PLAIN_SUFFIX.fullmatch(name) is not None and name not in {TEXT, REST, *IMAGES}
 
 
+@contextlib.contextmanager
+def _opened(file: BinaryIO, part: Location) -> Iterator[tarfile.TarFile]:
+    """A part that is read. Raises UserError for a file that is none."""
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            yield tar
+    except (tarfile.TarError, KeyError):
+        raise not_as_written(part) from None
+
+
 def _record(tar: tarfile.TarFile) -> CommitRecord:
     record: CommitRecord = json.loads(tar.pax_headers[RECORD])
     return record
 
 
-def _read(file: BinaryIO, is_wanted: IsWanted) -> tuple[pa.Table, CommitRecord]:
-    with tarfile.open(fileobj=file, mode="r:") as tar:
+def _read(file: BinaryIO, part: Location, is_wanted: IsWanted) -> tuple[pa.Table, CommitRecord]:
+    with _opened(file, part) as tar:
         record, schema = _record(tar), unpack_schema(tar.pax_headers[COLUMNS])
         wanted = wanted_columns(schema, is_wanted)
         rows = [*_rows(tar, _Layout.of(schema, record), {*wanted.names})]

@@ -188,5 +188,3 @@ def _shortened(value: Any) -> Any:
 def _cell(value: object) -> str:
     """A value inside a table of Markdown."""
     return " ".join(str(value).replace("|", "\\|").split())
-
-

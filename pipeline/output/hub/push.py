@@ -1,6 +1,6 @@
 """Decides what of an OUTPUT is missing in a repository of the Hub, and uploads that.
 
-    data/part-...       the parts that are committed, by the names they have in OUTPUT (`card.path_of`)
+    data/part-...       the parts that are committed, by their names in OUTPUT (`card.path_of`)
     gemma3_batch.json   which run they are of, in the first commit
     README.md           the dataset card, in the last commit, unless the repository has its own
 
@@ -235,11 +235,11 @@ def _if_any(entries: Iterator[Any]) -> Iterator[Any]:
 def _check_run(found: _Repository, contents: Contents) -> None:
     """Refuse a repository with parts of another run, which would be lost. Raises UserError."""
     text = found.read(RECORD)
-    theirs = json.loads(text)["id"] if text is not None else None
+    theirs = json.loads(text)["id"] if text is not None else "of an unknown one"
     if found.parts and theirs != contents.record["id"]:
         raise UserError(
-            f"{found.target}: it holds the answers of another run ({theirs or 'of an unknown one'});"
-            " name another repository or another branch (@name)"
+            f"{found.target}: it holds the answers of another run ({theirs}); "
+            "name another repository or another branch (@name)"
         )
 
 

@@ -86,9 +86,9 @@ def test_each_image_with_an_answer_has_one(output: Location, photos: Location) -
     own.write_lacking(plan)
     assert texts(photos) == {name: text for name, text in TEXTS.items() if name != "b.txt"}
     assert own.lacking(plan) == []
-    before = [info for info in photos.tree()]
+    before = list(photos.tree())
     own.write(plan.unit(0).part)  # again: nothing changes
-    assert [info for info in photos.tree()] == before
+    assert list(photos.tree()) == before
     assert not [info.path for info in photos.tree() if info.path.endswith(".tmp")]
 
 

@@ -1,4 +1,4 @@
-"""An OUTPUT on the Hub: what is missing there is uploaded, once, with a card that says what it is."""
+"""An OUTPUT on the Hub: what is missing there is uploaded, once, with a card of what made it."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ def begin(output: Location, source: Input, model: Path, form: str = "parquet") -
         engine=EngineConfig(model=str(model)),
         output_format=form,
     )
-    record = describe_run(config, ColourTask(prompt="Which `colour`?"), open_checkpoint(str(model)), "fake")
+    record = describe_run(
+        config, ColourTask(prompt="Which `colour`?"), open_checkpoint(str(model)), "fake"
+    )
     claim(output, record)
     listing = list_input(source.source.root.path)
     plan = extended(None, output, listing, source.source, suffix=FORMATS[form].suffix)
@@ -333,7 +335,7 @@ def test_refusals_of_the_hub_are_one_line_with_the_fix(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere/token")
     del online.options["hf"]["token"]
-    with pytest.raises(UserError, match="^HF_TOKEN is not set; make a token that may write"):
+    with pytest.raises(UserError, match=r"^HF_TOKEN is not set; make a token that may write"):
         online.push(finished.output)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert online.push(finished.output).uploaded == 1
@@ -342,7 +344,9 @@ def test_refusals_of_the_hub_are_one_line_with_the_fix(
         online.push(finished.output)
 
 
-@pytest.mark.parametrize("target", ["us/answers", "hf://us/answers", "hf://datasets/us", "s3://b/x"])
+@pytest.mark.parametrize(
+    "target", ["us/answers", "hf://us/answers", "hf://datasets/us", "s3://b/x"]
+)
 def test_a_target_that_is_none_is_refused(target: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"should be hf://datasets/owner/name"):
         push(str(tmp_path), target)
