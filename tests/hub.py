@@ -207,7 +207,9 @@ class Handler(web.Answering):
         wanted = json.loads(self.sent)
         name, kind = f"{wanted['organization'] or USER}/{wanted['name']}", f"{wanted['type']}s"
         if (kind, name) in self.hub.repositories:
-            raise RefusedError(HTTPStatus.CONFLICT)
+            body = json.dumps({"error": "You already created it", "url": self._url(kind, name)})
+            self.send(body.encode(), HTTPStatus.CONFLICT, {"Content-Type": "application/json"})
+            return
         if self.hub.new is None:
             raise RefusedError(HTTPStatus.FORBIDDEN)
         folder = self.hub.new / kind / name

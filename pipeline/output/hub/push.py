@@ -208,7 +208,8 @@ def _opened(api: HfApi, target: Target, *, private: bool) -> _Repository:
     from huggingface_hub import RepoFile
 
     of = {"repo_type": "dataset"}
-    api.create_repo(target.repo, private=private or None, exist_ok=True, **of)
+    if not _exists(api, target):
+        api.create_repo(target.repo, private=private or None, exist_ok=True, **of)
     if target.branch != MAIN:
         api.create_branch(target.repo, branch=target.branch, exist_ok=True, **of)
     about = api.repo_info(target.repo, revision=target.branch, **of)
@@ -220,6 +221,19 @@ def _opened(api: HfApi, target: Target, *, private: bool) -> _Repository:
     entries = api.list_repo_tree(target.repo, recursive=True, revision=about.sha, **of)
     files = {entry.path: entry for entry in _if_any(entries) if isinstance(entry, RepoFile)}
     return _Repository(api=api, target=target, head=about.sha, files=files)
+
+
+def _exists(api: HfApi, target: Target) -> bool:
+    """Whether there is such a repository that we may see."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        api.repo_info(target.repo, repo_type="dataset")
+    except GatedRepoError:
+        raise
+    except RepositoryNotFoundError:
+        return False
+    return True
 
 
 def _if_any(entries: Iterator[Any]) -> Iterator[Any]:

@@ -20,11 +20,21 @@ from pipeline.sources.units import Work
 from pipeline.storage import atomic
 from pipeline.storage.file_table import tabulate
 from pipeline.storage.location import Location, locate
-from tests.pipeline.output.samples import RESULTS, entries, failed, output
+from tests.pipeline.output.samples import RESULTS, entries, failed
+from tests.stores import new_folder
 
-__all__ = ["output"]
+STORES = pytest.mark.parametrize("output", ["disk", "s3"], indirect=True)
+
 IMAGES = ("a.jpg", "b.PNG", "sub/a.jpg", "sub/c.v1.jpeg")
 TEXTS = {name.rpartition(".")[0] + ".txt": f"t{place}" for place, name in enumerate(IMAGES)}
+
+
+@pytest.fixture
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty OUTPUT: on a disk, unless a test names another store."""
+    if hasattr(request, "param"):
+        return new_folder(request, tmp_path / "out")
+    return locate(str(tmp_path / "out"))
 
 
 @pytest.fixture
@@ -103,6 +113,7 @@ def test_a_commit_writes_them(output: Location, photos: Location) -> None:
     assert both.journal is committer.journal
 
 
+@STORES
 def test_a_retry_brings_the_rest(output: Location, photos: Location) -> None:
     plan, _ = commit_all(output, photos, bad=(1,))
     own = sidecars(output, photos)
@@ -129,6 +140,7 @@ def test_what_is_no_answer_any_more_goes(output: Location, photos: Location) -> 
     assert texts(photos) == {"b.txt": "edited by hand", "sub/a.txt": "t2", "sub/c.v1.txt": "t3"}
 
 
+@STORES
 def test_files_of_others_are_left_alone(output: Location, photos: Location) -> None:
     put(photos / "sub/a.txt", b"mine")
     put(photos / "notes.txt", b"of no image")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -24,12 +25,18 @@ from tests.pipeline.output.samples import (
     failed,
     fill,
     new_parts,
-    output,
     parts,
     source,
 )
+from tests.stores import new_folder
 
-__all__ = ["output", "source"]
+__all__ = ["source"]
+
+
+@pytest.fixture(params=["disk", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty OUTPUT; `test_commit` has all stores."""
+    return new_folder(request, tmp_path / "out")
 
 
 @pytest.fixture(params=[name for name in FORMATS if name != "parquet"])

@@ -37,6 +37,8 @@ from tests.pipeline.fakes import ColourTask
 from tests.pipeline.output.samples import RESULTS, Input, entries, failed, fill, source
 from tests.stores import new_folder
 
+STORES = pytest.mark.parametrize("output", ["disk", "s3"], indirect=True)
+
 __all__ = ["source"]
 TARGET = "hf://datasets/us/answers"
 LARGE = 1000
@@ -66,10 +68,12 @@ class Online:
         return [line.partition("/")[0].strip() for line in calls]
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture
 def output(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """An empty OUTPUT, on a disk and in a store."""
-    return new_folder(request, tmp_path / "out")
+    """An empty OUTPUT: on a disk, unless a test names another store."""
+    if hasattr(request, "param"):
+        return new_folder(request, tmp_path / "out")
+    return locate(str(tmp_path / "out"))
 
 
 @pytest.fixture
@@ -135,6 +139,7 @@ def finished(output: Location, source: Input, gemma_folder: Path) -> Run:
     return done
 
 
+@STORES
 def test_the_parts_go_up_once_in_one_commit(finished: Run, online: Online) -> None:
     done = online.push(finished.output)
     names = [finished.plan.unit(index).part for index in (0, 1)]
