@@ -39,6 +39,9 @@ def caption(
     render_workers: int | None = ...,
     unit_rows: int = ...,
     keep_images: bool = ...,
+    output_format: str = ...,
+    sidecars: bool = ...,
+    overwrite_sidecars: bool = ...,
     max_image_bytes: int = ...,
     max_image_pixels: int = ...,
     dedup: bool = ...,
@@ -55,7 +58,7 @@ def caption(
 
     Args:
         input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
-        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
+        output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
@@ -85,6 +88,9 @@ def caption(
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
         keep_images: Copy binary input columns, images among them, to the output.
+        output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
+        sidecars: Write each image's answer to a .txt file beside it, in INPUT.
+        overwrite_sidecars: Let sidecars replace .txt files that were there before.
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
@@ -136,6 +142,9 @@ def translate(
     render_workers: int | None = ...,
     unit_rows: int = ...,
     keep_images: bool = ...,
+    output_format: str = ...,
+    sidecars: bool = ...,
+    overwrite_sidecars: bool = ...,
     max_image_bytes: int = ...,
     max_image_pixels: int = ...,
     dedup: bool = ...,
@@ -152,7 +161,7 @@ def translate(
 
     Args:
         input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
-        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
+        output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
@@ -180,6 +189,9 @@ def translate(
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
         keep_images: Copy binary input columns, images among them, to the output.
+        output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
+        sidecars: Write each image's answer to a .txt file beside it, in INPUT.
+        overwrite_sidecars: Let sidecars replace .txt files that were there before.
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
@@ -223,6 +235,9 @@ def moderate(
     render_workers: int | None = ...,
     unit_rows: int = ...,
     keep_images: bool = ...,
+    output_format: str = ...,
+    sidecars: bool = ...,
+    overwrite_sidecars: bool = ...,
     max_image_bytes: int = ...,
     max_image_pixels: int = ...,
     dedup: bool = ...,
@@ -239,7 +254,7 @@ def moderate(
 
     Args:
         input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
-        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
+        output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
@@ -259,6 +274,9 @@ def moderate(
         render_workers: Processes that decode images and tokenize; by default what the CPUs allow, at most 16 for each engine.
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
         keep_images: Copy binary input columns, images among them, to the output.
+        output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
+        sidecars: Write each image's answer to a .txt file beside it, in INPUT.
+        overwrite_sidecars: Let sidecars replace .txt files that were there before.
         max_image_bytes: An image file that is larger is not opened.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.

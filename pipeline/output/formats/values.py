@@ -196,4 +196,4 @@ def _clock(text: str, unit: str) -> int:
     whole, _, fraction = seconds.partition(".")
     digits = DIGITS[unit]
     total = (int(hours) * 60 + int(minutes)) * 60 + int(whole)
-    return total * 10**digits + int(fraction.ljust(digits, "0")[:digits] or 0)
+    return total * int(10**digits) + int(fraction.ljust(digits, "0")[:digits] or 0)

@@ -200,16 +200,17 @@ def _members(table: pa.Table, layout: _Layout, keys: _Keys) -> Iterator[tuple[st
             body = column[row]
             if body is not None:
                 yield f"{key}.{_image_suffix(body) if name == layout.image else name}", body
-        answer = values.pop(layout.answer) if layout.is_text else values.get(layout.answer)
-        if answer is not None:
-            yield f"{key}.{TEXT}", as_text(answer).encode()
+        if layout.answer is not None:
+            answer = values.pop(layout.answer) if layout.is_text else values[layout.answer]
+            if answer is not None:
+                yield f"{key}.{TEXT}", as_text(answer).encode()
         yield f"{key}.{REST}", json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _name(values: Values, layout: _Layout) -> Any:
     """What the input calls the image of a row; None where it says nothing."""
     named = next((values[name] for name in NAMES if isinstance(values.get(name), str)), None)
-    if named is None and layout.is_struct:
+    if named is None and layout.image is not None and layout.is_struct:
         return (values[layout.image] or {}).get("path")
     return named
 

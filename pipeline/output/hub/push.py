@@ -18,6 +18,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,21 +116,17 @@ class _Repository:
 
     def read(self, path: str) -> str | None:
         """A small text file; None if there is none."""
-        from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
         if path not in self.files:
             return None
-        url = hf_hub_url(
-            self.target.repo,
-            path,
-            repo_type="dataset",
-            revision=self.head,
-            endpoint=self.api.endpoint,
-        )
-        response = get_session().get(url, headers=build_hf_headers(token=self.api.token))
-        hf_raise_for_status(response)
-        return str(response.text)
+        with tempfile.TemporaryDirectory(prefix="gemma3-batch-push-") as folder:
+            file = self.api.hf_hub_download(
+                self.target.repo,
+                path,
+                repo_type="dataset",
+                revision=self.head,
+                local_dir=folder,
+            )
+            return Path(file).read_text(encoding="utf-8")
 
 
 def push(
@@ -207,7 +204,7 @@ def _opened(api: HfApi, target: Target, *, private: bool) -> _Repository:
     """The repository and the branch, which are made if they are not there. Raises UserError."""
     from huggingface_hub import RepoFile
 
-    of = {"repo_type": "dataset"}
+    of: dict[str, Any] = {"repo_type": "dataset"}
     if not _exists(api, target):
         api.create_repo(target.repo, private=private or None, exist_ok=True, **of)
     if target.branch != MAIN:
@@ -220,7 +217,7 @@ def _opened(api: HfApi, target: Target, *, private: bool) -> _Repository:
         )
     entries = api.list_repo_tree(target.repo, recursive=True, revision=about.sha, **of)
     files = {entry.path: entry for entry in _if_any(entries) if isinstance(entry, RepoFile)}
-    return _Repository(api=api, target=target, head=about.sha, files=files)
+    return _Repository(api=api, target=target, head=str(about.sha), files=files)
 
 
 def _exists(api: HfApi, target: Target) -> bool:
@@ -236,7 +233,7 @@ def _exists(api: HfApi, target: Target) -> bool:
     return True
 
 
-def _if_any(entries: Iterator[Any]) -> Iterator[Any]:
+def _if_any(entries: Iterable[Any]) -> Iterator[Any]:
     """The entries of a tree; none of one that is empty, which the Hub has not."""
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -261,13 +258,14 @@ def _is_there(part: Location, remote: RepoFile | None) -> bool:
     """Whether a part is there with the same content; reads it if the size is the same."""
     if remote is None or remote.size != part.info().size:
         return False
-    is_large = remote.lfs is not None
-    # As git names a small file's content.
-    hashed = hashlib.sha256() if is_large else hashlib.sha1(b"blob %d\0" % remote.size)  # noqa: S324
+    if remote.lfs is not None:
+        hashed, wanted = hashlib.sha256(), remote.lfs.sha256
+    else:  # as git names a small file's content
+        hashed, wanted = hashlib.sha1(b"blob %d\0" % remote.size), remote.blob_id  # noqa: S324
     with part.open() as file:
         while piece := file.read(READ_BYTES):
             hashed.update(piece)
-    return bool(hashed.hexdigest() == (remote.lfs.sha256 if is_large else remote.blob_id))
+    return hashed.hexdigest() == wanted
 
 
 def _batches(where: Location, names: Sequence[str]) -> Iterator[list[str]]:
