@@ -188,7 +188,7 @@ def test_sidecars_are_there_after_a_run_that_was_killed(
 
     with monkeypatch.context() as patched:  # a retry that is killed between part and sidecars
         patched.setattr(Sidecars, "write_lacking", lambda *_: (_ for _ in ()).throw(SystemExit))
-        patched.setattr("pipeline.run.WithSidecars", lambda committer, **_: committer)
+        patched.setattr(sys.modules["pipeline.run"], "_with_sidecars", lambda _, own: own)
         with pytest.raises(SystemExit):
             retry(settings, ColourTask(), ["engine_error"], backend=MENDED)
     assert status(str(out)).outcomes == {"ok": ROWS}
