@@ -28,7 +28,7 @@ from pipeline.storage.location import is_writable, locate
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pipeline.contract.config import RunConfig
+    from pipeline.contract.config import EngineConfig, RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
     from pipeline.output.comparison import Changes
@@ -89,8 +89,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
             f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
     engine = resolve_engine(config.engine, checkpoint).model_copy(update={"has_images": has_images})
-    keep_images = config.keep_images or FORMATS[config.output_format].keeps_images
-    config = config.model_copy(update={"engine": engine, "keep_images": keep_images})
+    config = _fitted(config, engine)
     backend.check(config.engine)
     _check_folders(config)
     listing = list_input(config.input, config.storage_options)
@@ -104,8 +103,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         schema=plan.schema if plan else None,
     )
     _check_columns(source, task)
-    columns = output_schema(source.passthrough_schema, task.result_schema)
-    check_format(config.output_format, columns)
+    _check_format(config, source, task)
     changes = None if plan is None else compare(plan, listing)
     if plan is not None and changes is not None and not changes.unchanged:
         _check_same_input(config, output, record, plan, source)
@@ -178,6 +176,17 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} lies in INPUT; choose a folder outside of it")
     if output.is_local and output.exists() and not output.is_folder():
         raise UserError(f"OUTPUT {output} is a file; name a folder")
+
+
+def _fitted(config: RunConfig, engine: EngineConfig) -> RunConfig:
+    """The configuration with the checkpoint's engine, and the images that the format has."""
+    keep_images = config.keep_images or FORMATS[config.output_format].keeps_images
+    return config.model_copy(update={"engine": engine, "keep_images": keep_images})
+
+
+def _check_format(config: RunConfig, source: Source, task: Task) -> None:
+    columns = output_schema(source.passthrough_schema, task.result_schema)
+    check_format(config.output_format, columns)
 
 
 def _sidecars(

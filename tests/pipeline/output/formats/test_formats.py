@@ -248,6 +248,17 @@ def test_a_shard_is_read_by_tar_and_datasets(tmp_path: Path) -> None:
     assert rows[3]["json"]["path"] == "sub/3.v1.jpg"
 
 
+def test_a_shard_is_read_by_webdataset(tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    part = save(tmp_path, "webdataset", captions(7))
+    read = webdataset.WebDataset(part.path, shardshuffle=False).decode("pil")
+    rows = [*read.to_tuple("__key__", "jpg", "txt", "json")]
+    assert [key for key, *_ in rows] == [f"sub/{n}_v1" for n in range(7)]
+    assert [text for _, _, text, _ in rows] == [f"picture {n}" for n in range(7)]
+    assert rows[3][1].size == (32, 24)
+    assert rows[3][3]["outcome"] == "ok"
+
+
 @pytest.mark.parametrize("form", ["jsonl", "webdataset"])
 @pytest.mark.parametrize(
     "kind", [pa.binary(), pa.struct([("bytes", pa.binary()), ("path", pa.string())])]
