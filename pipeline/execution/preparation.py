@@ -107,7 +107,6 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
     changes = None if plan is None else compare(plan, listing)
     if plan is not None and changes is not None and not changes.unchanged:
         _check_same_input(config, output, record, plan, source)
-    sidecars = _sidecars(config, output, listing, task, is_planned=plan is not None and not changes)
     return CheckedRun(
         config=config,
         task=task,
@@ -117,7 +116,7 @@ def check_run(config: RunConfig, task: Task, backend: Backend) -> CheckedRun:
         plan=plan,
         changes=changes,
         record=record,
-        sidecars=sidecars,
+        sidecars=_sidecars(config, output, listing, task, plan is not None and not changes),
     )
 
 
@@ -190,7 +189,7 @@ def _check_format(config: RunConfig, source: Source, task: Task) -> None:
 
 
 def _sidecars(
-    config: RunConfig, output: Location, listing: Listing, task: Task, *, is_planned: bool
+    config: RunConfig, output: Location, listing: Listing, task: Task, is_planned: bool
 ) -> Sidecars | None:
     """The run's sidecars, if it has any; whether each image can have one is checked once."""
     if not config.sidecars:

@@ -163,10 +163,12 @@ def test_what_a_retry_replaced_goes_up_and_what_was_dropped_goes(
     finished.fix(0, 3, 7)
     repository = online.hub.repositories["datasets", "us/answers"]
     repository.write("data/part-00000009-dropped.parquet", b"of a unit that is obsolete")
+    name, other = (finished.plan.unit(index).part for index in (0, 1))
+    repository.write(f"data/{other}", bytes(len(before[f"data/{other}"])))  # of the same size
     done = online.push(finished.output)
-    assert (done.uploaded, done.removed, done.commits) == (1, 1, 1)
+    assert (done.uploaded, done.removed, done.commits) == (2, 1, 1)
     files = online.files()
-    name = finished.plan.unit(0).part
+    assert files[f"data/{other}"] == before[f"data/{other}"]
     assert files.keys() == before.keys()
     assert files[f"data/{name}"] == (finished.output / name).read() != before[f"data/{name}"]
     assert "| `ok` | 20 |" in files["README.md"].decode()
