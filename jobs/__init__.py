@@ -14,5 +14,15 @@ from jobs.options.job import Job
 from jobs.sdk.engine import Engine
 from jobs.sdk.function import function_of
 from jobs.sdk.functions import caption, moderate, translate
+from pipeline.output.hub.push import push
 
-__all__ = ["Engine", "Job", "calibrate", "caption", "function_of", "moderate", "translate"]
+__all__ = [
+    "Engine",
+    "Job",
+    "calibrate",
+    "caption",
+    "function_of",
+    "moderate",
+    "push",
+    "translate",
+]

@@ -34,6 +34,7 @@ from pipeline.output.cleanup import clean_up_retry, clean_up_run
 from pipeline.output.commit import NewParts, PatchedParts
 from pipeline.output.counts import committed_units, totals
 from pipeline.output.extension import extended, without_gone
+from pipeline.output.formats import FORMATS
 from pipeline.output.heartbeat import Others, check_alone, turn
 from pipeline.output.journal import OF_RETRIES, Journal
 from pipeline.output.order import shuffled
@@ -41,6 +42,7 @@ from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import ProfileFile
 from pipeline.output.results import open_results
 from pipeline.output.run_record import claim, finish, read_record, withdraw
+from pipeline.output.sidecars import WithSidecars
 from pipeline.output.status import failed_work
 from pipeline.profiling.collector import Collector
 from pipeline.sources.units import Work
@@ -210,7 +212,7 @@ def run(
     backend = backend or backend_of(config.engine)
     checked = check_run(config, task, backend)
     collector.moment("checked")
-    if checked.plan is not None and not checked.changes and _is_finished(checked.plan):
+    if checked.plan is not None and not checked.changes and _is_finished(checked):
         return _result(checked, None, began)
     job = _Job(
         checked=checked,
@@ -257,7 +259,7 @@ def retry(
     if checked.plan is None:
         raise UserError(f"OUTPUT {checked.output} has no results to fix; run the job first")
     work = [*failed_work(checked.plan, wanted, checked.config.prefix or "")]
-    if not work:
+    if not work and not _lacks_sidecars(checked, checked.plan):
         return _result(checked, None, began)
     tolerant = checked.config.model_copy(update={"max_error_rate": 1.0})
     checked = replace(checked, config=tolerant)
@@ -272,16 +274,35 @@ def retry(
     return _result(checked, _finish(job, partial(_failed_rows, checked, work, wanted)), began)
 
 
-def _is_finished(plan: Plan) -> bool:
-    return not len(plan.pending(committed_units(plan)))
+def _is_finished(checked: CheckedRun) -> bool:
+    plan = checked.plan
+    assert plan is not None, "a run without a plan has not begun"
+    return not len(plan.pending(committed_units(plan))) and not _lacks_sidecars(checked, plan)
+
+
+def _lacks_sidecars(checked: CheckedRun, plan: Plan) -> bool:
+    return checked.sidecars is not None and bool(checked.sidecars.lacking(plan))
+
+
+def _with_sidecars(checked: CheckedRun, committer: Committer) -> Committer:
+    if checked.sidecars is None:
+        return committer
+    return WithSidecars(committer=committer, sidecars=checked.sidecars)
 
 
 @contextlib.contextmanager
 def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
     """All units of the input that have no part; cleans up once they have."""
     output, changes = checked.output, checked.changes
+    suffix = FORMATS[checked.config.output_format].suffix
     plan = extended(
-        checked.plan, output, checked.listing, checked.source, changes, checked.selection
+        checked.plan,
+        output,
+        checked.listing,
+        checked.source,
+        changes,
+        checked.selection,
+        suffix=suffix,
     )
     is_committed = committed_units(plan)
     left_out: Sequence[str] = ()
@@ -298,20 +319,25 @@ def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
         rows_done=int(plan.rows[is_committed].sum()),
         rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
         source=source,
-        committer=NewParts(
-            journal=Journal(output, checked.task.result_schema),
-            source=source,
-            run=checked.record,
-            prefix=checked.config.prefix or "",
-            merged=merged_column(
-                checked.task.result_schema.names,
-                checked.config.missing,
-                checked.config.prefix or "",
+        committer=_with_sidecars(
+            checked,
+            NewParts(
+                journal=Journal(output, checked.task.result_schema),
+                source=source,
+                run=checked.record,
+                prefix=checked.config.prefix or "",
+                merged=merged_column(
+                    checked.task.result_schema.names,
+                    checked.config.missing,
+                    checked.config.prefix or "",
+                ),
             ),
         ),
         left_out=left_out,
     )
     clean_up_run(plan, mine.epoch)
+    if checked.sidecars is not None:
+        checked.sidecars.write_lacking(plan)
 
 
 def _in_order(plan: Plan, indices: np.ndarray, config: RunConfig) -> Iterator[Unit]:
@@ -335,11 +361,14 @@ def _failed_rows(
         rows_done=0,
         rows_failed=0,
         source=checked.source,
-        committer=PatchedParts(
-            journal=journal, run=checked.record, prefix=checked.config.prefix or ""
+        committer=_with_sidecars(
+            checked,
+            PatchedParts(journal=journal, run=checked.record, prefix=checked.config.prefix or ""),
         ),
     )
     clean_up_retry((piece.unit.id for piece in work), mine.epoch)
+    if checked.sidecars is not None and checked.plan is not None:
+        checked.sidecars.write_lacking(checked.plan)
 
 
 def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignment]]) -> _Done:

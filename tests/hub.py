@@ -52,11 +52,13 @@ class Repository:
         folder: What `main` holds.
         is_gated: Whether its files are for those only that accepted its terms.
         is_private: Whether only its owner sees it.
+        branches: Those beside `main`, as repositories of their own.
     """
 
     folder: Path
     is_gated: bool = False
     is_private: bool = False
+    branches: dict[str, Repository] = field(default_factory=dict)
     _commits: dict[str, Tree] = field(default_factory=dict)
     _head: tuple[object, str] = (None, "")
 
@@ -72,6 +74,12 @@ class Repository:
             self._commits[sha] = tree
             self._head = stats, sha
         return self._head[1]
+
+    def branch(self, name: str) -> None:
+        """Make a branch of what `main` holds."""
+        folder = self.folder.parent / f"{self.folder.name}@{name}"
+        shutil.copytree(self.folder, folder)
+        self.branches[name] = Repository(folder)
 
     def resolve(self, revision: str) -> str | None:
         """The commit that a revision is; None if there is none."""
@@ -102,11 +110,13 @@ class Hub:
     Attributes:
         inline_bytes: Larger files are uploaded by Git LFS.
         new: Where repositories are made that clients create; None refuses that.
+        may_write: Whether the token is one that may write.
         log: The requests so far: method and path.
     """
 
     inline_bytes: int = INLINE_BYTES
     new: Path | None = None
+    may_write: bool = True
     log: list[str] = field(default_factory=list)
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
     large: dict[str, bytes] = field(default_factory=dict)
@@ -135,6 +145,11 @@ def serving(root: Path) -> Iterator[str]:
 def blob_id(body: bytes) -> str:
     """As git names a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
+
+
+def sha256(body: bytes) -> str:
+    """As Git LFS names a file's content."""
+    return hashlib.sha256(body).hexdigest()
 
 
 class RefusedError(Exception):
@@ -193,7 +208,9 @@ class Handler(web.Answering):
         wanted = json.loads(self.sent)
         name, kind = f"{wanted['organization'] or USER}/{wanted['name']}", f"{wanted['type']}s"
         if (kind, name) in self.hub.repositories:
-            raise RefusedError(HTTPStatus.CONFLICT)
+            body = json.dumps({"error": "You already created it", "url": self._url(kind, name)})
+            self.send(body.encode(), HTTPStatus.CONFLICT, {"Content-Type": "application/json"})
+            return
         if self.hub.new is None:
             raise RefusedError(HTTPStatus.FORBIDDEN)
         folder = self.hub.new / kind / name
@@ -201,6 +218,14 @@ class Handler(web.Answering):
         is_private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
         self.hub.add(name, folder, kind, is_private=is_private)
         self.answer({"url": self._url(kind, name), "name": name})
+
+    def branch(self, kind: str, name: str, branch: str) -> None:
+        """Make a branch."""
+        repository, _ = self._found(kind, name, "main", writes=True)
+        if branch in repository.branches or branch == "main":
+            raise RefusedError(HTTPStatus.CONFLICT)
+        repository.branch(branch)
+        self.answer({})
 
     def valid_yaml(self) -> None:
         """What is wrong with a card's metadata."""
@@ -220,7 +245,7 @@ class Handler(web.Answering):
         folder = f"{path}/" if path else ""
         asked = {key.lower(): values[0] for key, values in self._query().items()}
         is_deep = asked.get("recursive", "").lower() in ("true", "1")
-        found = _entries(repository.tree(commit))
+        found = _entries(repository.tree(commit), self.hub.inline_bytes)
         below = [entry for entry in found if entry["path"].startswith(folder)]
         if folder and not below:
             raise RefusedError(HTTPStatus.NOT_FOUND, X_Error_Code="EntryNotFound")
@@ -232,7 +257,7 @@ class Handler(web.Answering):
         """The entries of some paths, of those that there are."""
         repository, commit = self._found(kind, name, revision)
         asked = [*map(posixpath.normpath, parse_qs(self.sent.decode())["paths"])]
-        found = _entries(repository.tree(commit))
+        found = _entries(repository.tree(commit), self.hub.inline_bytes)
         self.answer([entry for entry in found if entry["path"] in asked])
 
     def file(self, name: str, revision: str, path: str, kind: str = "models") -> None:
@@ -253,7 +278,8 @@ class Handler(web.Answering):
         for file in json.loads(self.sent)["files"]:
             known = tree.get(file["path"])
             mode = "lfs" if file["size"] > self.hub.inline_bytes else "regular"
-            oid = None if known is None else blob_id(known)
+            large = mode == "lfs"
+            oid = None if known is None else sha256(known) if large else blob_id(known)
             about = {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid}
             answers.append(about)
         self.answer({"files": answers})
@@ -304,11 +330,18 @@ class Handler(web.Answering):
         repository = self.hub.repositories.get((kind, name))
         if writes or (repository is not None and repository.is_private):
             self._check_token()
+        if writes and not self.hub.may_write:
+            raise RefusedError(HTTPStatus.FORBIDDEN)
         if repository is None:
             # As the Hub does: who is not known is not told whether there is a repository.
             status = HTTPStatus.NOT_FOUND if self._has_token() else HTTPStatus.UNAUTHORIZED
             raise RefusedError(status, X_Error_Code="RepoNotFound")
-        commit = repository.resolve(revision)
+        if revision in repository.branches:
+            repository = repository.branches[revision]
+            return repository, repository.head
+        everywhere = (repository, *repository.branches.values())
+        known = ((one, one.resolve(revision)) for one in everywhere)
+        repository, commit = next((pair for pair in known if pair[1]), (repository, None))
         if commit is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, X_Error_Code="RevisionNotFound")
         return repository, commit
@@ -335,6 +368,7 @@ ROUTES = (
     ("GET", rf"{API}/revision/(?P<revision>.+)", Handler.about),
     ("GET", rf"{API}/tree/(?P<revision>[^/]+)(?:/(?P<path>.*))?", Handler.list_tree),
     ("POST", rf"{API}/paths-info/(?P<revision>[^/]+)", Handler.paths_info),
+    ("POST", rf"{API}/branch/(?P<branch>[^/]+)", Handler.branch),
     ("POST", rf"{API}/preupload/(?P<revision>[^/]+)", Handler.preupload),
     ("POST", rf"{API}/commit/(?P<revision>[^/]+)", Handler.commit),
     ("POST", rf"/(?P<kind>datasets/){ID}\.git/info/lfs/objects/batch", Handler.lfs_batch),
@@ -346,7 +380,7 @@ ROUTES = (
 """Method, path and what answers."""
 
 
-def _entries(tree: Tree) -> list[dict[str, Any]]:
+def _entries(tree: Tree, inline_bytes: int) -> list[dict[str, Any]]:
     """The files of a tree and the folders they are in, as the Hub lists them."""
     folders = {str(parent) for path in tree for parent in Path(path).parents} - {"."}
     found = [
@@ -354,5 +388,8 @@ def _entries(tree: Tree) -> list[dict[str, Any]]:
         for path in folders
     ]
     for path, body in tree.items():
-        found.append({"type": "file", "oid": blob_id(body), "size": len(body), "path": path})
+        entry = {"type": "file", "oid": blob_id(body), "size": len(body), "path": path}
+        if len(body) > inline_bytes:  # git has a pointer to it
+            entry["lfs"] = {"oid": sha256(body), "size": len(body), "pointerSize": 134}
+        found.append(entry)
     return sorted(found, key=lambda entry: str(entry["path"]))

@@ -40,6 +40,7 @@ from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line, shortened
 from pipeline.contract.record import Outcome
 from pipeline.contract.suggest import suggestion
+from pipeline.output.hub.push import Pushed, push
 from pipeline.output.status import added_prefix
 from pipeline.storage.access import access_fault
 
@@ -298,6 +299,35 @@ def calibrate_command(
         _out.print(calibration_table(found))
 
 
+@app.command(name="push", **COMMAND)
+def push_command(
+    output: OutputOfRun,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", help="hf://datasets/owner/name, or with @branch; made if missing."
+        ),
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Make the dataset private.")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Upload what there is of an unfinished run.")
+    ] = False,
+    storage_options: StorageOptions = None,
+    debug: Debug = False,
+) -> None:
+    """Upload the output files to the Hugging Face Hub, with a dataset card. Needs HF_TOKEN."""
+    with _exit_codes(debug=debug):
+        done = push(
+            output,
+            target,
+            private=private,
+            partial=partial,
+            storage_options=check_storage_options(storage_options),
+            say=lambda text: _print(text, _err),
+        )
+        _print(_push_summary(done))
+
+
 @app.command(name="demo", **COMMAND)
 def demo_command(
     output: Annotated[
@@ -370,6 +400,18 @@ def _named_values(given: Iterable[str]) -> dict[str, str]:
 def main() -> None:
     """Entry point of the console script."""
     app()
+
+
+def _push_summary(done: Pushed) -> str:
+    same = done.parts - done.uploaded
+    gone = f", {done.removed:,} removed" if done.removed else ""
+    lines = [
+        f"{done.parts:,} parts: {done.uploaded:,} uploaded, {same:,} were there{gone}; "
+        f"{done.commits:,} commit(s)",
+        *(["Its README.md is its own and was left as it is."] if done.keeps_card else []),
+        f"Dataset: {done.url}",
+    ]
+    return "\n".join(lines)
 
 
 def _summary(result: RunResult) -> str:

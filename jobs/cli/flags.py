@@ -25,7 +25,7 @@ Input = Annotated[
     ),
 ]
 Output = Annotated[
-    str, typer.Argument(metavar="OUTPUT", help="Folder for the parquet files; path or URI.")
+    str, typer.Argument(metavar="OUTPUT", help="Folder for the output files; path or URI.")
 ]
 COMMON = "Options of every job"
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the workers' output.")]

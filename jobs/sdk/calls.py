@@ -31,6 +31,7 @@ from jobs.sdk.memory import (
     write_rows,
 )
 from pipeline import ColumnKind, RunResult, UserError, run
+from pipeline.contract.config import OUTPUT_FORMATS
 from pipeline.contract.record import clash_fault, merged_column, output_schema
 from pipeline.contract.task import PICTURES, Renamable
 from pipeline.engine.backends import open_model
@@ -126,6 +127,8 @@ def call(
         if output is None:
             raise UserError("output: is missing; name a folder for the results of files")
         return run_job(configured, str(source), output, **how)
+    if output is None and configured.options.output_format != OUTPUT_FORMATS[0]:
+        raise UserError("output_format: is that of files; name an output, or leave it out")
     # Now, before a cluster starts and rows are handed over.
     if engine is None:
         wanted = configured.engine()

@@ -21,7 +21,7 @@ ARGUMENTS = {
         "A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, "
         "a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column."
     ),
-    "output": "Folder for parquet files: a path, `s3://` or `gs://`. Required for files.",
+    "output": "Folder for the output files: a path, `s3://` or `gs://`. Required for files.",
     "engine": "A warm engine to run on, instead of `model` and the engine's options.",
     "console": "Where progress is shown; None shows none.",
     "debug": "Show what Ray and the workers print.",

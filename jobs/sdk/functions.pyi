@@ -55,6 +55,9 @@ def caption(
     unit_rows: int = ...,
     keep_images: bool = ...,
     prefix: str | None = ...,
+    output_format: str = ...,
+    sidecars: bool = ...,
+    overwrite_sidecars: bool = ...,
     max_image_bytes: int = ...,
     max_image_pixels: int = ...,
     dedup: bool = ...,
@@ -72,6 +75,8 @@ def caption(
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
@@ -119,6 +124,9 @@ def caption(
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
         keep_images: Copy binary input columns, images among them, to the output.
         prefix: Put before the names of all columns that are added: gemma_, say.
+        output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
+        sidecars: Write each image's answer to a .txt file beside it, in INPUT.
+        overwrite_sidecars: Let sidecars replace .txt files that were there before.
         max_image_bytes: An image file that is larger is not opened.
         max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
@@ -183,6 +191,9 @@ def translate(
     unit_rows: int = ...,
     keep_images: bool = ...,
     prefix: str | None = ...,
+    output_format: str = ...,
+    sidecars: bool = ...,
+    overwrite_sidecars: bool = ...,
     max_image_bytes: int = ...,
     max_image_pixels: int = ...,
     dedup: bool = ...,
@@ -200,6 +211,8 @@ def translate(
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
@@ -241,6 +254,9 @@ def translate(
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
         keep_images: Copy binary input columns, images among them, to the output.
         prefix: Put before the names of all columns that are added: gemma_, say.
+        output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
+        sidecars: Write each image's answer to a .txt file beside it, in INPUT.
+        overwrite_sidecars: Let sidecars replace .txt files that were there before.
         max_image_bytes: An image file that is larger is not opened.
         max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
@@ -297,6 +313,9 @@ def moderate(
     unit_rows: int = ...,
     keep_images: bool = ...,
     prefix: str | None = ...,
+    output_format: str = ...,
+    sidecars: bool = ...,
+    overwrite_sidecars: bool = ...,
     max_image_bytes: int = ...,
     max_image_pixels: int = ...,
     dedup: bool = ...,
@@ -314,6 +333,8 @@ def moderate(
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
+        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
+        output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
@@ -347,6 +368,9 @@ def moderate(
         unit_rows: Rows of an output file; where row groups fit, they are kept whole.
         keep_images: Copy binary input columns, images among them, to the output.
         prefix: Put before the names of all columns that are added: gemma_, say.
+        output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
+        sidecars: Write each image's answer to a .txt file beside it, in INPUT.
+        overwrite_sidecars: Let sidecars replace .txt files that were there before.
         max_image_bytes: An image file that is larger is not opened.
         max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.

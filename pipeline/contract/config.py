@@ -45,6 +45,8 @@ REQUESTS_AT_ENDPOINT = 1024
 How many it is sent is found out (`engine.endpoint.concurrency`)."""
 KEY_VARIABLES = ("GEMMA3_BATCH_API_KEY", "OPENAI_API_KEY")
 """Environment variables with the key to a server; the first one that is set."""
+OUTPUT_FORMATS = ("parquet", "jsonl", "csv", "webdataset")
+"""What `output_format` may be; `output.formats` has a module for each."""
 OUR_ENGINE_ARGS = (
     "enable_lora",
     "limit_mm_per_prompt",
@@ -62,6 +64,20 @@ def _not_blank(value: str) -> str:
     return value
 
 
+def _output_format(value: str) -> str:
+    """As a Literal would, but it knows a format that people ask for and what to do instead."""
+    if value == "lance":
+        raise ValueError(
+            "lance has one index for all files, which a kill could leave half written; write "
+            "parquet, then lance.write_dataset(pyarrow.dataset.dataset(OUTPUT), NEW)"
+        )
+    if value not in OUTPUT_FORMATS:
+        raise ValueError(f"should be one of {', '.join(OUTPUT_FORMATS)}")
+    return value
+
+
+OutputFormat = Annotated[str, AfterValidator(_output_format)]
+"""The format of the parts."""
 Named = Annotated[str, AfterValidator(_not_blank)]
 """A path or a URI."""
 UNNAMED = "adapter"
@@ -287,6 +303,19 @@ class RunSettings(SliceSettings):
     prefix: str | None = Field(
         None, description="Put before the names of all columns that are added: gemma_, say."
     )
+    output_format: OutputFormat = Field(
+        "parquet",
+        description=(
+            "Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the "
+            "images, the answers as .txt and the rest as .json)."
+        ),
+    )
+    sidecars: bool = Field(
+        False, description="Write each image's answer to a .txt file beside it, in INPUT."
+    )
+    overwrite_sidecars: bool = Field(
+        False, description="Let sidecars replace .txt files that were there before."
+    )
     max_image_bytes: PositiveInt = Field(
         100_000_000,
         description="An image file that is larger is not opened, nor a video of ten times that.",
@@ -332,7 +361,7 @@ class RunConfig(RunSettings):
     input: Named
     """Parquet, images, JSON lines, CSV or tar: a file, a folder or a glob; a path or a URI."""
     output: Named
-    """Folder for the parquet files: a new one, or that of an earlier run of the same."""
+    """Folder for the output files: a new one, or that of an earlier run of the same."""
     engine: EngineConfig
     block_rows: PositiveInt = 32
     """Rows that travel between the stages together."""

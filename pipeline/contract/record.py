@@ -88,6 +88,31 @@ def merged_column(results: Iterable[str], missing: str | None, prefix: str = "")
     return missing if missing in {f"{prefix}{name}" for name in results} else None
 
 
+_OF_ANSWERS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_struct,
+)
+
+
+def answer_column(results: pa.Schema) -> str | None:
+    """The column that is a row's answer, where a format or a sidecar has a place for one.
+
+    It is the first with text, a list or an object. One with a `..._confidence` beside it tells
+    something about the input, such as its language.
+
+    Args:
+        results: The task's result columns.
+    """
+    for field in results:
+        is_about_input = f"{field.name}_confidence" in results.names
+        if not is_about_input and any(is_of(field.type) for is_of in _OF_ANSWERS):
+            return str(field.name)
+    return None
+
+
 def clashes(
     passthrough: Iterable[str],
     results: Iterable[str],

@@ -14,13 +14,15 @@ import pyarrow as pa
 
 from pipeline.contract.adapted import adapted, original
 from pipeline.contract.errors import UserError, one_line
-from pipeline.contract.record import Outcome, clash_fault, clashes, merged_column
+from pipeline.contract.record import Outcome, clash_fault, clashes, merged_column, output_schema
 from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import PICTURES, ColumnKind, Renamable, ShowsVideos
 from pipeline.engine.backends import open_model, resolve_model
 from pipeline.engine.supported_versions import check_versions, check_videos
 from pipeline.output.counts import committed_units
 from pipeline.output.extension import changes_of
+from pipeline.output.formats import FORMATS
+from pipeline.output.formats import check_columns as check_format
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import (
     choose_output,
@@ -29,6 +31,7 @@ from pipeline.output.run_record import (
     read_record,
     with_listing,
 )
+from pipeline.output.sidecars import sidecars_of
 from pipeline.sources import HubChoice, Kind, Selection, check_columns, list_input, open_source
 from pipeline.sources.columns import is_string
 from pipeline.storage.access import check_access
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from pipeline.output.comparison import Changes
     from pipeline.output.plan import Plan
     from pipeline.output.run_record import Record
+    from pipeline.output.sidecars import Sidecars
     from pipeline.sources import Listing, Source
     from pipeline.storage.location import Location
 
@@ -62,6 +66,7 @@ class CheckedRun:
         plan: The plan in it; None if there is none yet.
         changes: The input against that plan.
         record: What the run is, for `run.json` and the parts.
+        sidecars: What writes the answers beside the images; None where that is not asked.
     """
 
     config: RunConfig
@@ -73,6 +78,7 @@ class CheckedRun:
     plan: Plan | None
     changes: Changes | None
     record: Record
+    sidecars: Sidecars | None = None
 
 
 def check_run(
@@ -104,21 +110,11 @@ def check_run(
     if commit is not None and commit != listing.commit:
         listing = list_input(config.input, config.storage_options, replace(choice, commit=commit))
     record = with_listing(record, listing)
-    source = open_source(
-        listing,
-        unit_rows=config.unit_rows,
-        keep_images=config.keep_images,
-        schema=plan.schema if plan else None,
-        most_rows=None if config.where else config.limit,
-    )
-    selection = Selection.of(config, source.schema, config.unit_rows)
-    changes = None if plan is None else changes_of(plan, listing, selection)
+    source, selection, changes = _compared(config, listing, plan, extends=not retries)
     if changes is not None and not changes.unchanged:
         _check_same_input(config, output, record)
-    if changes and not retries:
-        source = source.with_columns_of(changes.new).with_columns_of(changes.changed)
-        selection = Selection.of(config, source.schema, config.unit_rows)
     _check_columns(source, task, config)
+    _check_format(config, source, task)
     return CheckedRun(
         config=config,
         task=task,
@@ -129,11 +125,38 @@ def check_run(
         plan=plan,
         changes=changes,
         record=record,
+        sidecars=_sidecars(config, output, listing, task, plan is not None and not changes),
     )
 
 
+def _compared(
+    config: RunConfig, listing: Listing, plan: Plan | None, *, extends: bool
+) -> tuple[Source, Selection, Changes | None]:
+    """What cuts and reads INPUT, which of its rows are taken, and what has changed in it.
+
+    Args:
+        config: The run.
+        listing: The files of INPUT.
+        plan: The plan in OUTPUT; None if there is none.
+        extends: Whether new and changed files will be planned, so that their columns count.
+    """
+    source = open_source(
+        listing,
+        unit_rows=config.unit_rows,
+        keep_images=config.keep_images,
+        schema=plan.schema if plan else None,
+        most_rows=None if config.where else config.limit,
+    )
+    selection = Selection.of(config, source.schema, config.unit_rows)
+    changes = None if plan is None else changes_of(plan, listing, selection)
+    if changes and extends:
+        source = source.with_columns_of(changes.new).with_columns_of(changes.changed)
+        selection = Selection.of(config, source.schema, config.unit_rows)
+    return source, selection, changes
+
+
 def _fitted(config: RunConfig, task: Task) -> tuple[RunConfig, Model]:
-    """The configuration with what the model decides, and the model. Raises UserError."""
+    """The configuration with what the model and the format decide, and the model."""
     wanted = config.engine
     has_images = not PICTURES.isdisjoint(task.columns.values())
     model = open_model(
@@ -151,7 +174,8 @@ def _fitted(config: RunConfig, task: Task) -> tuple[RunConfig, Model]:
     engine = resolve_model(wanted, model, config.storage_options)
     engine = engine.model_copy(update={"has_images": has_images})
     _check_frames(task, engine, model)
-    return config.model_copy(update={"engine": engine}), model
+    keep_images = config.keep_images or FORMATS[config.output_format].keeps_images
+    return config.model_copy(update={"engine": engine, "keep_images": keep_images}), model
 
 
 def check_outcomes(names: Collection[str]) -> list[Outcome]:
@@ -225,6 +249,28 @@ def _check_folders(config: RunConfig) -> None:
         raise UserError(f"OUTPUT {output} lies in INPUT; choose a folder outside of it")
     if output.is_local and output.exists() and not output.is_folder():
         raise UserError(f"OUTPUT {output} is a file; name a folder")
+
+
+def _check_format(config: RunConfig, source: Source, task: Task) -> None:
+    results, prefix = task.result_schema, config.prefix or ""
+    merged = merged_column(results.names, config.missing, prefix)
+    columns = output_schema(source.passthrough_schema, results, prefix, merged)
+    check_format(config.output_format, columns)
+
+
+def _sidecars(
+    config: RunConfig, output: Location, listing: Listing, task: Task, is_planned: bool
+) -> Sidecars | None:
+    """The run's sidecars, if it has any; whether each image can have one is checked once."""
+    if not config.sidecars:
+        return None
+    replaces, prefix = config.overwrite_sidecars, config.prefix or ""
+    found = sidecars_of(
+        output, listing, task.result_schema, replaces_others=replaces, prefix=prefix
+    )
+    if not (is_planned and found.is_begun):
+        found.check(listing, is_begun=found.is_begun)
+    return found
 
 
 def _check_frames(task: Task, engine: EngineConfig, model: Model) -> None:

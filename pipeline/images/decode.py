@@ -65,6 +65,15 @@ def decode_image(body: bytes, max_pixels: int, *, keep_encoded: bool = False) ->
     raise RowError(Outcome.DECODE_ERROR, "decode", message)
 
 
+def format_of(body: bytes) -> str | None:
+    """Pillow's name of an image's format, by its header; None if it is in none that we read."""
+    try:
+        with Image.open(io.BytesIO(body), formats=_known_formats()) as image:
+            return image.format
+    except Exception:  # as above
+        return None
+
+
 @functools.cache
 def _known_formats() -> tuple[str, ...]:
     """Those that we read and this build of Pillow has."""

@@ -11,6 +11,9 @@ journal         rows that are finished, of units that are not
 commit          the two ways to make parts of them
 parts           what a part is as a file
 results         which columns all parts have together
+formats/        how rows are written in it: parquet, JSON lines, CSV, tar shards
+sidecars        the answers beside the images of INPUT
+hub/            what is missing of OUTPUT in a repository of the Hugging Face Hub
 counts          which units are committed, and what is in all parts
 profile_files   where the profile of a run is found before its record has it
 status          how far a run is, and which rows failed

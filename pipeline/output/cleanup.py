@@ -11,9 +11,10 @@ import time
 from typing import TYPE_CHECKING
 
 from pipeline.output.journal import OF_RETRIES, OF_RUNS
+from pipeline.output.parts import remove_part
 from pipeline.output.plan import dropped_parts
 from pipeline.output.profile_files import FOLDER as PROFILES
-from pipeline.storage.atomic import remove, remove_folder
+from pipeline.storage.atomic import remove_folder
 from pipeline.storage.location import INTERNAL
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def clean_up_run(plan: Plan, epoch: Epoch) -> None:
     if not epoch.is_newest:
         return
     for part in dropped_parts(plan):
-        remove(plan.output / part)
+        remove_part(plan.output / part)
     for folder in (OF_RUNS, "suspects", "probe", PROFILES):
         remove_folder(plan.output / INTERNAL / folder)
     _remove_old_drafts(epoch)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.contract.errors import RunError
-from pipeline.contract.record import Outcome, output_schema, row_key
+from pipeline.contract.record import Outcome, answer_column, output_schema, row_key
 from pipeline.output.parts import (
     Committed,
     commit_record,
@@ -111,7 +111,10 @@ class NewParts:
         identity = {"id": unit.id, "index": unit.index, "files": ends}
         identity |= {"start": unit.start, "stop": unit.stop}
         duplicates = entries.num_rows - entries["same_as"].null_count
-        record = commit_record(self.run, identity, _outcomes(entries["outcome"]), duplicates)
+        answer = answer_column(self.journal.results)
+        answer = answer and f"{self.prefix}{answer}"
+        outcomes = _outcomes(entries["outcome"])
+        record = commit_record(self.run, identity, outcomes, duplicates, answer)
         passthrough = self.source.passthrough_schema
         schema = output_schema(passthrough, self.journal.results, self.prefix, self.merged)
         added = _added(_with_keys(entries, unit), self.prefix)
@@ -174,10 +177,12 @@ class PatchedParts:
                 raise RunError(f"{work.unit.name}: {len(missing)} rows were not finished")
             rows = _patched(old, entries["position"], _added(entries, self.prefix))
             outcomes = _outcomes(rows[f"{self.prefix}outcome"])
-            record = commit_record(self.run, was["unit"], outcomes, was["duplicates"])
+            record = commit_record(
+                self.run, was["unit"], outcomes, was["duplicates"], was.get("answer")
+            )
             if save_part(part, rows.schema, [rows], record, replaces=stamp):
                 self.journal.forget(work.unit.id)
-                return read_committed(part) or committed_of(record, rows.num_rows, "")
+                return read_committed(part) or committed_of(record, "")
         raise RunError(_refused(part))
 
     def is_committed(self, work: Work) -> bool:

@@ -13,6 +13,7 @@ are not looked at.
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
 from pipeline.output.comparison import TAKEN_AWAY, Changes, compare
-from pipeline.output.parts import part_name
+from pipeline.output.parts import PARQUET, part_name
 from pipeline.output.plan import UNITS, Plan, open_plan, plan_folder, plan_metadata
 from pipeline.sources import ALL_ROWS, ROW_A_FILE
 from pipeline.sources.units import Cut, Unit, unit_id
@@ -54,6 +55,8 @@ def extended(
     source: Source,
     changes: Changes | None = None,
     selection: Selection = ALL_ROWS,
+    *,
+    suffix: str = PARQUET,
 ) -> Plan:
     """Add the input's new and changed files to a plan, and save that.
 
@@ -64,6 +67,7 @@ def extended(
         source: What cuts it; its columns are those of new and changed files too.
         changes: The input against the plan, if it was compared already (`changes_of`).
         selection: Which rows of the input are planned.
+        suffix: That of the parts' format, where there is no plan yet; a plan's parts keep theirs.
 
     Returns:
         The plan of the whole input; the same one if no file is new or changed.
@@ -86,7 +90,8 @@ def extended(
             dropped = recut.dropped
             new = _new(changes.new, source, selection, plan.total_rows)
             pieces = itertools.chain(recut.pieces(), new)
-        is_ours = _save(output, plan, source.schema, pieces, dropped, listing.commit)
+        named = _suffix(plan) if plan else suffix
+        is_ours = _save(output, plan, source.schema, pieces, dropped, listing.commit, named)
         if not is_ours and plan is None and not plan_folder(output).names():
             raise UserError(f"OUTPUT {output} keeps no plan; is its store writable?")
         plan, changes = open_plan(output), None
@@ -156,7 +161,7 @@ def without_gone(
     ]
     pieces = map(_empty, marks)
     dropped = [*found, *range(len(plan), len(plan) + len(marks))]
-    is_ours = _save(plan.output, plan, plan.schema, pieces, dropped, plan.commit)
+    is_ours = _save(plan.output, plan, plan.schema, pieces, dropped, plan.commit, _suffix(plan))
     newer = open_plan(plan.output)
     assert newer is not None, "it was extended"
     return newer, paths if is_ours else []  # the next run drops them, if another one was faster
@@ -169,6 +174,7 @@ def _save(
     pieces: Iterable[Piece],
     dropped: list[int],
     commit: str | None,
+    suffix: str,
 ) -> bool:
     """Write the next plan file. Returns whether this call did; if not, another driver was faster.
 
@@ -179,10 +185,11 @@ def _save(
         pieces: The units to add.
         dropped: Indices of units that are obsolete; complete once all pieces were taken.
         commit: The commit of the input's repository, if it lies in one.
+        suffix: That of the parts' format.
     """
     number, first = (len(plan.files), len(plan)) if plan else (0, 0)
     where = plan_folder(output) / f"{number:06d}.parquet"
-    rows = (_row(index, *piece) for index, piece in enumerate(pieces, first))
+    rows = (_row(index, *piece, suffix) for index, piece in enumerate(pieces, first))
     with draft_for(where) as draft:
         with pq.ParquetWriter(draft, UNITS, store_schema=False) as writer:
             for group in _groups(rows):
@@ -191,12 +198,12 @@ def _save(
         return create_from(draft, where)
 
 
-def _row(index: int, cut: Cut, files: list[Entry], old: Unit | None) -> dict[str, Any]:
+def _row(index: int, cut: Cut, files: list[Entry], old: Unit | None, suffix: str) -> dict[str, Any]:
     """What a plan file says of a piece, a row of `UNITS`."""
     name = _id_of(cut, files)
     return {
         "id": name,
-        "part": old.part if old else part_name(index, name),
+        "part": old.part if old else part_name(index, name, suffix),
         "start": cut.start,
         "stop": cut.stop,
         "offset": cut.offset,
@@ -205,6 +212,11 @@ def _row(index: int, cut: Cut, files: list[Entry], old: Unit | None) -> dict[str
         "taken": cut.taken,
         "rows": None if cut.taken is None else cut.rows,
     }
+
+
+def _suffix(plan: Plan) -> str:
+    """That of the parts of a plan, which all have one format."""
+    return os.path.splitext(plan.unit(0).part)[1]
 
 
 def _id_of(cut: Cut, files: Iterable[Entry]) -> str:

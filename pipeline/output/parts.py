@@ -1,45 +1,40 @@
-"""A part: one unit's rows as a file of OUTPUT. The one module that knows what such a file is.
+"""A part: one unit's rows as a file of OUTPUT. Nothing else reads or writes parts.
 
-Decides its format (parquet), its name, how it is written (whole or not at all), how it is read, and
-where in it its commit record lies. To write another format, change this module; the rest of the
-pipeline hands it Arrow tables and gets Arrow tables back.
+Decides their names, that one is written whole or not at all, and what its commit record says. How
+rows are written in a file, and where in it that record lies, the part's format decides (`formats`),
+which its name tells. The rest of the pipeline hands over Arrow tables and gets Arrow tables back.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from pipeline.storage.atomic import create_from, draft_for, replace_from
-from pipeline.storage.location import stamp_of
+from pipeline.output.formats import FORMATS, format_of
+from pipeline.output.formats.beside import forget_records
+from pipeline.output.formats.part_format import CommitRecord
+from pipeline.storage.atomic import create_from, draft_for, remove, replace_from
+from pipeline.storage.location import Location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ray.data import Dataset
 
-    from pipeline.storage.location import FileInfo, Location
+    from pipeline.storage.location import FileInfo
 
 PREFIX = "part-"
 DIGITS = 8
 PAGE_DIGITS = 4
 """Object stores are asked for names by their first digits, 10,000 names at most at a time."""
-METADATA_KEY = b"gemma3_batch"
-"""Where the commit record lies: in the file's key-value metadata."""
 FORMAT = 2
 """Version of the commit record."""
-ROW_GROUP_BYTES = 64 * 2**20
-"""About the size of a row group, in memory."""
-
-CommitRecord = Mapping[str, Any]
-"""What a part says of itself, as JSON values; see `commit_record`."""
+PARQUET = FORMATS["parquet"].suffix
 
 
 @dataclass(frozen=True)
@@ -63,9 +58,15 @@ class Committed:
     index: int | None = field(default=None, compare=False)
 
 
-def part_name(index: int, unit_id: str) -> str:
-    """The name of a unit's part; names sort in the order of `index`."""
-    return f"{PREFIX}{index:0{DIGITS}d}-{unit_id}.parquet"
+def part_name(index: int, unit_id: str, suffix: str = PARQUET) -> str:
+    """The name of a unit's part; names sort in the order of `index`.
+
+    Args:
+        index: The unit's index in the plan.
+        unit_id: The unit.
+        suffix: That of the part's format.
+    """
+    return f"{PREFIX}{index:0{DIGITS}d}-{unit_id}{suffix}"
 
 
 def part_index(name: str) -> int:
@@ -98,16 +99,22 @@ def part_files(output: Location) -> list[str]:
 def open_parts(output: Location, schema: pa.Schema | None = None) -> ds.Dataset:
     """All parts as one dataset in input order, which reads when it is asked.
 
+    Of parquet it reads what is asked for; of other formats whole parts, one after the other.
+
     Args:
         output: OUTPUT.
         schema: The columns; those that a part lacks are null. By default those of the first part.
     """
-    filesystem = PyFileSystem(FSSpecHandler(output.fs))
-    return ds.dataset(part_files(output), schema=schema, filesystem=filesystem, format="parquet")
+    files = part_files(output)
+    if all(path.endswith(PARQUET) for path in files):
+        filesystem = PyFileSystem(FSSpecHandler(output.fs))
+        return ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet")
+    filesystem = PyFileSystem(_AsArrow(output.fs))
+    return ds.dataset(files, schema=schema, filesystem=filesystem, format="ipc")
 
 
 def open_parts_in_ray(output: Location) -> Dataset:
-    """All parts of an OUTPUT as a Ray dataset, which reads when it is asked."""
+    """All parts of an OUTPUT in parquet as a Ray dataset, which reads when it is asked."""
     import ray.data
 
     filesystem = PyFileSystem(FSSpecHandler(output.fs))
@@ -115,44 +122,49 @@ def open_parts_in_ray(output: Location) -> Dataset:
 
 
 def part_schema(part: Location) -> pa.Schema:
-    """The columns of a part. Raises OSError."""
-    with part.open() as file, pq.ParquetFile(file) as parquet:
-        return parquet.schema_arrow
+    """The columns of a part. Raises OSError, UserError."""
+    return format_of(part.name).read_schema(part)
 
 
 def read_part(part: Location, is_wanted: Callable[[pa.Field], bool]) -> pa.Table:
-    """The rows of a part, with the columns that are wanted. Raises OSError."""
-    with part.open() as file, pq.ParquetFile(file) as parquet:
-        return parquet.read([field.name for field in parquet.schema_arrow if is_wanted(field)])
+    """The rows of a part, with the columns that are wanted. Raises OSError, UserError."""
+    return format_of(part.name).read(part, is_wanted)
 
 
 def read_whole_part(part: Location) -> tuple[pa.Table, CommitRecord]:
-    """All rows of a part, and its commit record, both of one version of it. Raises OSError."""
-    rows = pq.read_table(pa.BufferReader(part.read()))
-    return rows, _record(rows.schema.metadata)
+    """All rows of a part, and its commit record, both of one version. Raises OSError, UserError."""
+    return format_of(part.name).read_whole(part)
 
 
 def read_committed(part: Location) -> Committed | None:
-    """What is in a part, without its rows; None if there is no such part. Raises OSError."""
+    """What is in a part, without its rows; None if there is no such part.
+
+    Raises:
+        OSError: It cannot be read.
+        UserError: It is not as it was written.
+    """
     try:
-        with part.open() as file:
-            stamp = stamp_of(file)
-            meta = pq.read_metadata(file)
+        record, stamp = format_of(part.name).read_record(part)
     except FileNotFoundError:
         return None
-    return committed_of(_record(meta.metadata), meta.num_rows, stamp)
+    return committed_of(record, stamp)
 
 
 def commit_record(
-    run: Mapping[str, object], unit: Mapping[str, Any], outcomes: Mapping[str, int], duplicates: int
+    run: Mapping[str, object],
+    unit: Mapping[str, Any],
+    outcomes: Mapping[str, int],
+    duplicates: int,
+    answer: str | None = None,
 ) -> CommitRecord:
     """What a part says of itself.
 
     Args:
         run: The record of the run that wrote it.
         unit: The unit's id and index, its files and rows of them.
-        outcomes: Rows by outcome.
+        outcomes: Rows by outcome; every row has one.
         duplicates: Rows that took the results of an identical one.
+        answer: The column of the rows' answers; None if there is none.
     """
     return {
         "format": FORMAT,
@@ -160,12 +172,14 @@ def commit_record(
         "unit": unit,
         "outcomes": outcomes,
         "duplicates": duplicates,
+        "answer": answer,
     }
 
 
-def committed_of(record: CommitRecord, rows: int, stamp: str) -> Committed:
-    """What a commit record says of a version of a part with so many rows."""
+def committed_of(record: CommitRecord, stamp: str) -> Committed:
+    """What a commit record says of a version of a part."""
     unit, outcomes, duplicates = record["unit"], record["outcomes"], record["duplicates"]
+    rows = sum(outcomes.values())
     return Committed(unit["id"], rows, outcomes, duplicates, stamp, unit.get("index"))
 
 
@@ -177,7 +191,7 @@ def save_part(
     *,
     replaces: str | None,
 ) -> bool:
-    """Write a part, whole or not at all.
+    """Write a part, whole or not at all, in the format that its name tells.
 
     Args:
         part: The file.
@@ -194,26 +208,24 @@ def save_part(
         OSError: It cannot be written.
         ValueError: It is too large for one PUT.
     """
-    metadata = {**(schema.metadata or {}), METADATA_KEY: json.dumps(record).encode()}
     with draft_for(part) as draft:
-        with pq.ParquetWriter(draft, schema.with_metadata(metadata)) as writer:
-            for table in _sized(tables):
-                writer.write_table(table)
+        format_of(part.name).write(draft, part, schema, tables, record)
         return create_from(draft, part) if replaces is None else replace_from(draft, part, replaces)
 
 
-def _record(metadata: Mapping[bytes, bytes]) -> CommitRecord:
-    record: CommitRecord = json.loads(metadata[METADATA_KEY])
-    return record
+def remove_part(part: Location) -> None:
+    """Delete a part and what lies beside it, unless they are gone already. Raises OSError."""
+    remove(part)
+    forget_records(part)
 
 
-def _sized(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Small tables joined to ones of about `ROW_GROUP_BYTES`."""
-    held: list[pa.Table] = []
-    for table in tables:
-        held.append(table)
-        if sum(piece.nbytes for piece in held) >= ROW_GROUP_BYTES:
-            yield pa.concat_tables(held)
-            held = []
-    if held:
-        yield pa.concat_tables(held)
+class _AsArrow(FSSpecHandler):  # type: ignore[misc]
+    """A filesystem on which a part, whatever its format, is a file in Arrow's."""
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """The rows of a part, with their types, in memory."""
+        rows = read_part(Location(self.fs, path), lambda _: True)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        return pa.BufferReader(sink.getvalue())

@@ -45,6 +45,8 @@ NUMBERS = re.compile(r"\[\n((?:\s+-?[\d.]+(?:e[+-]?\d+)?,?\n)+)\s+\]")
 """A list of numbers in indented JSON. (In a text, a line break is written otherwise.)"""
 PROMPT_FORMAT = "template"
 """The only format of prompts there was before it was recorded."""
+OUTPUT_FORMAT = "parquet"
+"""The only format of parts there was before it was recorded."""
 
 Record = Mapping[str, Any]
 """A run as JSON values, see `describe_run`; once it finished also its totals and `finished`."""
@@ -243,6 +245,7 @@ def _deciding(record: Record) -> dict[str, object]:
         **{name: engine[name] for name in DECIDING_OF_ENGINE},
         "prompt_format": engine.get("prompt_format") or PROMPT_FORMAT,
         "prefix": config.get("prefix"),
+        "output_format": config.get("output_format", OUTPUT_FORMAT),
         **{name: config[name] for name in DECIDING},
         **slice_of(record),
     }

@@ -11,7 +11,7 @@ from jobs.options.common import default_text
 from jobs.registry import JOBS
 
 RUNS = (*JOBS, "run", "retry")
-OTHERS = ("status", "errors", "calibrate", "demo", "bench")
+OTHERS = ("status", "errors", "calibrate", "push", "demo", "bench")
 
 
 def help_of(*command: str, columns: int) -> list[str]:
@@ -47,7 +47,7 @@ def test_every_command_of_a_run_ends_with_the_exit_codes(command: str) -> None:
     assert (codes == ["0", "1", "2", "3", "130"]) == (command in RUNS)
 
 
-@pytest.mark.parametrize("command", ["status", "errors", "retry", "calibrate", *JOBS])
+@pytest.mark.parametrize("command", ["status", "errors", "retry", "calibrate", "push", *JOBS])
 def test_every_command_over_a_store_takes_its_options(command: str) -> None:
     assert any(
         line.startswith("  --storage-options <str>") for line in help_of(command, columns=80)

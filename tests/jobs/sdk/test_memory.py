@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from jobs import caption
 from jobs.sdk.memory import (
     FILE_ROWS,
     FILE_ROWS_OF_BINARY,
@@ -37,6 +38,11 @@ def solid_image(colour: tuple[int, int, int]) -> Image.Image:
 
 def opened(body: bytes) -> Image.Image:
     return Image.open(io.BytesIO(body))
+
+
+def test_a_format_is_that_of_files() -> None:
+    with pytest.raises(UserError, match="output_format: is that of files; name an output, or"):
+        caption([b"an image"], model="demo", output_format="jsonl")
 
 
 def test_an_arrow_table() -> None:

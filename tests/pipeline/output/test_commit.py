@@ -15,8 +15,9 @@ import pytest
 from pipeline.contract.errors import RunError
 from pipeline.output import parts as parts_module
 from pipeline.output.commit import TRIES, PatchedParts
+from pipeline.output.formats.parquet import METADATA_KEY
 from pipeline.output.journal import OF_RETRIES, Journal
-from pipeline.output.parts import METADATA_KEY, Committed, read_committed
+from pipeline.output.parts import Committed, read_committed
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.atomic import overwrite, remove
 from pipeline.storage.location import Location

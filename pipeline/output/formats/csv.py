@@ -1,0 +1,132 @@
+r"""A part as CSV after RFC 4180, in UTF-8, with a header; texts may have line breaks.
+
+Texts are quoted and nulls are empty, so the two differ for readers that look. Lists and objects are
+JSON (`values`), quoted as well. Binary columns are refused: no reader of CSV wants megabytes in a
+cell. The commit record lies `beside`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipeline.output.formats.beside import find_record, keep_record
+from pipeline.output.formats.part_format import wanted_columns
+from pipeline.output.formats.values import plain_schema, plain_type, to_table, to_values
+from pipeline.sources.columns import is_binary, is_string
+from pipeline.storage.location import stamp_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pipeline.output.formats.part_format import CommitRecord, IsWanted
+    from pipeline.output.formats.values import Values
+    from pipeline.storage.location import Location
+
+END = "\r\n"
+
+
+@dataclass(frozen=True)
+class Csv:
+    """A `PartFormat`."""
+
+    suffix = ".csv"
+    keeps_images = False
+
+    def misfit(self, field: pa.Field) -> str | None:
+        """Binary, or of a type that there is no text for."""
+        if _holds_binary(field.type):
+            return f"which is {field.type}; leave out keep_images"
+        return None if plain_type(field.type) is not None else f"which is {field.type}"
+
+    def write(
+        self,
+        draft: str,
+        part: Location,
+        schema: pa.Schema,
+        tables: Iterable[pa.Table],
+        record: CommitRecord,
+    ) -> None:
+        """See `PartFormat.write`."""
+        with open(draft, "w", encoding="utf-8", newline="") as file:
+            file.write(",".join(map(_quoted, schema.names)) + END)
+            for table in tables:
+                for row in to_values(table):
+                    file.write(",".join(map(_cell, row.values())) + END)
+        keep_record(part, draft, schema, record)
+
+    def read(self, part: Location, is_wanted: IsWanted) -> pa.Table:
+        """See `PartFormat.read`."""
+        return _read(part, is_wanted)[0]
+
+    def read_whole(self, part: Location) -> tuple[pa.Table, CommitRecord]:
+        """See `PartFormat.read_whole`."""
+        return _read(part, lambda _: True)
+
+    def read_schema(self, part: Location) -> pa.Schema:
+        """See `PartFormat.read_schema`."""
+        return find_record(part, part.read())[1]
+
+    def read_record(self, part: Location) -> tuple[CommitRecord, str]:
+        """See `PartFormat.read_record`; reads all of the part."""
+        with part.open() as file:
+            stamp, body = stamp_of(file), file.read()
+        return find_record(part, body)[0], stamp
+
+
+def _cell(value: Any) -> str:
+    """A JSON value as a cell. (Python's writer does not tell null from empty text before 3.12.)."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return _quoted(value)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _quoted(text) if isinstance(value, (list, dict)) else text
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _read(part: Location, is_wanted: IsWanted) -> tuple[pa.Table, CommitRecord]:
+    body = part.read()
+    record, schema = find_record(part, body)
+    wanted = wanted_columns(schema, is_wanted)
+    return to_table(_rows(body, wanted), wanted), record
+
+
+def _rows(body: bytes, wanted: pa.Schema) -> Iterator[Values]:
+    """The rows of a part as JSON values."""
+    from pyarrow import csv
+
+    columns = wanted.names
+    cells = csv.read_csv(
+        pa.BufferReader(body),
+        # A row must not be longer than a block.
+        read_options=csv.ReadOptions(block_size=max(len(body), 1)),
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        convert_options=csv.ConvertOptions(
+            include_columns=columns,
+            column_types=dict.fromkeys(columns, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    types = {field.name: field.type for field in plain_schema(wanted)}
+    for row in cells.to_pylist() if columns else ():
+        yield {name: _value(text, types[name]) for name, text in row.items()}
+
+
+def _value(text: str | None, type_: pa.DataType) -> Any:
+    return text if text is None or is_string(type_) else json.loads(text)
+
+
+def _holds_binary(type_: pa.DataType) -> bool:
+    """Whether there is a binary type anywhere in it."""
+    if is_binary(type_) or pa.types.is_fixed_size_binary(type_):
+        return True
+    return any(_holds_binary(type_.field(place).type) for place in range(type_.num_fields))
