@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from jobs.answers.check import fault_of
+from jobs.answers.clean import cleaned
 from jobs.captioning.json_schema import arrow_type, conform
 from jobs.captioning.prompt import columns_in, fill_columns
 from jobs.captioning.styles import STYLES
+from jobs.options.writing import WRITING, recorded
 from pipeline import (
     ColumnKind,
     Generation,
@@ -42,12 +44,17 @@ class CaptionTask:
             `truncated`; a longer JSON gives no caption, with the outcome `too_long`.
         system: Text before the user's turn.
         json_schema: JSON schema of the caption, as JSON text; None for text.
-        stop: Text that ends a caption, where the prompt is raw text that is continued.
+        stop: Text or texts that end a caption.
         n: Captions to draw; more than one adds the column `captions`.
         temperature: See `Sampling`.
         top_p: See `Sampling`.
         top_k: See `Sampling`.
         seed: See `Sampling`.
+        presence_penalty: See `Sampling`.
+        frequency_penalty: See `Sampling`.
+        repetition_penalty: See `Sampling`.
+        clean: Whether what is around a caption in text is cut; adds the column `caption_raw`.
+        quality: Whether to add the column `caption_quality`.
     """
 
     prompt: str
@@ -55,14 +62,23 @@ class CaptionTask:
     max_tokens: int = 128
     system: str | None = None
     json_schema: str | None = None
-    stop: str | None = None
+    stop: str | tuple[str, ...] | None = None
     n: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    clean: bool = False
+    quality: bool = False
 
     name = "caption"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, list):  # as in a run's record
+            object.__setattr__(self, "stop", tuple(self.stop))
 
     @property
     def columns(self) -> Mapping[str, ColumnKind]:
@@ -73,17 +89,27 @@ class CaptionTask:
     @property
     def result_schema(self) -> pa.Schema:
         """`caption`, of the schema's type, and `captions` where `n` is more than 1."""
-        caption = [pa.field("caption", self._type)]
-        return pa.schema([*caption, pa.field("captions", pa.list_(self._type))][: min(self.n, 2)])
+        caption, *others = self.fields(self.name)
+        several = [pa.field("captions", pa.list_(self._type))] if self.n > 1 else []
+        return pa.schema([caption, *several, *others])
+
+    def fields(self, name: str) -> list[pa.Field]:
+        """The columns of one answer, of which the first has that name."""
+        return [
+            pa.field(name, self._type),
+            *([pa.field(f"{name}_raw", pa.string())] if self._cleans else []),
+            *([pa.field(f"{name}_quality", pa.float64())] if self.quality else []),
+        ]
 
     @property
     def settings(self) -> Mapping[str, object]:
         """Everything that decides the captions: the task's own fields."""
-        return asdict(self)
+        return recorded(self, {*WRITING} - {"stop"})
 
     @property
     def sampling(self) -> Sampling:
         """How captions are drawn."""
+        stop = () if self.stop is None else self.stop
         return Sampling(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
@@ -93,7 +119,11 @@ class CaptionTask:
             n=self.n,
             json_schema=self.json_schema,
             ends_loops=not self.transcribes,
-            stop=() if self.stop is None else (self.stop,),
+            stop=(stop,) if isinstance(stop, str) else stop,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
+            mean_log_probability=self.quality,
         )
 
     @functools.cached_property
@@ -111,8 +141,21 @@ class CaptionTask:
         openings = (ocr.prompt, ocr.opening.partition("{")[0])
         return self.prompt.startswith(openings)
 
+    @property
+    def _cleans(self) -> bool:
+        """Whether there may be anything around a caption: not where its form is kept to."""
+        return self.clean and self.json_schema is None and not self.transcribes
+
     def prepare(self, row: Row) -> Prepared:
         """One request: the images, then the prompt.
+
+        Raises:
+            RowError: The list of images is empty.
+        """
+        return Prepared((self.request(fill_columns(self.prompt, row), row),))
+
+    def request(self, prompt: str, row: Row) -> Request:
+        """A request with a prompt that is filled in, and the row's images.
 
         Raises:
             RowError: The list of images is empty.
@@ -123,18 +166,31 @@ class CaptionTask:
         if not values:
             raise RowError(Outcome.MISSING_INPUT, "render", "the list of images is empty")
         images = tuple(ImageRef(value) for value in values)
-        prompt = fill_columns(self.prompt, row)
-        return Prepared((Request(prompt, self.sampling, images=images, system=self.system),))
+        return Request(prompt, self.sampling, images=images, system=self.system)
 
     def result(self, state: object, generations: Sequence[Generation]) -> Result:
         """The captions: parsed where there is a schema, else stripped of white space.
 
         Raises:
-            RowError: The JSON was longer than `max_tokens`, or the first caption is empty, a loop
-                or a refusal.
-            ValueError: The first caption is not JSON although there is a schema.
+            RowError: See `answer`.
+            ValueError: See `answer`.
         """
         (answer,) = generations
+        result = self.answer(self.name, answer)
+        if self.n == 1:
+            return result
+        others = [self._parse_or_null(text) for text in answer.others]
+        columns = {**result.columns, "captions": [result.columns[self.name], *others]}
+        return Result(columns, result.outcome)
+
+    def answer(self, name: str, answer: Generation) -> Result:
+        """The columns of one answer; see `fields`.
+
+        Raises:
+            RowError: The JSON was longer than `max_tokens`, or the answer is empty, a loop or a
+                refusal.
+            ValueError: The answer is not JSON although there is a schema.
+        """
         is_loop = answer.finish_reason == "repetition"
         if is_loop and self.json_schema is not None:
             self._check(answer.text, ended_as_loop=True)
@@ -142,17 +198,20 @@ class CaptionTask:
         if self.json_schema is not None and is_truncated:
             message = f"the JSON was longer than {self.max_tokens} tokens; raise --max-tokens"
             raise RowError(Outcome.TOO_LONG, "parse", message)
-        captions = [self._parse(answer.text)]
-        self._check(captions[0], ended_as_loop=is_loop)
-        captions += [self._parse_or_null(text) for text in answer.others]
-        columns = {"caption": captions[0], "captions": captions}
-        kept = {name: columns[name] for name in self.result_schema.names}
-        return Result(kept, Outcome.TRUNCATED if is_truncated else Outcome.OK)
+        caption = self._parse(answer.text)
+        self._check(caption, ended_as_loop=is_loop)
+        columns = {name: caption}
+        if self._cleans:
+            raw = answer.text.strip()
+            columns[f"{name}_raw"] = None if raw == caption else raw
+        if self.quality:
+            columns[f"{name}_quality"] = answer.mean_log_probability
+        return Result(columns, Outcome.TRUNCATED if is_truncated else Outcome.OK)
 
     def _parse(self, text: str) -> Any:
-        if self.json_schema is None:
-            return text.strip()
-        return conform(json.loads(text), self._type)
+        if self.json_schema is not None:
+            return conform(json.loads(text), self._type)
+        return cleaned(text) if self._cleans else text.strip()
 
     def _parse_or_null(self, text: str) -> Any:
         """A further caption; null where it is none, or its JSON is cut off."""

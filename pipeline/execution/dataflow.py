@@ -16,6 +16,7 @@ from pipeline.engine.orphans import ENGINE_ACTOR_ENV
 from pipeline.execution.depth import Care, Depth, depth, has_images
 from pipeline.execution.quiet import context_fields
 from pipeline.images import ImageLimits
+from pipeline.stages.follow_ups import follow_ups
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse import Parse
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
@@ -204,7 +205,12 @@ class Flow:
                 self.drain,
                 self.starts,
             ),
-            fn_constructor_kwargs={"requests": self.placement.requests},
+            fn_constructor_kwargs={
+                "requests": self.placement.requests,
+                "follow_ups": follow_ups(
+                    self.task, self.config.engine, self.backend.follow_up_renderer
+                ),
+            },
             num_cpus=self.placement.cpu_share,
             num_gpus=self.placement.engine_gpus or None,
             runtime_env={"env_vars": ENGINE_ACTOR_ENV},

@@ -7,7 +7,6 @@ store refuses all of them, the run ends instead (`store_faults`).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import Fault, RowError, one_line
@@ -19,6 +18,7 @@ from pipeline.images import ImageLimits, StoreError, load_image, store_of
 from pipeline.profiling.measures import Measures, Moment, Stretch
 from pipeline.profiling.stopwatch import step
 from pipeline.stages.blocks import Item, measures_of, pack, seal, unpack, unseal
+from pipeline.stages.rendered_row import RenderedRow
 from pipeline.stages.store_faults import StoreFaults
 from pipeline.storage.write_fault import OutputError
 
@@ -33,19 +33,6 @@ if TYPE_CHECKING:
     from pipeline.engine.interface import Rendered, Renderer
     from pipeline.stages.poison_rows import PoisonRows
     from pipeline.storage.location import Location
-
-
-@dataclass(frozen=True)
-class RenderedRow:
-    """A row after rendering.
-
-    Attributes:
-        requests: Each rendered, or why it could not be (if it may fail).
-        state: What the task wants back with the answers.
-    """
-
-    requests: tuple[Rendered | RowError, ...]
-    state: object
 
 
 class Render:
