@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,22 @@ from pydantic import Field, PositiveInt, model_validator
 
 from jobs.captioning.json_schema import read_schema
 from jobs.captioning.prompt import columns_in
-from jobs.captioning.styles import Style, find_style, of_videos, schema_text
+from jobs.captioning.question_file import KINDS_OF_PROMPT, read_questions
+from jobs.captioning.questions import Question, QuestionsTask
+from jobs.captioning.styles import ALT_WORDS, Style, find_style, of_videos, schema_text
 from jobs.captioning.task import CaptionTask
+from jobs.options.check import check_options
 from jobs.options.common import JobOptions
 from jobs.options.job import Job
 from jobs.options.languages import language_option
+from jobs.options.writing import (
+    Clean,
+    FrequencyPenalty,
+    PresencePenalty,
+    Quality,
+    RepetitionPenalty,
+    Stop,
+)
 from pipeline import UserError
 from pipeline.contract.config import PanAndScan
 from pipeline.contract.record import ADDED
@@ -31,6 +42,21 @@ FPS_IMAGES = 24
 DEFAULT_VIDEO_COLUMN = "video"
 SCHEMA_TOKENS = 512
 """Longest answer with a user's own schema, in tokens, unless `max_tokens` is set."""
+AS_THEY_ARE = (
+    "image_column",
+    "system",
+    "n",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "clean",
+    "quality",
+)
+"""Options that are fields of the task."""
 
 
 class CaptionOptions(JobOptions):
@@ -55,11 +81,21 @@ class CaptionOptions(JobOptions):
     prompt: str | None = Field(
         None, description="Prompt instead of a style; columns in braces: 'Describe {title}'."
     )
+    prompts: str | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = Field(
+        None,
+        description=(
+            "YAML or JSON file of several questions, each with a column of its name: {caption} in "
+            "one is the answer to another."
+        ),
+    )
     json_schema: str | Mapping[str, Any] | None = Field(
         None, description="JSON schema that captions must match, or a file with one."
     )
     system: str | None = Field(None, description="System prompt: text before the prompt.")
     language: str | None = Field(None, description="Language code of the captions: fr, pt-BR.")
+    max_words: PositiveInt | None = Field(
+        None, description="Ask for at most so many words; longer captions are kept."
+    )
     max_images: PositiveInt = Field(
         DEFAULT_IMAGES,
         description=(
@@ -80,6 +116,12 @@ class CaptionOptions(JobOptions):
     top_k: int = Field(0, ge=0, description="Draw from this many likeliest tokens; 0 means all.")
     seed: int = Field(0, description="Random seed; another one draws other captions.")
     n: PositiveInt = Field(1, le=64, description="Captions to draw for each row.")
+    stop: Stop = ()
+    presence_penalty: PresencePenalty = 0.0
+    frequency_penalty: FrequencyPenalty = 0.0
+    repetition_penalty: RepetitionPenalty = 1.0
+    clean: Clean = False
+    quality: Quality = False
 
     @model_validator(mode="before")
     @classmethod
@@ -98,8 +140,46 @@ class CaptionOptions(JobOptions):
         return any(given is not None for given in (self.video_column, self.frames, self.fps))
 
 
+def build_task(options: CaptionOptions, model: Model) -> CaptionTask | QuestionsTask:
+    """Build the task: of one prompt, or of several.
+
+    Raises:
+        UserError: See `caption_task` and `questions_task`.
+    """
+    build = caption_task if options.prompts is None else questions_task
+    return build(options, model)
+
+
+def restored_task(**settings: Any) -> CaptionTask | QuestionsTask:
+    """The task of the `settings` in a run's record."""
+    return QuestionsTask(**settings) if "questions" in settings else CaptionTask(**settings)
+
+
+def questions_task(options: CaptionOptions, model: Model) -> QuestionsTask:
+    """Build the task of several prompts. What else is set holds for each that does not set it.
+
+    Raises:
+        UserError: A prompt is wrong, which the message names; or options contradict each other.
+    """
+    assert options.prompts is not None
+    for name in KINDS_OF_PROMPT:
+        if name in options.model_fields_set:
+            raise UserError(f"{name}: prompts has what is asked; set it there, or leave one out")
+    if options.n > 1:
+        raise UserError("n: of each of several prompts one answer is drawn; leave it out")
+    shared = {name: getattr(options, name) for name in options.model_fields_set - {"prompts"}}
+    questions = []
+    for entry in read_questions(options.prompts):
+        own = {**entry.values}
+        name, image = own.pop("name"), own.pop("image", True)
+        with entry.checking():
+            task = caption_task(check_options(CaptionOptions, {**shared, **own}), model)
+        questions.append(Question(name=name, image=image, task=task))
+    return QuestionsTask(questions=tuple(questions), image_column=options.image_column)
+
+
 def caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
-    """Build the task.
+    """Build the task of one prompt.
 
     Raises:
         UserError: Options contradict each other, or name a style, language or file that does not
@@ -116,17 +196,11 @@ def caption_task(options: CaptionOptions, model: Model) -> CaptionTask:
     is_raw = options.prompt_format == "raw"  # never by default
     task = CaptionTask(
         prompt=_opening(options, style) if is_raw else _prompt(options, model),
-        image_column=options.image_column,
         max_tokens=options.max_tokens or max_tokens,
-        system=options.system,
         json_schema=schema_text(schema),
-        stop=style.stop if is_raw and schema is None else None,
-        n=options.n,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        top_k=options.top_k,
-        seed=options.seed,
+        stop=_stop(options, style.stop if is_raw and schema is None else None),
         output_column=_column(options.output_column),
+        **{name: getattr(options, name) for name in AS_THEY_ARE},
     )
     _check(options, task)
     return _of_videos(options, task) if options.is_of_videos else task
@@ -157,7 +231,15 @@ def _column(name: str | None) -> str | None:
     return None if name == "caption" else name
 
 
+def _stop(options: CaptionOptions, own: str | None) -> str | tuple[str, ...] | None:
+    """What ends a caption: its style's text, and the user's."""
+    if not options.stop:
+        return own
+    return options.stop if own is None else (own, *options.stop)
+
+
 def _prompt(options: CaptionOptions, model: Model) -> str:
+    words = options.max_words
     if options.prompt is not None:
         prompt = options.prompt
     elif options.style is None and model.caption_prompt is not None:
@@ -165,13 +247,17 @@ def _prompt(options: CaptionOptions, model: Model) -> str:
     else:
         prompt = find_style(options.style or DEFAULT_STYLE).prompt
         prompt = of_videos(prompt) if options.is_of_videos else prompt
-    if options.language is None:
-        return prompt
-    return f"{prompt} Answer in {language_option('language', options.language).name}."
+        if words is not None and ALT_WORDS in prompt:
+            prompt, words = prompt.replace(ALT_WORDS, f"at most {words} words"), None
+    if options.language is not None:
+        prompt = f"{prompt} Answer in {language_option('language', options.language).name}."
+    return prompt if words is None else f"{prompt} Use at most {words} words."
 
 
 def _opening(options: CaptionOptions, style: Style) -> str:
     """Raw text that the caption continues."""
+    if options.max_words is not None:
+        raise UserError("max_words: is not added to raw text; give max_tokens")
     if options.prompt is None:
         language = options.language and language_option("language", options.language).name
         opening = of_videos(style.opening) if options.is_of_videos else style.opening
@@ -188,6 +274,8 @@ def _check(options: CaptionOptions, task: CaptionTask) -> None:
         raise UserError(
             "n: several captions need a temperature above 0; at 0 all of them are the same"
         )
+    if options.max_words is not None and (task.json_schema is not None or task.transcribes):
+        raise UserError("max_words: is for captions in words of the model's own; leave it out")
 
 
 def _check_not_in_prompt(column: str, what: str, task: CaptionTask) -> None:
@@ -200,9 +288,11 @@ JOB = Job(
     help="Caption every image or video of a dataset.",
     columns=(
         "`caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), "
-        "called as `output_column` says, and, where `n` is more than 1, `captions` with all of them"
+        "called as `output_column` says, and, where `n` is more than 1, `captions` with all of "
+        "them; with `prompts` for each its answer under its name, and its outcome: `tags`, "
+        "`tags_outcome`"
     ),
     options=CaptionOptions,
-    build=caption_task,
-    restore=CaptionTask,
+    build=build_task,
+    restore=restored_task,
 )

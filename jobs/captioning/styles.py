@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST_TAGS = 30
+ALT_WORDS = "at most 15 words"
+"""In the prompt for alt text; another number may be asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ STYLES: Mapping[str, Style] = {
     "alt": Style(
         prompt=(
             "Write alt text for this image, for people who cannot see it: what matters in it, in "
-            "at most 15 words. Do not begin with 'image of'. Answer with the alt text only."
+            f"{ALT_WORDS}. Do not begin with 'image of'. Answer with the alt text only."
         ),
         opening="Alt text of this image{language}:",
     ),

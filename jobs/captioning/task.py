@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from jobs.answers.check import fault_of
+from jobs.answers.clean import cleaned
 from jobs.captioning.json_schema import arrow_type, conform
 from jobs.captioning.prompt import columns_in, fill_columns
 from jobs.captioning.styles import STYLES, of_videos
+from jobs.options.writing import WRITING, recorded
 from pipeline import (
     ColumnKind,
     Generation,
@@ -46,7 +48,7 @@ class CaptionTask:
         video_column: Column with the row's video, in place of images.
         frames: Most frames of a video that are shown.
         fps: Frames a second that are shown, up to `frames`; None for `frames`, however long it is.
-        stop: Text that ends a caption, where the prompt is raw text that is continued.
+        stop: Text or texts that end a caption.
         n: Captions to draw; more than one adds the column `captions`, or as the
             caption's is called, with an s.
         temperature: See `Sampling`.
@@ -54,6 +56,11 @@ class CaptionTask:
         top_k: See `Sampling`.
         seed: See `Sampling`.
         output_column: What the column with the caption is called; None for `caption`.
+        presence_penalty: See `Sampling`.
+        frequency_penalty: See `Sampling`.
+        repetition_penalty: See `Sampling`.
+        clean: Whether what is around a caption in text is cut; adds the column `caption_raw`.
+        quality: Whether to add the column `caption_quality`.
     """
 
     prompt: str
@@ -61,12 +68,17 @@ class CaptionTask:
     max_tokens: int = 128
     system: str | None = None
     json_schema: str | None = None
-    stop: str | None = None
+    stop: str | tuple[str, ...] | None = None
     n: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    clean: bool = False
+    quality: bool = False
     output_column: str | None = None
     video_column: str | None = None
     frames: int | None = None
@@ -74,6 +86,10 @@ class CaptionTask:
 
     name = "caption"
     renaming_option = "output_column"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, list):  # as in a run's record
+            object.__setattr__(self, "stop", tuple(self.stop))
 
     @property
     def columns(self) -> Mapping[str, ColumnKind]:
@@ -91,24 +107,32 @@ class CaptionTask:
     @property
     def result_schema(self) -> pa.Schema:
         """`caption`, of the schema's type, and `captions` where `n` is more than 1."""
-        caption, captions = self._names
-        fields = [pa.field(caption, self._type), pa.field(captions, pa.list_(self._type))]
-        return pa.schema(fields[: min(self.n, 2)])
+        caption, *others = self.fields(self._column)
+        several = [pa.field(f"{self._column}s", pa.list_(self._type))] if self.n > 1 else []
+        return pa.schema([caption, *several, *others])
 
     @property
-    def _names(self) -> tuple[str, str]:
-        """The names of the column with the caption, and of that with all of them."""
-        name = self.output_column or "caption"
-        return name, f"{name}s"
+    def _column(self) -> str:
+        """The name of the column with the caption."""
+        return self.output_column or "caption"
+
+    def fields(self, name: str) -> list[pa.Field]:
+        """The columns of one answer, of which the first has that name."""
+        return [
+            pa.field(name, self._type),
+            *([pa.field(f"{name}_raw", pa.string())] if self._cleans else []),
+            *([pa.field(f"{name}_quality", pa.float64())] if self.quality else []),
+        ]
 
     @property
     def settings(self) -> Mapping[str, object]:
         """Everything that decides the captions: the task's own fields."""
-        return asdict(self)
+        return recorded(self, {*WRITING} - {"stop"})
 
     @property
     def sampling(self) -> Sampling:
         """How captions are drawn."""
+        stop = () if self.stop is None else self.stop
         return Sampling(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
@@ -118,7 +142,11 @@ class CaptionTask:
             n=self.n,
             json_schema=self.json_schema,
             ends_loops=not self.transcribes,
-            stop=() if self.stop is None else (self.stop,),
+            stop=(stop,) if isinstance(stop, str) else stop,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
+            mean_log_probability=self.quality,
         )
 
     @functools.cached_property
@@ -136,14 +164,27 @@ class CaptionTask:
         openings = (ocr.prompt, ocr.opening.partition("{")[0])
         return self.prompt.startswith((*openings, *map(of_videos, openings)))
 
+    @property
+    def _cleans(self) -> bool:
+        """Whether there may be anything around a caption: not where its form is kept to."""
+        return self.clean and self.json_schema is None and not self.transcribes
+
     def prepare(self, row: Row) -> Prepared:
         """One request: the images or the video, then the prompt.
 
         Raises:
             RowError: The list of images is empty.
         """
-        prompt, images = fill_columns(self.prompt, row), self._images(row)
-        return Prepared((Request(prompt, self.sampling, images=images, system=self.system),))
+        return Prepared((self.request(fill_columns(self.prompt, row), row),))
+
+    def request(self, prompt: str, row: Row) -> Request:
+        """A request with a prompt that is filled in, and the row's images or video.
+
+        Raises:
+            RowError: The list of images is empty.
+        """
+        images = self._images(row)
+        return Request(prompt, self.sampling, images=images, system=self.system)
 
     def _images(self, row: Row) -> tuple[ImageRef | VideoRef, ...]:
         if self.video_column is not None:
@@ -159,11 +200,26 @@ class CaptionTask:
         """The captions: parsed where there is a schema, else stripped of white space.
 
         Raises:
-            RowError: The JSON was longer than `max_tokens`, or the first caption is empty, a loop
-                or a refusal.
-            ValueError: The first caption is not JSON although there is a schema.
+            RowError: See `answer`.
+            ValueError: See `answer`.
         """
         (answer,) = generations
+        result = self.answer(self._column, answer)
+        if self.n == 1:
+            return result
+        others = [self._parse_or_null(text) for text in answer.others]
+        captions = [result.columns[self._column], *others]
+        columns = {**result.columns, f"{self._column}s": captions}
+        return Result(columns, result.outcome)
+
+    def answer(self, name: str, answer: Generation) -> Result:
+        """The columns of one answer; see `fields`.
+
+        Raises:
+            RowError: The JSON was longer than `max_tokens`, or the answer is empty, a loop or a
+                refusal.
+            ValueError: The answer is not JSON although there is a schema.
+        """
         is_loop = answer.finish_reason == "repetition"
         if is_loop and self.json_schema is not None:
             self._check(answer.text, ended_as_loop=True)
@@ -171,17 +227,20 @@ class CaptionTask:
         if self.json_schema is not None and is_truncated:
             message = f"the JSON was longer than {self.max_tokens} tokens; raise --max-tokens"
             raise RowError(Outcome.TOO_LONG, "parse", message)
-        captions = [self._parse(answer.text)]
-        self._check(captions[0], ended_as_loop=is_loop)
-        captions += [self._parse_or_null(text) for text in answer.others]
-        columns = dict(zip(self._names, (captions[0], captions), strict=True))
-        kept = {name: columns[name] for name in self.result_schema.names}
-        return Result(kept, Outcome.TRUNCATED if is_truncated else Outcome.OK)
+        caption = self._parse(answer.text)
+        self._check(caption, ended_as_loop=is_loop)
+        columns = {name: caption}
+        if self._cleans:
+            raw = answer.text.strip()
+            columns[f"{name}_raw"] = None if raw == caption else raw
+        if self.quality:
+            columns[f"{name}_quality"] = answer.mean_log_probability
+        return Result(columns, Outcome.TRUNCATED if is_truncated else Outcome.OK)
 
     def _parse(self, text: str) -> Any:
-        if self.json_schema is None:
-            return text.strip()
-        return conform(json.loads(text), self._type)
+        if self.json_schema is not None:
+            return conform(json.loads(text), self._type)
+        return cleaned(text) if self._cleans else text.strip()
 
     def _parse_or_null(self, text: str) -> Any:
         """A further caption; null where it is none, or its JSON is cut off."""

@@ -121,7 +121,7 @@ def _type(kind: Any) -> str:
     if origin is Literal:
         return f"Literal[{', '.join(map(repr, arguments))}]"
     is_mapping = issubclass(origin, Mapping)
-    values = _type(arguments[1]).split(" | ")[0] if is_mapping else "str"
+    values = _type(arguments[1 if is_mapping else 0]).split(" | ")[0]
     return f"Mapping[str, {values}] | str" if is_mapping else f"Sequence[{values}] | str"
 
 

@@ -21,9 +21,11 @@ def caption(
     fps: float | None = ...,
     style: str | None = ...,
     prompt: str | None = ...,
+    prompts: str | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = ...,
     json_schema: str | Mapping[str, Any] | None = ...,
     system: str | None = ...,
     language: str | None = ...,
+    max_words: int | None = ...,
     max_images: int = ...,
     pan_and_scan: bool = ...,
     max_tokens: int | None = ...,
@@ -32,6 +34,12 @@ def caption(
     top_k: int = ...,
     seed: int = ...,
     n: int = ...,
+    stop: Sequence[str] | str = ...,
+    presence_penalty: float = ...,
+    frequency_penalty: float = ...,
+    repetition_penalty: float = ...,
+    clean: bool = ...,
+    quality: bool = ...,
     dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
     endpoint: str | None = ...,
     prompt_format: Literal['raw', 'gemma', 'template'] | None = ...,
@@ -71,6 +79,7 @@ def caption(
     """Caption every image or video of a dataset.
 
     Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), called as `output_column` says, and, where `n` is more than 1, `captions` with all of them; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
+    Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says) and, where `n` is more than 1, `captions` with all of them; with `prompts` for each its answer under its name, and its outcome: `tags`, `tags_outcome`; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
 
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
@@ -89,10 +98,13 @@ def caption(
         fps: Frames a second of each video, but at most max_images, evenly spaced.
         style: alt, sentence (the default), dense, tags or ocr.
         prompt: Prompt instead of a style; columns in braces: 'Describe {title}'.
+        prompts: YAML or JSON file of several questions, each with a column of its name: {caption} in one is the answer to another.
         json_schema: JSON schema that captions must match, or a file with one.
         system: System prompt: text before the prompt.
         language: Language code of the captions: fr, pt-BR.
         max_images: Most images for one row; by default frames if that is more; with fps 24.
+        max_words: Ask for at most so many words; longer captions are kept.
+        max_images: Most images for one row.
         pan_and_scan: Show long, narrow images in crops as well.
         max_tokens: Longest caption, in tokens; by default what suits the style.
         temperature: 0 always picks the likeliest token.
@@ -100,6 +112,12 @@ def caption(
         top_k: Draw from this many likeliest tokens; 0 means all.
         seed: Random seed; another one draws other captions.
         n: Captions to draw for each row.
+        stop: Text that ends an answer and is left out; several as a JSON list.
+        presence_penalty: Above 0: less likely tokens that the answer has; -2 to 2.
+        frequency_penalty: The same, by how often the answer has them; -2 to 2.
+        repetition_penalty: Above 1: less likely tokens that the prompt or the answer has.
+        clean: Cut what an answer has around it (Here is a caption:, quotes, a fence); a column with _raw has what was written, where that differs.
+        quality: Add a column with _quality: how probable the model found the answer, as the mean of its tokens' natural logarithms (0 is best).
         dtype: Number format to compute in; by default what suits the model.
         endpoint: OpenAI-compatible server that answers, instead of engines of the run's own: http://host:8000/v1. Its key is read from GEMMA3_BATCH_API_KEY or OPENAI_API_KEY.
         prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).
@@ -163,11 +181,20 @@ def translate(
     source_column: str | None = ...,
     glossary: str | None = ...,
     examples: str | None = ...,
+    instructions: str | None = ...,
+    context_column: str | None = ...,
+    consistent: bool = ...,
     chunk_tokens: int = ...,
     context_tokens: int = ...,
     max_tokens: int | None = ...,
     check_language: bool = ...,
     pan_and_scan: bool = ...,
+    stop: Sequence[str] | str = ...,
+    presence_penalty: float = ...,
+    frequency_penalty: float = ...,
+    repetition_penalty: float = ...,
+    clean: bool = ...,
+    quality: bool = ...,
     dtype: Literal['auto', 'float32', 'bfloat16'] | None = ...,
     endpoint: str | None = ...,
     prompt_format: Literal['raw', 'gemma', 'template'] | None = ...,
@@ -225,11 +252,20 @@ def translate(
         source_column: Column with the code of each row's language.
         glossary: CSV file of terms; its header has the codes.
         examples: CSV file of translations to follow; its header has the codes.
+        instructions: What to heed in every translation: 'formal German, keep product names'.
+        context_column: Column with what a row's texts are about, which is not translated.
+        consistent: Translate the chunks of a document one after the other, each shown how the one before was translated.
         chunk_tokens: Longest chunk of a text, in tokens.
         context_tokens: Text shown before a chunk, in tokens.
         max_tokens: Longest answer for a chunk, in tokens; by default three times the chunk.
         check_language: Check that answers are in the target language.
         pan_and_scan: Show long, narrow images in crops as well.
+        stop: Text that ends an answer and is left out; several as a JSON list.
+        presence_penalty: Above 0: less likely tokens that the answer has; -2 to 2.
+        frequency_penalty: The same, by how often the answer has them; -2 to 2.
+        repetition_penalty: Above 1: less likely tokens that the prompt or the answer has.
+        clean: Cut what an answer has around it (Here is a caption:, quotes, a fence); a column with _raw has what was written, where that differs.
+        quality: Add a column with _quality: how probable the model found the answer, as the mean of its tokens' natural logarithms (0 is best).
         dtype: Number format to compute in; by default what suits the model.
         endpoint: OpenAI-compatible server that answers, instead of engines of the run's own: http://host:8000/v1. Its key is read from GEMMA3_BATCH_API_KEY or OPENAI_API_KEY.
         prompt_format: raw (text that is continued, for base models), gemma (Gemma's turns) or template (the checkpoint's own chat template, by default).

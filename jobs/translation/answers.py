@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.answers.check import excerpt, fault_of
+from jobs.answers.clean import cleaned
 from jobs.translation.checks import lost
 from jobs.translation.detection import detect, is_echo, is_wrong_language
 from pipeline import Generation, Outcome, RowError
@@ -43,30 +44,50 @@ class Pending:
     requests: int = 0
     fault: RowError | None = None
 
-    def finish(self, generations: Sequence[Generation], *, check_language: bool) -> Answer:
+    def finish(
+        self, generations: Sequence[Generation], *, check_language: bool, clean: bool = False
+    ) -> Answer:
         """Put the answers together and check them.
 
         Args:
             generations: The answers to its requests, in order.
             check_language: Whether to check the language of the translation.
+            clean: Whether to cut what is around an answer.
         """
         failures = [self.fault, *(generation.failure for generation in generations)]
         failure = next((error for error in failures if error is not None), None)
         if failure is not None:
             return Answer(outcome=failure.outcome, error=str(failure))
         texts = [generation.text.strip() for generation in generations]
+        raw = self._whole(texts)
+        translation = self._whole(self._cleaned(texts)) if clean else raw
         missing = None
-        if self.text is None:
-            translation = texts[0]
-        else:
-            translation = self.text if self.document is None else self.document.join(texts)
+        if self.text is not None:
             missing = lost(self.text, translation, glossary_terms=self.terms)
         fault = self._check(translation, generations, check_language) if generations else None
         if fault is not None:
             return fault
         is_truncated = any(generation.finish_reason == "length" for generation in generations)
         outcome = Outcome.TRUNCATED if is_truncated else Outcome.OK
-        return Answer(text=translation, lost=missing, outcome=outcome)
+        return Answer(
+            text=translation,
+            lost=missing,
+            raw=None if raw == translation else raw,
+            quality=_quality(generations),
+            outcome=outcome,
+        )
+
+    def _whole(self, texts: Sequence[str]) -> str:
+        """The translation that its chunks' make up."""
+        if self.text is None:
+            return texts[0]
+        return self.text if self.document is None else self.document.join(texts)
+
+    def _cleaned(self, texts: Sequence[str]) -> list[str]:
+        if self.document is None:
+            return [cleaned(text) for text in texts]
+        chunks = self.document.chunks
+        return [cleaned(text, chunk.text) for text, chunk in zip(texts, chunks, strict=True)]
 
     def _check(
         self, translation: str, generations: Sequence[Generation], check_language: bool
@@ -109,11 +130,26 @@ class Answer:
     Attributes:
         text: The translation; None where there is none.
         lost: What it lost of its source; None for an image, or where there is no translation.
+        raw: The translation with what was around the answers, where something was cut.
+        quality: Mean log-probability of a token of it; None where nothing was asked or measured.
         outcome: What became of it.
         error: What went wrong.
     """
 
     text: str | None = None
     lost: Sequence[str] | None = None
+    raw: str | None = None
+    quality: float | None = None
     outcome: Outcome = Outcome.OK
     error: str | None = None
+
+
+def _quality(generations: Sequence[Generation]) -> float | None:
+    """The mean log-probability of a token of all answers together; nats."""
+    measured = [
+        (answer.mean_log_probability, answer.output_tokens)
+        for answer in generations
+        if answer.mean_log_probability is not None
+    ]
+    tokens = sum(count for _, count in measured)
+    return sum(mean * count for mean, count in measured) / tokens if tokens else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt, field_validator
 
@@ -10,8 +10,18 @@ from jobs.options.common import JobOptions
 from jobs.options.job import Job
 from jobs.options.languages import language_option
 from jobs.options.values import Names
+from jobs.options.writing import (
+    WRITING,
+    Clean,
+    FrequencyPenalty,
+    PresencePenalty,
+    Quality,
+    RepetitionPenalty,
+    Stop,
+)
 from jobs.translation.examples import Examples, read_examples
 from jobs.translation.glossary import read_glossary
+from jobs.translation.in_order import TranslationInOrder
 from jobs.translation.task import AUTO, TranslationTask
 from pipeline import UserError
 from pipeline.contract.config import PanAndScan
@@ -40,6 +50,19 @@ class TranslateOptions(JobOptions):
     examples: str | None = Field(
         None, description="CSV file of translations to follow; its header has the codes."
     )
+    instructions: str | None = Field(
+        None, description="What to heed in every translation: 'formal German, keep product names'."
+    )
+    context_column: str | None = Field(
+        None, description="Column with what a row's texts are about, which is not translated."
+    )
+    consistent: bool = Field(
+        False,
+        description=(
+            "Translate the chunks of a document one after the other, each shown how the one before "
+            "was translated."
+        ),
+    )
     chunk_tokens: PositiveInt = Field(512, description="Longest chunk of a text, in tokens.")
     context_tokens: int = Field(64, ge=0, description="Text shown before a chunk, in tokens.")
     max_tokens: PositiveInt | None = Field(
@@ -47,6 +70,12 @@ class TranslateOptions(JobOptions):
     )
     check_language: bool = Field(True, description="Check that answers are in the target language.")
     pan_and_scan: PanAndScan = False
+    stop: Stop = ()
+    presence_penalty: PresencePenalty = 0.0
+    frequency_penalty: FrequencyPenalty = 0.0
+    repetition_penalty: RepetitionPenalty = 1.0
+    clean: Clean = False
+    quality: Quality = False
 
     @field_validator("to")
     @classmethod
@@ -68,9 +97,11 @@ def translation_task(options: TranslateOptions, model: Model) -> TranslationTask
     if options.image_column is not None and "text_columns" in options.model_fields_set:
         raise UserError("text_columns: a job translates texts or images; leave image_column out")
     profile = profile_of(model.path, options.prompt_format, endpoint=options.endpoint)
+    _check_notes(options, profile)
     source = AUTO if options.source == AUTO else _code("source", options.source, profile)
     targets = tuple(_code("to", code, profile) for code in options.to)
-    return TranslationTask(
+    kind = TranslationInOrder if options.consistent else TranslationTask
+    return kind(
         targets=targets,
         text_columns=() if options.image_column is not None else options.text_columns,
         image_column=options.image_column,
@@ -84,7 +115,33 @@ def translation_task(options: TranslateOptions, model: Model) -> TranslationTask
         context_tokens=options.context_tokens,
         max_tokens=options.max_tokens,
         check_language=options.check_language,
+        instructions=options.instructions,
+        context_column=options.context_column,
+        consistent=options.consistent,
+        **{name: getattr(options, name) for name in WRITING},
     )
+
+
+def restored_task(**settings: Any) -> TranslationTask:
+    """The task of the `settings` in a run's record."""
+    kind = TranslationInOrder if settings.get("consistent") else TranslationTask
+    return kind(**settings)
+
+
+def _check_notes(options: TranslateOptions, profile: ModelProfile) -> None:
+    """Refuse what the prompt has no place for, or a base model does not heed."""
+    if options.consistent and options.image_column is not None:
+        raise UserError("consistent: is for texts in chunks; leave image_column out")
+    for name in ("instructions", "context_column", "consistent"):
+        if not getattr(options, name):
+            continue
+        if profile.asks_languages:
+            raise UserError(
+                f"{name}: this model's chat template writes the whole prompt; leave it out, or "
+                "give prompt_format gemma"
+            )
+        if profile.continues_text:
+            raise UserError(f"{name}: a base model heeds none; give examples instead")
 
 
 def _examples(
@@ -121,5 +178,5 @@ JOB = Job(
     ),
     options=TranslateOptions,
     build=translation_task,
-    restore=TranslationTask,
+    restore=restored_task,
 )

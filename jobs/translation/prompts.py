@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from jobs.options.languages import Language
 
@@ -34,6 +34,13 @@ IMAGE = (
 )
 """The prompt for the text in an image."""
 
+INSTRUCTIONS = "Follow these instructions in the translation: {instructions}\n\n"
+ABOUT = "This is what the text is about, for your understanding. Do not translate it:\n{about}\n\n"
+"""What a user says of all texts, and a column of this one."""
+TRANSLATED = (
+    "The text right before was translated like this. Use the same words for the same things:\n"
+    "{translation}\n\n"
+)
 CONTEXT = (
     "This text comes right before, for your understanding. Do not translate it:\n{context}\n\n"
 )
@@ -44,6 +51,8 @@ EXAMPLE = "{source}: {text}\n{target}: {translation}\n\n"
 IMAGE_COMPLETION = "The {source} text in this image, translated to {target}:"
 END_OF_LINE = "\n"
 """Ends a translation that continues a line."""
+MOST_CHARACTERS_PER_TOKEN = 16
+"""Text beyond that is not counted at all."""
 
 
 def text_prompt(
@@ -72,6 +81,32 @@ def text_prompt(
     if terms:
         before += TERMS.format(terms="\n".join(f"{term}: {other}" for term, other in terms))
     return before + TEXT.format(**_names(source, target), text=text)
+
+
+def notes(instructions: str | None, about: str) -> str:
+    """What precedes a prompt: the user's instructions, and what the text is about."""
+    before = INSTRUCTIONS.format(instructions=instructions) if instructions else ""
+    return before + (ABOUT.format(about=about) if about else "")
+
+
+def translated_before(translation: str) -> str:
+    """What precedes the prompt for a chunk, from the translation of the one before."""
+    return TRANSLATED.format(translation=translation) if translation else ""
+
+
+def beginning(text: str, limit: int, count: Callable[[str], int]) -> str:
+    """The beginning of a text up to the end of a word, of at most so many tokens.
+
+    Args:
+        text: The text.
+        limit: Most tokens.
+        count: Counts the tokens of a text.
+    """
+    text = text[: limit * MOST_CHARACTERS_PER_TOKEN].strip()
+    while (tokens := count(text)) > limit:
+        text = text[: int(len(text) * limit / tokens * 0.95)]
+        text = (text.rsplit(None, 1) or [""])[0]
+    return text
 
 
 def text_completion(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ import pyarrow as pa
 from jobs.answers.check import EXCERPT
 from jobs.answers.repetition import has_run
 from jobs.options.languages import column_suffix, find_language
+from jobs.options.writing import WRITING, recorded
 from jobs.translation.answers import Answer, Pending
 from jobs.translation.detection import Detected, detect, same_language
 from jobs.translation.documents import Chunk, Document, cut
@@ -35,8 +36,10 @@ from jobs.translation.examples import Examples
 from jobs.translation.glossary import Glossary
 from jobs.translation.prompts import (
     END_OF_LINE,
+    beginning,
     image_completion,
     image_prompt,
+    notes,
     text_completion,
     text_prompt,
 )
@@ -69,6 +72,10 @@ TERMS_TOKENS = 256
 """Room for glossary terms; there are at most `glossary.MOST_TERMS`."""
 IMAGE_TOKENS = 1024
 """Longest translation of an image's text by default, in tokens."""
+ABOUT_TOKENS = 256
+"""Most tokens of `context_column` that are shown; what is longer is cut."""
+LATER = (*WRITING, "continues_text", "instructions", "context_column", "consistent")
+"""Fields that earlier versions, whose runs can be finished, did not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +111,15 @@ class TranslationTask:
         context_tokens: Most tokens of preceding text shown with a chunk.
         max_tokens: Longest answer for a chunk, in tokens; None for three times the chunk and 64.
         check_language: Whether to check the language of the translations.
+        instructions: What to heed in every translation, in the user's words.
+        context_column: Column with what a row's texts are about.
+        consistent: Whether a document's chunks are asked for one after the other (`in_order`).
+        stop: Texts that end an answer.
+        presence_penalty: See `Sampling`.
+        frequency_penalty: See `Sampling`.
+        repetition_penalty: See `Sampling`.
+        clean: Whether what is around an answer is cut; adds `text_de_raw`.
+        quality: Whether to add `text_de_quality`.
     """
 
     targets: tuple[str, ...]
@@ -119,12 +135,21 @@ class TranslationTask:
     context_tokens: int = 64
     max_tokens: int | None = None
     check_language: bool = True
+    instructions: str | None = None
+    context_column: str | None = None
+    consistent: bool = False
+    stop: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    clean: bool = False
+    quality: bool = False
     _meter: TextMeter | None = field(default=None, compare=False, repr=False)
 
     name = "translate"
 
     def __post_init__(self) -> None:
-        for name in ("targets", "text_columns"):
+        for name in ("targets", "text_columns", "stop"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if isinstance(self.glossary, Mapping):
             object.__setattr__(self, "glossary", Glossary.from_json(self.glossary))
@@ -149,6 +174,8 @@ class TranslationTask:
             read[self.source_column] = ColumnKind.TEXT
         if self.image_column is not None:
             read[self.image_column] = ColumnKind.IMAGE
+        if self.context_column is not None and self.context_column not in read:
+            read[self.context_column] = ColumnKind.VALUE
         return read
 
     @property
@@ -167,17 +194,16 @@ class TranslationTask:
                 yield pa.field(f"{name}_outcome", pa.string())
                 if self.image_column is None:
                     yield pa.field(f"{name}_lost", pa.list_(pa.string()))
+                if self.clean:
+                    yield pa.field(f"{name}_raw", pa.string())
+                if self.quality:
+                    yield pa.field(f"{name}_quality", pa.float64())
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """Everything that decides the results: the task's own fields.
-
-        `continues_text` only where it is set: earlier versions, whose runs can be finished, had
-        none.
-        """
-        own = asdict(replace(self, _meter=None))
-        left_out = {"_meter"} if self.continues_text else {"_meter", "continues_text"}
-        return {name: value for name, value in own.items() if name not in left_out}
+        """Everything that decides the results: the task's own fields."""
+        own = recorded(replace(self, _meter=None), LATER)
+        return {name: value for name, value in own.items() if name != "_meter"}
 
     @property
     def _columns(self) -> tuple[str, ...]:
@@ -192,6 +218,15 @@ class TranslationTask:
         return replace(self, _meter=meter)
 
     @property
+    def shown_tokens(self) -> int:
+        """Most tokens of a chunk's translation that are shown with the next chunk."""
+        return 2 * self.context_tokens
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return self._text_meter.count(text)
+
+    @property
     def _text_meter(self) -> TextMeter:
         assert self._meter is not None, "a renderer calls `measured` first"
         return self._meter
@@ -202,6 +237,7 @@ class TranslationTask:
         requests: list[Request] = []
         languages: dict[str, object] = {}
         ask = self._ask_for_text if self.image_column is None else self._ask_for_image
+        about = self._about(row)
         for column in self._columns:
             try:
                 source = self._source_of(row, column)
@@ -212,7 +248,7 @@ class TranslationTask:
                 languages[f"{column}_language"] = source.language
                 confidence = None if source.language is None else source.confidence
                 languages[f"{column}_language_confidence"] = confidence
-            for translation, asked in ask(column, row[column], source):
+            for translation, asked in ask(column, row[column], source, about):
                 pending.append(translation)
                 requests += asked
         return Prepared(tuple(requests), State(pending=tuple(pending), columns=languages))
@@ -234,14 +270,16 @@ class TranslationTask:
             raise RowError(Outcome.MISSING_INPUT, "render", message) from None
 
     def _ask_for_image(
-        self, column: str, image: object, source: Detected
+        self, column: str, image: object, source: Detected, about: str
     ) -> Iterator[tuple[Pending, Sequence[Request]]]:
         assert source.language is not None, "the language of an image's text is named"
         for target in self.targets:
             codes = (source.language, target)
             prompt = image_completion if self.continues_text else image_prompt
             request = Request(
-                "" if self.asks_languages else prompt(*map(find_language, codes)),
+                ""
+                if self.asks_languages
+                else notes(self.instructions, about) + prompt(*map(find_language, codes)),
                 self._sampling(self.max_tokens or IMAGE_TOKENS),
                 images=(ImageRef(image),),
                 languages=codes if self.asks_languages else None,
@@ -251,7 +289,7 @@ class TranslationTask:
             yield pending, (request,)
 
     def _ask_for_text(
-        self, column: str, text: str, source: Detected
+        self, column: str, text: str, source: Detected, about: str
     ) -> Iterator[tuple[Pending, Sequence[Request]]]:
         code = source.language
         context = self.context_tokens if self._has_context else 0
@@ -273,10 +311,15 @@ class TranslationTask:
                     by_line=self.continues_text,
                 )
             document = documents[budget]
-            requests = [self._request(chunk, code, target) for chunk in document.chunks]
+            requests = [self._request(chunk, code, target, about) for chunk in document.chunks]
             terms = self._terms(text, code, target)
             asked = replace(pending, document=document, terms=terms, requests=len(requests))
             yield asked, requests
+
+    def _about(self, row: Row) -> str:
+        """What a row's texts are about, at most `ABOUT_TOKENS` of it."""
+        value = None if self.context_column is None else row[self.context_column]
+        return "" if value is None else beginning(str(value), ABOUT_TOKENS, self._text_meter.count)
 
     @functools.cached_property
     def _budgets(self) -> dict[tuple[str, str], int]:
@@ -295,6 +338,8 @@ class TranslationTask:
         if not self.asks_languages:
             room -= TERMS_TOKENS if self.glossary is not None else 0
         room -= self.context_tokens if self._has_context else 0
+        room -= ABOUT_TOKENS if self.context_column is not None else 0
+        room -= self.shown_tokens if self.consistent else 0
         fits = (room - SLACK) // (1 + GROWTH) if self.max_tokens is None else room - self.max_tokens
         return max(MIN_BUDGET, min(self.chunk_tokens, fits))
 
@@ -303,25 +348,33 @@ class TranslationTask:
         """Whether the prompt has a place for the text before a chunk."""
         return not (self.asks_languages or self.continues_text)
 
-    def _request(self, chunk: Chunk, source: str, target: str) -> Request:
+    def _request(self, chunk: Chunk, source: str, target: str, about: str) -> Request:
         max_tokens = self.max_tokens or GROWTH * self._text_meter.count(chunk.text) + SLACK
         sampling = self._sampling(max_tokens, chunk.text)
         if self.asks_languages:
             return Request(chunk.text, sampling, languages=(source, target), may_fail=True)
-        return Request(self._prompt(chunk, source, target), sampling, may_fail=True)
+        return Request(self._prompt(chunk, source, target, about), sampling, may_fail=True)
 
     def _sampling(self, max_tokens: int, text: str = "") -> Sampling:
         """Greedy; loops end early unless the text has one, raw text ends with its line."""
-        stop = (END_OF_LINE,) if self.continues_text else ()
-        return Sampling(max_tokens, ends_loops=not has_run(text), stop=stop)
+        own = (END_OF_LINE,) if self.continues_text else ()
+        return Sampling(
+            max_tokens,
+            ends_loops=not has_run(text),
+            stop=(*own, *self.stop),
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
+            mean_log_probability=self.quality,
+        )
 
-    def _prompt(self, chunk: Chunk, source: str, target: str) -> str:
+    def _prompt(self, chunk: Chunk, source: str, target: str, about: str = "") -> str:
         languages = find_language(source), find_language(target)
         examples = () if self.examples is None else self.examples.pairs(source, target)
         terms = self._terms(chunk.text, source, target)
         if self.continues_text:
             return text_completion(chunk.text, *languages, examples=(*examples, *terms))
-        return text_prompt(
+        return notes(self.instructions, about) + text_prompt(
             chunk.text, *languages, context=chunk.context, terms=terms, examples=examples
         )
 
@@ -338,10 +391,14 @@ class TranslationTask:
             own = generations[begin : begin + pending.requests]
             begin += pending.requests
             name = _result_column(pending.column, pending.target)
-            answer = answers[name] = pending.finish(own, check_language=self.check_language)
+            answer = answers[name] = pending.finish(
+                own, check_language=self.check_language, clean=self.clean
+            )
             columns |= {name: answer.text, f"{name}_outcome": answer.outcome}
             if self.image_column is None:
                 columns[f"{name}_lost"] = answer.lost
+            columns |= {f"{name}_raw": answer.raw} if self.clean else {}
+            columns |= {f"{name}_quality": answer.quality} if self.quality else {}
         outcome = worst(answer.outcome for answer in answers.values())
         errors = {name: answer.error for name, answer in answers.items()}
         return Result(columns, outcome, combined_error(errors), partial=True)

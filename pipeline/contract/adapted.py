@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline.contract.task import ColumnKind, Measured, Prepared, ShowsVideos
+from pipeline.contract.task import ColumnKind, FollowsUp, Measured, Prepared, ShowsVideos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.contract.task import Generation, Result, Row, Task, TextMeter
+
+
+@dataclass(frozen=True)
+class _State:
+    """A row's adapter, and what its task wants back."""
+
+    adapter: str | None
+    own: object
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,20 @@ class AdaptedTask:
 
     def prepare(self, row: Row) -> Prepared:
         """See `Task.prepare`."""
-        prepared = self.task.prepare(row)
-        adapter = row[self.column] or None
-        requests = tuple(replace(request, adapter=adapter) for request in prepared.requests)
-        return Prepared(requests, prepared.state)
+        return _with(row[self.column] or None, self.task.prepare(row))
+
+    def follow_up(self, state: object, generations: Sequence[Generation]) -> Prepared | None:
+        """See `FollowsUp.follow_up`; a task that asks everything at once asks nothing more."""
+        assert isinstance(state, _State)
+        if not isinstance(self.task, FollowsUp):
+            return None
+        more = self.task.follow_up(state.own, generations)
+        return None if more is None else _with(state.adapter, more)
 
     def result(self, state: object, generations: Sequence[Generation]) -> Result:
         """See `Task.result`."""
-        return self.task.result(state, generations)
+        assert isinstance(state, _State)
+        return self.task.result(state.own, generations)
 
     def measured(self, meter: TextMeter) -> AdaptedTask:
         """See `Measured.measured`; a task that needs no meter stays as it is."""
@@ -69,6 +83,12 @@ class AdaptedTask:
             return self
         measured: Task = self.task.measured(meter)  # type: ignore[assignment]
         return replace(self, task=measured)
+
+
+def _with(adapter: str | None, prepared: Prepared) -> Prepared:
+    """The same requests, for an adapter."""
+    requests = tuple(replace(request, adapter=adapter) for request in prepared.requests)
+    return Prepared(requests, _State(adapter, prepared.state))
 
 
 def adapted(task: Task, column: str | None) -> Task:

@@ -100,6 +100,11 @@ class Sampling:
         json_schema: A JSON schema, as JSON, that the answer is constrained to token by token.
         stop: Texts that end an answer, which goes up to the first of them; as where raw text is
             continued, which has no other end.
+        presence_penalty: Taken once off the logit of a token that the answer has already; -2 to 2.
+        frequency_penalty: Taken off as often as the answer has the token; -2 to 2.
+        repetition_penalty: Above 1 makes tokens less likely that the prompt or the answer has, by
+            dividing their logits (arXiv 1909.05858); below 1 more likely. Above 0.
+        mean_log_probability: Whether the answer is wanted with `Generation.mean_log_probability`.
         score_tokens: Candidate first tokens of the answer, each one token long; instead of
             generating text the engine returns their log-probabilities.
     """
@@ -114,6 +119,10 @@ class Sampling:
     json_schema: str | None = None
     score_tokens: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    mean_log_probability: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,8 @@ class Request:
         labels: Text before each image; none, or one for each. Videos bring theirs.
         adapter: Name of the LoRA adapter that answers; by default the only one, or none where rows
             choose (`EngineConfig.lora_column`).
+        images_of: In a follow-up, in the place of `images`, the number of an earlier request of the
+            row whose images it is shown; None for none.
     """
 
     prompt: str
@@ -144,6 +155,7 @@ class Request:
     may_fail: bool = False
     labels: tuple[str, ...] = ()
     adapter: str | None = None
+    images_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +183,9 @@ class Generation:
             context, or `repetition`.
         others: Texts of the further answers, where `Sampling.n` is above 1.
         log_probabilities: Natural logarithms, one for each of `Sampling.score_tokens`.
+        mean_log_probability: Mean of the natural logarithms of the probabilities that the model
+            gave to the tokens of the first answer, its stop token included: before temperature and
+            penalties, after what a JSON schema allows. None where it was not asked for.
         failure: Why there is no answer, where the request may fail.
     """
 
@@ -180,6 +195,7 @@ class Generation:
     finish_reason: str
     others: tuple[str, ...] = ()
     log_probabilities: tuple[float, ...] = ()
+    mean_log_probability: float | None = None
     failure: RowError | None = None
 
 
@@ -290,4 +306,28 @@ class ShowsVideos(Protocol):
     @property
     def most_frames(self) -> int:
         """Most frames of one video; 0 where it shows none."""
+        ...
+
+
+@runtime_checkable
+class FollowsUp(Protocol):
+    """A task that asks more about a row once it has answers, for example about these answers."""
+
+    def follow_up(self, state: object, generations: Sequence[Generation]) -> Prepared | None:
+        """What is asked about a row next; called each time all its requests are answered.
+
+        Runs where the engine is, so it must be quick. Its requests have no images of their own, but
+        may be shown those of an earlier one (`Request.images_of`).
+
+        Args:
+            state: `Prepared.state` of this row, as the last call returned it.
+            generations: The row's answers so far, in the order of its requests.
+
+        Returns:
+            At least one request, and the state in the place of the old one; None if everything is
+            asked. `Task.result` then gets the last state and all the answers.
+
+        Raises:
+            RowError: The row cannot be computed; any other exception makes it a `decode_error`.
+        """
         ...

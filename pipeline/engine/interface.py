@@ -121,6 +121,34 @@ class Renderer(Protocol):
         ...
 
 
+class FollowUpRenderer(Protocol):
+    """Renders what a task asks once it has answers, in the actor that holds an engine.
+
+    It also satisfies `pipeline.contract.task.TextMeter`.
+    """
+
+    @property
+    def max_model_len(self) -> int:
+        """See `Renderer`."""
+        ...
+
+    def count(self, text: str) -> int:
+        """See `Renderer`."""
+        ...
+
+    def render_follow_up(self, request: Request, earlier: Rendered | None) -> Rendered:
+        """Render a request that is shown the images of an earlier one, or none.
+
+        Args:
+            request: The request; it has no images of its own.
+            earlier: The one whose images it is shown; None for none.
+
+        Raises:
+            RowError: See `Renderer.render`.
+        """
+        ...
+
+
 class InferenceEngine(Protocol):
     """One running model.
 
@@ -164,6 +192,7 @@ class Backend:
         name: What answers, for the run's record; a run is not continued with another backend.
         renderer: Makes a renderer.
         engine: Makes an engine.
+        follow_up_renderer: Makes what renders follow-ups in an engine's actor; None if it has none.
         ahead: Starts what the first engine needs while Ray has yet to start on this machine, and
             gives what makes engines then; None if there is nothing to start.
         holds_gpus: Whether the engine runs inside the actor that makes it, which then claims GPUs.
@@ -178,6 +207,7 @@ class Backend:
     name: str
     renderer: Callable[[EngineConfig], Renderer]
     engine: MakeEngine
+    follow_up_renderer: Callable[[EngineConfig], FollowUpRenderer] | None = None
     ahead: Callable[[EngineConfig], AbstractContextManager[MakeEngine]] | None = None
     holds_gpus: bool = True
     takes_encoded: bool = False

@@ -77,12 +77,19 @@ class GemmaRenderer:
             ValueError: The chat template refuses the request, or one of `score_tokens` is not a
                 single token.
         """
+        return self._render(request, self._views(images) if images else ())
+
+    def render_follow_up(self, request: Request, earlier: Rendered | None) -> Rendered:
+        """See `FollowUpRenderer.render_follow_up`; raises as `render` does."""
+        return self._render(request, () if earlier is None else earlier.prompt.images)
+
+    def _render(self, request: Request, views: tuple[Views, ...]) -> Rendered:
         ids = list(
             self._prompts.encode(
-                request.prompt, request.system, len(images), request.languages, request.labels
+                request.prompt, request.system, len(views), request.languages, request.labels
             )
         )
-        prompt = self._with_images(ids, images) if images else RenderedPrompt(ids)
+        prompt = self._images.prompt(ids, views) if self._images and views else RenderedPrompt(ids)
         length = len(prompt.token_ids)
         # At least one position must be left for the answer.
         if length >= self.max_model_len:
@@ -123,7 +130,7 @@ class GemmaRenderer:
         named = self._profile.verdict_token_ids
         return tuple(named[w] if w in named else self._prompts.token_id(w) for w in words)
 
-    def _with_images(self, ids: list[int], images: Sequence[Image]) -> RenderedPrompt:
+    def _views(self, images: Sequence[Image]) -> tuple[Views, ...]:
         assert self._images is not None, "a run with images is refused for a model without vision"
         if len(images) > self._max_images:
             message = f"{len(images)} images in a request, the limit is {self._max_images}"
@@ -135,7 +142,7 @@ class GemmaRenderer:
             with step("resize"):
                 views = tuple(map(self._images.views, images))
             self._last = tuple(images), views
-        return self._images.prompt(ids, views)
+        return self._last[1]
 
 
 def _image_rendering(config: EngineConfig, tokenizer: TextTokenizer) -> ImageRendering:

@@ -212,6 +212,7 @@ VLLM = Backend(
     name="vllm",
     renderer=GemmaRenderer,
     engine=VllmEngine,
+    follow_up_renderer=GemmaRenderer,
     ahead=partial(started_ahead, VllmEngine),
     needs=("vLLM",),
     check=check_engine_args,

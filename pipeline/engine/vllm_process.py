@@ -345,6 +345,9 @@ class _Steps:
             finish_reason=first.finish_reason,
             others=tuple(others),
             log_probabilities=tuple(first.logprobs[0][token].logprob for token in scored),
+            mean_log_probability=(
+                _mean_log_probability(first) if rendered.sampling.mean_log_probability else None
+            ),
         )
 
     def _tell(self, answers: dict[str, Generation | RowError]) -> None:
@@ -357,6 +360,12 @@ class _Steps:
         self._channel.send(
             Progress(answers=answers, running=running, waiting=waiting, steps=self._steps)
         )
+
+
+def _mean_log_probability(answer: Any) -> float | None:
+    """By token of an answer (`CompletionOutput`), the one that ended it included."""
+    count = len(answer.token_ids)
+    return float(answer.cumulative_logprob) / count if count else None
 
 
 def _failure(message: str) -> RowError:

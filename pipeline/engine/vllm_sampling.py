@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from pipeline.contract.task import Sampling
     from pipeline.engine.interface import Rendered
 
+SUM_ALONE = {"sum_of_logprobs": True}
+"""Asks our scheduler for the sum of an answer's log-probabilities (`scheduling.final_outputs`)."""
 LOOP_TOKENS = 12
 """Most tokens of a text whose repetitions are looked for."""
 LOOP_COUNT = 24
@@ -65,8 +67,13 @@ def sampling_params(rendered: Rendered, key: str) -> Any:
         temperature=sampling.temperature,
         top_p=sampling.top_p if is_sampled else 1.0,
         top_k=sampling.top_k if is_sampled else 0,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=sampling.repetition_penalty,
         seed=seed_of(sampling, key),
         structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
         repetition_detection=loops if sampling.ends_loops else None,
+        logprobs=0 if sampling.mean_log_probability else None,  # of the sampled token alone
+        extra_args=SUM_ALONE if sampling.mean_log_probability else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

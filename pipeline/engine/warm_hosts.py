@@ -125,6 +125,7 @@ class WarmHosts:
             name=self.holds.name,
             renderer=partial(_connect_renderer, self.renderers),
             engine=partial(_connect_engine, self.engines),
+            follow_up_renderer=self.holds.follow_up_renderer,
             holds_gpus=False,
             takes_encoded=self.holds.takes_encoded,
             needs=self.holds.needs,

@@ -4,6 +4,8 @@ read         a unit to its rows
 render       a row to the engine's input, in CPU actors
 generate     the engine's input to answers, in the actors that hold engines
 feed         which rows in an engine's actor the engine has, and which wait
+follow_ups   what a row is asked once it has answers
+rendered_row what a row asks the engine, and has asked
 parse        answers to result columns, into the journal
 blocks       the tables that travel between the steps
 payloads     what a row carries in them, as bytes

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.stages.blocks import unpack
+from pipeline.stages.rendered_row import RenderedRow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -114,7 +115,8 @@ class Feed:
     """Gives an engine the rows of all blocks in its actor; in the actor's event loop only.
 
     Args:
-        answer: Answers a row; its payload is a `RenderedRow`.
+        answer: Answers a row; its payload is a `RenderedRow`. A row that comes back with one
+            asks more, and is answered again.
         room: How many requests are answered at once.
     """
 
@@ -174,6 +176,9 @@ class Feed:
             block.answered[number] = item
             block.settle()
             return
+        self._begin(block, number, item)
+
+    def _begin(self, block: _Block, number: int, item: Item) -> None:
         requests = len(item.payload.requests)
         self._requests += requests
         task = asyncio.ensure_future(self._answer(item))
@@ -184,9 +189,11 @@ class Feed:
         self._tasks.discard(task)
         self._requests -= requests
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is None:
+        if error is not None:
+            block.fail(error)
+        elif isinstance(task.result().payload, RenderedRow):  # it asks more, before others begin
+            self._begin(block, number, task.result())
+        else:
             block.answered[number] = task.result()
             block.settle()
-        else:
-            block.fail(error)
         self._fill()

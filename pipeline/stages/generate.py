@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import InferenceEngine, Rendered
     from pipeline.stages.drain import Drain
+    from pipeline.stages.follow_ups import FollowUps
     from pipeline.stages.poison_rows import PoisonRows
-    from pipeline.stages.render import RenderedRow
+    from pipeline.stages.rendered_row import RenderedRow
     from pipeline.stages.start_board import StartBoard
 
 NOTE_SECONDS = 1.0
@@ -84,6 +85,7 @@ class Generate:
         drain: Asks for an end of work; None if nobody will.
         starts: Where the steps of the engine's start are told, and later what keeps it; None if
             nobody looks.
+        follow_ups: What is asked about a row once it has answers; None for nothing.
         requests: Requests that the engine works on at once, where it does not say.
         tells_notes: See `Backend`.
     """
@@ -96,6 +98,7 @@ class Generate:
         drain: Drain | None = None,
         starts: StartBoard | None = None,
         *,
+        follow_ups: FollowUps | None = None,
         requests: int = REQUESTS_ON_CPU,
         tells_notes: bool = False,
     ) -> None:
@@ -106,6 +109,7 @@ class Generate:
         self._room = Room(self._stats, requests)
         self._feed = Feed(self._take, self._room)
         self._poison_rows = poison_rows
+        self._follow_ups = follow_ups
         self._ready = time.time()
         self._gauge = EngineGauge(self._stats, self._ready)
         # Ray Data (2.60) calls nothing when a stage ends; the actor's process just exits. What was
@@ -159,7 +163,7 @@ class Generate:
         key = row_key(item.unit, item.position)
         answers = [
             _answer(request, engine, f"{key}-{number}", self._gauge)
-            for number, request in enumerate(rendered.requests)
+            for number, request in enumerate(rendered.requests, len(rendered.asked))
         ]
         try:
             # Of one, as most rows have, `gather` would make another task.
@@ -173,10 +177,17 @@ class Generate:
                 raise
             return item.faulty(error.fault)  # there will be no other engine
         self._room.note(generations)
+        more = self._follow_ups and self._follow_ups.after(item, generations)
+        return more or item.carrying(self._answered(rendered, generations, engine))
+
+    def _answered(
+        self, row: RenderedRow, generations: tuple[Generation, ...], engine: InferenceEngine
+    ) -> Answered:
+        every = (*row.answers, *generations)
         report = None
-        if any(generation.failure is None for generation in generations):
+        if any(generation.failure is None for generation in every):
             report = EngineReport(engine.model_class, self._ready)
-        return item.carrying(Answered(generations, rendered.state, report))
+        return Answered(every, row.state, report)
 
 
 async def _told_notes(stats: Callable[[], EngineStats], board: StartBoard) -> None:

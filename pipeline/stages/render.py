@@ -19,6 +19,7 @@ from pipeline.images import ImageLimits, StoreError, load_image, load_video, sto
 from pipeline.profiling.measures import Measures, Moment, Stretch
 from pipeline.profiling.stopwatch import step
 from pipeline.stages.blocks import Item, measures_of, pack, seal, unpack, unseal
+from pipeline.stages.rendered_row import RenderedRow
 from pipeline.stages.store_faults import StoreFaults
 from pipeline.storage.write_fault import OutputError
 
@@ -46,24 +47,6 @@ class Shown:
 
     images: tuple[Image, ...]
     labels: tuple[str, ...] = ("",)
-
-
-@dataclass(frozen=True)
-class RenderedRow:
-    """A row after rendering.
-
-    Attributes:
-        requests: Each rendered, or why it could not be (if it may fail).
-        state: What the task wants back with the answers.
-    """
-
-    requests: tuple[Rendered | RowError, ...]
-    state: object
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its images, which its requests share."""
-        return max((r.nbytes for r in self.requests if not isinstance(r, RowError)), default=0)
 
 
 BLOCK_BYTES = 32 * 896 * 896 * 3

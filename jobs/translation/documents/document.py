@@ -194,6 +194,11 @@ def _context(texts: list[str], number: int, limit: int, count: Count) -> str:
     return before.strip()
 
 
+def last_tokens(text: str, limit: int, count: Count) -> str:
+    """The end of a text, at most so many tokens, from the start of a sentence or a word."""
+    return _context([text], 1, limit, count)
+
+
 def _space_at_cut(between: str, source: tuple[str, str], target: tuple[str, str]) -> str:
     """What stands between two chunks where a passage was cut.
 

@@ -51,6 +51,8 @@ def generation_of(
         tokens = [int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion")]
         texts = [_text(choice, continues_text=continues_text) for choice in choices]
         listed = _listed(first, continues_text=continues_text) if sampling.score_tokens else {}
+        wants_mean = sampling.mean_log_probability
+        mean = _mean(first, continues_text=continues_text) if wants_mean else None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise _failure(f"the server's answer cannot be read: {one_line(error)}") from None
     if reason == FILTERED:
@@ -64,6 +66,7 @@ def generation_of(
         finish_reason=reason,
         others=tuple(texts[1:]),
         log_probabilities=_scores(sampling.score_tokens, listed, may_be_spaced=continues_text),
+        mean_log_probability=mean,
     )
 
 
@@ -90,6 +93,16 @@ def _listed(choice: Mapping[str, Any], *, continues_text: bool) -> dict[str, flo
         text, value = str(entry["token"]), float(entry["logprob"])
         found[text] = max(value, found.get(text, -math.inf))  # two tokens may have one text
     return found
+
+
+def _mean(choice: Mapping[str, Any], *, continues_text: bool) -> float | None:
+    """The mean log-probability of an answer's tokens; None where it has none."""
+    logprobs = choice.get("logprobs") or {}
+    found = logprobs.get("token_logprobs" if continues_text else "content")
+    if found is None:
+        raise NoLogprobsError
+    values = [float(each if continues_text else each["logprob"]) for each in found]
+    return sum(values) / len(values) if values else None
 
 
 def _scores(

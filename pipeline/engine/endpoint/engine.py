@@ -205,6 +205,7 @@ def endpoint_backend(url: str) -> Backend:
         name="endpoint",
         renderer=EndpointRenderer,
         engine=partial(EndpointEngine, address=address),
+        follow_up_renderer=EndpointRenderer,
         holds_gpus=False,
         takes_encoded=True,
         tells_notes=True,

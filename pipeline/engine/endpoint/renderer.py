@@ -78,14 +78,21 @@ class EndpointRenderer:
         Raises:
             RowError: It has more images than `max_images`.
         """
-        assert request.languages is None, "the profile of a served model asks for no languages"
         if len(images) > self._max_images:
             message = f"{len(images)} images in a request, the limit is {self._max_images}"
             raise RowError(Outcome.TOO_LONG, "render", message)
-        sampling = replace(request.sampling, max_tokens=self._most_tokens(request, len(images)))
+        return self._rendered(request, self._urls(images) if images else ())
+
+    def render_follow_up(self, request: Request, earlier: Rendered | None) -> Rendered:
+        """See `FollowUpRenderer.render_follow_up`."""
+        return self._rendered(request, () if earlier is None else _urls_in(earlier.prompt.body))
+
+    def _rendered(self, request: Request, urls: Sequence[str]) -> Rendered:
+        assert request.languages is None, "the profile of a served model asks for no languages"
+        sampling = replace(request.sampling, max_tokens=self._most_tokens(request, len(urls)))
         body = {
             "model": self._model,
-            **self._said(request, images),
+            **self._said(request, urls),
             **sampling_fields(sampling, is_vllm=self._is_vllm, is_raw=self._is_raw),
         }
         prompt = Prompt(COMPLETIONS if self._is_raw else CHAT, body, self._is_raw)
@@ -104,14 +111,17 @@ class EndpointRenderer:
         left = self.max_model_len - prompt - TEMPLATE_TOKENS - images * IMAGE_TOKENS
         return max(1, min(request.sampling.max_tokens, left))
 
-    def _said(self, request: Request, images: Sequence[Image]) -> dict[str, Any]:
+    def _said(self, request: Request, urls: Sequence[str]) -> dict[str, Any]:
         if self._is_raw:
-            assert not images, "a run with images is refused for raw text"
+            assert not urls, "a run with images is refused for raw text"
             before = "" if request.system is None else f"{request.system}\n\n"
             return {"prompt": before + request.prompt}
         content: str | list[dict[str, Any]] = request.prompt
-        if images:
-            content = [{"type": "image_url", "image_url": {"url": u}} for u in self._urls(images)]
+        if urls:
+            content = []
+            for url, label in zip(urls, request.labels or ("",) * len(urls), strict=True):
+                content += [{"type": "text", "text": label}] if label else []
+                content.append({"type": "image_url", "image_url": {"url": url}})
             if request.prompt.strip():
                 content.append({"type": "text", "text": request.prompt})
         messages = [{"role": "user", "content": content}]
@@ -153,8 +163,15 @@ def sampling_fields(sampling: Sampling, *, is_vllm: bool, is_raw: bool) -> dict[
             fields["top_k"] = sampling.top_k
     if sampling.n > 1:
         fields["n"] = sampling.n
+    for name in ("presence_penalty", "frequency_penalty"):
+        if getattr(sampling, name):
+            fields[name] = getattr(sampling, name)
+    if sampling.repetition_penalty != 1:
+        fields["repetition_penalty"] = sampling.repetition_penalty
     if sampling.stop:
         fields["stop"] = [*sampling.stop]
+    if sampling.mean_log_probability:
+        fields["logprobs"] = 1 if is_raw else True  # of the sampled tokens, and the likeliest
     if sampling.json_schema is not None:
         # With or without free white space, the server decides; vLLM (0.32) ignores the request's
         # own `disable_any_whitespace`.
@@ -164,6 +181,16 @@ def sampling_fields(sampling: Sampling, *, is_vllm: bool, is_raw: bool) -> dict[
         loops = {"max_pattern_size": LOOP_TOKENS, "min_count": LOOP_COUNT}
         fields["repetition_detection"] = loops
     return fields
+
+
+def _urls_in(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The images in the body of a request."""
+    parts = (part for said in body.get("messages", ()) for part in _parts(said["content"]))
+    return tuple(part["image_url"]["url"] for part in parts if part["type"] == "image_url")
+
+
+def _parts(content: str | Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    return () if isinstance(content, str) else content
 
 
 def estimated_tokens(text: str) -> int:

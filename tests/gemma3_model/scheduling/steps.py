@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from vllm import LLMEngine, SamplingParams
 from vllm.config import VllmConfig
@@ -24,7 +25,7 @@ from vllm.v1.kv_cache_interface import (
     KVCacheGroupSpec,
     SlidingWindowSpec,
 )
-from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.outputs import LogprobsLists, ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
@@ -156,6 +157,7 @@ def run(
     answers: Mapping[str, Sequence[int]],
     *,
     each_step: Callable[[int], None] = lambda _: None,
+    logprobs: Mapping[str, Sequence[float]] | None = None,
 ) -> Seen:
     """All steps until every request has ended, a new one coming with each.
 
@@ -164,6 +166,7 @@ def run(
         requests: In the order in which they come.
         answers: The token after each of a request's others, by its name.
         each_step: Called with the number of the step before it is planned.
+        logprobs: The log-probability of each token of the answers, if the model tells.
     """
     coming = deque(requests)
     in_flight: deque[tuple[SchedulerOutput, dict[str, int]]] = deque()
@@ -177,7 +180,7 @@ def run(
         in_flight.append((output, _answering(scheduler, output)))
         if len(in_flight) > int(isinstance(scheduler, AsyncScheduler)):
             step, answering = in_flight.popleft()
-            sent = scheduler.update_from_output(step, _answer(step, answering, answers))
+            sent = scheduler.update_from_output(step, _answer(step, answering, answers, logprobs))
             seen.sending_steps += bool(sent)
             seen.sent += [out for each in sent.values() for out in each.outputs]
         if not coming and not scheduler.has_unfinished_requests():
@@ -209,13 +212,22 @@ def _answering(scheduler: Scheduler, output: SchedulerOutput) -> dict[str, int]:
 
 
 def _answer(
-    step: SchedulerOutput, answering: Mapping[str, int], answers: Mapping[str, Sequence[int]]
+    step: SchedulerOutput,
+    answering: Mapping[str, int],
+    answers: Mapping[str, Sequence[int]],
+    logprobs: Mapping[str, Sequence[float]] | None,
 ) -> ModelRunnerOutput:
     names = list(step.num_scheduled_tokens)
+    told = None
+    if logprobs is not None:
+        own = [[logprobs[name][answering.get(name, 0)]] for name in names]
+        ids = [[answers[name][answering.get(name, 0)]] for name in names]
+        told = LogprobsLists(np.array(ids), np.array(own), np.zeros(len(names), int))
     return ModelRunnerOutput(
         req_ids=names,
         req_id_to_index={name: place for place, name in enumerate(names)},
         sampled_token_ids=[
             [answers[name][answering[name]]] if name in answering else [] for name in names
         ],
+        logprobs=told,
     )

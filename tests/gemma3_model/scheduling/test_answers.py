@@ -15,6 +15,7 @@ from vllm.sampling_params import (
 )
 
 from gemma3_model.scheduling import PARTS
+from gemma3_model.scheduling.final_outputs import SUM_OF_LOGPROBS
 from tests.gemma3_model.checkpoints import DEMO
 from tests.gemma3_model.parity import engine
 from tests.gemma3_model.scheduling.steps import reschedule
@@ -138,3 +139,18 @@ def test_others_are_answered_beside_one_that_is_aborted(llm: LLM, kind: RequestO
         said.append(outputs)
     assert said[1] == said[0]
     assert said[0]
+
+
+@pytest.mark.parametrize("stop", [None, ["@@"]])
+def test_the_sum_of_an_answers_log_probabilities_is_the_same(
+    llm: LLM, stop: list[str] | None
+) -> None:
+    """With a stop every token is seen, and vLLM sums up itself."""
+    sums = []
+    for over, extra in (((), None), (PARTS, {SUM_OF_LOGPROBS: True})):
+        reschedule(llm.llm_engine, over)
+        params = SamplingParams(**GREEDY, logprobs=0, stop=stop, extra_args=extra)
+        outputs = llm.generate(prompts(llm), params, use_tqdm=False)
+        sums.append([output.outputs[0].cumulative_logprob for output in outputs])
+    assert sums[1] == pytest.approx(sums[0], abs=1e-4)
+    assert len({*sums[0]}) > 1

@@ -12,12 +12,13 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request, RequestStatus
 
-from gemma3_model.scheduling.final_outputs import FinalOutputs
+from gemma3_model.scheduling.final_outputs import SUM_OF_LOGPROBS, FinalOutputs
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.scheduling.steps import build, configure, made, run
 
 ANSWER = [*range(10, 22)]
 PROMPT = [*range(30, 50)]
+SUM = {SUM_OF_LOGPROBS: True}
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +64,35 @@ def test_a_bulk_request_has_one_output_with_all_of_its_tokens(
         {"output_kind": RequestOutputKind.CUMULATIVE},
         {"stop": ["x"], "detokenize": True},
         {"logprobs": 1},
+        {"logprobs": 0},
+        {"logprobs": 1, "extra_args": SUM},
     ],
 )
 def test_who_must_see_every_token_does(checkpoint: Path, params: dict[str, Any]) -> None:
     _, scheduler = both(checkpoint)
     sent = run(scheduler, [request("a", **params)], {"a": ANSWER}).sent
     assert [output.new_token_ids for output in sent] == [[token] for token in ANSWER]
+
+
+@pytest.mark.parametrize("runs_ahead", [False, True])
+def test_of_log_probabilities_the_sum_leaves_if_it_alone_counts(
+    checkpoint: Path, runs_ahead: bool
+) -> None:
+    logprobs = {"a": [-0.5 * n for n in range(12)], "b": [-0.25] * 12}
+    theirs, ours = (
+        run(
+            scheduler,
+            [request("a", logprobs=0, extra_args=SUM), request("b", max_tokens=5, logprobs=0)],
+            dict.fromkeys("ab", ANSWER),
+            logprobs=logprobs,
+        )
+        for scheduler in both(checkpoint, runs_ahead=runs_ahead)
+    )
+    assert ours.ends() == theirs.ends()
+    (one,) = (output for output in ours.sent if output.request_id == "a")
+    assert one.new_logprobs.logprobs.tolist() == [[sum(logprobs["a"])]]
+    singly = [output for output in ours.sent if output.request_id == "b"]
+    assert [output.new_logprobs.logprobs.tolist() for output in singly] == [[[-0.25]]] * 5
 
 
 def test_an_engine_with_statistics_sends_every_token(checkpoint: Path) -> None:
@@ -85,10 +109,14 @@ def test_an_aborted_request_is_forgotten(checkpoint: Path) -> None:
             scheduler.finish_requests("a", RequestStatus.FINISHED_ABORTED)
 
     seen = run(
-        scheduler, [request("a"), request("b")], dict.fromkeys("ab", ANSWER), each_step=abort
+        scheduler,
+        [request("a", logprobs=0, extra_args=SUM), request("b")],
+        dict.fromkeys("ab", ANSWER),
+        each_step=abort,
+        logprobs=dict.fromkeys("ab", [-1.0] * 12),
     )
     assert [output.request_id for output in seen.sent] == ["b"]
-    assert scheduler._kept == scheduler._prefills == {}
+    assert scheduler._kept == scheduler._prefills == scheduler._sums == {}
 
 
 def test_a_request_that_fails_is_told_with_what_it_had(checkpoint: Path) -> None:

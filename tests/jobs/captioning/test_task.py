@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -224,6 +225,48 @@ def test_the_captions_column_is_called_as_asked() -> None:
 def test_settings_make_the_same_task_again() -> None:
     task = task_of(style="tags", n=2, temperature=1, system="Be terse.", output_column="tags")
     assert CaptionTask(**json.loads(json.dumps(task.settings))) == task
+
+
+def test_what_is_around_a_caption_is_cut_when_asked_and_kept_beside_it() -> None:
+    task = task_of(clean=True)
+    assert task.result_schema.names == ["caption", "caption_raw"]
+    told = task.result(None, [generation('Here is a caption: "a dog"')])
+    assert told.columns == {"caption": "a dog", "caption_raw": 'Here is a caption: "a dog"'}
+    assert task.result(None, [generation(" a dog\n")]).columns == {
+        "caption": "a dog",
+        "caption_raw": None,
+    }
+    drawn = task_of(clean=True, n=2, temperature=1.0)
+    told = drawn.result(None, [generation("a dog", others=("Caption: a cat",))])
+    assert told.columns["captions"] == ["a dog", "a cat"]
+    for style in ("tags", "ocr"):  # of a form that is kept to, or what is written in the image
+        assert task_of(clean=True, style=style).result_schema.names == ["caption"]
+    with pytest.raises(RowError, match="declines"):
+        task.result(None, [generation(f'"{ASKS}"')])
+
+
+def test_the_quality_is_the_mean_log_probability() -> None:
+    task = task_of(quality=True)
+    answer = replace(generation("a dog"), mean_log_probability=-0.25)
+    assert task.result(None, [answer]).columns == {"caption": "a dog", "caption_quality": -0.25}
+
+
+def test_so_many_words_are_asked_for() -> None:
+    assert task_of(prompt="Say it.", max_words=9).prompt == "Say it. Use at most 9 words."
+    assert task_of(language="fr", max_words=9).prompt.endswith(
+        "Answer in French. Use at most 9 words."
+    )
+    alt = task_of(style="alt", max_words=9).prompt
+    assert "in at most 9 words. Do not" in alt
+    assert "15" not in alt
+    for options in ({"style": "tags"}, {"style": "ocr"}, {"prompt_format": "raw"}):
+        with pytest.raises(UserError, match=r"^max_words: "):
+            task_of(max_words=9, **options)
+
+
+def test_a_raw_caption_ends_with_its_line_and_where_the_user_says() -> None:
+    assert task_of(prompt_format="raw", stop="END").sampling.stop == ("\n", "END")
+    assert task_of(stop=["a", "b"]).sampling.stop == ("a", "b")
 
 
 def test_the_bundled_model_runs_in_the_precision_it_was_made_for() -> None:

@@ -70,7 +70,7 @@ def test_the_commands_are_listed_in_full() -> None:
         ("status a b", "got unexpected extra argument(s) (b); see {} status --help"),
         (
             "caption a b --model demo --promt x",
-            "no such option: --promt, did you mean --prompt, --prompt-format; see ",
+            "no such option: --promt, did you mean --prompt, --prompt-format, --prompts; see ",
         ),
         ("errors a --limit x", "invalid value for '--limit': input should be a valid integer, "),
         (

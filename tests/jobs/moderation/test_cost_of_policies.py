@@ -27,7 +27,7 @@ from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.stages.blocks import Item, pack, seal, unpack, unseal
 from pipeline.stages.generate import Generate
-from pipeline.stages.render import RenderedRow
+from pipeline.stages.rendered_row import RenderedRow
 from tests.gemma3_model.test_parity import sample_image
 from tests.jobs.moderation import counting, shield
 

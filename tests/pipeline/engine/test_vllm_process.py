@@ -12,6 +12,7 @@ from vllm.platforms.cpu import CpuPlatform
 from vllm.platforms.interface import PlatformEnum, UnspecifiedPlatform
 from vllm.usage.usage_lib import UsageContext
 
+from gemma3_model.scheduling.final_outputs import SUM_OF_LOGPROBS
 from pipeline import EngineConfig, Sampling, UserError
 from pipeline.engine.interface import Rendered
 from pipeline.engine.vllm_process import start
@@ -78,6 +79,12 @@ def test_all_of_a_sampling_reaches_vllm() -> None:
     assert drawn.structured_outputs.json == "{}"
     assert drawn.repetition_detection is None
     assert params(ends_loops=True).repetition_detection is not None
+    steered = params(presence_penalty=0.1, frequency_penalty=-0.2, repetition_penalty=1.3)
+    assert (steered.presence_penalty, steered.frequency_penalty) == (0.1, -0.2)
+    assert steered.repetition_penalty == 1.3
+    assert (params().logprobs, params().extra_args) == (None, None)
+    measured = params(mean_log_probability=True)
+    assert (measured.logprobs, measured.extra_args) == (0, {SUM_OF_LOGPROBS: True})
 
 
 def test_a_drawn_answer_has_a_seed_of_its_row_and_of_the_option() -> None:

@@ -15,7 +15,7 @@ from pipeline.contract.task import Generation, Sampling
 from pipeline.engine.interface import EngineStats, Rendered
 from pipeline.stages.blocks import Item, pack
 from pipeline.stages.feed import MEASURED, Feed, Room
-from pipeline.stages.render import RenderedRow
+from pipeline.stages.rendered_row import RenderedRow
 from tests.pipeline.model_engine import Device, Steps
 
 REQUEST = Rendered(("prompt", []), 10, Sampling(4))

@@ -18,7 +18,8 @@ from pipeline.engine.renderer import GemmaRenderer
 from pipeline.images import ImageLimits
 from pipeline.stages import render
 from pipeline.stages.blocks import Item, pack, seal, unpack, unseal
-from pipeline.stages.render import Render, RenderedRow
+from pipeline.stages.render import Render
+from pipeline.stages.rendered_row import RenderedRow
 from pipeline.storage.location import locate
 from tests.gemma3_model.test_parity import sample_image
 from tests.pipeline.fakes import ColourTask, FakeRenderer

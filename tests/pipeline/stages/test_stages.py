@@ -40,7 +40,8 @@ from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
-from pipeline.stages.render import BLOCK_BYTES, Render, RenderedRow
+from pipeline.stages.render import BLOCK_BYTES, Render
+from pipeline.stages.rendered_row import RenderedRow
 from pipeline.storage.location import Location, locate
 from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.output.samples import unit
