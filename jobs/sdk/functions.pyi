@@ -78,19 +78,15 @@ def caption(
 ) -> Any:
     """Caption every image or video of a dataset.
 
-    Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), called as `output_column` says, and, where `n` is more than 1, `captions` with all of them; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
-    Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says) and, where `n` is more than 1, `captions` with all of them; with `prompts` for each its answer under its name, and its outcome: `tags`, `tags_outcome`; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order. The same call continues a run that was stopped.
+    Adds `caption` (text; with `style=tags` a list of strings; with `json_schema` what it says), called as `output_column` says, and, where `n` is more than 1, `captions` with all of them; with `prompts` for each its answer under its name, and its outcome: `tags`, `tags_outcome`; also `outcome`, `error`, `prompt_tokens`, `output_tokens`, and in files `row_key`. One output row for each input row, in input order; all these names begin with `prefix`, if it is given. The same call continues a run that was stopped.
 
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
-        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
-        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
-        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its name there.
+        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one; with an endpoint its name there.
         image_column: Column with the images, or lists of them.
         output_column: What the column with the caption is called, in place of 'caption'.
         video_column: Column with videos, instead of images; with frames or fps 'video'.
@@ -102,9 +98,8 @@ def caption(
         json_schema: JSON schema that captions must match, or a file with one.
         system: System prompt: text before the prompt.
         language: Language code of the captions: fr, pt-BR.
-        max_images: Most images for one row; by default frames if that is more; with fps 24.
         max_words: Ask for at most so many words; longer captions are kept.
-        max_images: Most images for one row.
+        max_images: Most images for one row; by default frames if that is more; with fps 24.
         pan_and_scan: Show long, narrow images in crops as well.
         max_tokens: Longest caption, in tokens; by default what suits the style.
         temperature: 0 always picks the likeliest token.
@@ -126,7 +121,6 @@ def caption(
         tensor_parallel_size: GPUs of one engine.
         lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
-        stall_seconds: End a process that has made no progress for so long; its rows are retried.
         stall_seconds: End a process that has made no progress for so long; its rows are retried. A run ends whose endpoint has answered nothing for so long.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
@@ -145,7 +139,6 @@ def caption(
         output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
         sidecars: Write each image's answer to a .txt file beside it, in INPUT.
         overwrite_sidecars: Let sidecars replace .txt files that were there before.
-        max_image_bytes: An image file that is larger is not opened.
         max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
@@ -237,14 +230,11 @@ def translate(
 
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
-        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
-        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
-        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its name there.
+        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one; with an endpoint its name there.
         to: Codes of the languages to translate to: de,fr.
         text_columns: Columns with the texts: title,body.
         image_column: Column with images whose text is translated, instead of texts.
@@ -274,7 +264,6 @@ def translate(
         tensor_parallel_size: GPUs of one engine.
         lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
-        stall_seconds: End a process that has made no progress for so long; its rows are retried.
         stall_seconds: End a process that has made no progress for so long; its rows are retried. A run ends whose endpoint has answered nothing for so long.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
@@ -293,7 +282,6 @@ def translate(
         output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
         sidecars: Write each image's answer to a .txt file beside it, in INPUT.
         overwrite_sidecars: Let sidecars replace .txt files that were there before.
-        max_image_bytes: An image file that is larger is not opened.
         max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
@@ -368,14 +356,11 @@ def moderate(
 
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
-        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
-        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
-        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its name there.
+        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one; with an endpoint its name there.
         image_column: Column with the images; by default 'image'.
         text_column: Column with texts, instead of images.
         policies: YAML or JSON file of policies; by default ShieldGemma 2's three.
@@ -388,7 +373,6 @@ def moderate(
         tensor_parallel_size: GPUs of one engine.
         lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
-        stall_seconds: End a process that has made no progress for so long; its rows are retried.
         stall_seconds: End a process that has made no progress for so long; its rows are retried. A run ends whose endpoint has answered nothing for so long.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
@@ -407,7 +391,6 @@ def moderate(
         output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
         sidecars: Write each image's answer to a .txt file beside it, in INPUT.
         overwrite_sidecars: Let sidecars replace .txt files that were there before.
-        max_image_bytes: An image file that is larger is not opened.
         max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
