@@ -18,6 +18,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import posixpath
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -164,7 +165,7 @@ class Handler(web.Answering):
 
     def _serve(self, method: str) -> None:
         self.__dict__.pop("sent", None)  # of the connection's last request
-        path = unquote(urlsplit(self.path).path)
+        path = posixpath.normpath(unquote(urlsplit(self.path).path))
         self.hub.log.append(f"{self.command} {path}")
         try:
             _ = self.sent  # what is not read would be taken for the next request
@@ -230,7 +231,7 @@ class Handler(web.Answering):
     def paths_info(self, kind: str, name: str, revision: str) -> None:
         """The entries of some paths, of those that there are."""
         repository, commit = self._found(kind, name, revision)
-        asked = parse_qs(self.sent.decode())["paths"]
+        asked = [*map(posixpath.normpath, parse_qs(self.sent.decode())["paths"])]
         found = _entries(repository.tree(commit))
         self.answer([entry for entry in found if entry["path"] in asked])
 
