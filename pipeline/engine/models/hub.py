@@ -7,8 +7,10 @@ once, whole or not at all, also from several processes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ from pipeline.engine.models.cache import cache, locked
 from pipeline.engine.models.needed_files import left_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.storage.location import StorageOptions
 
 SCHEME = "hf://"
@@ -111,11 +115,12 @@ class HubModel:
             if self.folder(weights=weights) is not None:
                 return
             try:
-                _api(options).snapshot_download(
-                    self.id,
-                    revision=self.revision,
-                    ignore_patterns=[*left_out(weights=weights)],
-                )
+                with _bars_on_a_terminal():
+                    _api(options).snapshot_download(
+                        self.id,
+                        revision=self.revision,
+                        ignore_patterns=[*left_out(weights=weights)],
+                    )
             except Exception as error:  # as above
                 raise self._refused(error) from None
 
@@ -168,6 +173,22 @@ def _api(options: StorageOptions) -> Any:
 
     own = options.get("hf", {})
     return HfApi(endpoint=own.get("endpoint"), token=own.get("token"))
+
+
+@contextlib.contextmanager
+def _bars_on_a_terminal() -> Iterator[None]:
+    """The client's progress bars are shown on a terminal alone; a file would be full of them."""
+    from huggingface_hub import utils
+
+    bars: Any = utils
+    if sys.stderr.isatty() or bars.are_progress_bars_disabled():
+        yield
+        return
+    bars.disable_progress_bars()
+    try:
+        yield
+    finally:
+        bars.enable_progress_bars()
 
 
 def _is_unreachable(error: Exception) -> bool:

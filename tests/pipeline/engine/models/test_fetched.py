@@ -136,7 +136,9 @@ def test_a_model_that_moves_on_stays_for_whoever_began_with_it(
     assert now[0] != now[1]
 
 
-def test_what_the_hub_does_not_give_is_one_line(hub: tuple[Hub, StorageOptions]) -> None:
+def test_what_the_hub_does_not_give_is_one_line(
+    hub: tuple[Hub, StorageOptions], capsys: pytest.CaptureFixture[str]
+) -> None:
     served, options = hub
     page = f"https://huggingface.co/{NAME}"
     assert refused(f"{NAME}@v2", options) == f"model {NAME}@v2: has no revision 'v2' at {page}"
@@ -149,6 +151,7 @@ def test_what_the_hub_does_not_give_is_one_line(hub: tuple[Hub, StorageOptions])
     own = {"hf": {**options["hf"], "token": TOKEN}}
     assert open_checkpoint(NAME, options=own).profile.has_vision
     assert "should be hf://OWNER/NAME" in refused("hf://datasets/us/images", options)
+    assert capsys.readouterr().err == ""
 
 
 def test_without_a_network_what_was_downloaded_is_used(repository: Path) -> None:
