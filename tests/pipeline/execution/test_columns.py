@@ -34,6 +34,7 @@ def test_a_column_that_a_later_night_adds_is_null_in_the_nights_before(
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     first = {"n": pa.array([0, 1], pa.int64()), "image": images(1, 0), "label": pa.nulls(2)}
+    first["position"] = [7, 8]  # the journal has a column of that name
     pq.write_table(pa.table(first), folder / "b.parquet")
     settings = config(folder, out, gemma_folder)
     assert run(settings, ColourTask(), backend=FAKE).outcomes == {"ok": 1, "decode_error": 1}
@@ -47,7 +48,8 @@ def test_a_column_that_a_later_night_adds_is_null_in_the_nights_before(
     assert (result.rows, result.new_rows) == (4, 2)
     assert {path.name: path.read_bytes() for path in out.glob("part-*")}.items() >= before.items()
     table = result.table()
-    assert table.schema.names[:3] == ["n", "label", "source"]
+    assert table.schema.names[:4] == ["n", "label", "position", "source"]
+    assert table["position"].to_pylist() == [7, 8, None, None]
     assert table["n"].to_pylist() == [0, 1, 2, 3]
     assert table["label"].to_pylist() == [None, None, "cat", "dog"]
     assert table["source"].to_pylist() == [None, None, "new", "new"]
