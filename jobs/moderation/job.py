@@ -14,7 +14,7 @@ from jobs.options.common import JobOptions
 from jobs.options.job import Job
 from jobs.options.values import Numbers
 from pipeline import UserError
-from pipeline.engine.checkpoint import open_checkpoint
+from pipeline.engine.profile import read_profile
 
 if TYPE_CHECKING:
     from jobs.options.model import Model
@@ -48,7 +48,7 @@ def build_task(options: ModerateOptions, model: Model) -> ModerationTask:
         raise UserError("text_column: a job judges images or texts; leave image_column out")
     image_column = None if options.text_column else options.image_column or DEFAULT_IMAGE_COLUMN
     task = moderation_task(
-        open_checkpoint(model.path, options.prompt_format).profile,
+        read_profile(model.path).prompted(options.prompt_format, model.path),
         model,
         policies=read_policies(options.policies) if options.policies else None,
         image_column=image_column,

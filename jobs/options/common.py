@@ -33,7 +33,10 @@ class ModelOptions(_Settings):
     """Which model a job runs, and in which precision."""
 
     model: Named = Field(
-        description="Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one."
+        description=(
+            "A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a "
+            "GGUF file, or 'demo' for the bundled one."
+        )
     )
     dtype: Dtype | None = Field(
         None, description="Number format to compute in; by default what suits the model."

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobs.options.check import check_options
 from jobs.options.job import check_task
 from jobs.registry import find_model
 from pipeline import EngineConfig, RunConfig
+from pipeline.contract.adapted import adapted
+from pipeline.engine.models.fetched import fetched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobs.options.common import JobOptions
     from jobs.options.job import Job
+    from jobs.options.model import Model
     from pipeline import Task
 
 
@@ -25,6 +29,18 @@ class ConfiguredJob:
     job: Job[Any]
     options: JobOptions
 
+    @cached_property
+    def model(self) -> Model:
+        """The model, without its weights where it has to be fetched.
+
+        Looked up once, so that all that is asked of it is asked of one commit.
+
+        Raises:
+            UserError: It cannot be had.
+        """
+        wanted, storage = self.options.model, self.options.storage_options
+        return find_model(fetched(wanted, storage, weights=False))
+
     def task(self) -> Task:
         """Build the task.
 
@@ -32,9 +48,9 @@ class ConfiguredJob:
             UserError: Options contradict each other or name something that does not exist, or
                 what is built is not a task.
         """
-        task = self.job.build(self.options, find_model(self.options.model))
+        task = self.job.build(self.options, self.model)
         check_task(task)
-        return task
+        return adapted(task, self.options.lora_column)
 
     def engine(self) -> EngineConfig:
         """The engine's configuration; the model decides the dtype unless the user does.
@@ -42,7 +58,7 @@ class ConfiguredJob:
         Raises:
             ValidationError: A value is wrong.
         """
-        model = find_model(self.options.model)
+        model = self.model
         own = {
             name: getattr(self.options, name)
             for name in EngineConfig.model_fields

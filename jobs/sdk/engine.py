@@ -18,6 +18,7 @@ from jobs.registry import JOBS
 from jobs.sdk.assembly import configure
 from pipeline import RunConfig, UserError
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
+from pipeline.engine.model_files import BUNDLED
 from pipeline.engine.supported_versions import check_versions
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.engine.warm_hosts import WarmHosts
@@ -40,14 +41,14 @@ class Engine:
     """One or more engines that stay loaded within a `with` block.
 
     Args:
-        model: Folder of a Gemma 3 checkpoint, or `demo`.
+        model: A Gemma 3: a folder, on the hub (`OWNER/NAME`), a URI, a GGUF file, or `demo`.
         **settings: The jobs' options of the engine: `dtype`, `prompt_format`, `max_model_len`,
-            `max_num_seqs`, `tensor_parallel_size`, `engine_args`, `engine_replicas`, `max_images`,
-            `pan_and_scan`; see `jobs/options/README.md`.
+            `max_num_seqs`, `tensor_parallel_size`, `lora`, `lora_column`, `engine_args`,
+            `engine_replicas`, `max_images`, `pan_and_scan`; see `jobs/options/README.md`.
 
     Raises:
-        UserError: An option is wrong, `model` is not the folder of a complete Gemma 3, or Ray or
-            vLLM has an unsupported version.
+        UserError: An option is wrong, `model` is not a complete Gemma 3 or cannot be fetched, or
+            Ray or vLLM has an unsupported version.
     """
 
     def __init__(self, model: str, **settings: Any) -> None:
@@ -57,6 +58,7 @@ class Engine:
         check_versions("Ray", *VLLM.needs)
         job = configure(JOBS["caption"], {"model": model, **settings})
         self._options, config = job.options, job.engine()
+        self._model = self._options.model if self._options.model in BUNDLED else job.model.path
         checkpoint = open_checkpoint(config.model, config.prompt_format)
         self._config = resolve_engine(config, checkpoint)
         VLLM.check(self._config)
@@ -121,7 +123,7 @@ class Engine:
         return self._hosts.backend()
 
     def options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """A job's options, with this engine's model and its format of prompts.
+        """A job's options, with this engine's model, its format of prompts and adapters' column.
 
         Raises:
             UserError: The options include the model or another option of the engine.
@@ -129,7 +131,11 @@ class Engine:
         for name in settings:
             if name in ENGINE_OPTIONS:
                 raise UserError(f"{name}: is the engine's; set it where the engine is made")
-        own = {"model": self._options.model, "prompt_format": self._config.prompt_format}
+        own = {
+            "model": self._model,
+            "prompt_format": self._config.prompt_format,
+            "lora_column": self._config.lora_column,
+        }
         return {**settings, **own}
 
     def configured(self, config: RunConfig) -> RunConfig:

@@ -15,7 +15,7 @@ from jobs.translation.glossary import read_glossary
 from jobs.translation.task import AUTO, TranslationTask
 from pipeline import UserError
 from pipeline.contract.config import PanAndScan
-from pipeline.engine.checkpoint import open_checkpoint
+from pipeline.engine.profile import read_profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def translation_task(options: TranslateOptions, model: Model) -> TranslationTask
         raise UserError("source_column: has each row's language; leave source out")
     if options.image_column is not None and "text_columns" in options.model_fields_set:
         raise UserError("text_columns: a job translates texts or images; leave image_column out")
-    profile = open_checkpoint(model.path, options.prompt_format).profile
+    profile = read_profile(model.path).prompted(options.prompt_format, model.path)
     source = AUTO if options.source == AUTO else _code("source", options.source, profile)
     targets = tuple(_code("to", code, profile) for code in options.to)
     return TranslationTask(

@@ -2,6 +2,7 @@
 
     task        what a job is: its requests, the model's generations, a row's results
     record      what an output row is: its outcome, its key, the columns every job has
+    adapted     a task whose rows choose a LoRA adapter
     config      what a user may set, checked
     errors      the kinds of failure: of the run, of a unit, of a row
     reason      which failures of rows have the same reason

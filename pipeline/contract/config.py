@@ -8,6 +8,9 @@ columns) is declared by the job.
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
 import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -15,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PositiveInt,
@@ -36,6 +40,7 @@ H100 is best with 1,024. Images keep a GPU busy with far fewer: of a caption's t
 vision tower's, however many rows there are, and an answer of one token is in one step only.
 """
 OUR_ENGINE_ARGS = (
+    "enable_lora",
     "limit_mm_per_prompt",
     "mm_processor_cache_gb",
     "mm_processor_kwargs",
@@ -53,6 +58,44 @@ def _not_blank(value: str) -> str:
 
 Named = Annotated[str, AfterValidator(_not_blank)]
 """A path or a URI."""
+UNNAMED = "adapter"
+"""The name of a LoRA adapter that is the only one."""
+NAMED_ADAPTER = re.compile(r"(?P<name>[\w.-]+)=(?P<path>.+)", re.DOTALL)
+
+
+def _by_name(value: object) -> object:
+    """Adapters by name, of `PATH`, `NAME=PATH,...`, a list of these, or a mapping."""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str):
+        if value.lstrip().startswith("{"):
+            return _of_json(value)
+        value = [_not_blank(value)]
+    if not isinstance(value, list | tuple):
+        return value
+    adapters: dict[str, str] = {}
+    for part in itertools.chain.from_iterable(str(each).split(",") for each in value):
+        found = NAMED_ADAPTER.fullmatch(part.strip())
+        name, path = (found["name"], found["path"]) if found else (UNNAMED, part.strip())
+        if name in adapters:
+            raise ValueError(
+                f"two adapters are called '{name}'; give each a name of its own: NAME=PATH,..."
+                if found
+                else "give each of several adapters a name: NAME=PATH,..."
+            )
+        adapters[name] = path
+    return adapters
+
+
+def _of_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+
+
+Adapters = Annotated[Mapping[str, Named], BeforeValidator(_by_name)]
+"""LoRA adapters by name."""
 
 
 class Settings(BaseModel):
@@ -82,6 +125,17 @@ class EngineSettings(Settings):
         ),
     )
     tensor_parallel_size: PositiveInt = Field(1, description="GPUs of one engine.")
+    lora: Adapters = Field(
+        default_factory=dict,
+        json_schema_extra={"may_be_repeated": True},
+        description=(
+            "LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... ."
+        ),
+    )
+    lora_column: Named | None = Field(
+        None,
+        description="Column with the name of each row's adapter; where it is empty, none is used.",
+    )
     stall_seconds: float = Field(
         900.0,
         gt=0,
@@ -96,7 +150,11 @@ class EngineConfig(EngineSettings):
     """The model, and how one engine replica runs it."""
 
     model: Named
-    """Folder of the checkpoint, as Hugging Face lays it out."""
+    """Folder of the checkpoint, as Hugging Face lays it out, or what `engine.models` fetches."""
+    model_options: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, exclude=True, repr=False
+    )
+    """Arguments of the filesystems that the model is fetched with, by protocol; never recorded."""
     dtype: Dtype = "auto"
     """`auto` runs float32 checkpoints in bfloat16, as vLLM does."""
     max_images: PositiveInt = 1

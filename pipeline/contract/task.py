@@ -109,6 +109,8 @@ class Request:
             rest of the prompt itself, as TranslateGemma's does.
         may_fail: Whether a failure of this request leaves its row intact; the generation then has
             the `failure`. Otherwise the row fails with it.
+        adapter: Name of the LoRA adapter that answers; by default the only one, or none where rows
+            choose (`EngineConfig.lora_column`).
     """
 
     prompt: str
@@ -117,6 +119,7 @@ class Request:
     system: str | None = None
     languages: tuple[str, str] | None = None
     may_fail: bool = False
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 interface                    what the stages ask of a renderer and of an engine
 checkpoint, profile          a model's folder, and what is known of the model without loading it
 model_files, weights         whether its files are whole; `identity` is what tells models apart
+quantized                    which quantized checkpoints are loaded
+models/                      how a model on the hub, in a store or in a GGUF file becomes a folder
+adapters                     LoRA adapters: whether they fit the model, and what vLLM is told
 turns, chat_template         the formats of prompts, and from a request's texts to token ids
 renderer                     requests to ids and pixels, without torch or vLLM
 vllm_engine                  vLLM behind the interface, in a process of its own

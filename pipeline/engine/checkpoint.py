@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
+from pipeline.engine.adapters import check_adapters, check_choice, fetch_adapters
 from pipeline.engine.identity import Identity, identify
 from pipeline.engine.model_files import (
     PREPROCESSOR_FILES,
@@ -20,11 +21,16 @@ from pipeline.engine.model_files import (
     read_json,
     token_id,
 )
+from pipeline.engine.models.fetched import fetched, is_fetched
 from pipeline.engine.profile import END_OF_TURN, ModelProfile, read_profile
-from pipeline.engine.weights import read_weights
+from pipeline.engine.quantized import check_quantization
+from pipeline.engine.weights import WeightsFile, read_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.contract.config import EngineConfig, PromptFormat
+    from pipeline.storage.location import StorageOptions
 
 """Files that say how images are prepared; one is enough."""
 SETTINGS = ("generation_config.json", "tokenizer_config.json", *PREPROCESSOR_FILES)
@@ -36,32 +42,44 @@ class Checkpoint:
     """A model folder that is complete.
 
     Attributes:
-        path: Absolute.
+        name: By which every machine finds it: the path, or for one that was fetched what `fetched`
+            returned.
+        path: The folder on this machine, absolute.
         identity: What tells it from another model.
         profile: What the model is like, and in which format it is prompted.
+        weights: The headers of its weights.
     """
 
+    name: str
     path: Path
     identity: Identity
     profile: ModelProfile
+    weights: Sequence[WeightsFile]
 
 
 def open_checkpoint(
-    model: str, prompt_format: PromptFormat | None = None, *, needs_images: bool = False
+    model: str,
+    prompt_format: PromptFormat | None = None,
+    *,
+    needs_images: bool = False,
+    options: StorageOptions | None = None,
 ) -> Checkpoint:
-    """Check a model's folder, as the user named it.
+    """Check a model, as the user named it; one that is not here is fetched first.
 
     Args:
-        model: The folder, or `demo`.
+        model: The folder, `demo`, or whatever `fetched` takes.
         prompt_format: How the user wants to prompt it; see `ModelProfile.prompted`.
         needs_images: Whether it must be able to prepare images.
+        options: Arguments of the stores' filesystems, by protocol.
 
     Raises:
         UserError: It is missing, incomplete, damaged, or not a Gemma 3; or it has no chat template
             and nothing says how to prompt it.
     """
+    model = fetched(model, options)
     profile = read_profile(model).prompted(prompt_format, model)
     path = model_folder(model).resolve()
+    check_quantization(model, read_json(model, path / "config.json"))
     weights = read_weights(model, path)
     check_tokenizer(model, path)
     if profile.prompt_format == "gemma":
@@ -77,7 +95,13 @@ def open_checkpoint(
         raise UserError(
             f"model {model}: {error.filename} cannot be read ({error.strerror})"
         ) from None
-    return Checkpoint(path=path, identity=identity, profile=profile)
+    return Checkpoint(
+        name=model if is_fetched(model) else str(path),
+        path=path,
+        identity=identity,
+        profile=profile,
+        weights=weights,
+    )
 
 
 def _check_images(model: str, path: Path, profile: ModelProfile) -> None:
@@ -105,16 +129,31 @@ def _check_turns(model: str, path: Path) -> None:
             )
 
 
-def resolve_engine(config: EngineConfig, checkpoint: Checkpoint) -> EngineConfig:
-    """The configuration with what the checkpoint decides.
+def resolve_engine(
+    config: EngineConfig, checkpoint: Checkpoint, options: StorageOptions | None = None
+) -> EngineConfig:
+    """The configuration with what the checkpoint decides, and with adapters that fit it.
 
-    That is the model's absolute path, the format of its prompts, and `max_model_len` within its
-    limit.
+    That is the model's name for every machine, the format of its prompts, and `max_model_len`
+    within its limit.
+
+    Args:
+        config: The engine, as the user wants it.
+        checkpoint: Its model.
+        options: Arguments of the stores' filesystems, by protocol.
+
+    Raises:
+        UserError: An adapter cannot be had, does not fit, or nothing says which row has it.
     """
-    return config.model_copy(
+    check_choice(config)
+    resolved = config.model_copy(
         update={
-            "model": str(checkpoint.path),
+            "model": checkpoint.name,
+            "model_options": options or {},
+            "lora": fetch_adapters(config, options),
             "prompt_format": checkpoint.profile.prompt_format,
             "max_model_len": min(config.max_model_len, checkpoint.profile.max_positions),
         }
     )
+    check_adapters(resolved, checkpoint.name, checkpoint.weights)
+    return resolved

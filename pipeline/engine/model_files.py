@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
+from pipeline.engine.models.fetched import folder_of
 
 if TYPE_CHECKING:
     from gemma3_model.tokenizer import TextTokenizer
@@ -35,16 +36,16 @@ def model_folder(model: str) -> Path:
     """The folder of a model, absolute.
 
     Args:
-        model: A path, or a name in `BUNDLED`.
+        model: A path, a name in `BUNDLED`, or what `fetched` returned.
 
     Raises:
         UserError: There is no such folder.
     """
-    path = BUNDLED.get(model) or Path(model).expanduser()
+    path = BUNDLED.get(model) or folder_of(model) or Path(model).expanduser()
     if not path.is_dir():
         raise UserError(
-            f"model {model} is not a folder here; name the folder of a downloaded Gemma 3 "
-            f"checkpoint, or '{next(iter(BUNDLED))}' for the bundled one"
+            f"model {model} is not a folder here; name the folder of a Gemma 3 checkpoint, one on "
+            f"the hub (OWNER/NAME), or '{next(iter(BUNDLED))}' for the bundled one"
         )
     return path.absolute()
 

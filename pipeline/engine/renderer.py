@@ -24,6 +24,7 @@ from pipeline.engine.model_files import (
     preprocessor_config,
     read_json,
 )
+from pipeline.engine.models.fetched import fetched
 from pipeline.engine.profile import read_profile
 from pipeline.profiling.stopwatch import step
 
@@ -46,11 +47,15 @@ class GemmaRenderer:
         config: The engine to render for.
 
     Raises:
-        UserError: The model's tokenizer or chat template cannot be used.
+        UserError: The model's tokenizer or chat template cannot be used, or cannot be fetched to
+            this machine.
     """
 
     def __init__(self, config: EngineConfig) -> None:
+        fetched(config.model, config.model_options, weights=False)
         self.max_model_len = config.max_model_len
+        self._adapters = [*config.lora]
+        self._chooses = config.lora_column is not None
         self._max_images = config.max_images
         self._profile = read_profile(config.model).prompted(config.prompt_format, config.model)
         tokenizer = load_tokenizer(config.model)
@@ -67,7 +72,8 @@ class GemmaRenderer:
         The prompt is a `gemma3_model.rendering.RenderedPrompt`.
 
         Raises:
-            RowError: The prompt is too long, or has more images than `max_images`.
+            RowError: The prompt is too long, or has more images than `max_images`; or there is no
+                adapter of that name.
             ValueError: The chat template refuses the request, or one of `score_tokens` is not a
                 single token.
         """
@@ -87,11 +93,25 @@ class GemmaRenderer:
             stop_token_ids=self._stop,
             scored_token_ids=self._scored(request),
             may_fail=request.may_fail,
+            nbytes=prompt.nbytes,
+            adapter=self._adapter(request),
         )
 
     def count(self, text: str) -> int:
         """See `Renderer.count`."""
         return self._prompts.count(text)
+
+    def _adapter(self, request: Request) -> str | None:
+        """Of an engine with one adapter that no column chooses, that one."""
+        if not self._chooses:
+            return next(iter(self._adapters), None)
+        if request.adapter is not None and request.adapter not in self._adapters:
+            raise RowError(
+                Outcome.MISSING_INPUT,
+                "render",
+                f"there is no adapter '{request.adapter}'; lora has {', '.join(self._adapters)}",
+            )
+        return request.adapter
 
     def _scored(self, request: Request) -> tuple[int, ...]:
         """Ids of `Sampling.score_tokens`: the configuration's for verdicts, where it names them."""

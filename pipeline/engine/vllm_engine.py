@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 
 from pipeline.contract.errors import RowError, UserError
+from pipeline.engine.adapters import fetch_adapters
 from pipeline.engine.channel import (
     Abort,
     Ask,
@@ -36,6 +37,7 @@ from pipeline.engine.engine_process import (
     wait_for_end,
 )
 from pipeline.engine.interface import Backend, EngineDiedError, EngineStats
+from pipeline.engine.models.fetched import fetched, is_here
 from pipeline.engine.orphans import OrphanCleanup
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.sockets import VARIABLE, SocketFolder
@@ -61,11 +63,16 @@ class VllmEngine:
         ahead: A process that was started ahead of this, if there is one.
 
     Raises:
-        UserError: The installed vLLM has no device here, or refuses one of `engine_args`.
+        UserError: The installed vLLM has no device here, or refuses one of `engine_args`; or the
+            model cannot be fetched to this machine.
         RuntimeError: It did not start for another reason.
     """
 
     def __init__(self, config: EngineConfig, ahead: Ahead | None = None) -> None:
+        if not is_here(config.model):
+            tell_step("fetch")
+        fetched(config.model, config.model_options)
+        fetch_adapters(config, config.model_options)
         self._sockets = SocketFolder()
         adopted = adopt(ahead) if ahead else None
         pid = adopted.process.pid if adopted else None

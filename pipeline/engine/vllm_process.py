@@ -17,11 +17,12 @@ import sys
 import time
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.contract.errors import RowError, UserError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
+from pipeline.engine.adapters import read_adapters
 from pipeline.engine.channel import (
     Abort,
     Ask,
@@ -39,7 +40,7 @@ from pipeline.engine.vllm_sampling import sampling_params
 from pipeline.engine.vllm_settings import engine_args, prepare_process, refusals_in_a_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import Rendered
@@ -63,13 +64,13 @@ def main() -> None:
         channel.flush(FLUSH_SECONDS)
         sys.exit(1)
     try:
-        _Steps(engine, channel).run()
+        _Steps(*engine, channel).run()
     except Exception as error:
         logging.getLogger(__name__).exception("the engine died")
         channel.send(Died(one_line(error)))
         channel.flush(FLUSH_SECONDS)
         sys.exit(1)
-    engine.engine_core.shutdown()
+    engine.vllm.engine_core.shutdown()
     os._exit(0)  # there is nothing left to do, for which Python would take seconds
 
 
@@ -78,7 +79,14 @@ def is_listening(end: socket.socket) -> bool:
     return bool(end.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
-def _started_ahead(listener: socket.socket) -> tuple[Any, Channel]:
+class _Engine(NamedTuple):
+    """vLLM's `LLMEngine`, and its `LoRARequest` for each adapter by name."""
+
+    vllm: Any
+    adapters: Mapping[str, Any]
+
+
+def _started_ahead(listener: socket.socket) -> tuple[_Engine | None, Channel]:
     """An engine, or None, and the channel to whoever takes it over, who is told of its start."""
     begin: Begin | None = pickle.load(sys.stdin.buffer)  # noqa: S301  from our own parent
     taken_over = end_with_parent()
@@ -134,13 +142,14 @@ def _import_vllm() -> None:
     register_loaded()
 
 
-def _started(begin: Begin, send: Callable[[object], None]) -> Any:
+def _started(begin: Begin, send: Callable[[object], None]) -> _Engine | None:
     """The engine, once it is loaded; or None, and the other end is told why."""
     try:
         os.environ.update(begin.environment)
         send(Starting("imports", time.time()))
-        engine = start(begin.config, lambda step: send(Starting(step, time.time())))
-        send(_ready(engine))
+        vllm = start(begin.config, lambda step: send(Starting(step, time.time())))
+        engine = _Engine(vllm, load_adapters(vllm, begin.config))
+        send(_ready(vllm))
     except UserError as error:
         send(NotStarted(str(error), is_users=True))
     except Exception as error:
@@ -184,6 +193,33 @@ def start(config: EngineConfig, tell: Callable[[str], None]) -> Any:
     )
 
 
+def load_adapters(engine: Any, config: EngineConfig) -> Mapping[str, Any]:
+    """Load the adapters, so that what vLLM refuses is told before any row.
+
+    Args:
+        engine: vLLM's `LLMEngine`.
+        config: The engine.
+
+    Returns:
+        vLLM's `LoRARequest` by name.
+
+    Raises:
+        UserError: vLLM refuses one.
+    """
+    from vllm.lora.request import LoRARequest
+
+    requests = {}
+    for number, adapter in enumerate(read_adapters(config), 1):
+        request = LoRARequest(adapter.name, number, str(adapter.path))
+        try:
+            engine.add_lora(request)
+        except Exception as error:  # vLLM's own kinds, of an adapter it does not take
+            named = config.lora[adapter.name]
+            raise UserError(f"lora: adapter {named}: vLLM says: {one_line(error)}") from error
+        requests[adapter.name] = request
+    return requests
+
+
 def _telling(executor: type, tell: Callable[[str], None]) -> Any:
     """An executor of vLLM that also tells the steps of the start, of which it does the most."""
 
@@ -224,13 +260,15 @@ class _Steps:
 
     Args:
         engine: vLLM's `LLMEngine`.
+        adapters: vLLM's `LoRARequest` by name.
         channel: To the one who asks.
     """
 
-    def __init__(self, engine: Any, channel: Channel) -> None:
+    def __init__(self, engine: Any, adapters: Mapping[str, Any], channel: Channel) -> None:
         from gemma3_model.processor import engine_input
 
         self._engine = engine
+        self._adapters = adapters
         self._detokenizer = Detokenizer(engine.get_tokenizer())
         self._engine_input = engine_input
         self._channel = channel
@@ -277,7 +315,9 @@ class _Steps:
         key, rendered = message.key, message.rendered
         try:
             prompt = self._engine_input(rendered.prompt)
-            self._engine.add_request(key, prompt, sampling_params(rendered, key))
+            adapter = None if rendered.adapter is None else self._adapters[rendered.adapter]
+            parameters = sampling_params(rendered, key)
+            self._engine.add_request(key, prompt, parameters, lora_request=adapter)
             self._asked[key] = rendered
         except Exception as error:  # vLLM refuses this request
             answers[key] = _failure(one_line(error.__cause__ or error))

@@ -8,6 +8,7 @@ class runs the model is decided by the plugin (`gemma3_model`). vLLM is imported
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import reprlib
 import types
@@ -21,6 +22,7 @@ from pydantic.errors import PydanticUserError
 from pipeline.contract.config import REQUESTS_WITH_IMAGES
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.suggest import suggestion
+from pipeline.engine.adapters import vllm_arguments
 from pipeline.engine.model_files import model_folder
 
 if TYPE_CHECKING:
@@ -39,6 +41,14 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """Environment variables that are set unless the user has set them."""
+LOADERS = {
+    "runai_streamer": "runai_model_streamer",
+    "runai_streamer_sharded": "runai_model_streamer",
+    "fastsafetensors": "fastsafetensors",
+    "instanttensor": "instanttensor",
+    "tensorizer": "tensorizer",
+}
+"""Which package vLLM (0.32) imports for a `load_format`, once the engine starts."""
 
 
 def compile_cache() -> str:
@@ -91,6 +101,7 @@ def engine_args(config: EngineConfig) -> Any:
     _check_names(config.engine_args, [field.name for field in fields(AsyncEngineArgs)])
     for name, value in config.engine_args.items():
         _check_type(name, value)
+    _check_loader(config.engine_args.get("load_format"))
     is_cpu = current_platform.is_cpu()
     ours: dict[str, Any] = {
         "model": str(model_folder(config.model)),
@@ -114,6 +125,7 @@ def engine_args(config: EngineConfig) -> Any:
         ),
         "worker_extension_cls": LOADED_MODEL,
         "disable_log_stats": True,
+        **vllm_arguments(config),
     }
     with refusals_in_a_line(config):
         return AsyncEngineArgs(**{**ours, **config.engine_args})
@@ -157,6 +169,16 @@ def _check_names(names: Iterable[str], known: list[str]) -> None:
         if name not in known:
             guess = suggestion(name, known)
             raise UserError(f"engine_args: vLLM's engine takes no '{name}'; {guess}".rstrip("; "))
+
+
+def _check_loader(load_format: object) -> None:
+    """Check that the package of a loader that streams the weights is installed."""
+    package = LOADERS.get(str(load_format))
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"engine_args: load_format {load_format} needs a package: pip install "
+            f"{package.replace('_', '-')}"
+        )
 
 
 def _check_type(name: str, value: object) -> None:

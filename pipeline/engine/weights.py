@@ -50,16 +50,27 @@ def read_weights(model: str, path: Path) -> Sequence[WeightsFile]:
     Raises:
         UserError: There are none, or a file or a tensor is missing, empty or cut off.
     """
-    found = [_read(model, file) for file in sorted(path.glob("*.safetensors"))]
+    found = [read_weights_file(model, file) for file in sorted(path.glob("*.safetensors"))]
     if not found:
-        raise UserError(f"model {model} has no *.safetensors weights; download it completely")
+        others = sorted(file.name for file in path.glob("*.gguf"))
+        fix = f"name its file {others[0]}" if others else "download it completely"
+        raise UserError(f"model {model} has no *.safetensors weights; {fix}")
     _check_numbers(model, [file.path.name for file in found])
     if (path / INDEX).exists():
         _check_index(model, read_json(model, path / INDEX), found)
     return found
 
 
-def _read(model: str, path: Path) -> WeightsFile:
+def read_weights_file(model: str, path: Path) -> WeightsFile:
+    """Read the header of one file, and check that it is complete.
+
+    Args:
+        model: The model, for the message.
+        path: The file.
+
+    Raises:
+        UserError: It cannot be read, or is empty, cut off or no safetensors file.
+    """
     fault = f"model {model}: {path.name} "
     try:
         size = path.stat().st_size

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipeline.contract.adapted import adapted, original
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.record import Outcome, clash_fault, clashes, merged_column
 from pipeline.contract.suggest import suggestion
@@ -83,20 +84,25 @@ def check_run(
         OSError: INPUT or OUTPUT cannot be read.
     """
     check_versions("Ray", *backend.needs)
+    task = adapted(task, config.engine.lora_column)
+    _check_folders(config)
+    listing = list_input(config.input, config.storage_options)  # before a model is fetched
     has_images = bool({ColumnKind.IMAGE, ColumnKind.IMAGES} & {*task.columns.values()})
     checkpoint = open_checkpoint(
-        config.engine.model, config.engine.prompt_format, needs_images=has_images
+        config.engine.model,
+        config.engine.prompt_format,
+        needs_images=has_images,
+        options=config.storage_options,
     )
     if has_images and not checkpoint.profile.has_vision:
         raise UserError(
             f"model {config.engine.model} is {checkpoint.profile.architecture}, which takes no "
             f"images; '{task.name}' needs a Gemma 3 with vision (4B or larger)"
         )
-    engine = resolve_engine(config.engine, checkpoint).model_copy(update={"has_images": has_images})
+    engine = resolve_engine(config.engine, checkpoint, config.storage_options)
+    engine = engine.model_copy(update={"has_images": has_images})
     config = config.model_copy(update={"engine": engine})
     backend.check(config.engine)
-    _check_folders(config)
-    listing = list_input(config.input, config.storage_options)
     record = describe_run(config, task, checkpoint, backend.name, listing.skipped)
     output = choose_output(config, record)
     plan = open_plan(output)
@@ -191,7 +197,8 @@ def _check_columns(source: Source, task: Task, config: RunConfig) -> None:
         _check_missing(source.schema, config.missing, result)
     taken = clashes(source.passthrough_schema.names, results.names, prefix, merged)
     if taken:
-        option = task.renaming_option if isinstance(task, Renamable) else None
+        named = original(task)
+        option = named.renaming_option if isinstance(named, Renamable) else None
         raise UserError(f"INPUT has {clash_fault(taken, option)}")
 
 

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
+from pipeline.engine.adapters import CONFIG as ADAPTER_FILE
+from pipeline.engine.models.fetched import is_fetched
+from pipeline.engine.models.gguf import SUFFIX
 from pipeline.storage.atomic import overwrite, remove_folder
 from pipeline.storage.fingerprint import fingerprint
 from pipeline.storage.location import INTERNAL, Location, locate
@@ -23,7 +26,7 @@ from pipeline.storage.location import INTERNAL, Location, locate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.contract.config import RunConfig
+    from pipeline.contract.config import EngineConfig, RunConfig
     from pipeline.sources import Listing
 
 ANSWER_SECONDS = 60.0
@@ -73,14 +76,27 @@ def check_shared_folders(
         UserError: One of them is on a disk that a machine does not see, or OUTPUT cannot be
             written to.
     """
-    first, model = listing.root / listing.files[0].path, locate(config.engine.model)
+    first = listing.root / listing.files[0].path
     with _token(output) as token:
         files = [
             _copy_of(first, f"INPUT {listing.root}", SHARE),
-            _copy_of(model / MODEL_FILE, f"model {model}", COPY, needs_cpu=True),
+            *_of_the_model(config.engine),
             Sought(token, f"OUTPUT {output}", SHARE, None),
         ]
         _check(files, look or look_for)
+
+
+def _of_the_model(engine: EngineConfig) -> Iterator[Sought]:
+    """A file of the model and of each adapter, but of those that every machine fetches."""
+    model = engine.model
+    if model.endswith(SUFFIX):  # a file, which each machine converts
+        yield _copy_of(locate(model), f"model {model}", COPY, needs_cpu=True)
+    elif not is_fetched(model):
+        yield _copy_of(locate(model) / MODEL_FILE, f"model {model}", COPY, needs_cpu=True)
+    for adapter in engine.lora.values():
+        if not is_fetched(adapter):
+            file = locate(adapter) / ADAPTER_FILE
+            yield _copy_of(file, f"adapter {adapter}", COPY, needs_cpu=True)
 
 
 def check_shared_file(path: str, look: Look | None = None) -> None:

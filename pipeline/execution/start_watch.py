@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 NAMES = {
+    "fetch": "fetching the model to this machine",
     "imports": "importing vLLM",
     "configuration": "reading the model's configuration",
     "weights": "loading the weights",

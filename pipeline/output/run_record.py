@@ -17,8 +17,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pipeline.contract.adapted import original
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.redaction import redact
+from pipeline.engine.adapters import read_adapters
 from pipeline.engine.vllm_settings import compile_cache
 from pipeline.sources import Skipped
 from pipeline.storage.atomic import create, overwrite, remove_folder
@@ -71,6 +73,7 @@ def describe_run(
         UserError: The task's settings are not JSON.
     """
     uris = {"input": redact(config.input), "output": redact(config.output)}
+    task = original(task)
     return {
         "format": FORMAT,
         "id": uuid.uuid4().hex,
@@ -85,6 +88,7 @@ def describe_run(
             "identity": checkpoint.identity.now,
             "identity_before": checkpoint.identity.before,
             "revision": checkpoint.identity.revision,
+            "adapters": {each.name: each.identity for each in read_adapters(config.engine)},
         },
         "input": redact(str(locate(config.input, config.storage_options))),
         "skipped": [asdict(group) for group in skipped],
@@ -229,6 +233,8 @@ def _deciding(record: Record) -> dict[str, object]:
         **{f"settings.{name}": value for name, value in record["settings"].items()},
         **{f"columns.{name}": value for name, value in record["columns"].items()},
         "model": record["model"]["identity"],
+        "lora": record["model"].get("adapters") or None,  # none, before they were recorded
+        "lora_column": engine.get("lora_column"),
         "backend": record.get("backend", "vllm"),  # the only one there was before it was recorded
         **{name: engine[name] for name in DECIDING_OF_ENGINE},
         "prompt_format": engine.get("prompt_format") or PROMPT_FORMAT,
