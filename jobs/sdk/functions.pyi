@@ -74,14 +74,11 @@ def caption(
 
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
-        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
-        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
-        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its name there.
+        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one; with an endpoint its name there.
         image_column: Column with the images, or lists of them.
         output_column: What the column with the caption is called, in place of 'caption'.
         video_column: Column with videos, instead of images; with frames or fps 'video'.
@@ -108,7 +105,6 @@ def caption(
         tensor_parallel_size: GPUs of one engine.
         lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
-        stall_seconds: End a process that has made no progress for so long; its rows are retried.
         stall_seconds: End a process that has made no progress for so long; its rows are retried. A run ends whose endpoint has answered nothing for so long.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
@@ -127,7 +123,6 @@ def caption(
         output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
         sidecars: Write each image's answer to a .txt file beside it, in INPUT.
         overwrite_sidecars: Let sidecars replace .txt files that were there before.
-        max_image_bytes: An image file that is larger is not opened.
         max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
@@ -210,14 +205,11 @@ def translate(
 
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
-        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
-        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
-        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its name there.
+        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one; with an endpoint its name there.
         to: Codes of the languages to translate to: de,fr.
         text_columns: Columns with the texts: title,body.
         image_column: Column with images whose text is translated, instead of texts.
@@ -238,7 +230,6 @@ def translate(
         tensor_parallel_size: GPUs of one engine.
         lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
-        stall_seconds: End a process that has made no progress for so long; its rows are retried.
         stall_seconds: End a process that has made no progress for so long; its rows are retried. A run ends whose endpoint has answered nothing for so long.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
@@ -257,7 +248,6 @@ def translate(
         output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
         sidecars: Write each image's answer to a .txt file beside it, in INPUT.
         overwrite_sidecars: Let sidecars replace .txt files that were there before.
-        max_image_bytes: An image file that is larger is not opened.
         max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.
@@ -332,14 +322,11 @@ def moderate(
 
     Args:
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
-        output: Folder for parquet files: a path, `s3://` or `gs://`. Required for files.
-        input: A path or URI of parquet, images, JSON lines or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
-        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
-        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one; with an endpoint its name there.
+        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one; with an endpoint its name there.
         image_column: Column with the images; by default 'image'.
         text_column: Column with texts, instead of images.
         policies: YAML or JSON file of policies; by default ShieldGemma 2's three.
@@ -352,7 +339,6 @@ def moderate(
         tensor_parallel_size: GPUs of one engine.
         lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
         lora_column: Column with the name of each row's adapter; where it is empty, none is used.
-        stall_seconds: End a process that has made no progress for so long; its rows are retried.
         stall_seconds: End a process that has made no progress for so long; its rows are retried. A run ends whose endpoint has answered nothing for so long.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         where: Only rows that match, as in SQL: lang = 'en' and width > 256; also or, not, in (...), like, is null, starts_with(column, text).
@@ -371,7 +357,6 @@ def moderate(
         output_format: Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the images, the answers as .txt and the rest as .json).
         sidecars: Write each image's answer to a .txt file beside it, in INPUT.
         overwrite_sidecars: Let sidecars replace .txt files that were there before.
-        max_image_bytes: An image file that is larger is not opened.
         max_image_bytes: An image file that is larger is not opened, nor a video of ten times that.
         max_image_pixels: An image that declares more pixels is not decoded.
         dedup: Compute rows of an output file that are identical only once.

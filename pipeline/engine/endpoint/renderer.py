@@ -100,7 +100,8 @@ class EndpointRenderer:
 
         An engine of the run's own ends an answer where the context does.
         """
-        prompt = self.count(request.prompt) + self.count(request.system or "")
+        texts = (request.prompt, request.system or "", *request.labels)
+        prompt = sum(map(self.count, texts))
         left = self.max_model_len - prompt - TEMPLATE_TOKENS - images * IMAGE_TOKENS
         return max(1, min(request.sampling.max_tokens, left))
 
@@ -111,13 +112,22 @@ class EndpointRenderer:
             return {"prompt": before + request.prompt}
         content: str | list[dict[str, Any]] = request.prompt
         if images:
-            content = [{"type": "image_url", "image_url": {"url": u}} for u in self._urls(images)]
+            content = self._shown(request, images)
             if request.prompt.strip():
                 content.append({"type": "text", "text": request.prompt})
         messages = [{"role": "user", "content": content}]
         if request.system is not None:
             messages.insert(0, {"role": "system", "content": request.system})
         return {"messages": messages}
+
+    def _shown(self, request: Request, images: Sequence[Image]) -> list[dict[str, Any]]:
+        """The images, each after its label, if it has one."""
+        content: list[dict[str, Any]] = []
+        labels = request.labels or ("",) * len(images)
+        for label, url in zip(labels, self._urls(images), strict=True):
+            content += [{"type": "text", "text": label}] if label else []
+            content.append({"type": "image_url", "image_url": {"url": url}})
+        return content
 
     def _urls(self, images: Sequence[Image]) -> tuple[str, ...]:
         """The same texts for all requests of a row, so that pickling the row stores them once."""
