@@ -107,7 +107,8 @@ class EndpointRenderer:
 
         An engine of the run's own ends an answer where the context does.
         """
-        prompt = self.count(request.prompt) + self.count(request.system or "")
+        texts = (request.prompt, request.system or "", *request.labels)
+        prompt = sum(map(self.count, texts))
         left = self.max_model_len - prompt - TEMPLATE_TOKENS - images * IMAGE_TOKENS
         return max(1, min(request.sampling.max_tokens, left))
 
@@ -118,10 +119,7 @@ class EndpointRenderer:
             return {"prompt": before + request.prompt}
         content: str | list[dict[str, Any]] = request.prompt
         if urls:
-            content = []
-            for url, label in zip(urls, request.labels or ("",) * len(urls), strict=True):
-                content += [{"type": "text", "text": label}] if label else []
-                content.append({"type": "image_url", "image_url": {"url": url}})
+            content = _shown(urls, request.labels)
             if request.prompt.strip():
                 content.append({"type": "text", "text": request.prompt})
         messages = [{"role": "user", "content": content}]
@@ -181,6 +179,15 @@ def sampling_fields(sampling: Sampling, *, is_vllm: bool, is_raw: bool) -> dict[
         loops = {"max_pattern_size": LOOP_TOKENS, "min_count": LOOP_COUNT}
         fields["repetition_detection"] = loops
     return fields
+
+
+def _shown(urls: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The images, each after its label, if it has one."""
+    content: list[dict[str, Any]] = []
+    for label, url in zip(labels or ("",) * len(urls), urls, strict=True):
+        content += [{"type": "text", "text": label}] if label else []
+        content.append({"type": "image_url", "image_url": {"url": url}})
+    return content
 
 
 def _urls_in(body: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.contract.errors import UserError
-from pipeline.sources.listing import Kind
+from pipeline.sources.listing import ROW_A_FILE, Kind
 from pipeline.sources.selection.filters import Filter
 from pipeline.sources.selection.matches import matching
 from pipeline.sources.selection.sampling import sampled
@@ -121,7 +121,7 @@ class Selection:
         """All cuts. Files that must be read to be cut are, where there is a limit, one by one."""
         if self.limit is None or source.kind is Kind.PARQUET:
             return source.cut(files)
-        if source.kind is Kind.IMAGES:
+        if source.kind in ROW_A_FILE:
             return source.cut(files if self.condition else files[:left])
         return itertools.chain.from_iterable(source.cut([file]) for file in files)
 
@@ -146,10 +146,10 @@ def _first(rows: Iterable[tuple[Cut, np.ndarray]], left: int) -> Iterator[tuple[
 
 
 def _with_rows(cut: Cut, rows: np.ndarray, kind: Kind) -> Cut:
-    """A whole cut of which these rows are taken: of images these files."""
+    """A whole cut of which these rows are taken: of images and videos these files."""
     if len(rows) == cut.rows:
         return cut
-    if kind is Kind.IMAGES:
+    if kind in ROW_A_FILE:
         files = tuple(cut.files[row] for row in rows.tolist())
         return replace(cut, files=files, start=0, stop=len(files))
     return replace(cut, taken=packed(rows, cut.rows))
@@ -176,7 +176,7 @@ def _is_unit(cut: Cut, unit_rows: int, kind: Kind) -> bool:
 
 def _both(one: Cut, other: Cut, kind: Kind) -> Cut | None:
     """Two cuts as one; None unless they lie side by side, or in one parquet file."""
-    if kind is Kind.IMAGES:
+    if kind in ROW_A_FILE:
         files = one.files + other.files
         return replace(one, files=files, stop=len(files))
     gap = other.start - one.stop

@@ -177,3 +177,12 @@ def test_an_estimate_is_no_less_than_what_the_text_has() -> None:
     assert 4 <= estimated_tokens("Good morning") <= 6
     # The bundled tokenizer has few words, so it says nothing of Gemma's; of digits it does.
     assert len(load_tokenizer(str(BUNDLED["demo"])).encode("12345")) <= estimated_tokens("12345")
+
+
+def test_text_before_an_image_is_before_it() -> None:
+    """As the times of a video's frames are; an image without one has none."""
+    labels = ("Frame at 0.5 seconds:", "", "Frame at 2.5 seconds:")
+    request = Request("What is it?", Sampling(4), images=(ImageRef(None),) * 3, labels=labels)
+    content = body_of(request, *[gradient()] * 3, max_images=3)["messages"][0]["content"]
+    shown = [part.get("text", "image") for part in content]
+    assert shown == [labels[0], "image", "image", labels[2], "image", "What is it?"]

@@ -132,18 +132,19 @@ def test_tar_shards_are_filtered_and_sampled(tmp_path: Path) -> None:
     assert len(read(*opened(tmp_path, sample=33), column="txt")) == 33
 
 
-def test_of_images_files_are_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["png", "mp4"])
+def test_of_images_and_videos_files_are_taken(tmp_path: Path, suffix: str) -> None:
     for number in range(60):
         place = tmp_path / ("cats" if number % 3 else "dogs")
         place.mkdir(exist_ok=True)
-        (place / f"{number:02}.png").write_bytes(b"x")
+        (place / f"{number:02}.{suffix}").write_bytes(b"x")
     source, cuts = opened(tmp_path, where="starts_with(path, 'dogs/')", unit_rows=7)
     paths = read(source, cuts, "path")
-    assert paths == [f"dogs/{number:02}.png" for number in range(0, 60, 3)]
+    assert paths == [f"dogs/{number:02}.{suffix}" for number in range(0, 60, 3)]
     assert [cut.taken for cut in cuts] == [None] * len(cuts)
     assert (
         read(*opened(tmp_path, limit=9, unit_rows=7), column="path")
-        == [f"cats/{n:02}.png" for n in range(60) if n % 3][:9]
+        == [f"cats/{n:02}.{suffix}" for n in range(60) if n % 3][:9]
     )
     sample = read(*opened(tmp_path, sample=9, unit_rows=7), column="path")
     assert sample == read(*opened(tmp_path, sample=9), column="path")
