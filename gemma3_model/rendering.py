@@ -52,6 +52,11 @@ class RenderedPrompt:
     images: tuple[Views, ...] = ()
     places: tuple[Place, ...] = ()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images' pixels."""
+        return sum(views.pixels.nbytes for views in self.images)
+
 
 class ImageRendering:
     """Renders images for one checkpoint.

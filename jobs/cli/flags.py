@@ -76,7 +76,7 @@ def _option(name: str, field: FieldInfo, panel: str | None) -> tuple[Any, Any]:
     option = typer.Option(flag, help=_help(field), rich_help_panel=panel)
     extra = field.json_schema_extra
     if isinstance(extra, dict) and extra.get("may_be_repeated"):
-        kind = list[kind]
+        kind = types.GenericAlias(list, (kind,))
     return Annotated[kind | None, option], None
 
 

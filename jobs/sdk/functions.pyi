@@ -33,6 +33,8 @@ def caption(
     max_model_len: int = ...,
     max_num_seqs: int | None = ...,
     tensor_parallel_size: int = ...,
+    lora: Mapping[str, str] | str = ...,
+    lora_column: str | None = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
     engine_replicas: int | None = ...,
@@ -59,7 +61,7 @@ def caption(
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
-        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.
+        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
         image_column: Column with the images, or lists of them.
         style: alt, sentence (the default), dense, tags or ocr.
         prompt: Prompt instead of a style; columns in braces: 'Describe {title}'.
@@ -79,6 +81,8 @@ def caption(
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
+        lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
+        lora_column: Column with the name of each row's adapter; where it is empty, none is used.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
@@ -130,6 +134,8 @@ def translate(
     max_model_len: int = ...,
     max_num_seqs: int | None = ...,
     tensor_parallel_size: int = ...,
+    lora: Mapping[str, str] | str = ...,
+    lora_column: str | None = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
     engine_replicas: int | None = ...,
@@ -156,7 +162,7 @@ def translate(
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
-        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.
+        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
         to: Codes of the languages to translate to: de,fr.
         text_columns: Columns with the texts: title,body.
         image_column: Column with images whose text is translated, instead of texts.
@@ -174,6 +180,8 @@ def translate(
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
+        lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
+        lora_column: Column with the name of each row's adapter; where it is empty, none is used.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.
@@ -217,6 +225,8 @@ def moderate(
     max_model_len: int = ...,
     max_num_seqs: int | None = ...,
     tensor_parallel_size: int = ...,
+    lora: Mapping[str, str] | str = ...,
+    lora_column: str | None = ...,
     stall_seconds: float = ...,
     engine_args: Mapping[str, Any] | str = ...,
     engine_replicas: int | None = ...,
@@ -243,7 +253,7 @@ def moderate(
         engine: A warm engine to run on, instead of `model` and the engine's options.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
-        model: Folder of a Gemma 3 checkpoint, or 'demo' for the bundled one.
+        model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one.
         image_column: Column with the images; by default 'image'.
         text_column: Column with texts, instead of images.
         policies: YAML or JSON file of policies; by default ShieldGemma 2's three.
@@ -253,6 +263,8 @@ def moderate(
         max_model_len: Longest prompt with its answer, in tokens; the model's limit, if lower.
         max_num_seqs: Requests one engine works on at once; by default 1024, with images or on a GPU of less than 70 GiB 256, on a CPU 64.
         tensor_parallel_size: GPUs of one engine.
+        lora: LoRA adapter: a folder, on the hub (OWNER/NAME) or a URI; of several, NAME=PATH,... .
+        lora_column: Column with the name of each row's adapter; where it is empty, none is used.
         stall_seconds: End a process that has made no progress for so long; its rows are retried.
         engine_args: Further arguments of vLLM's engine: NAME=VALUE,... .
         engine_replicas: Engines; by default as many as the cluster's GPUs hold, one on a CPU.

@@ -88,13 +88,18 @@ def spawn() -> EngineProcess:
 def adopt(ahead: Ahead) -> EngineProcess | None:
     """Take over a process; None if it is gone, or another's by now.
 
-    What it prints goes where this process prints its errors from now on.
+    What it prints goes where this process prints its errors from now on, and it is as nice as this
+    process: Ray's workers are nicer than what a user starts, and on a CPU an engine that is not
+    keeps them from bringing it rows.
     """
     ours = socket.socket(socket.AF_UNIX)
     try:
         ours.connect(ahead.path)
         socket.send_fds(ours, [b"-"], [STDERR, STDERR])
-        return EngineProcess(psutil.Process(ahead.pid), Channel(ours))
+        process = psutil.Process(ahead.pid)
+        for thread in process.threads():
+            os.setpriority(os.PRIO_PROCESS, thread.id, os.getpriority(os.PRIO_PROCESS, 0))
+        return EngineProcess(process, Channel(ours))
     except (OSError, psutil.NoSuchProcess):
         ours.close()
         return None

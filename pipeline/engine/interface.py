@@ -50,6 +50,7 @@ class Rendered:
         scored_token_ids: Ids of the candidate first tokens whose log-probabilities are returned, in
             the order of `Sampling.score_tokens`.
         may_fail: As in the request.
+        nbytes: Bytes of its images.
         adapter: Name of the LoRA adapter that answers; None for the model itself.
     """
 
@@ -59,6 +60,7 @@ class Rendered:
     stop_token_ids: tuple[int, ...] = ()
     scored_token_ids: tuple[int, ...] = ()
     may_fail: bool = False
+    nbytes: int = 0
     adapter: str | None = None
 
 

@@ -93,6 +93,7 @@ class GemmaRenderer:
             stop_token_ids=self._stop,
             scored_token_ids=self._scored(request),
             may_fail=request.may_fail,
+            nbytes=prompt.nbytes,
             adapter=self._adapter(request),
         )
 

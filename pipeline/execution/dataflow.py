@@ -111,12 +111,11 @@ class Flow:
 
     @property
     def _depth(self) -> Depth:
-        has_any = has_images(self.task.columns.values())
         return depth(
             self.placement,
             rows=sum(piece.rows for piece in self.work),
             block_rows=self.config.block_rows,
-            images=self.config.engine.max_images if has_any else 0,
+            images=has_images(self.task.columns.values()),
             care=self.care,
         )
 

@@ -3,8 +3,9 @@
 Many, so that the engine has rows while Ray brings the next ones: a block that is answered and the
 one that takes its place are seconds apart when the driver, the store or the machine is busy. Each
 trip of a block costs the driver milliseconds and the journal a file, so rows of text travel in
-large blocks; images in small ones, which are rendered side by side. But what waits for one engine
-cannot go to another one: of few rows, no engine gets more than its share at once.
+large blocks; images in small ones, which are rendered side by side (`render` divides those of rows
+with many images). But what waits for one engine cannot go to another one: of few rows, no engine
+gets more than its share at once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ LONGEST_BLOCK = 4
 """A block of text has at most so many times `RunConfig.block_rows`."""
 BLOCKS = 16
 """Blocks of each engine, at least, before they are made longer."""
+LEAST_BLOCK = 4
+"""Rows of a block at least, where each has images."""
 WAVES = 4
 ROWS = 2048
 """An engine's actor has so many times the rows that the engine works on at once, or so many rows
@@ -69,7 +72,12 @@ def longest_block(block_rows: int, *, images: bool) -> int:
 
 
 def depth(
-    placement: Placement, *, rows: int, block_rows: int, images: int = 0, care: Care = Care.NONE
+    placement: Placement,
+    *,
+    rows: int,
+    block_rows: int,
+    images: bool = False,
+    care: Care = Care.NONE,
 ) -> Depth:
     """Choose how rows are given out.
 
@@ -77,7 +85,7 @@ def depth(
         placement: The engines.
         rows: Rows of all that is to be computed.
         block_rows: `RunConfig.block_rows`.
-        images: Images of a row, at most.
+        images: Whether rows have images.
         care: What is known of them.
     """
     if care is Care.ALONE:
@@ -87,11 +95,9 @@ def depth(
     share = -(-rows // placement.engines)
     waiting = max(WAVES * placement.requests, ROWS * placement.engine_gpus)
     if images:
-        block_rows = max(1, block_rows // images)
-        waiting = min(waiting, BYTES // (images * IMAGE_BYTES))
-    else:
-        longest = longest_block(block_rows, images=False)
-        block_rows = min(max(block_rows, share // BLOCKS), longest)
+        waiting = min(waiting, BYTES // IMAGE_BYTES)
+    least = min(LEAST_BLOCK, block_rows) if images else block_rows
+    block_rows = min(max(least, share // BLOCKS), longest_block(block_rows, images=images))
     full = min(share, 2 * placement.requests)
     waiting = max(full, min(waiting, share // SHARE))
     return Depth(block_rows=block_rows, blocks=max(2, -(-waiting // block_rows)))

@@ -17,7 +17,9 @@ of these that holds:
                         the engine had room
     nothing             of all that is measured; the busiest stage is named
 
-The shares are below 1 since a run has a first and a last block, for which most stages wait.
+The shares are below 1 since a run has a first and a last block, for which most stages wait. Of a
+stage that worked for `MOST` of the time, what comes after its last row is left out: there it is
+the stages behind it that work.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ WORTH_TELLING = 0.3
 LOOP_BUSY = 0.75
 FULL_SHARE = 0.6
 SATURATED = 0.5
+MOST = 0.5
 HAS_ROWS = 0.6
 WAITING = 0.25
 
@@ -165,11 +168,21 @@ def _unfilled(profile: Profile) -> Iterator[tuple[Bound, str]]:
 def _shares(profile: Profile) -> dict[str, float]:
     """By stage, the share of its processes' time in which they worked."""
     stages = {name: stage for name, stage in profile.stages.items() if name != "generate"}
-    shares = {name: profile.mean(f"busy.{name}") / stage.workers for name, stage in stages.items()}
+    shares = {
+        name: _share(profile, f"busy.{name}", profile.flowing) / stage.workers
+        for name, stage in stages.items()
+    }
     # Until rows flow, the others may be waiting for these.
-    shares["read"] = profile.mean("busy.read", profile.ready) / stages["read"].workers
+    shares["read"] = _share(profile, "busy.read", profile.ready) / stages["read"].workers
     shares["commit"] = max(shares["commit"], profile.mean(f"{WAITS}.driver"))
     return shares
+
+
+def _share(profile: Profile, name: str, since: float) -> float:
+    """How many of a stage's processes worked, from a time on until its last row or the end."""
+    last = profile.last(name)
+    worked_on = last - since >= MOST * (profile.seconds - since)
+    return profile.mean(name, since, last if worked_on else None)
 
 
 def _slowest_step(profile: Profile, name: str, share: float) -> tuple[Bound, str]:

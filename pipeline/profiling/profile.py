@@ -122,23 +122,31 @@ class Profile:
         """Seconds from the begin until all was ready and the first rows were rendered."""
         return max(self.ready, self.moments.get("first_rendered", 0.0))
 
-    def mean(self, name: str, since: float | None = None) -> float:
-        """The mean of a series to the end; 0 where nothing was measured.
+    def mean(self, name: str, since: float | None = None, until: float | None = None) -> float:
+        """The mean of a series over a time; 0 where nothing was measured.
 
         Args:
             name: The series.
             since: From when on, in seconds from the begin; by default `flowing`.
+            until: Until when; by default the end.
         """
         since = self.flowing if since is None else since
-        length = self.seconds - since
+        until = self.seconds if until is None else until
+        length = until - since
         if length <= 0:
             return 0.0
         total = 0.0
         for index, value in enumerate(self.series.get(name, ())):
-            began, ended = index * self.every, (index + 1) * self.every
+            began, ended = index * self.every, min((index + 1) * self.every, until)
             # A point is a mean over its whole length, of which the last has only a part.
             total += value * max(0.0, ended - max(began, since))
         return total / length
+
+    def last(self, name: str) -> float:
+        """Seconds from the begin until a series is 0 for good."""
+        values = self.series.get(name, ())
+        points = max((index + 1 for index, value in enumerate(values) if value), default=0)
+        return min(points * self.every, self.seconds)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, numbers rounded."""

@@ -47,6 +47,15 @@ class RenderedRow:
     requests: tuple[Rendered | RowError, ...]
     state: object
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its images, which its requests share."""
+        return max((r.nbytes for r in self.requests if not isinstance(r, RowError)), default=0)
+
+
+BLOCK_BYTES = 32 * 896 * 896 * 3
+"""Bytes of images after which a block goes on; the rows that are left make another one."""
+
 
 class Render:
     """The stage's actor.
@@ -85,13 +94,33 @@ class Render:
         self._measures = Measures(moments=(Moment("renderer_ready", time.time()),))
 
     def __call__(self, sealed: pa.Table) -> Iterator[pa.Table]:
-        """Render sealed blocks to sealed ones: of rows as dicts, `RenderedRow`s."""
+        """Render sealed blocks to sealed ones: of rows as dicts, `RenderedRow`s.
+
+        Yields:
+            A block, or several of `BLOCK_BYTES` where rows have many images.
+        """
         for block in unseal(sealed):
-            measured = Stretch("render", self._measures + measures_of(block))
-            with self._watchdog:
-                rendered = [self._take(item) for item in unpack(block)]
-            yield seal(pack(self._stores.judged(rendered), measured))
-            self._measures = Measures()
+            self._measures += measures_of(block)
+            rows = unpack(block)
+            left = block.num_rows
+            while left:
+                measured = Stretch("render", self._measures)
+                rendered = self._some_of(rows)
+                left -= len(rendered)
+                yield seal(pack(self._stores.judged(rendered), measured))
+                self._measures = Measures()
+
+    def _some_of(self, rows: Iterator[Item]) -> list[tuple[Item, StoreError | None]]:
+        """The next rows rendered, until their images take `BLOCK_BYTES`."""
+        rendered, size = [], 0
+        with self._watchdog:
+            for row in rows:
+                rendered.append(self._take(row))
+                payload = rendered[-1][0].payload
+                size += payload.nbytes if isinstance(payload, RenderedRow) else 0
+                if size >= BLOCK_BYTES:
+                    break
+        return rendered
 
     def _take(self, item: Item) -> tuple[Item, StoreError | None]:
         """The row rendered, and the refusal of one of its images."""

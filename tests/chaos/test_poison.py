@@ -146,7 +146,7 @@ def wait_for_all_cpus() -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster", "chance_collects_nothing")
-@pytest.mark.parametrize("rows", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rows", [250, pytest.param(10_000, marks=pytest.mark.long)])
 def test_every_poisoned_row_has_its_outcome_and_no_good_one_is_lost(
     tmp_path: Path, gemma_folder: Path, rows: int
 ) -> None:

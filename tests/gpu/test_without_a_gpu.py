@@ -103,15 +103,8 @@ def check_e2e(found: dict[str, e2e.Figures], bench: e2e.Bench, said: list[str]) 
         assert wanted is None or figures.tokens_out == wanted
 
 
-def test_the_end_to_end_table(tmp_path: Path) -> None:
-    """One job of the three; all of them with `make test-long`."""
-    said: list[str] = []
-    bench = small_e2e(tmp_path, said)
-    check_e2e(e2e.run(bench, "a CPU", ("caption",)), bench, said)
-
-
 @pytest.mark.long
-def test_the_whole_end_to_end_table(tmp_path: Path) -> None:
+def test_the_end_to_end_table(tmp_path: Path) -> None:
     said: list[str] = []
     bench = small_e2e(tmp_path, said)
     check_e2e(e2e.run(bench, "a CPU"), bench, said)

@@ -106,8 +106,9 @@ def test_a_row_is_answered_by_the_adapter_that_it_names(tmp_path: Path) -> None:
 
 
 def test_a_flag_that_is_repeated_counts_every_time(tmp_path: Path) -> None:
-    arguments = ["caption", str(tmp_path), str(tmp_path / "out"), "--model", "demo"]
-    (tmp_path / "rows.jsonl").write_text('{"image": "a.jpg"}\n')
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"image": "a.jpg"}\n')
+    arguments = ["caption", str(rows), str(tmp_path / "out"), "--model", "demo"]
     done = CliRunner().invoke(cli.app, [*arguments, "--lora", "a=/x", "--lora", "b=/y"])
     assert done.exit_code == 2
     assert "lora: which rows have which of a, b? lora_column names the column" in done.stderr

@@ -20,6 +20,7 @@ from jobs.cli.bench.rendered import render
 from jobs.cli.bench.workload import Workload
 from pipeline import RunError
 from pipeline.engine.offline import OfflineEngine
+from pipeline.engine.preload import preloaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -89,7 +90,12 @@ def offline_process(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environment or {})},
+        # As our engine's process has, and those that vLLM starts; this one runs the model itself.
+        env={
+            **preloaded(os.environ),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            **(environment or {}),
+        },
     )
     try:
         yield OfflineProcess(process)

@@ -97,7 +97,7 @@ class GgufFile:
             os.replace(work, made)
 
     def _convert(self, folder: Path) -> None:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  ourselves
             [sys.executable, "-m", gguf_conversion.__name__, str(self.path), str(folder)],
             env={**os.environ, **ENVIRONMENT, "PYTHONPATH": _python_path()},
             capture_output=True,

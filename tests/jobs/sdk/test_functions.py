@@ -306,6 +306,7 @@ def test_what_is_the_engines_cannot_be_set_for_a_job(engine: Engine, tmp_path: P
         caption(str(tmp_path), engine=engine)
 
 
+@pytest.mark.long  # with a model engine: tests/pipeline/engine/test_warm_hosts.py
 def test_a_dead_engine_is_started_anew(engine: Engine) -> None:
     import ray
 

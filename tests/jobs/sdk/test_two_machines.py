@@ -87,6 +87,7 @@ def test_a_disk_that_a_machine_does_not_see_is_refused(
     ]
 
 
+@pytest.mark.long
 def test_data_in_memory_reaches_all_machines(
     tmp_path: Path, gemma_folder: Path, address: str, hidden: Path
 ) -> None:

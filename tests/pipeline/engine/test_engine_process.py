@@ -187,6 +187,24 @@ def test_an_engine_takes_over_a_process_that_was_started_ahead() -> None:
         assert light_processes() == []
 
 
+def test_a_process_that_is_taken_over_gives_way_as_whoever_took_it_over() -> None:
+    """So do Ray's workers; on a CPU it would keep renderers from working."""
+    took_over = """
+import sys
+from pipeline.engine.engine_process import Ahead, adopt
+import os, psutil
+os.nice(7)
+engine = adopt(Ahead(sys.argv[1], int(sys.argv[2])))
+print({os.getpriority(os.PRIO_PROCESS, t.id) for t in engine.process.threads()}, flush=True)
+"""
+    with engine_process.started_ahead(VllmEngine, EngineConfig(model="fine")) as make:
+        (ahead,) = light_processes()
+        path = make.keywords["ahead"].path  # type: ignore[attr-defined]
+        command = [sys.executable, "-c", took_over, path, str(ahead)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout == "{7}\n"
+
+
 def test_one_that_nobody_took_over_ends() -> None:
     with engine_process.started_ahead(VllmEngine, EngineConfig(model="fine")):
         assert len(light_processes()) == 1

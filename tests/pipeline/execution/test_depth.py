@@ -30,7 +30,8 @@ def of(placement: Placement, rows: int, **how: Any) -> Depth:
         (8, 256, 1, 10**6, 0, 128, 2048),
         (2, 256, 4, 10**6, 0, 128, 8192),
         (1, 256, 1, 10**6, 1, 32, 891),
-        (1, 256, 1, 10**6, 2, 16, 512),
+        (1, 256, 1, 320, 1, 20, 320),  # few images are rendered side by side
+        (1, 256, 1, 20, 1, 4, 20),
         (1, 64, 0, 10**6, 0, 128, 256),
         (4, 256, 1, 4_000, 0, 62, 512),  # an engine has its share, but not all of it at once
         (4, 256, 1, 1_000, 0, 32, 256),  # none has more than its share
@@ -40,7 +41,7 @@ def of(placement: Placement, rows: int, **how: Any) -> Depth:
 def test_much_waits_but_never_more_than_a_share(
     engines: int, requests: int, gpus: int, rows: int, images: int, block: int, waiting: int
 ) -> None:
-    found = of(placed(engines, requests, gpus), rows, images=images)
+    found = of(placed(engines, requests, gpus), rows, images=bool(images))
     assert found.block_rows == block
     assert waiting <= found.blocks * block < waiting + block or found.blocks == 2
 
@@ -61,9 +62,9 @@ def test_rows_that_end_processes_are_few_at_once() -> None:
 
 @pytest.mark.parametrize("rows", [1, 10**3, 10**7])
 def test_no_block_is_longer_than_what_batches_are_counted_in(rows: int) -> None:
-    for images in (0, 1, 3):
+    for images in (False, True):
         found = of(placed(2, 64), rows, images=images)
-        assert found.block_rows <= longest_block(32, images=bool(images))
+        assert found.block_rows <= longest_block(32, images=images)
 
 
 def test_images_are_known_by_their_columns() -> None:

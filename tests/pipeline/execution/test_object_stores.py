@@ -28,7 +28,9 @@ class FixedEngine(FakeEngine):
 
 
 # On moto, a stand-in for S3, runs are in every `tests/chaos/test_chaos.py` as well.
-@pytest.fixture(params=[pytest.param("s3", marks=pytest.mark.long), "rgw", "gcs"])
+@pytest.fixture(
+    params=["rgw", *(pytest.param(name, marks=pytest.mark.long) for name in ("s3", "gcs"))]
+)
 def store(request: pytest.FixtureRequest) -> S3 | GCS:
     found: S3 | GCS = request.getfixturevalue(request.param)
     return found

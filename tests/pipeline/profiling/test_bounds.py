@@ -23,13 +23,17 @@ def profile_of(
     ready: float = 2.0,
     rows: int = 1000,
     rendered_after: float = 0.0,
+    until: float = SECONDS,
 ) -> Profile:
-    """A run of `SECONDS` in which each stage worked as many seconds a second and process."""
+    """A run of `SECONDS` in which each stage worked as many seconds a second and process.
+
+    The stages but the engine's have no rows any more from `until` on.
+    """
     collector = Collector(0.0)
     collector.expect(WORKERS, 10)
     spans, slices = [], []
     for second in range(int(ready), SECONDS):
-        for stage, steps in (stages or {}).items():
+        for stage, steps in (stages or {}).items() if second < until else ():
             seconds = {step: share * WORKERS[stage] for step, share in steps.items()}
             spans.append(Span(stage, second, second + 1, 50, seconds))
         slices.append(
@@ -69,6 +73,12 @@ def test_the_busiest_stages_longest_step(stage: str, step: str, bound: Bound) ->
     found = verdict(profile_of(stages={**others, stage: {step: 0.6, "unpack": 0.2}}))
     assert found.bound is bound
     assert "75% of that" in found.reason
+
+
+@pytest.mark.parametrize(("until", "bound"), [(12, Bound.FETCH), (9, Bound.HANDOVER)])
+def test_what_comes_after_a_stages_last_row_is_the_others_time(until: float, bound: Bound) -> None:
+    stages = {"render": {"fetch": 0.8}, "parse": {"parse": 0.3}}
+    assert verdict(profile_of(stages=stages, until=until)).bound is bound
 
 
 def test_an_engine_that_is_full_is_the_bound_whatever_else_is_busy() -> None:

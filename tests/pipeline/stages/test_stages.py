@@ -35,12 +35,12 @@ from pipeline.sources import Source, list_input, open_source
 from pipeline.sources.source import COPY_ROWS, READ_BYTES
 from pipeline.sources.units import Work
 from pipeline.stages import poison_rows as poison_module
-from pipeline.stages.blocks import BLOCK, Item, pack, seal, unpack, unseal
+from pipeline.stages.blocks import BLOCK, Item, measures_of, pack, seal, unpack, unseal
 from pipeline.stages.generate import Answered, EngineReport, Generate
 from pipeline.stages.parse import RECEIPT, parse_block
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
 from pipeline.stages.read import pack_work, read_units
-from pipeline.stages.render import Render, RenderedRow
+from pipeline.stages.render import BLOCK_BYTES, Render, RenderedRow
 from pipeline.storage.location import Location, locate
 from tests.pipeline.fakes import ENDLESS, POISON, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.output.samples import unit
@@ -237,6 +237,25 @@ def test_a_row_that_cannot_be_rendered_does_not_hurt_the_others(tmp_path: Path) 
     assert items[3].payload.requests[0].prompt == ("Which colour?", [(4, 5, 6)])
     assert (items[1].error or "").startswith("decode: ")
     assert items[2].error == "fetch: the image is null"
+
+
+class LargeRenderer(FakeRenderer):
+    """Of images that take three quarters of a block's bytes."""
+
+    def render(self, request: Request, images: Sequence[Image]) -> Rendered:
+        return replace(super().render(request, images), nbytes=BLOCK_BYTES * 3 // 4)
+
+
+def test_rows_with_many_images_go_on_in_shorter_blocks(tmp_path: Path) -> None:
+    images = [None, *[png((colour, 2, 3)) for colour in range(5)]]
+    rows = seal(pack([Item("u", at, payload={"image": image}) for at, image in enumerate(images)]))
+    limits = ImageLimits(10**6, 10**6)
+    stage = Render(ColourTask(), CONFIG, LargeRenderer, locate(str(tmp_path)), limits)
+    blocks = [block for sealed in stage(rows) for block in unseal(sealed)]
+    assert [block.num_rows for block in blocks] == [3, 2, 1]
+    assert [item.position for block in blocks for item in unpack(block)] == [*range(6)]
+    spans = [span for block in blocks for span in measures_of(block).spans]
+    assert [span.rows for span in spans] == [3, 2, 1]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
+from pipeline.contract.errors import UserError
 from pipeline.engine.checkpoint import open_checkpoint
 from pipeline.engine.models.cache import VARIABLE
-from pipeline.engine.models.gguf_conversion import LAYERS_OF_27B, complete_config
+from pipeline.engine.models.gguf_conversion import (
+    LAYERS_OF_27B,
+    check_architecture,
+    complete_config,
+)
 from pipeline.engine.profile import END_OF_TURN
 
 gguf = pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
@@ -105,14 +110,15 @@ def test_a_gguf_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_another_models_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    for architecture, fault in (("llama", "is a llama, not a Gemma 3"), ("clip", "vision tower")):
-        file = tmp_path / f"{architecture}.gguf"
-        writer = gguf.GGUFWriter(file, architecture)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.close()
-        with pytest.raises(ValueError, match=fault):
-            open_checkpoint(str(file))
+    file = tmp_path / "llama.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(UserError, match=f"^model {file} is a llama, not a Gemma 3$"):
+        open_checkpoint(str(file))
+    with pytest.raises(ValueError, match="only a vision tower"):
+        check_architecture({"general.architecture": "clip"})
 
 
 def test_the_27b_scales_its_attention_by_the_width_of_a_head() -> None:
