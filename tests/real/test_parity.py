@@ -88,9 +88,7 @@ def largest(
     )
     requests = [{"prompt_token_ids": [*prompt]} for prompt in prompts]
     worst = 0.0
-    for prompt, output in zip(
-        prompts, llm.generate(requests, params, use_tqdm=False), strict=True
-    ):
+    for prompt, output in zip(prompts, llm.generate(requests, params, use_tqdm=False), strict=True):
         answer = output.outputs[0]
         assert len(answer.token_ids) == GENERATED
         before = (output.prompt_logprobs or [None] * len(prompt))[1:]

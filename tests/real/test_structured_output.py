@@ -61,7 +61,8 @@ def test_a_base_model_fills_a_schema_and_ends(config: EngineConfig, engine: Vllm
     assert time.monotonic() - began < COMPILE_SECONDS
     for answer in found:
         assert answer.finish_reason == "stop", answer
-        assert "  " not in answer.text and "\n" not in answer.text
+        assert "  " not in answer.text
+        assert "\n" not in answer.text
         filled = json.loads(answer.text)
         assert {*filled} == {*SCHEMA["required"]}  # type: ignore[misc]
         assert isinstance(filled["people"], int)

@@ -30,7 +30,13 @@ EXAMPLES = [
 LANGUAGES = ("en", "de", "fr", "es")
 TOKENS = 40
 BATCH = 20
-FLOORS = {("en", "de"): 0.0, ("en", "fr"): 0.0, ("en", "es"): 0.0, ("de", "en"): 0.0, ("fr", "es"): 0.0}
+FLOORS = {
+    ("en", "de"): 0.0,
+    ("en", "fr"): 0.0,
+    ("en", "es"): 0.0,
+    ("de", "en"): 0.0,
+    ("fr", "es"): 0.0,
+}
 """chrF of 40 sentences, by languages."""
 SHARE = 0.9
 """Of transformers' chrF on the same prompts."""
@@ -51,7 +57,7 @@ def shown(pair: tuple[str, str]) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def engine(real_model: Path, ray_cluster: None) -> Iterator[Engine]:
+def engine(real_model: Path, ray_cluster: None) -> Iterator[Engine]:  # noqa: ARG001
     with Engine(model=str(real_model), dtype="float32", max_model_len=512) as engine:
         yield engine
 
@@ -91,8 +97,10 @@ def by_transformers(folder: Path, pair: tuple[str, str]) -> list[str]:
             tokenizer=tokenizer,
         )  # fmt: skip
         new = made[:, batch["input_ids"].shape[1] :]
-        answers += [text.partition("\n")[0].strip() for text in tokenizer.batch_decode(
-            new, skip_special_tokens=True)]
+        answers += [
+            text.partition("\n")[0].strip()
+            for text in tokenizer.batch_decode(new, skip_special_tokens=True)
+        ]
     return answers
 
 
