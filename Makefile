@@ -9,7 +9,7 @@ GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo real-model test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock clean
+.PHONY: help setup demo real-model test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -60,6 +60,9 @@ bench: $(READY) ## Measure a job on this machine, beside its engine alone and vL
 
 bench-model: $(READY) ## Compare our text model's speed with vLLM's own, on this CPU
 	@$(BIN)/python -m tests.speed.text_cpu
+
+bench-real: $(READY) ## Compare five engines on the real Gemma 3 270M (`make real-model` fetches it)
+	@$(BIN)/python -m tests.speed.real_model
 
 bench-core: $(READY) ## Measure what vLLM's engine core costs a step, without a model
 	@$(BIN)/python -m tests.speed.engine_core

@@ -6,6 +6,7 @@ only for a checkpoint that has no ``tokenizer.json``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 MOST_NEWLINES: Final = 64
 """More than any vocabulary has in one token; that of Gemma 3 has runs of up to 31."""
+CONTROL: Final = re.compile(
+    r"<(?:pad|eos|bos|unk|mask|(?:start|end)_of_(?:turn|image)|image_soft_token|unused\d+)>"
+    r"|\[multimodal\]"
+)
+"""Gemma 3's control strings. Files that were converted from another format may say of some that
+they are ordinary tokens, which would make `<start_of_image>` in a text an image."""
 
 
 class TextTokenizer:
@@ -34,6 +41,7 @@ class TextTokenizer:
         # A tokenizer may be saved with limits of its training, which transformers leaves out too.
         backend.no_truncation()
         backend.no_padding()
+        _mark_control(backend)
         added = backend.get_added_tokens_decoder().items()
         self.control: Mapping[str, int] = {
             token.content: number for number, token in added if token.special
@@ -71,3 +79,12 @@ class TextTokenizer:
         """The text of ids, control tokens as their strings."""
         text: str = self._backend.decode(list(ids), skip_special_tokens=False)
         return text
+
+
+def _mark_control(backend: Tokenizer) -> None:
+    """Make control tokens of all that are Gemma's, whatever the file says."""
+    from tokenizers import AddedToken
+
+    added = backend.get_added_tokens_decoder().values()
+    names = [t.content for t in added if not t.special and CONTROL.fullmatch(t.content)]
+    backend.add_special_tokens([AddedToken(n, normalized=False, special=True) for n in names])

@@ -81,7 +81,7 @@ def _repetition(
 ) -> None:
     rendered = render(workload)
     report.add(Side.RENDER, rows=rendered.rate)
-    report.add_answered(Side.ENGINE, _through_our_engine(rendered))
+    report.add_answered(Side.ENGINE, measured_engine(rendered))
     del rendered
     if compare:
         with offline_process(workload) as offline:
@@ -90,7 +90,9 @@ def _repetition(
     _measure_job(report, workload, output, console)
 
 
-def _through_our_engine(rendered: RenderedRows) -> Answered:
+def measured_engine(rendered: RenderedRows) -> Answered:
+    """Our engine with all requests at once; its start is not counted."""
+
     async def measured() -> Answered:
         engine = VllmEngine(rendered.engine)
         try:

@@ -1,0 +1,127 @@
+"""Our model inside vLLM beside transformers, in float32, on real weights, at every position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from babel import Locale
+from vllm import LLM, SamplingParams
+
+from tests.gemma3_model.parity import engine, forked
+
+TOLERANCE = 1e-3
+"""Nats; what is seen is some 3e-5."""
+GENERATED = 8
+TOP = 20
+SLICE = 256
+"""Positions of which all 262,144 logits are held at once."""
+ENGINE = {"max_model_len": 3100, "num_gpu_blocks_override": 640}
+LENGTHS = (1, 2, 17, 511, 512, 513, 3000)
+"""Tokens; the window is 512."""
+SCRIPTS = ("am", "ar", "bn", "de", "el", "he", "hi", "ja", "ka", "km", "ko", "ru", "ta", "th", "zh")
+
+
+def tale(tokens: int) -> list[int]:
+    """So many ids of a text that does not repeat itself, after `<bos>`."""
+    drawn = torch.Generator().manual_seed(5)
+    return [2, *torch.randint(1000, 200_000, (tokens,), generator=drawn).tolist()][:tokens]
+
+
+def written(code: str, tokenizer: Any) -> list[int]:
+    """Ids of names of countries in a language, after `<bos>`."""
+    text = ", ".join(islice(Locale.parse(code).territories.values(), 40))
+    return [2, *tokenizer.encode(text, add_special_tokens=False)]
+
+
+class Reference:
+    """transformers' model; of each position only the log-probabilities that are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModelForCausalLM
+
+        loaded = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager"
+        ).eval()
+        self._decoder, self._head = loaded.model, loaded.lm_head
+
+    @torch.no_grad()
+    def worst(self, ids: Sequence[int], asked: Sequence[Mapping[int, Any] | None]) -> float:
+        """The largest difference to vLLM's log-probabilities of what follows each position."""
+        hidden = self._decoder(torch.tensor([[*ids]]), use_cache=False).last_hidden_state[0]
+        found = 0.0
+        for begin in range(0, len(ids), SLICE):
+            expected = self._head(hidden[begin : begin + SLICE]).log_softmax(-1)
+            for row, wanted in zip(expected, asked[begin : begin + SLICE], strict=False):
+                for token, said in (wanted or {}).items():
+                    found = max(found, abs(float(row[token]) - said.logprob))
+        return found
+
+
+@pytest.fixture(scope="module")
+def reference(real_model: Path) -> Reference:
+    return Reference(real_model)
+
+
+@pytest.fixture(scope="module")
+def llm(real_model: Path) -> Iterator[LLM]:
+    """Steps of 64 tokens: a long prompt takes dozens, beside the answers of short ones."""
+    stepwise = {"max_num_batched_tokens": 64, "enable_chunked_prefill": True}
+    with engine(real_model, **ENGINE, **stepwise) as llm:
+        yield llm
+
+
+def largest(
+    llm: LLM, reference: Reference, prompts: Sequence[Sequence[int]], *, prompts_too: bool = True
+) -> float:
+    """The largest difference over all prompts, which are given to vLLM at once."""
+    params = SamplingParams(
+        temperature=0,
+        max_tokens=GENERATED,
+        ignore_eos=True,
+        logprobs=TOP,
+        prompt_logprobs=TOP if prompts_too else None,
+    )
+    requests = [{"prompt_token_ids": [*prompt]} for prompt in prompts]
+    worst = 0.0
+    for prompt, output in zip(prompts, llm.generate(requests, params, use_tqdm=False), strict=True):
+        answer = output.outputs[0]
+        assert len(answer.token_ids) == GENERATED
+        before = (output.prompt_logprobs or [None] * len(prompt))[1:]
+        assert len([row for row in before if row]) == (len(prompt) - 1 if prompts_too else 0)
+        asked = [*before, *answer.logprobs]
+        worst = max(worst, reference.worst([*prompt, *answer.token_ids], asked))
+    return worst
+
+
+def test_it_is_our_model(llm: LLM) -> None:
+    assert llm.collective_rpc("loaded_model_class") == ["gemma3_model.text.Gemma3ForCausalLM"]
+
+
+def test_prompts_of_all_lengths_at_once(llm: LLM, reference: Reference) -> None:
+    assert largest(llm, reference, [tale(length) for length in LENGTHS]) < TOLERANCE
+
+
+def test_many_scripts(llm: LLM, reference: Reference) -> None:
+    prompts = [written(code, llm.get_tokenizer()) for code in SCRIPTS]
+    assert largest(llm, reference, prompts) < TOLERANCE
+
+
+def test_what_the_prefix_cache_gives(real_model: Path, reference: Reference) -> None:
+    begin, end = tale(900), tale(950)[900:]
+    with engine(real_model, **ENGINE, enable_prefix_caching=True) as llm:
+        for prompt in (begin, [*begin, *end], [*begin[:700], *end]):
+            assert largest(llm, reference, [prompt], prompts_too=False) < TOLERANCE
+        (again,) = llm.generate([{"prompt_token_ids": begin}], use_tqdm=False)
+        assert again.num_cached_tokens, "the prefix was computed again"
+
+
+def test_two_processes(real_model: Path, reference: Reference) -> None:
+    with forked(), engine(real_model, **ENGINE, tensor_parallel_size=2) as llm:
+        assert len(llm.collective_rpc("loaded_model_class")) == 2
+        prompts = [tale(length) for length in (1, 40, 700)]
+        assert largest(llm, reference, prompts) < TOLERANCE
