@@ -28,14 +28,12 @@ from jobs.options.writing import (
 )
 from pipeline import UserError
 from pipeline.contract.config import PanAndScan
-from pipeline.contract.record import ADDED
+from pipeline.contract.record import OF_A_RUN
 
 if TYPE_CHECKING:
     from jobs.options.model import Model
 
 DEFAULT_STYLE = "sentence"
-OWN_COLUMNS = frozenset({"position", "same_as", *ADDED.names})
-"""Columns of a run's parts, and of its journal."""
 DEFAULT_IMAGES = 8
 FPS_IMAGES = 24
 """With labels and the usual answers they fit into the default of `max_model_len`."""
@@ -165,6 +163,8 @@ def questions_task(options: CaptionOptions, model: Model) -> QuestionsTask:
     for name in KINDS_OF_PROMPT:
         if name in options.model_fields_set:
             raise UserError(f"{name}: prompts has what is asked; set it there, or leave one out")
+    if options.output_column is not None:
+        raise UserError("output_column: each of several prompts has its name; leave it out")
     if options.n > 1:
         raise UserError("n: of each of several prompts one answer is drawn; leave it out")
     shared = {name: getattr(options, name) for name in options.model_fields_set - {"prompts"}}
@@ -226,7 +226,7 @@ def _column(name: str | None) -> str | None:
     Raises:
         UserError: The run itself has a column of that name.
     """
-    if name in OWN_COLUMNS:
+    if name in OF_A_RUN:
         raise UserError(f"output_column: '{name}' is what a run adds itself; choose another name")
     return None if name == "caption" else name
 

@@ -29,7 +29,7 @@ from pipeline import (
     UserError,
 )
 from pipeline.contract.errors import one_line
-from pipeline.contract.record import ADDED, combined_error, worst
+from pipeline.contract.record import OF_A_RUN, combined_error, worst
 from pipeline.contract.task import PICTURES
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class QuestionsTask:
     def __post_init__(self) -> None:
         made = (q if isinstance(q, Question) else Question.restored(**q) for q in self.questions)
         object.__setattr__(self, "questions", tuple(made))
-        names = [*self.result_schema.names, *ADDED.names]
+        names = [*self.result_schema.names, *OF_A_RUN]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise UserError(f"prompts: two columns would be called '{twice}'; rename a question")

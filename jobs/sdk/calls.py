@@ -31,6 +31,7 @@ from jobs.sdk.memory import (
     write_rows,
 )
 from pipeline import ColumnKind, RunResult, UserError, run
+from pipeline.contract.adapted import original
 from pipeline.contract.config import OUTPUT_FORMATS
 from pipeline.contract.record import clash_fault, merged_column, output_schema
 from pipeline.contract.task import PICTURES, Renamable
@@ -313,7 +314,8 @@ def prepare_table(
 
 
 def _renaming_option(task: Task) -> str | None:
-    return task.renaming_option if isinstance(task, Renamable) else None
+    named = original(task)
+    return named.renaming_option if isinstance(named, Renamable) else None
 
 
 def _image_columns(columns: Mapping[str, ColumnKind]) -> list[str]:

@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _State:
-    """A row's adapter, and what its task wants back."""
-
-    adapter: str | None
-    own: object
-
-
-@dataclass(frozen=True)
 class AdaptedTask:
     """A task, with an adapter for each row's requests.
 
@@ -62,20 +54,14 @@ class AdaptedTask:
 
     def prepare(self, row: Row) -> Prepared:
         """See `Task.prepare`."""
-        return _with(row[self.column] or None, self.task.prepare(row))
-
-    def follow_up(self, state: object, generations: Sequence[Generation]) -> Prepared | None:
-        """See `FollowsUp.follow_up`; a task that asks everything at once asks nothing more."""
-        assert isinstance(state, _State)
-        if not isinstance(self.task, FollowsUp):
-            return None
-        more = self.task.follow_up(state.own, generations)
-        return None if more is None else _with(state.adapter, more)
+        prepared = self.task.prepare(row)
+        adapter = row[self.column] or None
+        requests = tuple(replace(request, adapter=adapter) for request in prepared.requests)
+        return Prepared(requests, prepared.state)
 
     def result(self, state: object, generations: Sequence[Generation]) -> Result:
         """See `Task.result`."""
-        assert isinstance(state, _State)
-        return self.task.result(state.own, generations)
+        return self.task.result(state, generations)
 
     def measured(self, meter: TextMeter) -> AdaptedTask:
         """See `Measured.measured`; a task that needs no meter stays as it is."""
@@ -85,17 +71,50 @@ class AdaptedTask:
         return replace(self, task=measured)
 
 
-def _with(adapter: str | None, prepared: Prepared) -> Prepared:
-    """The same requests, for an adapter."""
-    requests = tuple(replace(request, adapter=adapter) for request in prepared.requests)
-    return Prepared(requests, _State(adapter, prepared.state))
+@dataclass(frozen=True)
+class AdaptedState:
+    """What a row needs of `prepare`.
+
+    Attributes:
+        adapter: Its adapter.
+        state: What the task itself needs.
+    """
+
+    adapter: str | None
+    state: object
+
+
+class AdaptedFollowUps(AdaptedTask):
+    """The same for a task that asks more about a row once it has answers."""
+
+    def prepare(self, row: Row) -> Prepared:
+        """See `Task.prepare`."""
+        prepared = super().prepare(row)
+        state = AdaptedState(row[self.column] or None, prepared.state)
+        return Prepared(prepared.requests, state)
+
+    def follow_up(self, state: object, generations: Sequence[Generation]) -> Prepared | None:
+        """See `FollowsUp.follow_up`."""
+        assert isinstance(state, AdaptedState)
+        assert isinstance(self.task, FollowsUp)
+        prepared = self.task.follow_up(state.state, generations)
+        if prepared is None:
+            return None
+        requests = (replace(request, adapter=state.adapter) for request in prepared.requests)
+        return Prepared(tuple(requests), replace(state, state=prepared.state))
+
+    def result(self, state: object, generations: Sequence[Generation]) -> Result:
+        """See `Task.result`."""
+        assert isinstance(state, AdaptedState)
+        return super().result(state.state, generations)
 
 
 def adapted(task: Task, column: str | None) -> Task:
     """The task, with each row's adapter where a column names them."""
     if column is None or isinstance(task, AdaptedTask):
         return task
-    return AdaptedTask(task, column)
+    kind = AdaptedFollowUps if isinstance(task, FollowsUp) else AdaptedTask
+    return kind(task, column)
 
 
 def original(task: Task) -> Task:

@@ -65,6 +65,8 @@ ADDED = pa.schema(
 )
 """The columns that the pipeline adds to every output row; `RunSettings.prefix` may stand before
 their names and those of the results."""
+OF_A_RUN = ("position", "same_as", *ADDED.names)
+"""Columns of a run's parts and of its journal; no result is called so."""
 
 
 def row_key(unit_id: str, position: int) -> str:

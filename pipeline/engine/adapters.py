@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.contract.config import UNNAMED
 from pipeline.contract.errors import UserError
 from pipeline.engine.model_files import read_json
-from pipeline.engine.models.fetched import fetched, folder_of
+from pipeline.engine.models.fetched import fetched, folder_of, is_fetched
 from pipeline.engine.weights import WeightsFile, read_weights_file
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def fetch_adapters(
     found = {}
     for name, named in config.lora.items():
         pinned = fetched(named, options)
-        found[name] = pinned if pinned != named else str(Path(named).expanduser().absolute())
+        found[name] = pinned if is_fetched(pinned) else str(Path(named).expanduser().absolute())
     return found
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pipeline.contract.config import EngineConfig, PromptFormat
     from pipeline.storage.location import StorageOptions
 
-"""Files that say how images are prepared; one is enough."""
 SETTINGS = ("generation_config.json", "tokenizer_config.json", *PREPROCESSOR_FILES)
 """Files of JSON that a checkpoint may have, beside `config.json`."""
 

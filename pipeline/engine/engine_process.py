@@ -93,16 +93,24 @@ def adopt(ahead: Ahead) -> EngineProcess | None:
     keeps them from bringing it rows.
     """
     ours = socket.socket(socket.AF_UNIX)
+    mine = f"{ahead.path}-{os.getpid()}"
     try:
-        ours.connect(ahead.path)
+        os.rename(ahead.path, mine)  # of several engines that start now, one can
+        ours.connect(mine)
         socket.send_fds(ours, [b"-"], [STDERR, STDERR])
         process = psutil.Process(ahead.pid)
-        for thread in process.threads():
-            os.setpriority(os.PRIO_PROCESS, thread.id, os.getpriority(os.PRIO_PROCESS, 0))
+        _give_way(process)
         return EngineProcess(process, Channel(ours))
     except (OSError, psutil.NoSuchProcess):
         ours.close()
         return None
+
+
+def _give_way(process: psutil.Process) -> None:
+    """Make a process as nice as this one; no engine fails for it."""
+    for thread in process.threads():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PROCESS, thread.id, os.getpriority(os.PRIO_PROCESS, 0))
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ class Rendered:
         may_fail: As in the request.
         nbytes: Bytes of its images.
         adapter: Name of the LoRA adapter that answers; None for the model itself.
+        labels: As in the request.
     """
 
     prompt: Any
@@ -63,6 +64,7 @@ class Rendered:
     may_fail: bool = False
     nbytes: int = 0
     adapter: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

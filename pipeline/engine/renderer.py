@@ -104,6 +104,7 @@ class GemmaRenderer:
             may_fail=request.may_fail,
             nbytes=prompt.nbytes,
             adapter=self._adapter(request),
+            labels=request.labels,
         )
 
     def count(self, text: str) -> int:

@@ -124,7 +124,6 @@ def end_with_parent() -> Event:
 def accepted(listener: socket.socket) -> socket.socket:
     """Wait for the one who asks; print where they print from now on."""
     ours, _ = listener.accept()
-    os.unlink(listener.getsockname())  # who comes later starts one of their own
     listener.close()
     _, output, _, _ = socket.recv_fds(ours, 1, 2)
     for theirs, mine in zip(output, (1, 2), strict=True):

@@ -7,6 +7,7 @@ image is decoded again, and the engine knows them by their fingerprints.
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from pipeline.contract.errors import Fault, RowError, one_line
@@ -63,6 +64,8 @@ class FollowUps:
         """
         row: RenderedRow = item.payload
         answered = (*row.answers, *answers)
+        if isinstance(self._asking, Fault):
+            return item.faulty(self._asking)
         try:
             prepared = self._asking.follow_up(row.state, answered)
             if prepared is None:
@@ -88,11 +91,13 @@ class FollowUps:
         return attempt(self._make_renderer, self._config, "a renderer")
 
     @functools.cached_property
-    def _asking(self) -> FollowsUp:
-        """The task, with a meter if it needs one."""
-        if isinstance(self._task, Measured) and not isinstance(self._renderer, Fault):
-            return cast("FollowsUp", self._task.measured(self._renderer))
-        return self._task
+    def _asking(self) -> FollowsUp | Fault:
+        """The task, with a meter if it needs one, or why there is none."""
+        if not isinstance(self._task, Measured):
+            return self._task
+        if isinstance(self._renderer, Fault):
+            return self._renderer
+        return cast("FollowsUp", self._task.measured(self._renderer))
 
 
 def _rendered(
@@ -103,6 +108,8 @@ def _rendered(
     try:
         if isinstance(earlier, RowError):
             raise earlier
+        if earlier is not None:
+            request = replace(request, labels=earlier.labels)
         with step("tokenise"):
             return renderer.render_follow_up(request, earlier)
     except RowError as error:

@@ -3,7 +3,7 @@
     credentials are not accepted      the store's, whatever it answered before
     denied, or no answer              the store's, unless it has answered for another row: then each
                                       refusal is its row's own (S3 denies a key that does not exist)
-    no answer any more                the store's, once a block has only such rows of it, and a few
+    no answer any more                the store's, once it has not answered for a few rows
 
 It counts as an answer that a file does not exist. A store is a bucket, a repository or a disk;
 which buckets have answered is noted in OUTPUT too, so that the last rows of a run can tell as well
@@ -56,6 +56,7 @@ class StoreFaults:
         self._answered: set[str] = set()
         self._answers: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
+        self._silent: Counter[str] = Counter()
         self._others = 0
         self._noted = 0
 
@@ -75,11 +76,15 @@ class StoreFaults:
         refusals = [refusal for _, refusal in block if refusal is not None]
         self._others += sum(item.payload is not None and refused is None for item, refused in block)
         self._note_answers()
-        here = Counter(refusal.store for refusal in refusals)
-        self._refused += here
+        self._refused += Counter(refusal.store for refusal in refusals)
+        for store in self._answers:
+            self._silent.pop(store, None)
+        for refusal in refusals:
+            if refusal.refusal is Refusal.UNREACHABLE and not self._answers[refusal.store]:
+                self._silent[refusal.store] += 1
         faults: dict[str, Fault] = {}
         for refusal in refusals:
-            if refusal.store not in faults and self._is_stores(refusal, here[refusal.store]):
+            if refusal.store not in faults and self._is_stores(refusal):
                 faults[refusal.store] = _fault(refusal, is_users=self._is_users(refusal))
         self._answers.clear()
         return [
@@ -89,15 +94,14 @@ class StoreFaults:
             for item, refusal in block
         ]
 
-    def _is_stores(self, error: StoreError, here: int) -> bool:
+    def _is_stores(self, error: StoreError) -> bool:
         if error.refusal is Refusal.CREDENTIALS:
             return True
         if not self._has_answered(error.store):
             if self._accepts_denied:
                 return False
             return self._refused[error.store] >= FEW or not (self._others or self._answered)
-        is_silent = error.refusal is Refusal.UNREACHABLE and not self._answers[error.store]
-        return is_silent and here >= FEW
+        return error.refusal is Refusal.UNREACHABLE and self._silent[error.store] >= FEW
 
     def _is_users(self, error: StoreError) -> bool:
         """Whether there is something to mend; a store that has answered may come back."""

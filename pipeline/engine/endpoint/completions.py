@@ -46,6 +46,8 @@ def generation_of(
     try:
         choices = sorted(body["choices"], key=lambda choice: int(choice.get("index", 0)))
         first = choices[0]
+        if first.get("finish_reason") == FILTERED:
+            raise RowError(Outcome.REFUSED, "generate", "the server filtered the answer")
         reason = "stop" if sampling.score_tokens else str(first.get("finish_reason"))
         usage = body.get("usage") or {}
         tokens = [int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion")]
@@ -55,8 +57,6 @@ def generation_of(
         mean = _mean(first, continues_text=continues_text) if wants_mean else None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise _failure(f"the server's answer cannot be read: {one_line(error)}") from None
-    if reason == FILTERED:
-        raise RowError(Outcome.REFUSED, "generate", "the server filtered the answer")
     if reason not in FINISHED:
         raise _failure(f"the server ended the request ({reason})")
     return Generation(

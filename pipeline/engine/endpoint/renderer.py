@@ -96,7 +96,14 @@ class EndpointRenderer:
             **sampling_fields(sampling, is_vllm=self._is_vllm, is_raw=self._is_raw),
         }
         prompt = Prompt(COMPLETIONS if self._is_raw else CHAT, body, self._is_raw)
-        return Rendered(prompt, 0, request.sampling, may_fail=request.may_fail)
+        return Rendered(
+            prompt,
+            0,
+            request.sampling,
+            may_fail=request.may_fail,
+            nbytes=sum(map(len, urls)),
+            labels=request.labels,
+        )
 
     def count(self, text: str) -> int:
         """See `Renderer.count`: rather too many tokens than too few."""

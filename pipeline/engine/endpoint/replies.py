@@ -19,6 +19,7 @@ from pipeline.contract.record import Outcome
 if TYPE_CHECKING:
     from pipeline.engine.endpoint.client import Reply
 
+ABORTED = "abort"
 LONGEST_MESSAGE = 300
 TOO_LARGE = 413
 TOO_LONG = re.compile(
@@ -60,19 +61,28 @@ def verdict_of(reply: Reply, *, has_answered: bool) -> Verdict:
     """
     status = _status(reply)
     if status == 200:  # noqa: PLR2004
-        return Verdict.ANSWER if isinstance(reply.body, Mapping) else Verdict.BROKEN
+        return Verdict.ANSWER if _is_whole(reply.body) else Verdict.BROKEN
     if status == 403:  # noqa: PLR2004  the key's fault, or what a filter thinks of this request
         return Verdict.ROW if has_answered else Verdict.RUN
     if status == 404:  # noqa: PLR2004  of the API, or of a gateway that has no server for now
         return Verdict.RUN if _is_of_the_api(reply) else Verdict.AWAY
     if status in BY_STATUS:
         return BY_STATUS[status]
-    return BY_HUNDRED[status // 100]
+    return BY_HUNDRED.get(status // 100, Verdict.BROKEN)
+
+
+def _is_whole(body: Any) -> bool:
+    """Whether it is an answer that the server did not abort, as vLLM does when it is stopped."""
+    if not isinstance(body, Mapping):
+        return False
+    choices = body.get("choices")
+    listed = choices if isinstance(choices, list) else []
+    return not any(isinstance(c, Mapping) and c.get("finish_reason") == ABORTED for c in listed)
 
 
 def _status(reply: Reply) -> int:
     """The status; some gateways answer 200 and give that of the server behind them in the body."""
-    if reply.status == 200 and isinstance(reply.body, Mapping) and "error" in reply.body:  # noqa: PLR2004
+    if reply.status == 200 and isinstance(reply.body, Mapping) and reply.body.get("error"):  # noqa: PLR2004
         code = _error(reply.body).get("code")
         return code if isinstance(code, int) else 500
     return reply.status

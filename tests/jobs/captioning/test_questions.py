@@ -15,6 +15,8 @@ from jobs.captioning.questions import QuestionsTask
 from jobs.registry import JOBS
 from jobs.sdk.assembly import configure
 from pipeline import ColumnKind, Generation, Outcome, Prepared, Request, Result, RowError, UserError
+from pipeline.contract.adapted import adapted
+from pipeline.contract.task import FollowsUp, VideoRef
 
 YAML = """\
 - name: caption
@@ -228,6 +230,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, prompts: str, told: s
         ({"a": "Say {a}"}, r"\(a -> a\)"),
         ({"a": "x", "a_outcome": "y"}, "two columns would be called 'a_outcome'"),
         ({"outcome": "x"}, "two columns would be called 'outcome'"),
+        ({"position": "Where is it?"}, "two columns would be called 'position'"),
         ([{"name": "a", "image": False}], "at least one question should be shown the image"),
         ([], "prompts has no prompt; give at least one"),
     ],
@@ -238,8 +241,42 @@ def test_circles_and_names_that_clash_are_refused(prompts: object, told: str) ->
 
 
 @pytest.mark.parametrize(
-    "options", [{"prompt": "Say it."}, {"style": "alt"}, {"json_schema": {}}, {"n": 2}]
+    "options",
+    [
+        {"prompt": "Say it."},
+        {"style": "alt"},
+        {"json_schema": {}},
+        {"n": 2},
+        {"output_column": "x"},
+    ],
 )
 def test_options_that_ask_something_else_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"^{next(iter(options))}: "):
         task_of({"a": "x"}, temperature=1.0, **options)
+
+
+def test_each_row_s_adapter_answers_all_its_questions(task: QuestionsTask) -> None:
+    chosen = adapted(task, "style")
+    assert isinstance(chosen, FollowsUp)
+    prepared = chosen.prepare({**ROW, "style": "poet"})
+    assert {request.adapter for request in prepared.requests} == {"poet"}
+    answers = [GOOD["Describe"], GOOD["List tags"]]
+    further = chosen.follow_up(prepared.state, answers)
+    assert further is not None
+    assert [request.adapter for request in further.requests] == ["poet"]
+    last = chosen.follow_up(further.state, [*answers, GOOD["Write"]])
+    assert last is not None
+    result = chosen.result(last.state, [*answers, GOOD["Write"], GOOD["good title"]])
+    assert result.outcome is Outcome.OK
+    assert not isinstance(adapted(task_of({"a": "x"}).questions[0].task, "style"), FollowsUp)
+
+
+def test_questions_are_of_videos_too() -> None:
+    task = task_of({"a": "What happens?", "b": "Why: {a}"}, video_column="clip", frames=4)
+    assert task.columns == {"clip": ColumnKind.VIDEO}
+    assert task.most_frames == 4
+    prepared = task.prepare({"clip": b"mp4"})
+    assert prepared.requests[0].images == (VideoRef(b"mp4", 4, None),)
+    further = task.follow_up(prepared.state, [said("a ball rolls")])
+    assert further is not None
+    assert (further.requests[0].prompt, further.requests[0].images_of) == ("Why: a ball rolls", 0)

@@ -159,7 +159,8 @@ def test_added_columns_are_called_as_asked(engine: Engine, tmp_path: Path) -> No
 
 def test_jobs_ask_in_the_format_of_their_engine() -> None:
     raw = Engine(model="demo", prompt_format="raw").options({"prompt": "A photo of"})
-    assert raw == {"prompt": "A photo of", "model": "demo", "prompt_format": "raw"}
+    asked = {"prompt": "A photo of", "model": "demo", "prompt_format": "raw"}
+    assert raw == {**asked, "endpoint": None, "lora_column": None}
     assert Engine(model="demo").options({})["prompt_format"] == "template"
     with pytest.raises(UserError, match="prompt_format: is the engine's"):
         Engine(model="demo").options({"prompt_format": "raw"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -203,6 +204,17 @@ print({os.getpriority(os.PRIO_PROCESS, t.id) for t in engine.process.threads()},
         command = [sys.executable, "-c", took_over, path, str(ahead)]
         said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert said.stdout == "{7}\n"
+
+
+def test_of_two_engines_that_start_at_once_one_takes_it_over(tmp_path: Path) -> None:
+    """Both ask before it answers, as it is loading."""
+    with socket.socket(socket.AF_UNIX) as loading:
+        loading.bind(str(tmp_path / "engine"))
+        loading.listen(1)
+        ahead = engine_process.Ahead(str(tmp_path / "engine"), os.getpid())
+        first, second = engine_process.adopt(ahead), engine_process.adopt(ahead)
+    assert first is not None
+    assert second is None
 
 
 def test_one_that_nobody_took_over_ends() -> None:

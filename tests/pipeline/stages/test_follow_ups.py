@@ -187,3 +187,19 @@ def test_a_row_that_asks_more_goes_before_those_that_wait_and_counts_with_what_i
         assert [item.payload for item in await block] == ["answered"] * 2
 
     run(test)
+
+
+def test_a_follow_up_about_a_video_has_its_times_again() -> None:
+    shown = Rendered(("what", [(1, 2, 3)]), 9, Sampling(4), labels=("Frame at 0 seconds:",))
+    seen: list[Request] = []
+
+    class Seeing(FollowingRenderer):
+        def render_follow_up(self, request: Request, earlier: Rendered | None) -> Rendered:
+            seen.append(request)
+            return super().render_follow_up(request, earlier)
+
+    asking = follow_ups(Asking(), CONFIG, Seeing)
+    assert asking is not None
+    item = Item("u", 0, payload=RenderedRow((shown,), 0))
+    assert asking.after(item, [Generation("1 2 3", 9, 3, "stop")]) is not None
+    assert [request.labels for request in seen] == [("Frame at 0 seconds:",)]

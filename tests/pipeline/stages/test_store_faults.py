@@ -183,8 +183,8 @@ def test_a_store_that_no_longer_answers_ends_the_run_but_nothing_is_to_be_mended
         "ok",
         *[Outcome.MISSING_INPUT] * (FEW - 1),
     ]
-    items = rendered(render, PNG, *silent)
-    assert outcomes(items) == ["ok", *["run"] * FEW]
+    items = rendered(render, PNG, silent[0])  # blocks may be short: those of videos are
+    assert outcomes(items) == ["ok", "run"]
     assert items[1].fault is not None
     assert not items[1].fault.is_users
 

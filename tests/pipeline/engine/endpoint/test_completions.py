@@ -28,6 +28,16 @@ def test_texts_tokens_and_the_reason() -> None:
     assert generation_of(body, Sampling(4, n=2)) == expected
 
 
+@pytest.mark.parametrize(
+    "wanted", [Sampling(1, score_tokens=("Yes", "No")), Sampling(9, mean_log_probability=True)]
+)
+def test_a_filtered_answer_is_refused_although_it_has_no_log_probabilities(
+    wanted: Sampling,
+) -> None:
+    with pytest.raises(RowError, match="filtered"):
+        generation_of(chat("", reason="content_filter"), wanted)
+
+
 def test_raw_text_and_no_usage() -> None:
     body = {"choices": [{"text": " a cat", "finish_reason": "stop"}]}
     found = generation_of(body, Sampling(4), continues_text=True)
@@ -94,3 +104,25 @@ def test_a_server_without_log_probabilities_is_told_apart() -> None:
         with pytest.raises(NoLogprobsError):
             generation_of(chat("Yes", logprobs=logprobs), SCORED)
     assert math.isfinite(scored({"Yes": -0.1, "No": -9999.0})[1])
+
+
+@pytest.mark.parametrize("is_raw", [False, True])
+def test_the_mean_log_probability_is_that_of_the_answers_tokens(is_raw: bool) -> None:
+    chat = {"content": [{"logprob": -0.5, "token": "a"}, {"logprob": -0.1, "token": "b"}]}
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        **({"text": "ab"} if is_raw else {"message": {"content": "ab"}}),
+        "logprobs": {"token_logprobs": [-0.5, -0.1]} if is_raw else chat,
+    }
+    measured = Sampling(9, mean_log_probability=True)
+    found = generation_of({"choices": [choice]}, measured, continues_text=is_raw)
+    assert found.mean_log_probability == pytest.approx(-0.3)
+    assert (
+        generation_of(
+            {"choices": [choice]}, Sampling(9), continues_text=is_raw
+        ).mean_log_probability
+        is None
+    )
+    with pytest.raises(NoLogprobsError):
+        generation_of({"choices": [{**choice, "logprobs": None}]}, measured, continues_text=is_raw)

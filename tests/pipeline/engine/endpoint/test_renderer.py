@@ -186,3 +186,41 @@ def test_text_before_an_image_is_before_it() -> None:
     content = body_of(request, *[gradient()] * 3, max_images=3)["messages"][0]["content"]
     shown = [part.get("text", "image") for part in content]
     assert shown == [labels[0], "image", "image", labels[2], "image", "What is it?"]
+
+
+def test_a_follow_up_shows_the_images_again_as_they_were_sent() -> None:
+    made = renderer()
+    first = made.render(Request("What is it?", Sampling(4), images=(ImageRef(b""),)), [gradient()])
+    again = made.render_follow_up(Request("Are you sure?", Sampling(4)), first)
+    image, text = again.prompt.body["messages"][0]["content"]
+    assert image == first.prompt.body["messages"][0]["content"][0]
+    assert text == {"type": "text", "text": "Are you sure?"}
+    alone = made.render_follow_up(Request("Are you sure?", Sampling(4)), None)
+    assert alone.prompt.body["messages"][0]["content"] == "Are you sure?"
+
+
+@pytest.mark.parametrize(("is_raw", "logprobs"), [(False, True), (True, 1)])
+def test_penalties_and_log_probabilities_are_asked_for(is_raw: bool, logprobs: object) -> None:
+    plain = sampling_fields(Sampling(4), is_vllm=False, is_raw=is_raw)
+    steered = Sampling(
+        4,
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        repetition_penalty=1.2,
+        mean_log_probability=True,
+    )
+    assert sampling_fields(steered, is_vllm=False, is_raw=is_raw) == {
+        **plain,
+        "presence_penalty": 0.5,
+        "frequency_penalty": -0.5,
+        "repetition_penalty": 1.2,
+        "logprobs": logprobs,
+    }
+
+
+def test_a_blocks_size_is_that_of_its_images_as_they_are_sent() -> None:
+    made = renderer(max_images=2)
+    request = Request("What is it?", Sampling(4), images=(ImageRef(None),) * 2)
+    found = made.render(request, [gradient()] * 2)
+    assert 0 < len(json.dumps(found.prompt.body)) - found.nbytes < 1000
+    assert made.render(Request("x", Sampling(4)), []).nbytes == 0

@@ -46,6 +46,10 @@ def reply(status: int, body: Any = None, **headers: str) -> Reply:
         (502, None, Verdict.BROKEN),
         (504, None, Verdict.BROKEN),
         (408, None, Verdict.BROKEN),
+        (200, {"choices": [], "error": None}, Verdict.ANSWER),
+        (200, {"error": {"code": 1301, "message": "busy"}}, Verdict.BROKEN),
+        (200, {"choices": [{"finish_reason": "abort"}]}, Verdict.BROKEN),
+        (200, {"choices": [{"finish_reason": "stop"}, {"finish_reason": "stop"}]}, Verdict.ANSWER),
     ],
 )
 def test_what_a_reply_means(status: int, body: Any, verdict: Verdict) -> None:

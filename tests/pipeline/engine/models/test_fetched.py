@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import UserError
+from pipeline.engine import adapters
 from pipeline.engine.checkpoint import open_checkpoint, resolve_engine
 from pipeline.engine.model_files import model_folder
 from pipeline.engine.models import gguf, store
@@ -112,7 +113,7 @@ def test_renderers_fetch_no_weights(hub: tuple[Hub, StorageOptions]) -> None:
     _, options = hub
     checkpoint = open_checkpoint(NAME, options=options)
     config = resolve_engine(EngineConfig(model=NAME), checkpoint, options)
-    assert "endpoint" not in config.model_dump_json()
+    assert options["hf"]["endpoint"] not in config.model_dump_json()
     shutil.rmtree(huggingface_hub.constants.HF_HUB_CACHE)  # another machine
     renderer = GemmaRenderer(config)
     assert renderer.count("words") > 0
@@ -260,3 +261,14 @@ def test_weights_that_vllm_does_not_read_are_refused(
     for read in ("compressed-tensors", "fp8", "gptq", "awq"):
         file.write_text(json.dumps(config | {"quantization_config": {"quant_method": read}}))
         assert open_checkpoint(str(gemma_folder)).profile.has_vision
+
+
+def test_an_adapter_on_the_hub_is_found_again_by_the_name_that_a_run_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A warm engine resolves what is resolved, and so does a retry."""
+    pinned = f"hf://us/style@{'0' * 40}"
+    monkeypatch.setattr(adapters, "fetched", lambda *_: pinned)
+    once = adapters.fetch_adapters(EngineConfig(model="demo", lora={"a": "us/style"}))
+    assert once == {"a": pinned}
+    assert adapters.fetch_adapters(EngineConfig(model="demo", lora=once)) == once
