@@ -261,7 +261,7 @@ def retry(
     work = [*failed_work(checked.plan, wanted, checked.config.prefix or "")]
     if not work and not _lacks_sidecars(checked, checked.plan):
         return _result(checked, None, began)
-    tolerant = checked.config.model_copy(update={"max_error_rate": 1.0})
+    tolerant = checked.config.model_copy(update={"max_error_rate": 1.0, "missing": None})
     checked = replace(checked, config=tolerant)
     job = _Job(
         checked=checked,

@@ -170,9 +170,10 @@ def _check_results(result: RunResult) -> None:
     Raises:
         ErrorRateError: None has.
     """
-    if result.rows and not any(Outcome(outcome).has_results for outcome in result.outcomes):
+    computed = {o: n for o, n in result.outcomes.items() if o != Outcome.KEPT}
+    if computed and not any(Outcome(outcome).has_results for outcome in computed):
         raise ErrorRateError(
-            f"all {result.rows:,} rows failed, none has results; `gemma3-batch errors "
+            f"all {sum(computed.values()):,} rows failed, none has results; `gemma3-batch errors "
             f"{result.output}` shows why\nOnce that is mended, `gemma3-batch retry` does them "
             "again."
         )

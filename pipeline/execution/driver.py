@@ -258,7 +258,7 @@ class Driver:
         unit, fault = receipt["unit"], receipt["fault"]
         same_as = dict(zip(receipt["positions"], receipt["same_as"], strict=True))
         noted = ledger.note(unit, same_as, receipt["failed"])
-        self._count(noted, receipt["reasons"], receipt["error"])
+        self._count(noted, receipt["reasons"], receipt["error"], kept=receipt["kept"])
         if noted.complete is not None:
             self._commit(noted.complete)
         if fault is not None and receipt["ends_run"]:
@@ -266,9 +266,13 @@ class Driver:
         if fault is not None and ledger.is_open(unit):  # otherwise another try has read it
             self._unreadable.append((ledger.close(unit), fault))
 
-    def _count(self, noted: Noted, reasons: Iterable[str], error: str | None) -> None:
+    def _count(
+        self, noted: Noted, reasons: Iterable[str], error: str | None, *, kept: bool = False
+    ) -> None:
         self.rows += noted.rows
         self._progress.advance(noted.rows, noted.failed)
+        if kept:  # these could not fail
+            return
         self._rate.note(noted.rows, noted.failed, reasons=reasons, error=error)
 
     def _commit(self, work: Work) -> None:
@@ -328,7 +332,13 @@ class Driver:
 
     def _check_complete(self) -> None:
         if self._unreadable or self._uncommitted:
-            raise RunError(describe_unfinished(self._unreadable, [*self._uncommitted.values()]))
+            raise RunError(
+                describe_unfinished(
+                    self._unreadable,
+                    [*self._uncommitted.values()],
+                    is_pinned=self._config.input.startswith("hf://"),
+                )
+            )
 
 
 def _commit_task(committer: Committer) -> Callable[[Work], Any]:

@@ -19,6 +19,7 @@ from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import PICTURES, ColumnKind, Renamable, ShowsVideos
 from pipeline.engine.backends import open_model, resolve_model
 from pipeline.engine.supported_versions import check_versions, check_videos
+from pipeline.output.comparison import compare
 from pipeline.output.counts import committed_units
 from pipeline.output.extension import changes_of
 from pipeline.output.formats import FORMATS
@@ -33,7 +34,7 @@ from pipeline.output.run_record import (
 )
 from pipeline.output.sidecars import sidecars_of
 from pipeline.sources import HubChoice, Kind, Selection, check_columns, list_input, open_source
-from pipeline.sources.columns import is_string
+from pipeline.sources.columns import is_image_struct, is_string
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
 
@@ -115,6 +116,7 @@ def check_run(
         _check_same_input(config, output, record)
     _check_columns(source, task, config)
     _check_format(config, source, task)
+    shown = listing if selection.is_all else _taken(listing, source, selection)
     return CheckedRun(
         config=config,
         task=task,
@@ -125,7 +127,7 @@ def check_run(
         plan=plan,
         changes=changes,
         record=record,
-        sidecars=_sidecars(config, output, listing, task, plan is not None and not changes),
+        sidecars=_sidecars(config, output, shown, task, plan is not None and not changes),
     )
 
 
@@ -148,7 +150,9 @@ def _compared(
         most_rows=None if config.where else config.limit,
     )
     selection = Selection.of(config, source.schema, config.unit_rows)
-    changes = None if plan is None else changes_of(plan, listing, selection)
+    changes = None
+    if plan is not None:
+        changes = changes_of(plan, listing, selection) if extends else compare(plan, listing)
     if changes and extends:
         source = source.with_columns_of(changes.new).with_columns_of(changes.changed)
         selection = Selection.of(config, source.schema, config.unit_rows)
@@ -255,7 +259,18 @@ def _check_format(config: RunConfig, source: Source, task: Task) -> None:
     results, prefix = task.result_schema, config.prefix or ""
     merged = merged_column(results.names, config.missing, prefix)
     columns = output_schema(source.passthrough_schema, results, prefix, merged)
+    if not config.keep_images:  # of images as structs the paths are kept
+        columns = pa.schema([field for field in columns if not is_image_struct(field.type)])
     check_format(config.output_format, columns)
+
+
+def _taken(listing: Listing, source: Source, selection: Selection) -> Listing:
+    """The files of which rows are taken, where that can be told without reading them."""
+    if listing.kind is not Kind.IMAGES:
+        return listing
+    cuts = selection.cuts(source, listing.files)
+    paths = {path for cut in cuts for path in cut.files}
+    return replace(listing, files=[file for file in listing.files if file.path in paths])
 
 
 def _sidecars(

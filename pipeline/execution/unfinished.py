@@ -15,12 +15,15 @@ Failed = tuple["Work", str]
 """Work, and why it could not be finished."""
 
 
-def describe_unfinished(unreadable: Sequence[Failed], uncommitted: Sequence[Failed]) -> str:
+def describe_unfinished(
+    unreadable: Sequence[Failed], uncommitted: Sequence[Failed], *, is_pinned: bool = False
+) -> str:
     """The message of the error that ends the run, on two or more lines.
 
     Args:
         unreadable: Work whose input files cannot be read.
         uncommitted: Work whose rows are finished and cannot be written.
+        is_pinned: Whether the run reads one commit of INPUT, whatever is mended since.
     """
     lines = []
     if unreadable:
@@ -31,6 +34,11 @@ def describe_unfinished(unreadable: Sequence[Failed], uncommitted: Sequence[Fail
             "Repair the files and run the same command again; or take them out of INPUT first, to "
             "go on without their rows.",
         ]
+        if is_pinned:
+            lines.append(
+                "A run keeps to the commit that it began with; name the one that is mended: "
+                "hf://datasets/OWNER/NAME@main."
+            )
     if uncommitted:
         work, fault = uncommitted[0]
         lines += [

@@ -27,6 +27,7 @@ from pipeline.output.plan import UNITS, Plan, open_plan, plan_folder, plan_metad
 from pipeline.sources import ALL_ROWS, ROW_A_FILE
 from pipeline.sources.units import Cut, Unit, unit_id
 from pipeline.storage.atomic import create_from, draft_for
+from pipeline.storage.file_table import FileTableWriter
 from pipeline.storage.fingerprint import fingerprints
 
 if TYPE_CHECKING:
@@ -116,12 +117,32 @@ def changes_of(plan: Plan, listing: Listing, selection: Selection = ALL_ROWS) ->
     if not selection.is_bounded:
         return changes
     if changes.changed:
-        raise UserError(
-            f"OUTPUT {plan.output} holds a limited number of rows of INPUT, and "
-            f"{changes.changed[0].path} has changed since they were taken; name a new folder"
-        )
+        changes = _as_new(plan, listing, changes)
     is_closed = selection.left(plan.total_rows) == 0
     return replace(changes, new=changes.new[:0]) if is_closed else changes
+
+
+def _as_new(plan: Plan, listing: Listing, changes: Changes) -> Changes:
+    """The same, with the changed files among the new ones, as no row of them is planned.
+
+    Raises:
+        UserError: Rows of one are.
+    """
+    paths = pa.array([file.path for file in changes.changed], pa.string())
+    for index, _ in plan.units_of(paths):
+        unit = plan.unit(index)
+        if unit.rows:
+            changed = next(path for path in unit.files if path in paths.to_pylist())
+            raise UserError(
+                f"OUTPUT {plan.output} holds a limited number of rows of INPUT, and {changed} has "
+                "changed since they were taken; name a new folder"
+            )
+    wanted = {file.path for file in (*changes.new, *changes.changed)}
+    with FileTableWriter() as writer:
+        for file in listing.files:
+            if file.path in wanted:
+                writer.add(file)
+        return replace(changes, new=writer.table(), changed=changes.changed[:0])
 
 
 def _extended_source(source: Source, plan: Plan, changes: Changes) -> Source:

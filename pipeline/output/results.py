@@ -48,5 +48,6 @@ def results_schema(plan: Plan, record: Record) -> pa.Schema | None:
     prefix = prefix_of(record)
     ours = {f"{prefix}{name}" for name in (*ADDED.names, *record["columns"])}
     added = [field for field in found if field.name in ours]
-    own = plan.schema if record["config"]["keep_images"] else without_binary(plan.schema)
+    passed = plan.schema if record["config"]["keep_images"] else without_binary(plan.schema)
+    own = [field for field in passed if field.name not in ours]  # `missing` makes one of two
     return pa.schema([*own, *added], metadata=found.metadata)

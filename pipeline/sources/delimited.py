@@ -18,6 +18,7 @@ decompressed from its start for every unit, so gzipped files should be small.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -241,7 +242,8 @@ def _read_header(where: Location) -> _Header:
     """The same. Raises OSError, RecordError, UserError."""
     head = _head(where)
     _check_is_text(head, where)
-    line = head.partition(b"\n")[0].partition(b"\r")[0]
+    begin = head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")  # an empty line is no record
+    line = begin.partition(b"\n")[0].partition(b"\r")[0]
     delimiter = "\t" if where.path.lower().endswith(TABULATED) else delimiter_of(line)
     found = _first_two(where, head, delimiter)
     names = _names(found[0], where) if found else ()

@@ -1,4 +1,4 @@
-"""Decides how files without an index of their rows are cut: JSON lines and tar shards.
+"""Decides how files without an index of their rows are cut: JSON lines, CSV and tar shards.
 
 Such a file is read once from its start. A unit is a slice of about `unit_rows` rows with the byte
 offset of its first row, so that reading a unit need not read what comes before it.

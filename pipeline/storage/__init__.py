@@ -5,6 +5,7 @@
     atomic        files written whole, created exclusively, replaced conditionally
     backoff       which errors are transient, and how often a call is tried
     write_fault   which errors of OUTPUT last, and how they are told
+    hub           which commit of a repository is read, and what the Hub refuses
     walk          the files below a folder, in the order of their paths
     file_table    many files of a listing, in little memory
     contents      what a file is, by its first bytes

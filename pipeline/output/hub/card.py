@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipeline.contract.record import ADDED
 from pipeline.output.parts import PREFIX, part_index
+from pipeline.output.run_record import prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +49,8 @@ CARD = """\
 | --- | --- |
 {outcomes}
 
-A row whose outcome is neither `ok` nor `truncated` has no answer; its `error` says why.
+A row whose outcome is none of `ok`, `truncated` and `kept` (the input's own) has no answer; its
+`{prefix}error` says why.
 
 ## How it was made
 
@@ -65,7 +68,7 @@ The input's own, and
 | --- | --- |
 {columns}
 
-`outcome`, `error`, `row_key`, `prompt_tokens` and `output_tokens` are those of every run.
+{every} are those of every run.
 
 ## Licence
 
@@ -117,6 +120,7 @@ def card(contents: Contents, name: str) -> str:
         name: The dataset's.
     """
     record, totals = contents.record, contents.totals
+    prefix = prefix_of(record)
     missing = contents.rows - totals.rows
     outcomes = sorted(totals.outcomes.items(), key=lambda item: (-item[1], item[0]))
     return CARD.format(
@@ -130,7 +134,12 @@ def card(contents: Contents, name: str) -> str:
         outcomes="\n".join(f"| `{outcome}` | {rows:,} |" for outcome, rows in outcomes),
         made="\n".join(f"| {what} | {_cell(value)} |" for what, value in _made(record)),
         settings=_settings(record["settings"]),
-        columns="\n".join(f"| `{_cell(n)}` | {_cell(t)} |" for n, t in record["columns"].items()),
+        columns="\n".join(
+            f"| `{_cell(prefix + name)}` | {_cell(kind)} |"
+            for name, kind in record["columns"].items()
+        ),
+        prefix=prefix,
+        every=", ".join(f"`{prefix}{name}`" for name in ADDED.names),
     )
 
 

@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 65_536
 """Rows of a parquet file that are looked at together."""
-FORMATS = {Kind.JSONL: "JSON lines", Kind.WEBDATASET: "tar", Kind.PARQUET: "parquet"}
+FORMATS = {
+    Kind.JSONL: "JSON lines",
+    Kind.WEBDATASET: "tar",
+    Kind.PARQUET: "parquet",
+    Kind.CSV: "CSV",
+}
 """What `user_errors` calls the formats."""
 
 Rows = np.ndarray

@@ -61,7 +61,7 @@ def driver_of(output: Location, **settings: Any) -> Driver:
 def receipt(*positions: int, **fields: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("error", "model_class", "engine_ready", "fault", "ends_run", "is_users"))
     rows = {"positions": [*positions], "same_as": [None] * len(positions)}
-    nothing = {"failed": [], "reasons": [], "measures": Measures().packed()}
+    nothing = {"failed": [], "kept": False, "reasons": [], "measures": Measures().packed()}
     return {"unit": "u", **rows, **nothing, **empty, **fields}
 
 
@@ -98,6 +98,16 @@ def test_rows_that_equal_a_failed_one_count_as_failures(output: Location) -> Non
         ErrorRateError, match=r"all 500 rows so far failed.*; the last: decode: brok"
     ):
         driver._take(receipt(*same, same_as=[0] * len(same)), ledger)
+
+
+def test_rows_that_were_kept_do_not_hide_that_all_others_fail(output: Location) -> None:
+    ledger = Ledger([Work(unit(id="u", stop=2000))], {})
+    driver = driver_of(output)
+    driver._take(receipt(*range(1000), kept=True), ledger)
+    assert driver.rows == 1000
+    failed = range(1000, 1200)
+    with pytest.raises(ErrorRateError, match="all 200 rows so far failed"):
+        driver._take(receipt(*failed, failed=[*failed], reasons=["x"], error="x"), ledger)
 
 
 def test_what_an_earlier_run_left_in_the_journal_does_not_count(output: Location) -> None:

@@ -97,6 +97,26 @@ def test_a_missing_column_of_another_name_passes_through(
     assert table["colour"].to_pylist() == due
 
 
+def test_a_night_that_adds_a_column_leaves_one_column_of_old_and_new_values(
+    tmp_path: Path, gemma_folder: Path
+) -> None:
+    records = colours_dataset(tmp_path / "in", 20)
+    old = [[n] if n % 2 else None for n in range(20)]
+    with_column(tmp_path / "in", "colour", pa.array(old, pa.list_(pa.int16())))
+    settings = config(tmp_path / "in", tmp_path / "out", gemma_folder, missing="colour")
+    assert run(settings, ColourTask(), backend=FAKE).outcomes == {"kept": 10, "ok": 10}
+    first = pq.read_table(sorted((tmp_path / "in").iterdir())[0]).slice(0, 2)
+    later = first.append_column("source", pa.array(["new", "new"]))
+    pq.write_table(later, tmp_path / "in/z.parquet")
+    result = run(settings, ColourTask(), backend=FAKE)
+    assert result.outcomes == {"kept": 11, "ok": 11}
+    table = result.table()
+    assert table.column_names.count("colour") == 1
+    due = [old[n] or records[n]["colour"] for n in (*range(20), 0, 1)]
+    assert table["colour"].to_pylist() == due
+    assert table["source"].to_pylist() == [None] * 20 + ["new"] * 2
+
+
 def test_identical_rows_do_not_take_what_was_kept(tmp_path: Path, gemma_folder: Path) -> None:
     colours_dataset(tmp_path / "in", 10)
     (path,) = (tmp_path / "in").iterdir()

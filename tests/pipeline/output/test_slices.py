@@ -89,6 +89,13 @@ def test_of_a_changed_file_a_number_of_rows_is_not_taken_again(folder: Path) -> 
         planned(folder, limit=5)
 
 
+def test_a_file_of_which_no_row_was_taken_may_change(folder: Path) -> None:
+    write(folder / "in/b.parquet", 101, 1)  # an odd number
+    assert planned(folder, limit=40, where="even")[1] == [*range(0, 50, 2)]
+    write(folder / "in/b.parquet", 200, 4)
+    assert planned(folder, limit=40, where="even")[1] == [*range(0, 50, 2), 200, 202]
+
+
 def test_a_condition_takes_of_new_and_changed_files_what_matches(folder: Path) -> None:
     where = "even and n >= 20"
     _, numbers = planned(folder, where=where)

@@ -98,6 +98,7 @@ def test_a_unit_is_read_from_its_own_bytes(s3: S3) -> None:
         ("a.csv", b'\xef\xbb\xbf"id",text\r1,"a,b"\r'),
         ("a.tsv", b"id\ttext\n1\ta,b\n"),
         ("a.csv", b' id , text \n1,"a,b"\n'),
+        ("d.csv", b"\n\r\nid;text\n1;a,b\n"),
     ],
 )
 def test_delimiters_and_line_ends_are_found(tmp_path: Path, name: str, body: bytes) -> None:

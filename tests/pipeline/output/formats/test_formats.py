@@ -231,6 +231,16 @@ def test_csv_is_read_by_pandas_and_csv(tmp_path: Path) -> None:
     assert text.endswith("\r\n")
 
 
+def test_csv_keeps_the_paths_of_images_as_hugging_face_datasets_have_them(tmp_path: Path) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = pa.array([{"bytes": None, "path": "a.png"}, None], kind)
+    table = pa.table({"image": images, "caption": ["a", "b"]})
+    part = save(tmp_path, "csv", table)
+    assert read_whole_part(part)[0].to_pylist() == table.to_pylist()
+    rows = [*csv.DictReader(io.StringIO(part.read().decode(), newline=""))]
+    assert json.loads(rows[0]["image"]) == {"bytes": None, "path": "a.png"}
+
+
 def test_a_shard_is_read_by_tar_and_datasets(tmp_path: Path) -> None:
     part = save(tmp_path, "webdataset", captions(7))
     with tarfile.open(part.path) as tar:
