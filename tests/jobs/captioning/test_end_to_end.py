@@ -156,12 +156,11 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_the_same_command_again_computes_nothing(finished: Any) -> None:
     out: Path = finished[2]
     before = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
-    began = time.monotonic()
     done = command("caption", out.parent / "in", out, "--model", "demo")
     assert done.returncode == 0, done.stderr
     assert "420 rows (12 decode_error, 9 missing_input, 399 ok)" in done.stdout
     assert "; 0 of them new, in" in done.stdout
-    assert time.monotonic() - began < 60, "it must not start an engine"
+    assert "starting" not in done.stderr, "it must start neither Ray nor an engine"
     assert {path.name: path.read_bytes() for path in out.glob("*.parquet")} == before
 
 
