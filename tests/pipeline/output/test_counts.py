@@ -168,7 +168,7 @@ def test_an_input_that_shrank_counts_what_is_in_it(
 
 
 def record(output: Location) -> None:
-    body = b'{"task": "t", "started": "2026-01-01T00:00:00+00:00", "format": 2}'
+    body = b'{"task": "t", "started": "2026-01-01T00:00:00+00:00", "format": 2, "config": {}}'
     overwrite(output / "_gemma3_batch/run.json", body)
 
 
