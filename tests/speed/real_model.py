@@ -150,6 +150,7 @@ def workload(folder: Path, model: str, rows: int) -> Workload:
     (folder / "examples.csv").write_text(shown, encoding="utf-8")
     options = {
         "model": model, "dtype": "float32", "max_model_len": 512, "max_tokens": MAX_TOKENS,
+        "prompt_format": "raw",
         "to": "de", "source": "en", "check_language": False, "dedup": False,
         "examples": str(folder / "examples.csv"),
     }  # fmt: skip
