@@ -1,7 +1,7 @@
 """What all tests have: how engines run on this CPU, stores, one Ray cluster, and who runs what.
 
-`make test` runs two processes of tests (pytest-xdist), each with whole files: those that take long
-come first, so that both processes end at about the same time.
+`make test` runs three processes of tests (pytest-xdist), each with whole files: those that take long
+come first, so that all processes end at about the same time.
 """
 
 from __future__ import annotations
@@ -49,6 +49,12 @@ LONGEST = (
     "tests/pipeline/profiling/test_slow_stages.py",
     "tests/chaos/test_poison.py",
     "tests/chaos/test_real_engine.py",
+    "tests/pipeline/execution/test_output_formats.py",
+    "tests/real/test_parity.py",
+    "tests/pipeline/execution/test_object_stores.py",
+    "tests/jobs/test_endpoint.py",
+    "tests/jobs/test_models.py",
+    "tests/deploy/test_submit.py",
 )
 """The files that take longest, the longest first."""
 WARM = (

@@ -114,6 +114,7 @@ def test_an_example_file(head: str, data: Path, job: str) -> None:
     examples.CHECKS[job](data)
 
 
+@pytest.mark.long  # by command and in Python: tests/jobs/test_own_job.py
 @pytest.mark.timeout(500)
 def test_a_job_of_ones_own(head: str, data: Path, tmp_path: Path) -> None:
     """Its module is in the working directory only; every worker imports it from there."""

@@ -41,6 +41,10 @@ def plain_frames(numbers: Iterable[int], size: tuple[int, int] = SIZE) -> list[I
     return [Image.new("RGB", size, colour_of(number)) for number in numbers]
 
 
+ONE_AFTER_ANOTHER = "log-level=none:bframes=0:pools=none:frame-threads=1"
+"""On a busy machine x265's threads gave frames in an order that the format refuses."""
+
+
 def encoded_video(
     images: Sequence[Image.Image],
     *,
@@ -78,7 +82,7 @@ def encoded_video(
         stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = Fraction(1, 1000)
         stream.codec_context.gop_size = keys_every
-        stream.options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        stream.options = {"x265-params": ONE_AFTER_ANOTHER} if codec == "libx265" else {}
         if stretch is not None:
             stream.codec_context.sample_aspect_ratio = stretch
         if rotation:

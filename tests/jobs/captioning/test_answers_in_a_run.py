@@ -103,6 +103,7 @@ def test_a_translations_quality_is_that_of_all_its_answers(
     assert row["text_de_quality"] == pytest.approx(due, abs=TOLERANCE)
 
 
+@pytest.mark.long
 def test_a_penalty_keeps_an_answer_from_going_round(warm_engine: Engine) -> None:
     """Of noise the model says "derecha derecha derecha ..."."""
     plain, repeated, frequent = (

@@ -105,7 +105,9 @@ def kill_a_run(settings: dict[str, Any], is_time: Callable[[], bool]) -> None:
     driver.wait()
 
 
-@pytest.mark.parametrize("form", [*READERS])
+@pytest.mark.parametrize(
+    "form", ["webdataset", *(pytest.param(f, marks=pytest.mark.long) for f in ("jsonl", "csv"))]
+)
 def test_a_run_that_is_killed_has_each_row_once(
     tmp_path: Path, gemma_folder: Path, form: str
 ) -> None:

@@ -197,6 +197,7 @@ def test_a_file_that_cannot_be_read_stops_only_its_units(
     assert table["colour"].to_pylist() == [record["colour"] for record in records]
 
 
+@pytest.mark.long  # of all kinds: tests/chaos/test_poison.py
 def test_rows_that_end_the_renderer_or_the_engine_are_found(
     tmp_path: Path, gemma_folder: Path
 ) -> None:

@@ -131,6 +131,7 @@ class TestRuns:
         assert table["path"].to_pylist() == ["b.png", "bad.jpg", "sub/a.png"]
         assert table["colour"].to_pylist() == [[1, 2, 3], None, [4, 5, 6]]
 
+    @pytest.mark.long  # of all kinds: tests/chaos/test_poison.py
     def test_a_row_that_kills_engines_is_found_and_costs_no_other(
         self, tmp_path: Path, gemma_folder: Path
     ) -> None:
