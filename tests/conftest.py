@@ -1,7 +1,7 @@
 """What all tests have: how engines run on this CPU, stores, one Ray cluster, and who runs what.
 
-`make test` runs three processes of tests (pytest-xdist), each with whole files: those that take long
-come first, so that all processes end at about the same time.
+`make test` runs three processes of tests (pytest-xdist), each with whole files: those that take
+long come first, so that all processes end at about the same time.
 """
 
 from __future__ import annotations
