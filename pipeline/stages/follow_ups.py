@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from pipeline.contract.errors import Fault, RowError, one_line
@@ -15,7 +16,7 @@ from pipeline.contract.record import Outcome
 from pipeline.contract.task import FollowsUp, Measured
 from pipeline.engine.startup import attempt
 from pipeline.profiling.stopwatch import step
-from pipeline.stages.rendered_row import RenderedRow
+from pipeline.stages.rendered_row import RenderedRow, rendered_or_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,9 +74,8 @@ class FollowUps:
             if isinstance(self._renderer, Fault):
                 return item.faulty(self._renderer)
             asked = (*row.asked, *row.requests)
-            requests = tuple(
-                _rendered(request, asked, self._renderer) for request in prepared.requests
-            )
+            render = partial(_rendered, asked, self._renderer)
+            requests = tuple(rendered_or_failed(each, render) for each in prepared.requests)
             assert requests, "a follow-up asks something"
         except RowError as error:
             return item.failed(error)
@@ -101,22 +101,13 @@ class FollowUps:
 
 
 def _rendered(
-    request: Request, asked: Sequence[Rendered | RowError], renderer: FollowUpRenderer
-) -> Rendered | RowError:
-    """The request rendered, or why it cannot be, if it may fail."""
+    asked: Sequence[Rendered | RowError], renderer: FollowUpRenderer, request: Request
+) -> Rendered:
+    """The request, with the images and labels of the earlier one that it names."""
     earlier = None if request.images_of is None else asked[request.images_of]
-    try:
-        if isinstance(earlier, RowError):
-            raise earlier
-        if earlier is not None:
-            request = replace(request, labels=earlier.labels)
-        with step("tokenise"):
-            return renderer.render_follow_up(request, earlier)
-    except RowError as error:
-        if request.may_fail:
-            return error
-        raise
-    except Exception as error:  # for example, a template that does not know the language
-        if request.may_fail:
-            return RowError(Outcome.DECODE_ERROR, "render", one_line(error))
-        raise
+    if isinstance(earlier, RowError):
+        raise earlier
+    if earlier is not None:
+        request = replace(request, labels=earlier.labels)
+    with step("tokenise"):
+        return renderer.render_follow_up(request, earlier)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import Fault, RowError, one_line
@@ -19,7 +20,7 @@ from pipeline.images import ImageLimits, StoreError, load_image, load_video, sto
 from pipeline.profiling.measures import Measures, Moment, Stretch
 from pipeline.profiling.stopwatch import step
 from pipeline.stages.blocks import Item, measures_of, pack, seal, unpack, unseal
-from pipeline.stages.rendered_row import RenderedRow
+from pipeline.stages.rendered_row import RenderedRow, rendered_or_failed
 from pipeline.stages.store_faults import StoreFaults
 from pipeline.storage.write_fault import OutputError
 
@@ -144,9 +145,8 @@ class Render:
     ) -> Item:
         try:
             prepared = self._task.prepare(item.payload)
-            requests = tuple(
-                self._render_request(request, renderer, images) for request in prepared.requests
-            )
+            render = partial(self._render_request, renderer, images)
+            requests = tuple(rendered_or_failed(each, render) for each in prepared.requests)
             return item.carrying(RenderedRow(requests, prepared.state))
         except RowError as error:
             return item.failed(error)
@@ -155,24 +155,15 @@ class Render:
             return item.failed(fault)
 
     def _render_request(
-        self, request: Request, renderer: Renderer, images: dict[int, Shown | RowError]
-    ) -> Rendered | RowError:
-        try:
-            shown = [self._load(image, images) for image in request.images]
-            labels = tuple(label for one in shown for label in one.labels)
-            with step("tokenise"):
-                return renderer.render(
-                    replace(request, labels=labels) if any(labels) else request,
-                    [image for one in shown for image in one.images],
-                )
-        except RowError as error:
-            if request.may_fail:
-                return error
-            raise
-        except Exception as error:  # for example, a template that does not know the language
-            if request.may_fail:
-                return RowError(Outcome.DECODE_ERROR, "render", one_line(error))
-            raise
+        self, renderer: Renderer, images: dict[int, Shown | RowError], request: Request
+    ) -> Rendered:
+        shown = [self._load(image, images) for image in request.images]
+        labels = tuple(label for one in shown for label in one.labels)
+        with step("tokenise"):
+            return renderer.render(
+                replace(request, labels=labels) if any(labels) else request,
+                [image for one in shown for image in one.images],
+            )
 
     def _load(self, image: ImageRef | VideoRef, images: dict[int, Shown | RowError]) -> Shown:
         """Load an image once for all requests of its row, and fail for all of them."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.contract.errors import RowError
+from pipeline.contract.errors import RowError, one_line
+from pipeline.contract.record import Outcome
 
 if TYPE_CHECKING:
-    from pipeline.contract.task import Generation
+    from collections.abc import Callable
+
+    from pipeline.contract.task import Generation, Request
     from pipeline.engine.interface import Rendered
 
 
@@ -32,3 +35,23 @@ class RenderedRow:
     def nbytes(self) -> int:
         """Bytes of its images, which its requests share."""
         return max((r.nbytes for r in self.requests if not isinstance(r, RowError)), default=0)
+
+
+def rendered_or_failed(
+    request: Request, render: Callable[[Request], Rendered]
+) -> Rendered | RowError:
+    """A request rendered; or why it cannot be, where that leaves its row intact.
+
+    Raises:
+        Exception: It cannot be, and its row fails with it.
+    """
+    try:
+        return render(request)
+    except RowError as error:
+        if request.may_fail:
+            return error
+        raise
+    except Exception as error:  # for example, a template that does not know the language
+        if request.may_fail:
+            return RowError(Outcome.DECODE_ERROR, "render", one_line(error))
+        raise

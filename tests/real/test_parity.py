@@ -15,7 +15,7 @@ from vllm import LLM, SamplingParams
 from tests.gemma3_model.parity import engine, forked
 
 TOLERANCE = 1e-3
-"""Nats; what is seen is some 3e-5."""
+"""Nats; the promise."""
 GENERATED = 8
 TOP = 20
 SLICE = 256

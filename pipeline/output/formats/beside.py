@@ -17,15 +17,51 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.output.formats.part_format import not_as_written
+from pipeline.output.formats.part_format import not_as_written, wanted_columns
+from pipeline.output.formats.values import to_table
 from pipeline.storage.atomic import create, remove_folder
-from pipeline.storage.location import INTERNAL
+from pipeline.storage.location import INTERNAL, stamp_of
 
 if TYPE_CHECKING:
-    from pipeline.output.formats.part_format import CommitRecord
+    from collections.abc import Iterable
+
+    from pipeline.output.formats.part_format import CommitRecord, IsWanted
+    from pipeline.output.formats.values import Values
     from pipeline.storage.location import Location
 
 RECORDS = "records"
+
+
+class RecordBeside:
+    """How a `PartFormat` without a place for the record is read, by what `rows` makes of a part."""
+
+    def rows(self, body: bytes, wanted: pa.Schema) -> Iterable[Values]:
+        """The rows of a part as JSON values, with at least these columns."""
+        raise NotImplementedError
+
+    def read(self, part: Location, is_wanted: IsWanted) -> pa.Table:
+        """See `PartFormat.read`."""
+        return self._read(part, is_wanted)[0]
+
+    def read_whole(self, part: Location) -> tuple[pa.Table, CommitRecord]:
+        """See `PartFormat.read_whole`."""
+        return self._read(part, lambda _: True)
+
+    def read_schema(self, part: Location) -> pa.Schema:
+        """See `PartFormat.read_schema`."""
+        return find_record(part, part.read())[1]
+
+    def read_record(self, part: Location) -> tuple[CommitRecord, str]:
+        """See `PartFormat.read_record`; reads all of the part."""
+        with part.open() as file:
+            stamp, body = stamp_of(file), file.read()
+        return find_record(part, body)[0], stamp
+
+    def _read(self, part: Location, is_wanted: IsWanted) -> tuple[pa.Table, CommitRecord]:
+        body = part.read()
+        record, schema = find_record(part, body)
+        wanted = wanted_columns(schema, is_wanted)
+        return to_table(self.rows(body, wanted), wanted), record
 
 
 def keep_record(part: Location, draft: str, schema: pa.Schema, record: CommitRecord) -> None:

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.output.formats.beside import find_record, keep_record
-from pipeline.output.formats.part_format import wanted_columns
-from pipeline.output.formats.values import plain_schema, plain_type, to_table, to_values
+from pipeline.output.formats.beside import RecordBeside, keep_record
+from pipeline.output.formats.values import plain_schema, plain_type, to_values
 from pipeline.sources.columns import is_binary, is_string
-from pipeline.storage.location import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pipeline.output.formats.part_format import CommitRecord, IsWanted
+    from pipeline.output.formats.part_format import CommitRecord
     from pipeline.output.formats.values import Values
     from pipeline.storage.location import Location
 
@@ -30,7 +28,7 @@ END = "\r\n"
 
 
 @dataclass(frozen=True)
-class Csv:
+class Csv(RecordBeside):
     """A `PartFormat`."""
 
     suffix = ".csv"
@@ -58,23 +56,27 @@ class Csv:
                     file.write(",".join(map(_cell, row.values())) + END)
         keep_record(part, draft, schema, record)
 
-    def read(self, part: Location, is_wanted: IsWanted) -> pa.Table:
-        """See `PartFormat.read`."""
-        return _read(part, is_wanted)[0]
+    def rows(self, body: bytes, wanted: pa.Schema) -> Iterator[Values]:
+        """See `RecordBeside.rows`."""
+        from pyarrow import csv
 
-    def read_whole(self, part: Location) -> tuple[pa.Table, CommitRecord]:
-        """See `PartFormat.read_whole`."""
-        return _read(part, lambda _: True)
-
-    def read_schema(self, part: Location) -> pa.Schema:
-        """See `PartFormat.read_schema`."""
-        return find_record(part, part.read())[1]
-
-    def read_record(self, part: Location) -> tuple[CommitRecord, str]:
-        """See `PartFormat.read_record`; reads all of the part."""
-        with part.open() as file:
-            stamp, body = stamp_of(file), file.read()
-        return find_record(part, body)[0], stamp
+        columns = wanted.names
+        cells = csv.read_csv(
+            pa.BufferReader(body),
+            # A row must not be longer than a block.
+            read_options=csv.ReadOptions(block_size=max(len(body), 1)),
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                include_columns=columns,
+                column_types=dict.fromkeys(columns, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        types = {field.name: field.type for field in plain_schema(wanted)}
+        for row in cells.to_pylist() if columns else ():
+            yield {name: _value(text, types[name]) for name, text in row.items()}
 
 
 def _cell(value: Any) -> str:
@@ -89,36 +91,6 @@ def _cell(value: Any) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
-
-
-def _read(part: Location, is_wanted: IsWanted) -> tuple[pa.Table, CommitRecord]:
-    body = part.read()
-    record, schema = find_record(part, body)
-    wanted = wanted_columns(schema, is_wanted)
-    return to_table(_rows(body, wanted), wanted), record
-
-
-def _rows(body: bytes, wanted: pa.Schema) -> Iterator[Values]:
-    """The rows of a part as JSON values."""
-    from pyarrow import csv
-
-    columns = wanted.names
-    cells = csv.read_csv(
-        pa.BufferReader(body),
-        # A row must not be longer than a block.
-        read_options=csv.ReadOptions(block_size=max(len(body), 1)),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            include_columns=columns,
-            column_types=dict.fromkeys(columns, pa.string()),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
-    types = {field.name: field.type for field in plain_schema(wanted)}
-    for row in cells.to_pylist() if columns else ():
-        yield {name: _value(text, types[name]) for name, text in row.items()}
 
 
 def _value(text: str | None, type_: pa.DataType) -> Any:

@@ -9,22 +9,21 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.output.formats.beside import find_record, keep_record
-from pipeline.output.formats.part_format import wanted_columns
-from pipeline.output.formats.values import plain_type, to_table, to_values
-from pipeline.storage.location import stamp_of
+from pipeline.output.formats.beside import RecordBeside, keep_record
+from pipeline.output.formats.values import plain_type, to_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import pyarrow as pa
 
-    from pipeline.output.formats.part_format import CommitRecord, IsWanted
+    from pipeline.output.formats.part_format import CommitRecord
+    from pipeline.output.formats.values import Values
     from pipeline.storage.location import Location
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLines(RecordBeside):
     """A `PartFormat`."""
 
     suffix = ".jsonl"
@@ -49,28 +48,7 @@ class JsonLines:
                     file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         keep_record(part, draft, schema, record)
 
-    def read(self, part: Location, is_wanted: IsWanted) -> pa.Table:
-        """See `PartFormat.read`."""
-        return _read(part, is_wanted)[0]
-
-    def read_whole(self, part: Location) -> tuple[pa.Table, CommitRecord]:
-        """See `PartFormat.read_whole`."""
-        return _read(part, lambda _: True)
-
-    def read_schema(self, part: Location) -> pa.Schema:
-        """See `PartFormat.read_schema`."""
-        return find_record(part, part.read())[1]
-
-    def read_record(self, part: Location) -> tuple[CommitRecord, str]:
-        """See `PartFormat.read_record`; reads all of the part."""
-        with part.open() as file:
-            stamp, body = stamp_of(file), file.read()
-        return find_record(part, body)[0], stamp
-
-
-def _read(part: Location, is_wanted: IsWanted) -> tuple[pa.Table, CommitRecord]:
-    body = part.read()
-    record, schema = find_record(part, body)
-    # Not `splitlines`: a text may have other line breaks, such as U+2028.
-    lines = body.decode().split("\n")[:-1]
-    return to_table(map(json.loads, lines), wanted_columns(schema, is_wanted)), record
+    def rows(self, body: bytes, wanted: pa.Schema) -> Iterator[Values]:
+        """See `RecordBeside.rows`."""
+        # Not `splitlines`: a text may have other line breaks, such as U+2028.
+        return map(json.loads, body.decode().split("\n")[:-1])
