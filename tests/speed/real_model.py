@@ -62,7 +62,11 @@ def vllm(work: Work) -> Done:
     """vLLM's offline class; which model class answers, the environment decides."""
     from vllm import LLM, SamplingParams
 
-    llm = LLM(work.model, dtype="float32", max_model_len=512, max_num_seqs=64)
+    # Eager as our engine on a CPU; by default it would reserve nearly all memory.
+    llm = LLM(
+        work.model, dtype="float32", max_model_len=512, max_num_seqs=64, enforce_eager=True,
+        gpu_memory_utilization=0.3,
+    )  # fmt: skip
     params = SamplingParams(temperature=0, max_tokens=MAX_TOKENS, stop=["\n"])
     requests = [{"prompt_token_ids": prompt} for prompt in work.prompts]
     llm.generate(requests[:2], params, use_tqdm=False)

@@ -33,13 +33,14 @@ CORE = f'''
 LINGER = 0
 import os, subprocess, sys, time, signal
 def leave(*_):
-    subprocess.Popen([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"])
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print(worker.pid, flush=True)  # it may be ended before it could
     time.sleep(LINGER)
     os._exit(0)
 signal.signal(15, leave)
 {SLEEP}
 '''
-"""  # noqa: E501
+"""
 KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
