@@ -1,7 +1,12 @@
 """The command line, `gemma3-batch`.
 
-app             the commands, and their exit codes
-flags           makes a job's command from its options
+app             the command line: every job is a command, beside those of `commands`
+commands        the other commands, a module each
+exit_codes      with which code and words a command ends
+running         what a command that computes rows prints at its end
+console         how text gets to the terminal
+flags           makes a job's command from its options, and arguments that commands share
+help            how `--help` looks and how a wrong command line is reported
 job_file        job files: a job and its options in YAML
 tables          shows a run's state and its failed rows
 profile_tables  shows where a run's time went

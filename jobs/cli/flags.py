@@ -28,6 +28,10 @@ Output = Annotated[
     str, typer.Argument(metavar="OUTPUT", help="Folder for the output files; path or URI.")
 ]
 COMMON = "Options of every job"
+OutputOfRun = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of a run.")]
+StorageOptions = Annotated[
+    str | None, typer.Option(help=JobOptions.model_fields["storage_options"].description)
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the workers' output.")]
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from jobs.cli import app as cli
+from jobs.cli import running
 from jobs.cli.tables import export_errors, show_errors
 from pipeline import ErrorRateError, RunError, RunResult, UserError
 from pipeline.engine.model_files import BUNDLED
@@ -164,7 +165,7 @@ def test_exit_codes(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "run_job", fail)
+    monkeypatch.setattr(running, "run_job", fail)
     done = CliRunner().invoke(cli.app, ["caption", "a", "b", "--model", "demo"])
     assert (done.exit_code, done.stderr.strip()) == (code, told)
     done = CliRunner().invoke(cli.app, ["caption", "a", "b", "--model", "demo", "--debug"])
@@ -186,12 +187,14 @@ def test_that_every_row_failed_is_said_and_not_a_success(monkeypatch: pytest.Mon
         )
 
     command = ["caption", "a", "b", "--model", "demo"]
-    monkeypatch.setattr(cli, "run_job", lambda *_, **__: result(decode_error=2, missing_input=1))
+    monkeypatch.setattr(
+        running, "run_job", lambda *_, **__: result(decode_error=2, missing_input=1)
+    )
     done = CliRunner().invoke(cli.app, command)
     assert done.exit_code == 3
     assert done.stderr.startswith("gemma3-batch: all 3 rows failed, none has results; ")
     assert CliRunner().invoke(cli.app, [*command, "--max-error-rate", "1"]).exit_code == 0
-    monkeypatch.setattr(cli, "run_job", lambda *_, **__: result(decode_error=2, truncated=1))
+    monkeypatch.setattr(running, "run_job", lambda *_, **__: result(decode_error=2, truncated=1))
     assert CliRunner().invoke(cli.app, command).exit_code == 0
 
 

@@ -1,0 +1,60 @@
+"""Decides what a command that computes rows prints at its end, and when it ends as failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobs.cli.console import ERR, print_plain
+from jobs.cli.tables import skipped_lines
+from jobs.sdk.calls import run_job
+from pipeline import ErrorRateError
+from pipeline.contract.errors import shortened
+from pipeline.contract.record import Outcome
+
+if TYPE_CHECKING:
+    from jobs.sdk.assembly import ConfiguredJob
+    from pipeline import RunResult
+
+
+def run_and_report(job: ConfiguredJob, source: str, output: str, debug: bool) -> None:
+    """Run a job and print what came of it.
+
+    Raises:
+        ErrorRateError: No row has results.
+    """
+    result = run_job(job, source, output, console=ERR, debug=debug)
+    print_plain(summary(result))
+    if job.options.max_error_rate != 1:
+        check_results(result)
+
+
+def check_results(result: RunResult) -> None:
+    """Check that some row has results.
+
+    Raises:
+        ErrorRateError: None has.
+    """
+    computed = {o: n for o, n in result.outcomes.items() if o != Outcome.KEPT}
+    if computed and not any(Outcome(outcome).has_results for outcome in computed):
+        raise ErrorRateError(
+            f"all {sum(computed.values()):,} rows failed, none has results; `gemma3-batch errors "
+            f"{result.output}` shows why\nOnce that is mended, `gemma3-batch retry` does them "
+            "again."
+        )
+
+
+def summary(result: RunResult) -> str:
+    """What came of a run, in a few lines."""
+    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.outcomes.items()))
+    rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
+    same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
+    gone = shortened(result.left_out)
+    lines = [
+        f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
+        f"{result.seconds:.0f} s{rate if result.new_rows else ''}",
+        *([f"Left out, as no longer in INPUT: {gone}"] if gone else []),
+        *skipped_lines(result.skipped),
+        f"Model class: {result.model_class}",
+        f"Output: {result.output}",
+    ]
+    return "\n".join(lines)
