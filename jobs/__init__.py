@@ -6,23 +6,10 @@
     sdk, cli                              the jobs from Python, and from the command line
     demo                                  the bundled model and the drawings it was trained on
 
-Importing this package imports neither torch, vllm nor ray.
+Importing this package imports none of them: each name of `__init__.pyi` brings its module when it
+is first used.
 """
 
-from jobs.moderation.calibration import calibrate
-from jobs.options.job import Job
-from jobs.sdk.engine import Engine
-from jobs.sdk.function import function_of
-from jobs.sdk.functions import caption, moderate, translate
-from pipeline.output.hub.push import push
+import lazy_loader
 
-__all__ = [
-    "Engine",
-    "Job",
-    "calibrate",
-    "caption",
-    "function_of",
-    "moderate",
-    "push",
-    "translate",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
