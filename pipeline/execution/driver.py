@@ -257,7 +257,8 @@ class Driver:
         self._collector.add(unpacked([receipt["measures"]]))
         unit, fault = receipt["unit"], receipt["fault"]
         same_as = dict(zip(receipt["positions"], receipt["same_as"], strict=True))
-        noted = ledger.note(unit, same_as, receipt["failed"])
+        outcomes = dict(zip(receipt["positions"], receipt["outcomes"], strict=True))
+        noted = ledger.note(unit, same_as, outcomes)
         self._count(noted, receipt["reasons"], receipt["error"], kept=receipt["kept"])
         if noted.complete is not None:
             self._commit(noted.complete)
@@ -323,7 +324,8 @@ class Driver:
             entries = [_poison_entry(row, stage) for row, stage in poison.items()]
             table = pa.Table.from_pylist(entries, schema=entry_schema(self._task.result_schema))
             self._journal.append(work.unit.id, table)
-            noted = ledger.note(work.unit.id, dict.fromkeys(poison), poison)
+            settled = dict.fromkeys(poison, str(Outcome.ENGINE_ERROR))
+            noted = ledger.note(work.unit.id, dict.fromkeys(poison), settled)
             if noted.complete is not None:
                 self._poison_rows.clear(noted.complete.unit.id)
                 self._commit(noted.complete)

@@ -23,7 +23,7 @@ from pipeline.contract.errors import RowError, UserError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.contract.redaction import redact
 from pipeline.images.links import FIRST_PAUSE_S, LONGEST_PAUSE_S, TRIES, fetch_link
-from pipeline.storage.backoff import is_transient
+from pipeline.storage.backoff import is_transient, note_retry
 from pipeline.storage.location import READABLE, Location, locate
 from pipeline.storage.refusals import Refusal, code_of, refusal_of
 
@@ -246,6 +246,7 @@ def _read_stored(where: Location, limits: ImageLimits) -> bytes:
         retry=tenacity.retry_if_exception(is_transient),
         stop=tenacity.stop_after_attempt(TRIES) | tenacity.stop_before_delay(limits.fetch_seconds),
         wait=tenacity.wait_random_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S),
+        before_sleep=note_retry,
         reraise=True,
     )(_read_remote, where, limits.max_bytes, deadline)
 

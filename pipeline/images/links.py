@@ -33,7 +33,7 @@ from urllib3.util import Retry, Url, make_headers, parse_url
 from pipeline.contract.errors import RowError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.contract.redaction import redact
-from pipeline.storage.backoff import TRANSIENT_STATUS
+from pipeline.storage.backoff import TRANSIENT_STATUS, note_retry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,7 @@ def fetch_link(url: str, *, max_bytes: int, seconds: float, allow_private: bool)
             retry=tenacity.retry_if_exception_type(_TransientError),
             stop=tenacity.stop_after_attempt(TRIES) | tenacity.stop_before_delay(seconds),
             wait=_pause,
+            before_sleep=note_retry,
             reraise=True,
         )(_follow, url, max_bytes, deadline, allow_private)
     except _TransientError as fault:

@@ -1,6 +1,7 @@
 """Where a run's time goes: measured always, at microseconds a row, and kept in its record.
 
 stopwatch      seconds of each step in this thread
+events         how often something happened in this process, such as a store that was asked again
 measures       what a process has measured; it travels with the blocks, so it costs no message
 engine_gauge   what is measured in the actor that holds an engine
 series         amounts over time, in few points however long a run is

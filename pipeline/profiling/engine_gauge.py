@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.profiling import stopwatch
+from pipeline.profiling import events, stopwatch
 from pipeline.profiling.measures import EngineSlice, Measures, Moment, Span
 
 if TYPE_CHECKING:
@@ -224,5 +224,7 @@ class BlockGauge:
 
     def finished(self, rows: int, size: int = 0) -> Measures:
         """See `Measured.finished`."""
-        span = Span("generate", self._began, time.time(), rows, stopwatch.take(), size)
+        span = Span(
+            "generate", self._began, time.time(), rows, stopwatch.take(), size, events.take()
+        )
         return self._carried + Measures(spans=(span,)) + self._gauge.take()

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.profiling import stopwatch
+from pipeline.profiling import events, stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,6 +30,7 @@ class Span:
         rows: How many.
         seconds: What a process worked on them, by step (see `stopwatch`).
         size: Bytes of their payloads as they came out; 0 where that is not known.
+        events: What happened in the process since its last span, and how often (see `events`).
     """
 
     stage: str
@@ -38,6 +39,7 @@ class Span:
     rows: int
     seconds: Mapping[str, float] = field(default_factory=dict)
     size: int = 0
+    events: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,5 +147,7 @@ class Stretch:
 
     def finished(self, rows: int, size: int = 0) -> Measures:
         """See `Measured.finished`."""
-        span = Span(self._stage, self._began, time.time(), rows, stopwatch.take(), size)
+        span = Span(
+            self._stage, self._began, time.time(), rows, stopwatch.take(), size, events.take()
+        )
         return self._carried + Measures(spans=(span,))

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import Fault
 from pipeline.images import THIS_MACHINE
+from pipeline.profiling import events
 from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import INTERNAL
 from pipeline.storage.refusals import Refusal
@@ -74,6 +75,7 @@ class StoreFaults:
             OSError: OUTPUT cannot be read.
         """
         refusals = [refusal for _, refusal in block if refusal is not None]
+        events.note("image_refused", len(refusals))
         self._others += sum(item.payload is not None and refused is None for item, refused in block)
         self._note_answers()
         self._refused += Counter(refusal.store for refusal in refusals)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
+from pipeline.profiling import events
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -98,11 +100,17 @@ def is_transient(error: BaseException | None) -> bool:
     return not is_answer and isinstance(error, OSError) and error.errno in TRANSIENT_ERRNO
 
 
+def note_retry(_: tenacity.RetryCallState) -> None:
+    """Count that a store is asked again; for `before_sleep` of tenacity."""
+    events.note("store_retry")
+
+
 def with_backoff(call: Callable[[], T]) -> T:
     """Return `call()`, trying again after transient errors. Raises the last error."""
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_transient),
         stop=tenacity.stop_after_attempt(TRIES),
         wait=tenacity.wait_random_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S),
+        before_sleep=note_retry,
         reraise=True,
     )(call)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.contract.errors import Fault
 from pipeline.engine.interface import EngineDiedError
+from pipeline.profiling import events
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -103,6 +104,7 @@ class Availability:
             EngineDiedError: The run ends.
         """
         self._raise_end()
+        events.note("endpoint_retry")
         if self._wait is None or self._wait.done():
             self._reason, self._since = reason, time.monotonic()
             self._clocks = (_clock(0), _clock(self._most))
@@ -120,6 +122,7 @@ class Availability:
         Raises:
             EngineDiedError: It has said nothing else for too long, or asks to wait for too long.
         """
+        events.note("endpoint_retry")
         now = time.monotonic()
         self._reason = reason
         self._busy_since = self._busy_since or now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,11 @@ def driver_of(output: Location, **settings: Any) -> Driver:
     )
 
 
-def receipt(*positions: int, **fields: Any) -> dict[str, Any]:
+def receipt(*positions: int, failed: Collection[int] = (), **fields: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("error", "model_class", "engine_ready", "fault", "ends_run", "is_users"))
     rows = {"positions": [*positions], "same_as": [None] * len(positions)}
-    nothing = {"failed": [], "kept": False, "reasons": [], "measures": Measures().packed()}
+    rows |= {"outcomes": ["refused" if at in failed else "ok" for at in positions]}
+    nothing = {"kept": False, "reasons": [], "measures": Measures().packed()}
     return {"unit": "u", **rows, **nothing, **empty, **fields}
 
 
