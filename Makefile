@@ -83,8 +83,9 @@ format: $(READY) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-reference: $(READY) ## Write the options' reference and the functions' signatures
+reference: $(READY) ## Write the options' reference, the functions' signatures, the table of metrics
 	@$(BIN)/python -m jobs.cli.reference
+	@$(BIN)/python -m pipeline.metrics.reference
 
 lock: $(READY) ## Choose new versions for the lock
 	@deploy/lock.sh

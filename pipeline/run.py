@@ -30,6 +30,8 @@ from pipeline.execution.quiet import quiet
 from pipeline.execution.root_cause import raising_root_cause
 from pipeline.execution.shared_folders import check_shared_folders
 from pipeline.execution.shutdown import graceful_shutdown
+from pipeline.metrics.labels import RunLabels
+from pipeline.metrics.of_run import RunMetrics
 from pipeline.output.cleanup import clean_up_retry, clean_up_run
 from pipeline.output.commit import NewParts, PatchedParts
 from pipeline.output.counts import committed_units, totals
@@ -442,6 +444,11 @@ def _driver(job: _Job, assignment: _Assignment, mine: Turn) -> Iterator[Driver]:
             failed_before=assignment.rows_failed,
         ) as progress,
         graceful_shutdown(config.drain_seconds, progress) as shutdown,
+        RunMetrics(
+            RunLabels.of(str(job.checked.output), task.name),
+            assignment.rows,
+            assignment.rows_done,
+        ) as metrics,
     ):
         yield Driver(
             config=config,
@@ -453,6 +460,7 @@ def _driver(job: _Job, assignment: _Assignment, mine: Turn) -> Iterator[Driver]:
             progress=progress,
             shutdown=shutdown,
             collector=job.collector,
+            metrics=metrics,
             profile_file=profile_file,
         )
 

@@ -15,6 +15,7 @@ FLOORS = {
     "pipeline": (
         {"contract"},
         {"profiling"},
+        {"metrics"},
         {"storage"},
         {"sources", "images"},
         {"engine"},

@@ -96,12 +96,16 @@ class Progress:
         running: Requests that it works on.
         waiting: Requests that it has and does not work on yet.
         steps: Steps since it started.
+        prompt_tokens: Tokens of the prompts that it has answered since then.
+        cached_tokens: Those of them that its prefix cache had.
     """
 
     answers: Mapping[str, Generation | RowError] = field(default_factory=dict)
     running: int
     waiting: int
     steps: int
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class Channel:

@@ -78,6 +78,8 @@ class EngineStats:
         running: Requests that it works on now.
         waiting: Requests that it has and does not work on yet.
         steps: Steps that it took since it started.
+        prompt_tokens: Tokens of the prompts that it has answered since then.
+        cached_tokens: Those of them that its prefix cache had.
         start: Seconds of each step of its start, in their order, such as `imports`, `weights`,
             `compile`, `graphs`.
         note: What somebody who waits for the run should know, such as that a server is away; empty
@@ -89,6 +91,8 @@ class EngineStats:
     running: int = 0
     waiting: int = 0
     steps: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
     start: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 

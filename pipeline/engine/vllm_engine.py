@@ -132,6 +132,8 @@ class VllmEngine:
             running=self._last.running,
             waiting=self._last.waiting,
             steps=self._last.steps,
+            prompt_tokens=self._last.prompt_tokens,
+            cached_tokens=self._last.cached_tokens,
             start=self._start,
         )
 

@@ -273,7 +273,7 @@ class _Steps:
         self._channel = channel
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._asked: dict[str, Rendered] = {}
-        self._steps = 0
+        self._steps = self._prompt_tokens = self._cached_tokens = 0
         self._told = 0.0
 
     def run(self) -> None:
@@ -330,6 +330,8 @@ class _Steps:
     def _answer(self, output: Any, rendered: Rendered) -> Generation | RowError:
         """What vLLM's finished `RequestOutput` says."""
         first, *_ = output.outputs
+        self._prompt_tokens += len(output.prompt_token_ids)
+        self._cached_tokens += output.num_cached_tokens or 0
         if first.finish_reason not in FINISHED:
             return _failure(f"the engine ended the request ({first.finish_reason})")
         text, *others = [
@@ -357,7 +359,14 @@ class _Steps:
         self._told = now
         running, waiting = _scheduler(self._engine).get_request_counts()
         self._channel.send(
-            Progress(answers=answers, running=running, waiting=waiting, steps=self._steps)
+            Progress(
+                answers=answers,
+                running=running,
+                waiting=waiting,
+                steps=self._steps,
+                prompt_tokens=self._prompt_tokens,
+                cached_tokens=self._cached_tokens,
+            )
         )
 
 

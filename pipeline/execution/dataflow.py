@@ -16,6 +16,7 @@ from pipeline.engine.orphans import ENGINE_ACTOR_ENV
 from pipeline.execution.depth import Care, Depth, depth, images_of
 from pipeline.execution.quiet import context_fields
 from pipeline.images import VIDEO_SECONDS, ImageLimits
+from pipeline.metrics.labels import RunLabels
 from pipeline.stages.follow_ups import follow_ups
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse import Parse
@@ -211,6 +212,7 @@ class Flow:
             fn_constructor_kwargs={
                 "requests": self.placement.requests,
                 "tells_notes": self.backend.tells_notes,
+                "labels": RunLabels.of(str(self.journal.output), self.task.name),
                 "follow_ups": follow_ups(
                     self.task, self.config.engine, self.backend.follow_up_renderer
                 ),

@@ -25,6 +25,7 @@ from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Noted
 from pipeline.execution.start_watch import watching_start
 from pipeline.execution.unfinished import describe_unfinished
+from pipeline.metrics import table
 from pipeline.output.counts import save_counts
 from pipeline.output.journal import entry_schema
 from pipeline.profiling.measures import Measures, Stretch, unpacked
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from pipeline.execution.placement import Placement
     from pipeline.execution.progress import RunProgress
     from pipeline.execution.shutdown import Shutdown
+    from pipeline.metrics.of_run import RunMetrics
     from pipeline.output.commit import Committer
     from pipeline.output.parts import Committed
     from pipeline.output.profile_files import ProfileFile
@@ -77,6 +79,7 @@ class Driver:
         progress: Shows how far it is.
         shutdown: Ends the run on SIGTERM.
         collector: Adds up what is measured.
+        metrics: Tells Prometheus of it.
         profile_file: Where the profile is found meanwhile; None keeps it nowhere.
     """
 
@@ -92,6 +95,7 @@ class Driver:
         progress: RunProgress,
         shutdown: Shutdown,
         collector: Collector,
+        metrics: RunMetrics,
         profile_file: ProfileFile | None = None,
     ) -> None:
         self._config = config
@@ -104,6 +108,7 @@ class Driver:
         self._progress = progress
         self._shutdown = shutdown
         self._collector = collector
+        self._metrics = metrics
         self._profile_file = profile_file
         self._poison_rows = PoisonRows(committer.journal.output)
         self._commits: dict[Any, Work] = {}
@@ -166,7 +171,7 @@ class Driver:
             for work in ledger.work():
                 # Another driver may have committed a unit and removed its journal.
                 if self._committer.is_committed(work):
-                    self._progress.skip(work.rows)
+                    self._skip(work.rows)
                     ledger.close(work.unit.id)
             if care is Care.ALONE:
                 self._settle_poison_rows(ledger)
@@ -192,8 +197,12 @@ class Driver:
         for work in batch:
             outcomes = begun.get(work.unit.id, {})
             rows = outcomes.keys() & {*work.missing} if outcomes else ()
-            self._progress.skip(len(rows), sum(_is_failure(outcomes[row]) for row in rows))
+            self._skip(len(rows), sum(_is_failure(outcomes[row]) for row in rows))
         self._progress.tell_there()
+
+    def _skip(self, rows: int, failed: int = 0) -> None:
+        self._progress.skip(rows, failed)
+        self._metrics.skip(rows)
 
     def _stream(self, ledger: Ledger, care: Care) -> None:
         """Run the stages over all rows that are missing."""
@@ -209,6 +218,7 @@ class Driver:
                         self._take(receipt, ledger)
                     self._note_time()
             except RayError as error:  # such as a lost machine: missing rows are computed again
+                self._metrics.happened(table.FLOW_RESTARTS)
                 self._progress.say(f"continuing after: {one_line(error, 120)}")
             finally:
                 self._shutdown.forget()
@@ -243,22 +253,29 @@ class Driver:
             "commit": min(MOST_COMMITS, pieces),
         }
         self._collector.expect(workers, placement.requests)
+        self._metrics.expect(workers)
 
     def _note_time(self) -> None:
-        self._collector.note_driver(self.rows)
+        did = self._collector.note_driver(self.rows)
+        self._metrics.measured(Measures(spans=(did,)))
         if self._profile_file is not None:
             self._profile_file.offer(self._collector.profile)
+
+    def _add_measures(self, measures: Measures) -> None:
+        self._collector.add(measures)
+        self._metrics.measured(measures)
 
     def _take(self, receipt: Mapping[str, Any], ledger: Ledger) -> None:
         self._last = time.time()
         self.model_class = receipt["model_class"] or self.model_class
         self._ready = self._ready or receipt["engine_ready"]
         self._shutdown.receive(len(receipt["positions"]))
-        self._collector.add(unpacked([receipt["measures"]]))
+        self._add_measures(unpacked([receipt["measures"]]))
         unit, fault = receipt["unit"], receipt["fault"]
         same_as = dict(zip(receipt["positions"], receipt["same_as"], strict=True))
         outcomes = dict(zip(receipt["positions"], receipt["outcomes"], strict=True))
         noted = ledger.note(unit, same_as, outcomes)
+        self._metrics.finished(noted.outcomes, receipt["prompt_tokens"], receipt["output_tokens"])
         self._count(noted, receipt["reasons"], receipt["error"], kept=receipt["kept"])
         if noted.complete is not None:
             self._commit(noted.complete)
@@ -298,12 +315,14 @@ class Driver:
             work = self._commits.pop(reply)
             try:
                 committed, measures = ray.get(reply)
-                self._collector.add(measures)
+                self._add_measures(measures)
             except RayError as error:
                 committed = Fault(ends_run=False, message=one_line(error))
             if not isinstance(committed, Fault):
                 self._counts.append((work.unit.part, committed))
+                self._metrics.happened(table.UNITS)
                 continue
+            self._metrics.happened(table.COMMIT_FAULTS)
             if committed.ends_run:
                 raise OutputError(committed.message)
             self._uncommitted[work.unit.id] = (work, committed.message)
@@ -326,6 +345,7 @@ class Driver:
             self._journal.append(work.unit.id, table)
             settled = dict.fromkeys(poison, str(Outcome.ENGINE_ERROR))
             noted = ledger.note(work.unit.id, dict.fromkeys(poison), settled)
+            self._metrics.finished(noted.outcomes, 0, 0)
             if noted.complete is not None:
                 self._poison_rows.clear(noted.complete.unit.id)
                 self._commit(noted.complete)

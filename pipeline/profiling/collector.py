@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from pipeline.profiling import stopwatch
+from pipeline.profiling import events, stopwatch
 from pipeline.profiling.measures import Measures, Moment, Span
 from pipeline.profiling.profile import STAGES, EngineProfile, Profile, StageProfile
 from pipeline.profiling.series import Series
@@ -70,15 +70,18 @@ class Collector:
         """A step of the start is done."""
         self._moment(Moment(name, time.time()))
 
-    def note_driver(self, rows: int) -> None:
-        """Count what the driver did since the last call, in this thread.
+    def note_driver(self, rows: int) -> Span:
+        """Count what the driver did since the last call, in this thread, and give that.
 
         Args:
             rows: Rows that it has finished so far.
         """
         now = time.time()
-        self._span(Span("driver", self._noted, now, rows - self._rows, stopwatch.take()))
+        did = rows - self._rows
+        span = Span("driver", self._noted, now, did, stopwatch.take(), events=events.take())
+        self._span(span)
         self._noted, self._rows = now, rows
+        return span
 
     def add(self, measures: Measures) -> None:
         """Add what came back."""

@@ -56,6 +56,16 @@ class Stats(Protocol):
         ...
 
     @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompts that it has answered since its start."""
+        ...
+
+    @property
+    def cached_tokens(self) -> int:
+        """Those of them that its prefix cache had."""
+        ...
+
+    @property
     def start(self) -> Mapping[str, float]:
         """Seconds of each step of its start."""
         ...
@@ -110,18 +120,29 @@ class EngineGauge:
     Args:
         stats: Asks the engine; called about once a second.
         ready: When it was ready, in Unix time.
+        queued: Counts the rows that wait in the actor; called about once a second.
+        tell: Called with each slice as it is complete.
     """
 
-    def __init__(self, stats: Callable[[], Stats], ready: float) -> None:
+    def __init__(
+        self,
+        stats: Callable[[], Stats],
+        ready: float,
+        queued: Callable[[], int] = lambda: 0,
+        tell: Callable[[EngineSlice], None] = lambda _: None,
+    ) -> None:
         self._stats = stats
         self._ready = ready
+        self._queued = queued
+        self._tell = tell
         self._sampler: asyncio.Task[None] | None = None
         self._slice = _OpenSlice()
         self._slices: list[EngineSlice] = []
         self._moments: list[Moment] = []
         self._given = self._answered = False
         self._block_ended: float | None = None
-        self._in_flight = self._steps = 0
+        self._in_flight = 0
+        self._last: Stats | None = None
 
     def block(self, carried: Measures) -> BlockGauge:
         """Begin with a block.
@@ -130,8 +151,7 @@ class EngineGauge:
             carried: What came with it.
         """
         if self._sampler is None:
-            stats = self._stats()
-            self._steps = stats.steps
+            stats = self._last = self._stats()
             self._moments.append(Moment("engine_ready", self._ready, dict(stats.start)))
         if self._sampler is None or self._sampler.done():
             self._slice = _OpenSlice()  # nothing is known of the time before
@@ -179,25 +199,29 @@ class EngineGauge:
     def _end_slice(self) -> None:
         done, stats, now = self._slice, self._stats(), time.time()
         length = done.count(self._in_flight) - done.began
-        self._slices.append(
-            EngineSlice(
-                began=now - length,
-                ended=now,
-                in_flight=done.in_flight,
-                empty=done.empty,
-                running=stats.running * length,
-                waiting=stats.waiting * length,
-                slots=stats.slots,
-                steps=stats.steps - self._steps,
-                busy=done.busy(length),
-                probes=done.probes,
-                lag=done.lag,
-                worst_lag=done.worst_lag,
-                refills=done.refills,
-                refill=done.refill,
-            )
+        before = self._last or stats
+        piece = EngineSlice(
+            began=now - length,
+            ended=now,
+            in_flight=done.in_flight,
+            empty=done.empty,
+            running=stats.running * length,
+            waiting=stats.waiting * length,
+            slots=stats.slots,
+            steps=stats.steps - before.steps,
+            busy=done.busy(length),
+            probes=done.probes,
+            lag=done.lag,
+            worst_lag=done.worst_lag,
+            refills=done.refills,
+            refill=done.refill,
+            queued=self._queued() * length,
+            prompt_tokens=stats.prompt_tokens - before.prompt_tokens,
+            cached_tokens=stats.cached_tokens - before.cached_tokens,
         )
-        self._steps, self._slice = stats.steps, _OpenSlice()
+        self._slices.append(piece)
+        self._last, self._slice = stats, _OpenSlice()
+        self._tell(piece)
 
     async def _sample(self) -> None:
         while True:

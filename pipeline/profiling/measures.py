@@ -59,6 +59,9 @@ class EngineSlice:
         worst_lag: The latest.
         refills: How often a block was complete and another request was given after it.
         refill: Seconds from the one to the other, all together.
+        queued: Rows that waited in the actor, times seconds.
+        prompt_tokens: Tokens of the prompts that it has answered.
+        cached_tokens: Those of them that its prefix cache had.
     """
 
     began: float
@@ -75,6 +78,9 @@ class EngineSlice:
     worst_lag: float = 0.0
     refills: int = 0
     refill: float = 0.0
+    queued: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

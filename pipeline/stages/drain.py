@@ -139,3 +139,13 @@ def actor_id() -> str:
     import ray
 
     return str(ray.get_runtime_context().get_actor_id())
+
+
+def is_restarted() -> bool:
+    """Whether the actor that this process is took the place of one that died."""
+    import ray
+
+    try:
+        return bool(ray.get_runtime_context().was_current_actor_reconstructed)
+    except Exception:  # Ray's own record of its actors does not answer now
+        return False

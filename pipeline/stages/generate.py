@@ -23,9 +23,11 @@ from pipeline.contract.task import Generation
 from pipeline.engine.interface import EngineDiedError, EngineStats
 from pipeline.engine.orphans import end_process
 from pipeline.engine.startup import attempt, following_steps
+from pipeline.metrics.of_engine import EngineMetrics
+from pipeline.profiling import events
 from pipeline.profiling.engine_gauge import EngineGauge
 from pipeline.stages.blocks import Item, measures_of, pack, seal, unseal
-from pipeline.stages.drain import Intake, actor_id
+from pipeline.stages.drain import Intake, actor_id, is_restarted
 from pipeline.stages.feed import Feed, Room
 from pipeline.stages.start_board import READY
 from pipeline.storage.write_fault import OutputError
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
     from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import InferenceEngine, Rendered
+    from pipeline.metrics.labels import RunLabels
+    from pipeline.profiling.measures import EngineSlice
     from pipeline.stages.drain import Drain
     from pipeline.stages.follow_ups import FollowUps
     from pipeline.stages.poison_rows import PoisonRows
@@ -88,6 +92,7 @@ class Generate:
         follow_ups: What is asked about a row once it has answers; None for nothing.
         requests: Requests that the engine works on at once, where it does not say.
         tells_notes: See `Backend`.
+        labels: Of the metrics that it tells; None tells none.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Generate:
         follow_ups: FollowUps | None = None,
         requests: int = REQUESTS_ON_CPU,
         tells_notes: bool = False,
+        labels: RunLabels | None = None,
     ) -> None:
         self._board = starts if tells_notes else None
         self._notes: asyncio.Task[None] | None = None
@@ -111,7 +117,11 @@ class Generate:
         self._poison_rows = poison_rows
         self._follow_ups = follow_ups
         self._ready = time.time()
-        self._gauge = EngineGauge(self._stats, self._ready)
+        self._gauge = EngineGauge(
+            self._stats, self._ready, lambda: self._feed.waiting, _telling(labels)
+        )
+        if labels is not None and is_restarted():
+            events.note("engine_restart")
         # Ray Data (2.60) calls nothing when a stage ends; the actor's process just exits. What was
         # registered last runs first, so the engine still works then.
         self._intake = Intake(drain, self._feed.close)
@@ -188,6 +198,11 @@ class Generate:
         if any(generation.failure is None for generation in every):
             report = EngineReport(engine.model_class, self._ready)
         return Answered(every, row.state, report)
+
+
+def _telling(labels: RunLabels | None) -> Callable[[EngineSlice], None]:
+    """What tells the engine's metrics."""
+    return (lambda _: None) if labels is None else EngineMetrics(labels, actor_id()[:8]).tell
 
 
 async def _told_notes(stats: Callable[[], EngineStats], board: StartBoard) -> None:

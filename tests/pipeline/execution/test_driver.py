@@ -17,6 +17,8 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.placement import Placement
 from pipeline.execution.progress import RunProgress
 from pipeline.execution.shutdown import Shutdown
+from pipeline.metrics.labels import RunLabels
+from pipeline.metrics.of_run import RunMetrics
 from pipeline.output import parts as parts_module
 from pipeline.output.commit import NewParts
 from pipeline.output.journal import Journal
@@ -56,6 +58,7 @@ def driver_of(output: Location, **settings: Any) -> Driver:
         progress=progress,
         shutdown=Shutdown(1, progress),
         collector=Collector(),
+        metrics=RunMetrics(RunLabels(run="r", task="colour"), 10),
     )
 
 
@@ -63,6 +66,7 @@ def receipt(*positions: int, failed: Collection[int] = (), **fields: Any) -> dic
     empty = dict.fromkeys(("error", "model_class", "engine_ready", "fault", "ends_run", "is_users"))
     rows = {"positions": [*positions], "same_as": [None] * len(positions)}
     rows |= {"outcomes": ["refused" if at in failed else "ok" for at in positions]}
+    rows |= {"prompt_tokens": 0, "output_tokens": 0}
     nothing = {"kept": False, "reasons": [], "measures": Measures().packed()}
     return {"unit": "u", **rows, **nothing, **empty, **fields}
 

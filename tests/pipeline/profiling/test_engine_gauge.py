@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.engine.interface import EngineStats
 from pipeline.profiling.engine_gauge import EngineGauge
-from pipeline.profiling.measures import Measures, Span, unpacked
+from pipeline.profiling.measures import EngineSlice, Measures, Span, unpacked
 
 CARRIED = Measures(spans=(Span("read", 1.0, 2.0, 3),))
 
@@ -83,3 +83,24 @@ def test_a_loop_that_is_blocked_is_busy(is_blocked: bool) -> None:
     else:
         assert busy < 0.85
     assert sum(piece.probes for piece in pieces) >= 5
+
+
+def test_each_slice_is_told_at_once_with_what_changed() -> None:
+    told: list[EngineSlice] = []
+    tokens = iter(range(0, 10_000, 100))
+
+    def stats() -> EngineStats:
+        prompt_tokens = next(tokens)
+        return EngineStats(prompt_tokens=prompt_tokens, cached_tokens=prompt_tokens // 4)
+
+    async def measured() -> Measures:
+        gauge = EngineGauge(stats, 7.0, lambda: 30, told.append)
+        block = gauge.block(Measures())
+        await asyncio.sleep(1.3)
+        assert len(told) == 1  # no block has gone on
+        return block.finished(1)
+
+    pieces = asyncio.run(measured()).slices
+    assert [*pieces] == told
+    assert [(piece.prompt_tokens, piece.cached_tokens) for piece in pieces] == [(100, 25)] * 2
+    assert sum(piece.queued for piece in pieces) == pytest.approx(30 * 1.3, rel=0.2)
