@@ -12,6 +12,7 @@ import torch
 from babel import Locale
 from vllm import LLM, SamplingParams
 
+from gemma3_model import attention, rope
 from tests.gemma3_model.parity import engine, forked
 
 TOLERANCE = 1e-3
@@ -23,6 +24,8 @@ SLICE = 256
 ENGINE = {"max_model_len": 3100, "num_gpu_blocks_override": 640}
 LENGTHS = (1, 2, 17, 511, 512, 513, 3000)
 """Tokens; the window is 512."""
+LOCAL_BASE = 10_000.0
+"""RoPE's base in local layers; in global ones it is 1,000,000."""
 SCRIPTS = ("am", "ar", "bn", "de", "el", "he", "hi", "ja", "ka", "km", "ko", "ru", "ta", "th", "zh")
 
 
@@ -125,3 +128,38 @@ def test_two_processes(real_model: Path, reference: Reference) -> None:
         assert len(llm.collective_rpc("loaded_model_class")) == 2
         prompts = [tale(length) for length in (1, 40, 700)]
         assert largest(llm, reference, prompts) < TOLERANCE
+
+
+def _window_one_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = attention.layer_window
+    monkeypatch.setattr(
+        attention,
+        "layer_window",
+        lambda config, layer: (window := right(config, layer)) and window + 1,
+    )
+
+
+def _rope_base_of_global_layers_a_little_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = rope.rope_parameters
+
+    def wrong(config: Any, layer: int) -> dict[str, Any]:
+        found = dict(right(config, layer))
+        if found["rope_theta"] > LOCAL_BASE:
+            found["rope_theta"] *= 1.01
+        return found
+
+    monkeypatch.setattr(rope, "rope_parameters", wrong)
+
+
+@pytest.mark.parametrize(
+    ("fault", "tokens"),
+    [(_window_one_too_long, 530), (_rope_base_of_global_layers_a_little_off, 40)],
+)
+def test_the_comparison_sees_a_fault(
+    real_model: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch, fault: Any, tokens: int
+) -> None:
+    fault(monkeypatch)
+    with engine(real_model, **ENGINE) as llm:
+        found = largest(llm, reference, [tale(tokens)])
+    print(f"{fault.__name__}: {found:.4f}")
+    assert found > 2 * TOLERANCE

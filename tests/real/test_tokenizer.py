@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +58,51 @@ def test_every_control_token_of_gemma_is_one(ours: TextTokenizer) -> None:
     assert all(CONTROL.fullmatch(name) for name in ours.control)
 
 
-def test_every_control_string_in_data_stays_text(real_model: Path, ours: TextTokenizer) -> None:
-    prompts = encoder(real_model, ours, GEMMA)
+def taken_for_control(
+    real_model: Path, tokenizer: TextTokenizer, control: Mapping[str, int], names: Iterable[str]
+) -> list[str]:
+    """Which control strings in a user's text do not stay text in a prompt."""
+    prompts = encoder(real_model, tokenizer, GEMMA)
     harmless = prompts.encode("x", None, 0, None)
-    control = {*ours.control.values()}
-    of_the_template = [number for number in harmless if number in control]
+    numbers = {*control.values()}
+    of_the_template = [number for number in harmless if number in numbers]
     assert len(of_the_template) == 4, "<bos>, two begins of a turn, one end"
-    for name in ours.control:
+    taken = []
+    for name in names:
         text = f"a {name}{name} b"
         ids = prompts.encode(text, None, 0, None)
-        assert [number for number in ids if number in control] == of_the_template, name
-        assert text in ours.decode(ids), name
+        is_same = [number for number in ids if number in numbers] == of_the_template
+        if not is_same or text not in tokenizer.decode(ids):
+            taken.append(name)
+    return taken
+
+
+def test_every_control_string_in_data_stays_text(real_model: Path, ours: TextTokenizer) -> None:
+    assert taken_for_control(real_model, ours, ours.control, ours.control) == []
+
+
+def test_that_is_seen_without_the_list_of_control_strings(
+    real_model: Path, ours: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The converted file has `<start_of_image>` as an ordinary token, which would be an image."""
+    monkeypatch.setattr("gemma3_model.tokenizer.CONTROL", re.compile(r"(?!)"))
+    unguarded = TextTokenizer.from_folder(real_model)
+    names = ["<start_of_image>", "<end_of_turn>"]
+    assert taken_for_control(real_model, unguarded, ours.control, names) == names[:1]
+
+
+def test_that_is_seen_without_the_rule_that_text_is_text(
+    real_model: Path, ours: TextTokenizer
+) -> None:
+    class Trusting(TextTokenizer):
+        def encode(self, text: str) -> list[int]:
+            self._backend.encode_special_tokens = False
+            return list(self._backend.encode(text, add_special_tokens=False).ids)
+
+    trusting = Trusting.from_folder(real_model)
+    for name in ("<start_of_image>", "<end_of_turn>", "<unused42>"):
+        with pytest.raises(AssertionError, match="text became control tokens"):
+            taken_for_control(real_model, trusting, ours.control, [name])
 
 
 def test_byte_tokens_are_not_written_by_their_names(ours: TextTokenizer, everyones: Any) -> None:
@@ -140,6 +176,27 @@ def test_gemmas_turns_are_the_published_ones(real_model: Path, ours: TextTokeniz
         "<bos><start_of_turn>user\nBe kind.\n\nHello there<end_of_turn>\n<start_of_turn>model\n"
     )
     assert (ids[0], ids[1], ids[-3], ids[-1]) == (2, 105, 105, ours.encode("\n")[0])
+
+
+@pytest.mark.parametrize("number", range(GEMMA.count("\\n")))
+def test_a_newline_that_a_template_lacks_is_seen(
+    real_model: Path, ours: TextTokenizer, everyones: Any, number: int
+) -> None:
+    before = -1
+    for _ in range(number + 1):
+        before = GEMMA.index("\\n", before + 1)
+    wrong = GEMMA[:before] + GEMMA[before + 2 :]
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": "Be kind."}]},
+        {"role": "user", "content": [{"type": "text", "text": "Hello there"}]},
+    ]
+    due = everyones.apply_chat_template(
+        messages, chat_template=GEMMA, tokenize=False, add_generation_prompt=True
+    )
+    prompts = [encoder(real_model, ours, template) for template in (GEMMA, wrong)]
+    right, found = ([*each.encode("Hello there", "Be kind.", 0, None)] for each in prompts)
+    assert right == everyones.encode(due, add_special_tokens=False)
+    assert found != right
 
 
 def test_translategemmas_template(real_model: Path, ours: TextTokenizer, everyones: Any) -> None:
