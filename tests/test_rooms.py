@@ -15,9 +15,8 @@ FLOORS = {
     "pipeline": (
         {"contract"},
         {"profiling"},
-        {"metrics"},
         {"storage"},
-        {"sources", "images"},
+        {"sources", "images", "metrics"},
         {"engine"},
         {"output"},
         {"stages"},

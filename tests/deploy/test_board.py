@@ -11,10 +11,12 @@ from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 
 from pipeline.metrics.table import TABLE, Kind, Metric
 
 BOARD = Path(__file__).parents[2] / "deploy/grafana/gemma3-batch.json"
+PAGE = BOARD.parents[2] / "docs/metrics.md"
 RAYS_LABELS = {"NodeAddress", "WorkerId", "SessionName"}
 BUCKET = "le"
 WIDTH = 24
@@ -113,6 +115,17 @@ def test_a_wrong_name_is_seen(board: dict[str, Any], old: str, new: str, fault: 
             target["expr"] = target["expr"].replace(old, new)
     assert wrong != board
     assert fault in faults(wrong)
+
+
+def test_the_alerts_in_the_documentation_ask_for_what_there_is() -> None:
+    (text,) = re.findall(r"```yaml\n(groups:.*?)```", PAGE.read_text(), re.DOTALL)
+    (group,) = yaml.safe_load(text)["groups"]
+    known = exported()
+    for rule in group["rules"]:
+        parts = [*nodes(promql_parser.parse(rule["expr"]))]
+        asked = {one.name for one in parts if isinstance(one, promql_parser.VectorSelector)}
+        assert asked
+        assert asked <= {*known}
 
 
 def test_a_broken_query_is_seen(board: dict[str, Any]) -> None:

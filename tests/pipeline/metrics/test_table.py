@@ -44,3 +44,5 @@ def test_a_run_keeps_its_label_and_shares_it_with_no_other() -> None:
     assert first == again != other
     assert re.fullmatch(r"captions-[0-9a-f]{6}", first)
     assert local.startswith("de-")
+    in_memory = [f"ray-memory://{name}/out" for name in "ab"]
+    assert {RunLabels.of(output, "caption").run for output in in_memory} == {"in-memory"}
