@@ -25,7 +25,7 @@ from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Noted
 from pipeline.execution.start_watch import watching_start
 from pipeline.execution.unfinished import describe_unfinished
-from pipeline.metrics import table
+from pipeline.metrics.table import COMMIT_FAULTS, FLOW_RESTARTS, UNITS
 from pipeline.output.counts import save_counts
 from pipeline.output.journal import entry_schema
 from pipeline.profiling.measures import Measures, Stretch, unpacked
@@ -177,6 +177,8 @@ class Driver:
                 self._settle_poison_rows(ledger)
             left = _rows(ledger.work())
             fruitless = fruitless + 1 if left == _rows(missing) else 0
+            if left:
+                self._metrics.happened(FLOW_RESTARTS)
             if fruitless == FRUITLESS_ROUNDS:
                 raise RunError(_stuck(ledger.work()))
             care = self._care(left, fruitless)
@@ -218,7 +220,6 @@ class Driver:
                         self._take(receipt, ledger)
                     self._note_time()
             except RayError as error:  # such as a lost machine: missing rows are computed again
-                self._metrics.happened(table.FLOW_RESTARTS)
                 self._progress.say(f"continuing after: {one_line(error, 120)}")
             finally:
                 self._shutdown.forget()
@@ -320,9 +321,9 @@ class Driver:
                 committed = Fault(ends_run=False, message=one_line(error))
             if not isinstance(committed, Fault):
                 self._counts.append((work.unit.part, committed))
-                self._metrics.happened(table.UNITS)
+                self._metrics.happened(UNITS)
                 continue
-            self._metrics.happened(table.COMMIT_FAULTS)
+            self._metrics.happened(COMMIT_FAULTS)
             if committed.ends_run:
                 raise OutputError(committed.message)
             self._uncommitted[work.unit.id] = (work, committed.message)

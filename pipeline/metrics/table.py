@@ -125,7 +125,9 @@ ENDPOINT_RETRIES = _counter(
     "endpoint_retries", "requests", "Requests to `--endpoint` that had to be sent again."
 )
 FLOW_RESTARTS = _counter(
-    "flow_restarts", "times", "How often all stages began anew, such as after a lost machine."
+    "flow_restarts",
+    "times",
+    "How often all stages began anew, with rows that were lost on the way.",
 )
 ENGINE_RESTARTS = _counter(
     "engine_restarts", "engines", "Engines that took the place of one that died."
