@@ -65,13 +65,14 @@ class Image:
 
     def call(self, command: list[str], extra: dict[str, str] | None = None) -> None:
         """Run a command as the image's user, with nothing of this machine's environment."""
-        variables = {"HOME": self._home(), **self.environment, **(extra or {})}
+        variables = {"HOME": self.home(), **self.environment, **(extra or {})}
         pairs = [f"{name}={value}" for name, value in variables.items()]
         enter = ["chroot", f"--userspec={self.user}", str(self.root)]
         clean = ["env", "--ignore-environment", f"--chdir={self.folder}", *pairs]
         subprocess.run([*enter, *clean, *command], check=True)
 
-    def _home(self) -> str:
+    def home(self) -> str:
+        """The user's home folder, as the image's list of users has it."""
         uid = self.user.partition(":")[0]
         entries = (self.root / "etc/passwd").read_text().splitlines()
         homes = {entry.split(":")[2]: entry.split(":")[5] for entry in entries}
@@ -206,8 +207,9 @@ def pip_settings() -> Iterator[tuple[str, str]]:
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for line in listed.splitlines():
         key, _, value = line.partition("=")
-        if not key.startswith("global.constraint"):
-            name = key.rpartition(".")[2].replace("-", "_").upper()
+        name = key.rpartition(".")[2].replace("-", "_").upper()
+        is_local = "file://" in value  # such an index links to files beside it
+        if name in ("CERT", "FIND_LINKS", "INDEX_URL", "EXTRA_INDEX_URL") and not is_local:
             yield f"PIP_{name}", value.strip("'")
 
 
@@ -234,10 +236,20 @@ def lend_path(root: Path, word: str) -> str:
 
 
 def run(image: Image, command: list[str]) -> None:
-    """What `docker run IMAGE COMMAND` does."""
-    with_mounts(image.root)
+    """What `docker run --read-only --tmpfs /tmp --tmpfs HOME IMAGE COMMAND` does."""
+    root = image.root
+    (root / LENT).mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    with_mounts(root)
+    uid, _, gid = image.user.partition(":")
+    for place in ("tmp", image.home().lstrip("/")):
+        mode = f"uid={uid},gid={gid},mode=1777"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", mode, "tmpfs", root / place], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
+    image.call(["id"])
     image.call([*image.entrypoint, *(command or image.cmd)])
-    without_mounts(image.root)
+    subprocess.run(["umount", "--recursive", "--lazy", root], check=True)
+    (root / LENT).rmdir()
 
 
 def main() -> None:

@@ -142,6 +142,29 @@ def test_nobody_submits_without_the_token(
     assert "foreign" not in head.ask("/api/jobs/")
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "wrong"}],
+)
+def test_a_driver_without_the_token_is_told_what_to_set(
+    head: Head, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    env = cluster.environment(**variables, RAY_ADDRESS=head.gcs)
+    examples.write(tmp_path, 1)
+    done = subprocess.run(
+        [str(cluster.BIN / "gemma3-batch"), "caption", "images", "captions", "--model", "demo"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "set RAY_AUTH_MODE=token" in done.stderr.replace("\n", " ")
+    assert not (tmp_path / "captions").exists()
+
+
 @pytest.mark.parametrize("path", ["/api/jobs/", "/nodes?view=summary", "/api/v0/tasks"])
 def test_nobody_reads_without_the_token(head: Head, path: str) -> None:
     assert head.ask(path)
