@@ -21,11 +21,11 @@ lock() {
     compile --extra "$extra" --group dev --output-file "deploy/requirements-$extra.lock" "$@"
 }
 
-# Not the extra `video`: its wheel brings FFmpeg with it (GPL).
+# Not the extras `images` and `video`, which are GPL.
 image_lock() {
     extra=$1
     shift
-    compile --extra "$extra" --extra azure --extra gguf --extra images --no-annotate \
+    compile --extra "$extra" --extra azure --extra gguf --no-annotate \
         --constraint "deploy/requirements-$extra.lock" --output-file "deploy/docker/$extra.lock" "$@"
 }
 

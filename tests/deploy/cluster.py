@@ -124,11 +124,11 @@ def new_token(folder: Path) -> Path:
 
 
 def _start(folder: Path, token: Path, env: Mapping[str, str]) -> Head:
-    gcs, dashboard = _free_port(), _free_port()
+    gcs, dashboard = free_port(), free_port()
     command = ["start", "--head", "--block", "--num-cpus=2", f"--port={gcs}"]
     command += [f"--dashboard-port={dashboard}", f"--object-store-memory={OBJECT_STORE}"]
     # Its default is one port for all: beside another cluster the agent would not take jobs.
-    command += [f"--dashboard-agent-listen-port={_free_port()}"]
+    command += [f"--dashboard-agent-listen-port={free_port()}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([str(BIN / "ray"), *command], env=env, stdout=log, stderr=log)
     return Head(
@@ -142,11 +142,15 @@ def _start(folder: Path, token: Path, env: Mapping[str, str]) -> Head:
 def kill(process: subprocess.Popen[Any]) -> None:
     """Kill a process and all that it has started."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-    process.kill()
+        kill_tree(psutil.Process(process.pid))
     process.wait(60)
+
+
+def kill_tree(process: psutil.Process) -> None:
+    """Kill a process after all that it has started."""
+    for each in (*process.children(recursive=True), process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 def _answers(started: Head) -> bool:
@@ -165,7 +169,17 @@ def _answers(started: Head) -> bool:
     return False
 
 
-def _free_port() -> int:
+def kill_those_of(port: int) -> None:
+    """Kill the processes of the cluster whose state is at a port; they are nobody's children."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            words = process.cmdline()
+            if any(word.endswith((f":{port}", f"gcs_server_port={port}")) for word in words):
+                kill_tree(process)
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
