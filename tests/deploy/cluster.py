@@ -98,7 +98,8 @@ class Head:
 def head(folder: Path, **variables: str) -> Iterator[Head]:
     """Start a cluster whose processes have these environment variables; ends all of them."""
     token = new_token(folder)
-    env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token), **variables)
+    variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    env = environment(**variables, RAY_raylet_start_wait_time_s=str(START_S))
     for _ in range(TRIES):
         started = _start(folder, token, env)
         if _answers(started):

@@ -62,15 +62,17 @@ def test_libraries_inside_wheels_are_named(written: Path) -> None:
     assert "libde265" in heif
 
 
-def test_an_environment_that_is_not_the_lock_s_is_refused(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    lock.write_text("numpy==0.1\n")
-    with pytest.raises(
-        sbom.FailedError, match=r"numpy is locked at 0\.1, and is .* here: make setup"
-    ):
-        sbom.write(lock, tmp_path)
-    lock.write_text("no-such-package==1\n")
-    with pytest.raises(
-        sbom.FailedError, match="no-such-package is locked at 1, and is missing here"
-    ):
-        sbom.write(lock, tmp_path)
+@pytest.mark.parametrize(
+    ("pin", "said"),
+    [
+        ("numpy==0.1", r"numpy is locked at 0\.1, and is .* here: make setup"),
+        ("no-such-package==1", "no-such-package is locked at 1, and is missing here"),
+    ],
+)
+def test_an_environment_that_is_not_the_lock_s_is_refused(
+    written: Path, tmp_path: Path, pin: str, said: str
+) -> None:
+    document = json.loads((written / "sbom.cdx.json").read_text())
+    (tmp_path / "lock").write_text(f"{pin}\n")
+    with pytest.raises(sbom.FailedError, match=said):
+        sbom.only(document, sbom.pins(tmp_path / "lock"))
