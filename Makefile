@@ -7,9 +7,10 @@ GPU_LOCK := deploy/requirements-gpu.lock
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
+IMAGE_ROOT ?= build/image-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo real-model test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock clean
+.PHONY: help image-root sbom setup demo real-model test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -78,6 +79,13 @@ gpu-bench: ## Measure ours, vLLM's own and each further step on a GPU
 
 gpu-e2e: ## Measure each job through the command on a GPU, beside its engine alone
 	@$(GPU_PYTHON) -m tests.gpu.e2e
+
+# As root on Debian, with debootstrap; IMAGE_ROOT=FOLDER for another place.
+image-root: $(READY) ## Carry out the Dockerfile for CPUs in a folder, without Docker, and caption there
+	@$(BIN)/python -m tests.deploy.image_root deploy/docker/cpu.Dockerfile $(IMAGE_ROOT) demo --rows 60
+
+sbom: $(READY) ## Write what the images are made of, and under which licences, into dist/
+	@$(BIN)/python deploy/sbom.py deploy/docker/cpu.lock dist
 
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .

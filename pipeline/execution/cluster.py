@@ -84,11 +84,18 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
 def _connect(address: str, debug: bool) -> list[psutil.Process]:
     """Connect to a cluster. Returns no processes: none of them is ours."""
     import ray
+    from ray.exceptions import AuthenticationError
 
     _check_answers(address)
     try:
         with without_log_level_line(debug):
             ray.init(log_to_driver=debug, configure_logging=False)
+    except AuthenticationError as error:
+        raise UserError(
+            f"RAY_ADDRESS={address}: the cluster asks for its token, and was not given it; set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token's file (by default "
+            "~/.ray/auth_token)"
+        ) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}") from (
             error

@@ -1,144 +1,204 @@
-"""`ray start --head`, then `ray job submit` of the example files, as on a real cluster."""
+"""`ray start --head` with a token, then `ray job submit` of the example files, as on a cluster.
+
+INPUT and OUTPUT are on Ceph RGW, a real S3 server, whose keys only the cluster's machines have.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import shutil
-import socket
 import subprocess
-import sys
 import time
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
-from ray.job_submission import JobSubmissionClient
 
-from pipeline.execution.cluster import WORKERS
-from tests.deploy import examples
+from pipeline.storage.location import locate
+from tests.deploy import cluster, examples
+from tests.deploy.cluster import ROOT, Head
+from tests.stores import ENVIRONMENT as OF_S3
+from tests.stores import S3
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-ENVIRONMENT = {
-    **os.environ,
-    **WORKERS,
-    # A token that another Ray of this user has made would be asked for in every process.
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "HF_HUB_OFFLINE": "1",
-    "PATH": f"{BIN}:{os.environ['PATH']}",
-}
+IMAGES = 200
+"""So many that a run is seen at work before it is done."""
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+pytestmark = pytest.mark.timeout(500)
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address that jobs are submitted to."""
-    port, folder = free_port(), tmp_path_factory.mktemp("head")
-    command = ["ray", "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"]
-    command += [f"--port={free_port()}", f"--dashboard-port={port}", "--include-dashboard=true"]
-    # Its default is one port for all: beside another cluster the agent would not take jobs.
-    command += [f"--dashboard-agent-listen-port={free_port()}"]
-    command += ["--object-store-memory=536870912"]
-    environment = {name: value for name, value in ENVIRONMENT.items() if name != "RAY_ADDRESS"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(BIN / "ray"), *command[1:]], env=environment, stdout=log, stderr=log
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(address, process, folder / "log")
-        yield address
-    finally:  # at once: told to end, Ray takes half a minute
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-        process.kill()
-        process.wait(60)
-
-
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    give_up = time.monotonic() + 120
-    while True:
-        assert process.poll() is None, log.read_text()
-        try:
-            JobSubmissionClient(address).submit_job(entrypoint="true")
-        except Exception:  # there is no dashboard yet, or no agent that takes jobs
-            assert time.monotonic() < give_up, log.read_text()
-            time.sleep(0.5)
-        else:
-            return
+def head(tmp_path_factory: pytest.TempPathFactory, rgw: S3) -> Iterator[Head]:
+    """A cluster on which every process can reach the store, and nobody without its token."""
+    keys = {"AWS_ACCESS_KEY_ID": rgw.key, "AWS_SECRET_ACCESS_KEY": rgw.secret}
+    with cluster.head(
+        tmp_path_factory.mktemp("head"),
+        AWS_ENDPOINT_URL=rgw.endpoint,
+        HF_HUB_OFFLINE="1",
+        **{**OF_S3, **keys},
+    ) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return examples.write(tmp_path_factory.mktemp("data"))
+def bucket(tmp_path_factory: pytest.TempPathFactory, rgw: S3) -> str:
+    """The URL under which `images` and `texts` are."""
+    written, url = examples.write(tmp_path_factory.mktemp("data"), IMAGES), rgw.url
+    place = locate(url, rgw.options)
+    place.filesystem.put(f"{written}/", place.path, recursive=True)
+    return url
 
 
-def submit(
-    head: str, file: str, data: Path, name: str, folder: Path = ROOT
-) -> subprocess.CompletedProcess[str]:
-    variables = {"DATA": str(data), "MODEL": "demo", "HF_HUB_OFFLINE": "1"}
-    command = [str(BIN / "ray"), "job", "submit", f"--address={head}", f"--submission-id={name}"]
-    command += ["--working-dir=.", f"--runtime-env-json={json.dumps({'env_vars': variables})}"]
-    command += ["--", "gemma3-batch", "run", file]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=ENVIRONMENT,
+def fetched(bucket: str, rgw: S3, folder: Path) -> Path:
+    """A copy on this machine of all that is there."""
+    place = locate(bucket, rgw.options)
+    place.filesystem.invalidate_cache()
+    place.filesystem.get(place.path, str(folder), recursive=True)
+    return folder
+
+
+def submit(head: Head, file: str, data: str, name: str, **more: Any) -> subprocess.Popen[str]:
+    variables = {"DATA": data, "MODEL": "demo"}
+    return head.submit("gemma3-batch", "run", file, name=name, variables=variables, **more)
+
+
+def done(process: subprocess.Popen[str]) -> str:
+    """What it printed; fails unless it ended well."""
+    printed, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, printed
+    return printed
+
+
+@pytest.mark.parametrize("job", ["translate", "moderate"])
+def test_an_example_file(head: Head, bucket: str, rgw: S3, job: str, tmp_path: Path) -> None:
+    rows = examples.ROWS if job == "translate" else IMAGES
+    printed = done(submit(head, f"deploy/{job}.yaml", bucket, job))
+    assert f"{rows} rows ({rows} ok)" in printed
+    examples.CHECKS[job](fetched(bucket, rgw, tmp_path), IMAGES)
+
+
+def journal_files(bucket: str, rgw: S3) -> list[str]:
+    place = locate(f"{bucket}/captions/_gemma3_batch/journal", rgw.options)
+    place.filesystem.invalidate_cache()
+    with contextlib.suppress(FileNotFoundError):
+        return [str(path) for path in place.filesystem.find(place.path)]
+    return []
+
+
+def driver_of(head: Head, file: str) -> psutil.Process:
+    """The process of a submitted job, of which the job server does not tell the id."""
+    (found,) = [
+        process
+        for process in psutil.Process(head.process.pid).children(recursive=True)
+        if process.name() == "gemma3-batch" or process.cmdline()[-2:] == ["run", file]
+        if "gemma3-batch" in " ".join(process.cmdline()[:2])
+    ]
+    return found
+
+
+def test_a_job_that_is_killed_and_submitted_again(
+    head: Head, bucket: str, rgw: S3, tmp_path: Path
+) -> None:
+    first = submit(head, "deploy/caption.yaml", bucket, "caption")
+    while not journal_files(bucket, rgw):
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.1)
+    driver_of(head, "deploy/caption.yaml").kill()
+    assert "failed" in first.communicate(timeout=100)[0]
+    assert first.returncode == 1
+
+    printed = done(submit(head, "deploy/caption.yaml", bucket, "caption-again"))
+    assert f"{IMAGES} rows ({IMAGES} ok)" in printed
+    assert f"; {IMAGES} of them new" in printed  # none was committed when it was killed
+    examples.check_captions(fetched(bucket, rgw, tmp_path), IMAGES)
+    assert "; 0 of them new" in done(submit(head, "deploy/caption.yaml", bucket, "caption-third"))
+
+
+def test_the_store_s_keys_are_not_shown(head: Head, rgw: S3) -> None:
+    told = head.ask("/api/jobs/") + head.log("caption-again")
+    assert "caption-again" in told
+    assert rgw.key not in told
+    assert rgw.secret not in told
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, "Missing authentication token"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "wrong"}, "Invalid authentication token"),
+    ],
+)
+def test_nobody_submits_without_the_token(
+    head: Head, bucket: str, variables: dict[str, str], said: str
+) -> None:
+    env = cluster.environment(**variables)
+    process = submit(head, "deploy/caption.yaml", bucket, "foreign", env=env)
+    printed, _ = process.communicate(timeout=100)
+    assert process.returncode != 0
+    assert said in printed
+    assert "foreign" not in head.ask("/api/jobs/")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "wrong"}],
+)
+def test_a_driver_without_the_token_is_told_what_to_set(
+    head: Head, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    env = cluster.environment(**variables, RAY_ADDRESS=head.gcs)
+    examples.write(tmp_path, 1)
+    done = subprocess.run(
+        [str(cluster.BIN / "gemma3-batch"), "caption", "images", "captions", "--model", "demo"],
+        cwd=tmp_path,
+        env=env,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=100,
         check=False,
     )
+    assert done.returncode == 2, done.stderr
+    assert "set RAY_AUTH_MODE=token" in done.stderr.replace("\n", " ")
+    assert not (tmp_path / "captions").exists()
 
 
-@pytest.mark.long  # `test_examples` has the files without the submission
-@pytest.mark.timeout(500)
-@pytest.mark.parametrize("job", [*examples.CHECKS])
-def test_an_example_file(head: str, data: Path, job: str) -> None:
-    for name, new_rows in ((job, examples.ROWS), (f"{job}-again", 0)):
-        done = submit(head, f"deploy/{job}.yaml", data, name)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert f"{examples.ROWS} rows ({examples.ROWS} ok)" in done.stdout
-        assert f"; {new_rows} of them new" in done.stdout
-    examples.CHECKS[job](data)
+@pytest.mark.parametrize("path", ["/api/jobs/", "/nodes?view=summary", "/api/v0/tasks"])
+def test_nobody_reads_without_the_token(head: Head, path: str) -> None:
+    assert head.ask(path)
+    for token, status in (("", 401), ("wrong", 403)):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            head.ask(path, token)
+        assert refused.value.code == status
 
 
 @pytest.mark.long  # by command and in Python: tests/jobs/test_own_job.py
-@pytest.mark.timeout(500)
-def test_a_job_of_ones_own(head: str, data: Path, tmp_path: Path) -> None:
+def test_a_job_of_ones_own(head: Head, bucket: str, rgw: S3, tmp_path: Path) -> None:
     """Its module is in the working directory only; every worker imports it from there."""
-    shutil.copy(ROOT / "tests/jobs/own/classify_images.py", tmp_path)
-    places = f"input: {data}/images\noutput: {data}/classes\n"
-    (tmp_path / "classify.yaml").write_text(
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(ROOT / "tests/jobs/own/classify_images.py", own)
+    places = f"input: {bucket}/images\noutput: {bucket}/classes\n"
+    (own / "classify.yaml").write_text(
         f"task: classify_images:Classify\n{places}model: ${{MODEL}}\nlabels: [red, green]\n"
     )
-    done = submit(head, "classify.yaml", data, "classes", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{examples.ROWS} rows ({examples.ROWS} ok)" in done.stdout
+    printed = done(submit(head, "classify.yaml", bucket, "classes", folder=own))
+    assert f"{IMAGES} rows ({IMAGES} ok)" in printed
+    data = fetched(bucket, rgw, tmp_path / "data")
     assert {row["label"] for row in examples.rows(data / "classes")} <= {"red", "green"}
 
 
-@pytest.mark.timeout(300)
-def test_a_wrong_file_ends_with_2_and_one_line(head: str, data: Path) -> None:
+def test_a_wrong_file_ends_with_2_and_one_line(head: Head, bucket: str, tmp_path: Path) -> None:
     wrong = yaml.safe_load((ROOT / "deploy/caption.yaml").read_text())
-    path = data / "wrong.yaml"
+    path = tmp_path / "wrong.yaml"
     path.write_text(yaml.safe_dump({**wrong, "promt": "x"}))
-    done = submit(head, str(path), data, "wrong")
-    assert done.returncode != 0
-    client = JobSubmissionClient(head)
-    assert client.get_job_info("wrong").driver_exit_code == 2
-    told = [line for line in client.get_job_logs("wrong").splitlines() if "gemma3-batch: " in line]
+    process = submit(head, str(path), bucket, "wrong")
+    process.communicate(timeout=100)
+    assert process.returncode != 0
+    assert head.job("wrong")["driver_exit_code"] == 2
+    told = [line for line in head.log("wrong").splitlines() if "gemma3-batch: " in line]
     assert len(told) == 1
     assert "promt: there is no such option; did you mean 'prompt'?" in told[0]
     assert f"{path}:" in told[0]
