@@ -30,9 +30,7 @@ class Chosen(Selection):
     chosen: tuple[Cut, ...]
 
     @staticmethod
-    def of_rows(
-        rows: Iterable[tuple[Cut, np.ndarray]], kind: Kind, unit_rows: int
-    ) -> Chosen:
+    def of_rows(rows: Iterable[tuple[Cut, np.ndarray]], kind: Kind, unit_rows: int) -> Chosen:
         """Choose rows.
 
         Args:
