@@ -191,6 +191,7 @@ def run(
     console: Console | None = None,
     debug: bool = False,
     chosen: Selection | None = None,
+    collector: Collector | None = None,
 ) -> RunResult:
     """Run a task over an input, or resume such a run.
 
@@ -201,6 +202,7 @@ def run(
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
         chosen: The rows that are taken, in place of those that `config` says; for a new OUTPUT.
+        collector: Adds up what is measured; by default one of its own.
 
     Raises:
         UserError: Something in the configuration or the input must be fixed, or another run is at
@@ -210,7 +212,7 @@ def run(
         RunError: The run could not be finished; resumable.
         OSError: INPUT or OUTPUT cannot be read.
     """
-    began, collector = time.monotonic(), Collector()
+    began, collector = time.monotonic(), collector or Collector()
     backend = backend or backend_of(config.engine)
     checked = check_run(config, task, backend)
     if chosen is not None:

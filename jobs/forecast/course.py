@@ -5,6 +5,11 @@ answers are about as long also end together, in waves of `slots` rows: a rate th
 half a wave says nothing. It is counted here over whole waves, beginning at each block of the first
 wave that can be followed by as many, and without the first and the last wave, in which the engine
 fills and empties.
+
+Where some answers are very long, a pilot has no such middle: while the last ones are written, the
+engine is nearly empty. There the rate is that of the time in which the engine was full. What it
+does is counted in steps of requests (ten requests in it for two steps are twenty): each row takes
+so many of them however full the engine is, and the pilot says how many those are altogether.
 """
 
 from __future__ import annotations
@@ -13,8 +18,34 @@ import bisect
 import statistics
 from dataclasses import dataclass
 
+FULL = 0.85
+"""An engine counts as full that has so many of the requests that it can work on."""
+LEAST_FULL = 3
+"""Pieces of time in which it must have been, to say how fast it was then."""
 WAVES = 4
 """Waves that a pilot needs: one to fill, two to look at, one to empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of an engine's time.
+
+    Attributes:
+        end: When it ended, in seconds since the begin.
+        seconds: How long it was.
+        in_flight: Requests in the engine, on average.
+        steps: Steps that it took.
+    """
+
+    end: float
+    seconds: float
+    in_flight: float
+    steps: float
+
+    @property
+    def work(self) -> float:
+        """Steps of requests."""
+        return self.in_flight * self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +58,7 @@ class Course:
         finished: Seconds since the begin and rows finished by then, both ascending.
         slots: Rows that all engines together work on at once.
         engines: How many there were.
+        pieces: What each engine did, one piece of time after the other; none if it does not say.
     """
 
     seconds: float
@@ -34,6 +66,12 @@ class Course:
     finished: tuple[tuple[float, int], ...]
     slots: int
     engines: int = 1
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def full(self) -> float:
+        """With so many requests an engine counts as full."""
+        return FULL * self.slots / self.engines
 
     @property
     def rows(self) -> int:
@@ -67,20 +105,55 @@ def steady(course: Course) -> Steady:
     """
     rows, wave = course.rows, course.slots
     whole = (rows - 2 * wave) // wave
-    if whole < 1:
-        return _of_few(course)
     span = wave * max(1, whole - 1)
-    stretches = _stretches(course, wave, rows - wave, span)
+    stretches = _stretches(course, wave, rows - wave, span) if whole >= 1 else []
+    if not stretches or not _is_full(course, stretches):
+        of_work = _of_work(course)
+        if of_work is not None:
+            return of_work
     if not stretches:
         return _of_few(course)
-    rates = [some / seconds for some, seconds in stretches]
-    rate = sum(some for some, _ in stretches) / sum(seconds for _, seconds in stretches)
-    spread = statistics.pstdev(rates) / rate
-    return Steady(rate=rate, spread=spread, rows=span)
+    rates = [one.rows / one.seconds for one in stretches]
+    rate = sum(one.rows for one in stretches) / sum(one.seconds for one in stretches)
+    return Steady(rate=rate, spread=statistics.pstdev(rates) / rate, rows=span)
 
 
-def _stretches(course: Course, first: int, last: int, span: int) -> list[tuple[int, float]]:
-    """Rows and seconds of the stretches of about `span` rows within `[first, last]`."""
+def _is_full(course: Course, stretches: list[_Stretch]) -> bool:
+    """Whether the engines were full over some stretches; nobody knows where they do not say."""
+    began, ended = stretches[0].began, stretches[-1].began + stretches[-1].seconds
+    inside = [piece for piece in course.pieces if began < piece.end <= ended]
+    seconds = sum(piece.seconds for piece in inside)
+    held = sum(piece.in_flight * piece.seconds for piece in inside)
+    return not seconds or held / seconds >= course.full
+
+
+def _of_work(course: Course) -> Steady | None:
+    """The rate while the engines were full, by steps of requests; None if they hardly were."""
+    full = [piece for piece in course.pieces if piece.in_flight >= course.full]
+    done = sum(piece.work for piece in course.pieces)
+    seconds = sum(piece.seconds for piece in full)
+    rows = course.rows * course.engines
+    rates = [rows * piece.work / piece.seconds / done for piece in full] if done else []
+    if len(rates) < LEAST_FULL:
+        return None
+    rate = rows * sum(piece.work for piece in full) / done / seconds
+    spread = statistics.stdev(rates) / rate / len(rates) ** 0.5 if rate else 0.0
+    return (
+        Steady(rate=rate, spread=spread, rows=round(rate * seconds / course.engines))
+        if rate
+        else None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    began: float
+    seconds: float
+    rows: int
+
+
+def _stretches(course: Course, first: int, last: int, span: int) -> list[_Stretch]:
+    """The stretches of about `span` rows within `[first, last]`."""
     counts = [count for _, count in course.finished]
     found = []
     for at, (began, count) in enumerate(course.finished):
@@ -89,7 +162,7 @@ def _stretches(course: Course, first: int, last: int, span: int) -> list[tuple[i
         ends = _nearest(counts, count + span)
         ended, reached = course.finished[ends]
         if ends > at and ended > began:
-            found.append((reached - count, ended - began))
+            found.append(_Stretch(began, ended - began, reached - count))
     return found
 
 

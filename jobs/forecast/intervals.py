@@ -39,7 +39,8 @@ def wilson(share: float, size: float, z: float = Z) -> Interval:
     weight = z * z / size
     middle = (share + weight / 2) / (1 + weight)
     half = math.sqrt(share * (1 - share) / size + weight / size / 4) * z / (1 + weight)
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    # At 0 and 1 rounding would leave the share itself out.
+    return Interval(max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
 def effective_size(shares: Sequence[float], sizes: Sequence[int], population: float) -> float:

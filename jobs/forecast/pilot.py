@@ -8,6 +8,7 @@ rate) is turned off. Everything else is as in the run itself.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.forecast.course import Course
+from jobs.forecast.course import Course, Piece
 from jobs.forecast.predictor import SampledRow
 from pipeline import Outcome, run
 from pipeline.contract.reason import reason_of
 from pipeline.output.parts import part_files
+from pipeline.profiling.collector import Collector
 from pipeline.storage.atomic import remove_folder
 from pipeline.storage.location import Location
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from jobs.forecast.sample import Sample
     from pipeline import RunConfig, RunResult, Task
     from pipeline.engine.interface import Backend
+    from pipeline.profiling.measures import Measures
     from pipeline.profiling.profile import Profile
 
 SHOWN = 10
@@ -106,6 +109,7 @@ def run_pilot(
         RunError: The pilot could not be finished.
         OSError: A store cannot be read or written.
     """
+    recorder = Recorder()
     with _beside(output) as folder:
         changed = {**WITHOUT, "output": str(folder), "engine_replicas": engines}
         done = run(
@@ -115,8 +119,11 @@ def run_pilot(
             console=console,
             debug=debug,
             chosen=sample.chosen,
+            collector=recorder,
         )
-        return _measured(done, folder, config.prefix or "", sample, planning)
+        assert done.profile is not None, "a pilot computes rows"
+        course = course_of(done.profile, recorder.measured, done.seconds, planning)
+        return _measured(done, course, folder, sample, config.prefix or "")
 
 
 @contextlib.contextmanager
@@ -131,7 +138,7 @@ def _beside(output: Location) -> Iterator[Location]:
 
 
 def _measured(
-    done: RunResult, folder: Location, prefix: str, sample: Sample, planning: float
+    done: RunResult, course: Course, folder: Location, sample: Sample, prefix: str
 ) -> Pilot:
     assert done.profile is not None, "a pilot computes rows"
     names = ("outcome", "error", "prompt_tokens", "output_tokens")
@@ -139,7 +146,7 @@ def _measured(
     rows, errors = _rows(table, sample)
     row_bytes, part_bytes = _bytes(folder, len(rows))
     return Pilot(
-        course=course_of(done.profile, done.seconds, planning),
+        course=course,
         rows=rows,
         errors=errors,
         samples=_samples(done, rows),
@@ -150,27 +157,53 @@ def _measured(
     )
 
 
-def course_of(profile: Profile, seconds: float, planning: float = 0.0) -> Course:
+class Recorder(Collector):
+    """Keeps all that is measured, exactly: a run's profile has points of seconds, in the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.measured: list[Measures] = []
+
+    def add(self, measures: Measures) -> None:
+        """See `Collector.add`."""
+        self.measured.append(measures)
+        super().add(measures)
+
+
+def course_of(
+    profile: Profile, measured: Sequence[Measures], seconds: float, planning: float = 0.0
+) -> Course:
     """The course of a run.
 
     Args:
         profile: The run's.
+        measured: What it is made of.
         seconds: What all of it took.
         planning: Seconds that its planning would have taken; it is part of the start.
     """
     moments = profile.moments
     later = max(0.0, planning - (moments.get("planned", 0.0) - moments.get("checked", 0.0)))
-    finished, done = [], 0.0
-    for at, rate in enumerate(profile.series.get("rows.parse", ())):
-        done += rate * profile.every
-        if rate:
-            finished.append((later + (at + 0.5) * profile.every, round(done)))
+    began = profile.began - later
+    spans = (span for some in measured for span in some.spans if span.stage == "parse")
+    ends = sorted((span.ended - began, span.rows) for span in spans if span.rows)
+    done = itertools.accumulate(rows for _, rows in ends)
     return Course(
         seconds=seconds + later,
         start=profile.flowing + later,
-        finished=tuple(finished),
+        finished=tuple(zip((at for at, _ in ends), done, strict=True)),
         slots=profile.engine.slots * profile.engine.engines,
         engines=profile.engine.engines,
+        pieces=_pieces(measured, began) if profile.engine.steps else (),
+    )
+
+
+def _pieces(measured: Sequence[Measures], began: float) -> tuple[Piece, ...]:
+    """What the engines did."""
+    slices = [piece for some in measured for piece in some.slices]
+    return tuple(
+        Piece(one.ended - began, length, one.in_flight / length, one.steps)
+        for one in sorted(slices, key=lambda one: one.ended)
+        if (length := one.ended - one.began) > 0
     )
 
 

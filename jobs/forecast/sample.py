@@ -123,11 +123,11 @@ def draw(checked: CheckedRun, cuts: Sequence[Cut], rows: int) -> Sample:
         RunError: Its store cannot be read.
         OSError: It cannot be read for now.
     """
+    if not any(cut.rows for cut in cuts):
+        raise UserError(_nothing(checked))
     found = candidates(checked, cuts, rows)
     if not len(found.units):
-        if found.unreadable:
-            raise UserError(found.unreadable[0])
-        raise UserError("plan: no row is left to compute; OUTPUT has all of them")
+        raise UserError(found.unreadable[0] if found.unreadable else _nothing(checked))
     strata = stratify(found.sizes, found.weights * found.copies)
     each = found.weights * found.copies
     shares = np.bincount(strata, weights=each) / each.sum()
@@ -153,6 +153,13 @@ def draw(checked: CheckedRun, cuts: Sequence[Cut], rows: int) -> Sample:
         units=len(groups),
         unreadable=found.unreadable,
     )
+
+
+def _nothing(checked: CheckedRun) -> str:
+    """Why there is nothing to plan."""
+    if checked.plan is not None:
+        return f"plan: OUTPUT {checked.output} has all rows of INPUT, so there is nothing to plan"
+    return f"plan: no row of INPUT {checked.listing.root} is to be computed"
 
 
 def _places(strata: np.ndarray, drawn: Sequence[int], seed: int) -> np.ndarray:

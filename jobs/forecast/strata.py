@@ -49,10 +49,8 @@ def allocate(counts: Sequence[int], shares: Sequence[float], total: int) -> list
     total = min(total, sum(counts))
     least = int(LEAST_SHARE * total)
     drawn = [min(count, least) for count in counts]
-    while (left := total - sum(drawn)) > 0:
-        # The one that is furthest below its share gets the next row, or many rows at once.
+    for _ in range(total - sum(drawn)):
         open_ = [at for at, count in enumerate(counts) if drawn[at] < count]
-        at = max(open_, key=lambda at: shares[at] * total - drawn[at])
-        wanted = max(1, int(shares[at] * total - drawn[at]))
-        drawn[at] += min(wanted, left, counts[at] - drawn[at])
+        # Sainte-Lague: the next one goes where the share is largest for what is drawn already.
+        drawn[max(open_, key=lambda at: shares[at] / (2 * drawn[at] + 1))] += 1
     return drawn
