@@ -31,22 +31,22 @@ THOUSAND = 1000
 
 def plan_screen(forecast: Forecast) -> RenderableType:
     """A forecast as a table of figures, with some rows of the pilot below."""
-    figures = Table.grid(
-        Column(style="bold", no_wrap=True), Column(overflow="fold"), padding=(0, 2)
-    )
+    columns = (Column(style="bold", no_wrap=True), Column(overflow="fold"))
+    figures = Table.grid(*columns, padding=(0, 2))
     figures.width = WIDTH
     for name, value in _lines(forecast):
         figures.add_row(name, Text(value))
+    model = plain(forecast.model.rsplit("/")[-1])
+    title = Text(f"Plan: {forecast.task} {plain(forecast.input)} with {model}", style="bold")
     notes = [Text(line, style="yellow") for line in forecast.warnings]
-    return Group(figures, *notes, _samples(forecast))
+    return Group(title, figures, *notes, "", _samples(forecast))
 
 
 def _lines(plan: Forecast) -> Iterator[tuple[str, str]]:
     same = 1 - plan.computed
     units = f"{plan.units:,} unit{'s' if plan.units != 1 else ''}"
-    yield f"Plan: {plan.task}", f"{plain(plan.input)} with {plain(plan.model.rsplit('/')[-1])}"
     yield "rows", f"{plan.rows:,} in {units}" + (f"; {percent(same)} % identical" if same else "")
-    yield "time", _time(plan)
+    yield from _time(plan)
     yield _name_of_hours(plan), _hours(plan)
     yield "bounded by", plan.bound
     yield "tokens in", _tokens(plan.read)
@@ -63,14 +63,13 @@ def _lines(plan: Forecast) -> Iterator[tuple[str, str]]:
     yield "measured on", pilot
 
 
-def _time(plan: Forecast) -> str:
+def _time(plan: Forecast) -> Iterator[tuple[str, str]]:
     found = plan.time
-    rest = found.once - found.start
-    return (
-        f"{duration(found.seconds)} ({_from_to(found.interval)}) with {_engines(plan.replicas)}: "
-        f"{duration(found.start)} to start, {duration(rest)} to fill and to end, else "
-        f"{_rate(found.rows_per_second)} rows/s"
-    )
+    engines = _engines(plan.replicas)
+    yield "time", f"{duration(found.seconds)} ({_from_to(found.interval)}) with {engines}"
+    rest = duration(found.once - found.start)
+    yield "  once", f"{duration(found.start)} to start, {rest} to fill the engines and to end"
+    yield "  then", f"{_rate(found.rows_per_second)} rows/s"
 
 
 def _engines(count: int) -> str:
@@ -102,14 +101,17 @@ def _hours(plan: Forecast) -> str:
 
 
 def _small(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 1 else f"{value:.1f}"  # noqa: PLR2004
+    """Three digits, or what there is of a small number."""
+    if value >= 10:  # noqa: PLR2004
+        return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"  # noqa: PLR2004
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"  # noqa: PLR2004
 
 
 def _tokens(found: Tokens) -> str:
     half, most, nearly_all, longest = found.quantiles
     return (
-        f"{amount(found.total)}; of a row {found.mean:,.0f}, of half at most {half:,.0f}, "
-        f"95 % {most:,.0f}, 99 % {nearly_all:,.0f}, longest {longest:,.0f}"
+        f"{amount(found.total).strip()}; a row has {found.mean:,.0f} (half up to {half:,.0f}, 95 % "
+        f"up to {most:,.0f}, 99 % up to {nearly_all:,.0f}, all up to {longest:,.0f})"
     )
 
 

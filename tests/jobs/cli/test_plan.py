@@ -50,10 +50,12 @@ def test_a_plan_is_one_screen_of_eighty_columns() -> None:
     text = " ".join(" ".join(lines).split())
     for part in (
         "2,000 in 2 units; 2.0 % identical",
-        "12 min (11 to 13 min) with 2 engines: 60 s to start, 20 s to fill and to end, else 3.1",
-        "0.4 (0.36 to 0.44); costs 1.2 (1.1 to 1.3) at 3 an hour",
+        "12 min (11 to 13 min) with 2 engines",
+        "60 s to start, 20 s to fill the engines and to end",
+        "3.1 rows/s",
+        "0.40 (0.36 to 0.44); costs 1.20 (1.08 to 1.32) at 3 an hour",
         "the engine's capacity; it had all the requests that it takes 91% of the time",
-        "540 k; of a row 270, of half at most 270, 95 % 271, 99 % 280, longest 300",
+        "540 k; a row has 270 (half up to 270, 95 % up to 271, 99 % up to 280, all up to 300)",
         "1.4 % (1.0 to 2.1), 20 to 42 rows",
         "decode: image file is truncated (84 bytes not processed)",
         "123 kB in 2 files",
