@@ -92,7 +92,9 @@ def _name_of_hours(plan: Forecast) -> str:
 
 def _hours(plan: Forecast) -> str:
     hours = f"{_small(plan.hours_expected)} ({_small(plan.hours.low)} to {_small(plan.hours.high)})"
-    hours += "" if plan.gpus else " of engines, which are not on GPUs"
+    is_served = plan.record["config"]["engine"].get("endpoint") is not None
+    others = " of the server" if is_served else " of engines, which are not on GPUs"
+    hours += "" if plan.gpus else others
     if plan.price is None or plan.cost is None:
         return f"{hours}; --price says what that costs"
     cost = f"{_small(plan.hours_expected * plan.price)}"

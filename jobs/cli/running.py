@@ -37,7 +37,7 @@ def run_and_report(
     if confirm:
         ask(job, source, output, debug)
     result = run_job(job, source, output, console=ERR, debug=debug)
-    print_plain(summary(result))
+    print_plain(summary(result, planned=_planned(result)))
     if job.options.max_error_rate != 1:
         check_results(result)
 
@@ -57,8 +57,8 @@ def check_results(result: RunResult) -> None:
         )
 
 
-def summary(result: RunResult) -> str:
-    """What came of a run, in a few lines."""
+def summary(result: RunResult, planned: str | None = None) -> str:
+    """What came of a run, in a few lines, with one that compares it with its plan."""
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.outcomes.items()))
     rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
     same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
@@ -67,7 +67,7 @@ def summary(result: RunResult) -> str:
         f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
         f"{result.seconds:.0f} s{rate if result.new_rows else ''}",
         *([f"Left out, as no longer in INPUT: {gone}"] if gone else []),
-        *_planned(result),
+        *([planned] if planned else []),
         *skipped_lines(result.skipped),
         f"Model class: {result.model_class}",
         f"Output: {result.output}",
@@ -75,10 +75,10 @@ def summary(result: RunResult) -> str:
     return "\n".join(lines)
 
 
-def _planned(result: RunResult) -> list[str]:
+def _planned(result: RunResult) -> str | None:
     """What was planned beside what came of it, where there was a plan of this run."""
     try:
         line = compared(result)
     except Exception:  # a store's client; the run is done, and that is what matters
-        return []
-    return [] if line is None else [f"{line[:1].upper()}{line[1:]}"]
+        return None
+    return line and f"{line[:1].upper()}{line[1:]}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.forecast.beside import beside
 from jobs.forecast.course import Course, Piece
 from jobs.forecast.predictor import SampledRow
 from pipeline import Outcome, run
@@ -129,8 +130,7 @@ def run_pilot(
 @contextlib.contextmanager
 def _beside(output: Location) -> Iterator[Location]:
     """A folder that goes at the end."""
-    path = f"{output.path.rstrip('/')}.pilot-{uuid.uuid4().hex[:8]}"
-    folder = Location(output.fs, path)
+    folder = beside(output, f".pilot-{uuid.uuid4().hex[:8]}")
     try:
         yield folder
     finally:

@@ -10,26 +10,28 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from jobs.forecast.beside import beside
 from jobs.forecast.forecast import Forecast
 from pipeline import Outcome, UserError
 from pipeline.contract.errors import one_line
 from pipeline.output.run_record import differences, has_same_input, read_record
 from pipeline.storage.atomic import overwrite
-from pipeline.storage.location import Location, locate
+from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
     from pipeline import RunResult
     from pipeline.output.run_record import Record
+    from pipeline.storage.location import Location
 
 SUFFIX = ".plan.json"
-SAME_ROWS = 0.001
-"""By how much numbers of rows may differ: of identical ones there is only a guess."""
+SAME_ROWS = 0.05
+"""By how much numbers of rows may differ: of those that are kept there may be only a guess."""
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def place_of(output: Location) -> Location:
     """The file of an OUTPUT's forecast."""
-    return Location(output.fs, output.path.rstrip("/") + SUFFIX)
+    return beside(output, SUFFIX)
 
 
 def save(forecast: Forecast, output: Location) -> Location:

@@ -63,6 +63,13 @@ def test_there_may_be_none_and_no_place_for_one(tmp_path: Path) -> None:
         save(forecast(), locate(str(tmp_path / "file/out")))
 
 
+def test_a_bucket_has_nothing_beside_it() -> None:
+    options = {"s3": {"endpoint_url": "http://127.0.0.1:1"}}
+    assert str(place_of(locate("s3://bucket/out/", options))) == "s3://bucket/out.plan.json"
+    inside = "s3://bucket/_gemma3_batch/plan.json"
+    assert str(place_of(locate("s3://bucket", options))) == inside
+
+
 def result(seconds: float, failed: int, *, engines: int = 2, new_rows: int = 2000) -> RunResult:
     engine = EngineProfile(engines=engines, slots=64)
     profile = Profile(
