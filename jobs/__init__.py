@@ -3,6 +3,7 @@
     captioning, translation, moderation   one package a job: its options, task and result columns
     job, registry                         what a job is, and how a name leads to one
     options                               what the options of all jobs have in common
+    forecast                              what a run will take, found out by a pilot
     sdk, cli                              the jobs from Python, and from the command line
     demo                                  the bundled model and the drawings it was trained on
 

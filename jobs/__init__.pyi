@@ -1,3 +1,4 @@
+from .forecast.planning import plan
 from .moderation.calibration import calibrate
 from .options.job import Job
 from .sdk.engine import Engine
@@ -12,6 +13,7 @@ __all__ = [
     "caption",
     "function_of",
     "moderate",
+    "plan",
     "push",
     "translate",
 ]

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from pipeline.output.heartbeat import Turn
     from pipeline.output.plan import Plan
     from pipeline.profiling.profile import Profile
-    from pipeline.sources import Skipped, Source
+    from pipeline.sources import Selection, Skipped, Source
     from pipeline.sources.units import Unit
     from pipeline.storage.location import StorageOptions
 
@@ -192,6 +192,8 @@ def run(
     backend: Backend | None = None,
     console: Console | None = None,
     debug: bool = False,
+    chosen: Selection | None = None,
+    collector: Collector | None = None,
 ) -> RunResult:
     """Run a task over an input, or resume such a run.
 
@@ -201,6 +203,8 @@ def run(
         backend: What renders and generates; by default what `config.engine` asks for.
         console: Where progress is shown; None shows none.
         debug: Show what Ray and the workers print.
+        chosen: The rows that are taken, in place of those that `config` says; for a new OUTPUT.
+        collector: Adds up what is measured; by default one of its own.
 
     Raises:
         UserError: Something in the configuration or the input must be fixed, or another run is at
@@ -210,9 +214,11 @@ def run(
         RunError: The run could not be finished; resumable.
         OSError: INPUT or OUTPUT cannot be read.
     """
-    began, collector = time.monotonic(), Collector()
+    began, collector = time.monotonic(), collector or Collector()
     backend = backend or backend_of(config.engine)
     checked = check_run(config, task, backend)
+    if chosen is not None:
+        checked = replace(checked, selection=chosen)
     collector.moment("checked")
     if checked.plan is not None and not checked.changes and _is_finished(checked):
         return _result(checked, None, began)

@@ -62,6 +62,7 @@ WARM = (
     "tests/jobs/moderation/test_end_to_end.py",
     "tests/jobs/captioning/test_answers_in_a_run.py",
     "tests/jobs/cli/test_bench.py",
+    "tests/jobs/forecast/test_end_to_end.py",
     "tests/deploy/test_examples.py",
     "tests/pipeline/execution/test_earlier_version.py",
 )

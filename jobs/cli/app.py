@@ -11,13 +11,14 @@ from jobs.cli.commands.bench import bench_command
 from jobs.cli.commands.calibrate import calibrate_command
 from jobs.cli.commands.demo import demo_command
 from jobs.cli.commands.errors import errors_command
+from jobs.cli.commands.plan import plan_app
 from jobs.cli.commands.push import push_command
 from jobs.cli.commands.retry import retry_command
 from jobs.cli.commands.run import run_command
 from jobs.cli.commands.status import status_command
 from jobs.cli.console import ERR, print_plain
 from jobs.cli.exit_codes import USER_ERROR, exit_codes
-from jobs.cli.flags import command_of
+from jobs.cli.flags import Confirm, command_of
 from jobs.cli.help import CONTEXT, EXIT_CODES, PlainCommand, PlainGroup, fault_of
 from jobs.cli.running import run_and_report
 from jobs.registry import find_job, job_names
@@ -103,12 +104,15 @@ def job_command(name: str) -> Any:
     """
     job = find_job(name)
 
-    def run(source: str, output: str, given: dict[str, Any], debug: bool) -> None:
+    def run(
+        source: str, output: str, given: dict[str, Any], debug: bool, confirm: bool = False
+    ) -> None:
         with exit_codes(debug=debug):
-            run_and_report(configure(job, given), source, output, debug)
+            run_and_report(configure(job, given), source, output, debug, confirm=confirm)
 
     alone = typer.Typer(**PLAIN)
-    alone.command(name=name, help=job.help, **RUN)(command_of(job.options, run))
+    more = {"confirm": (Confirm, False)}
+    alone.command(name=name, help=job.help, **RUN)(command_of(job.options, run, more))
     return typer.main.get_command(alone)
 
 
@@ -137,6 +141,7 @@ NAMED: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
 }
 """The commands that are no jobs, in the order in which the help lists them."""
 
+app.add_typer(plan_app(), name="plan")
 for _name, (_command, _settings) in NAMED.items():
     app.command(name=_name, **_settings)(_command)
 

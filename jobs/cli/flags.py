@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
@@ -14,8 +15,9 @@ from jobs.options.common import JobOptions, default_text, ordered_fields
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-Run = Callable[[str, str, dict[str, Any], bool], None]
-"""Runs a job: its input, output, the options that were set, and whether to show tracebacks."""
+Run = Callable[..., None]
+"""Runs a job: its input, output, the options that were set, and whether to show tracebacks; then by
+name what `command_of` was given more."""
 
 Input = Annotated[
     str,
@@ -35,24 +37,38 @@ StorageOptions = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the workers' output.")]
 
 
-def command_of(options: type[JobOptions], run: Run) -> Callable[..., None]:
+More = Mapping[str, tuple[Any, Any]]
+"""Options of a command that are no job's, by name: the annotation and the default of each."""
+Confirm = Annotated[
+    bool, typer.Option("--confirm", help="Show the plan of the run first, and ask.")
+]
+
+
+def command_of(
+    options: type[JobOptions], run: Run, more: More = MappingProxyType({})
+) -> Callable[..., None]:
     """Make a function from which typer makes a command.
 
     Args:
         options: The job's options; each field becomes a flag.
         run: Called with what the user gave.
+        more: Further options; `run` gets them by name.
     """
 
     def command(**given: Any) -> None:
         source, output, debug = (given.pop(name) for name in ("input", "output", "debug"))
-        run(source, output, {name: v for name, v in given.items() if v not in (None, [])}, debug)
+        own = {name: given.pop(name) for name in more}
+        set_ = {name: v for name, v in given.items() if v not in (None, [])}
+        run(source, output, set_, debug, **own)
 
     kinds: dict[str, Any] = {"input": Input, "output": Output}
     defaults: dict[str, Any] = {}
     for name, field in ordered_fields(options).items():
         panel = COMMON if name in JobOptions.model_fields and name != "model" else None
         kinds[name], defaults[name] = _option(name, field, panel)
-    kinds, defaults = {**kinds, "debug": Debug}, {**defaults, "debug": False}
+    last = {**more, "debug": (Debug, False)}
+    kinds |= {name: kind for name, (kind, _) in last.items()}
+    defaults |= {name: default for name, (_, default) in last.items()}
     parameters = [
         inspect.Parameter(
             name,

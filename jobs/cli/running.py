@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jobs.cli.confirmation import ask
 from jobs.cli.console import ERR, print_plain
 from jobs.cli.tables import skipped_lines
+from jobs.forecast.stored import compared
 from jobs.sdk.calls import run_job
 from pipeline import ErrorRateError
 from pipeline.contract.errors import shortened
@@ -16,14 +18,26 @@ if TYPE_CHECKING:
     from pipeline import RunResult
 
 
-def run_and_report(job: ConfiguredJob, source: str, output: str, debug: bool) -> None:
+def run_and_report(
+    job: ConfiguredJob, source: str, output: str, debug: bool, *, confirm: bool = False
+) -> None:
     """Run a job and print what came of it.
 
+    Args:
+        job: The job.
+        source: Its input.
+        output: Its output.
+        debug: Show what Ray and the workers print.
+        confirm: Show the plan first, and ask.
+
     Raises:
+        UserError: There is nobody to ask.
         ErrorRateError: No row has results.
     """
+    if confirm:
+        ask(job, source, output, debug)
     result = run_job(job, source, output, console=ERR, debug=debug)
-    print_plain(summary(result))
+    print_plain(summary(result, planned=_planned(result)))
     if job.options.max_error_rate != 1:
         check_results(result)
 
@@ -43,8 +57,8 @@ def check_results(result: RunResult) -> None:
         )
 
 
-def summary(result: RunResult) -> str:
-    """What came of a run, in a few lines."""
+def summary(result: RunResult, planned: str | None = None) -> str:
+    """What came of a run, in a few lines, with one that compares it with its plan."""
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.outcomes.items()))
     rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
     same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
@@ -53,8 +67,18 @@ def summary(result: RunResult) -> str:
         f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
         f"{result.seconds:.0f} s{rate if result.new_rows else ''}",
         *([f"Left out, as no longer in INPUT: {gone}"] if gone else []),
+        *([planned] if planned else []),
         *skipped_lines(result.skipped),
         f"Model class: {result.model_class}",
         f"Output: {result.output}",
     ]
     return "\n".join(lines)
+
+
+def _planned(result: RunResult) -> str | None:
+    """What was planned beside what came of it, where there was a plan of this run."""
+    try:
+        line = compared(result)
+    except Exception:  # a store's client; the run is done, and that is what matters
+        return None
+    return line and f"{line[:1].upper()}{line[1:]}"

@@ -36,6 +36,7 @@ from pipeline.sources.listing import ROW_A_FILE, Kind, Listing, list_input
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.selection import (
     ALL_ROWS,
+    Chosen,
     Selection,
     are_missing,
     passthrough_taken,
@@ -54,6 +55,7 @@ __all__ = [
     "ALL_ROWS",
     "FAULT",
     "ROW_A_FILE",
+    "Chosen",
     "HubChoice",
     "Kind",
     "Listing",

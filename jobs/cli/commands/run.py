@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.exit_codes import exit_codes
-from jobs.cli.flags import Debug
+from jobs.cli.flags import Confirm, Debug
 from jobs.cli.job_file import check_reachable, read_job_file
 from jobs.cli.running import run_and_report
 
@@ -16,6 +16,7 @@ def run_command(
     job_file: Annotated[
         str, typer.Argument(metavar="JOB.yaml", help="A job's input, output and options.")
     ],
+    confirm: Confirm = False,
     debug: Debug = False,
 ) -> None:
     """Run a job from a file, as `ray job submit` and schedulers do."""
@@ -23,4 +24,4 @@ def run_command(
         job = read_job_file(job_file)
         with job.naming_lines():
             check_reachable(job)
-            run_and_report(job.job, job.input, job.output, debug)
+            run_and_report(job.job, job.input, job.output, debug, confirm=confirm)

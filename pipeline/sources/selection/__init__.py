@@ -4,6 +4,7 @@
     filters    a condition against the input's columns: what is wrong with it, which rows match
     matches    which rows of a file match, reading as little of it as that takes
     sampling   rows drawn at random: the same ones however the input is cut
+    chosen     rows that somebody has chosen before
     selection  all of it together: from files to the cuts that a plan is made of
     taken      a unit's rows without those that are not taken
     values     which values are missing (`--missing`)
@@ -14,6 +15,7 @@ unit. Later files are selected from as they come.
 
 from __future__ import annotations
 
+from pipeline.sources.selection.chosen import Chosen
 from pipeline.sources.selection.filters import Filter
 from pipeline.sources.selection.selection import ALL_ROWS, Selection
 from pipeline.sources.selection.taken import passthrough_taken, read_taken
@@ -21,6 +23,7 @@ from pipeline.sources.selection.values import are_missing
 
 __all__ = [
     "ALL_ROWS",
+    "Chosen",
     "Filter",
     "Selection",
     "are_missing",

@@ -113,9 +113,9 @@ class Selection:
             rows = sampled(rows, self.sample, self.seed)
         elif left is not None:
             rows = _first(rows, left)
-        taken = (_with_rows(cut, some, source.kind) for cut, some in rows if len(some))
-        joined = _joined(taken, self.unit_rows, source.kind)
-        return (_trimmed(cut, source.kind) for cut in joined)
+        taken = (with_rows(cut, some, source.kind) for cut, some in rows if len(some))
+        cuts = joined(taken, self.unit_rows, source.kind)
+        return (trimmed(cut, source.kind) for cut in cuts)
 
     def _cut(self, source: Source, files: Sequence[FileInfo], left: int | None) -> Iterable[Cut]:
         """All cuts. Files that must be read to be cut are, where there is a limit, one by one."""
@@ -145,7 +145,7 @@ def _first(rows: Iterable[tuple[Cut, np.ndarray]], left: int) -> Iterator[tuple[
             return
 
 
-def _with_rows(cut: Cut, rows: np.ndarray, kind: Kind) -> Cut:
+def with_rows(cut: Cut, rows: np.ndarray, kind: Kind) -> Cut:
     """A whole cut of which these rows are taken: of images and videos these files."""
     if len(rows) == cut.rows:
         return cut
@@ -155,7 +155,7 @@ def _with_rows(cut: Cut, rows: np.ndarray, kind: Kind) -> Cut:
     return replace(cut, taken=packed(rows, cut.rows))
 
 
-def _joined(cuts: Iterable[Cut], unit_rows: int, kind: Kind) -> Iterator[Cut]:
+def joined(cuts: Iterable[Cut], unit_rows: int, kind: Kind) -> Iterator[Cut]:
     """Join cuts of which little is taken, so that output files are not tiny."""
     held: Cut | None = None
     for cut in cuts:
@@ -184,10 +184,10 @@ def _both(one: Cut, other: Cut, kind: Kind) -> Cut | None:
         return None
     between = np.zeros(gap, dtype=bool)
     rows = np.flatnonzero(np.concatenate([are_taken(one), between, are_taken(other)]))
-    return _with_rows(replace(one, stop=other.stop, taken=None), rows, kind)
+    return with_rows(replace(one, stop=other.stop, taken=None), rows, kind)
 
 
-def _trimmed(cut: Cut, kind: Kind) -> Cut:
+def trimmed(cut: Cut, kind: Kind) -> Cut:
     """A cut without what need not be read before and after its rows."""
     if cut.taken is None:
         return cut
@@ -195,4 +195,4 @@ def _trimmed(cut: Cut, kind: Kind) -> Cut:
     # Other formats are read from the byte at which the cut begins.
     first = int(rows[0]) if kind is Kind.PARQUET else 0
     start, stop = cut.start + first, cut.start + int(rows[-1]) + 1
-    return _with_rows(replace(cut, start=start, stop=stop, taken=None), rows - first, kind)
+    return with_rows(replace(cut, start=start, stop=stop, taken=None), rows - first, kind)
