@@ -59,7 +59,7 @@ def status_text(status: Status) -> str:
 def skipped_lines(skipped: Iterable[Skipped]) -> list[str]:
     """A line that names the files of INPUT that are not read; none where all are."""
     groups = [
-        f"{group.count:,} {group.reason} ({', '.join(map(_plain, group.examples))}"
+        f"{group.count:,} {group.reason} ({', '.join(map(plain, group.examples))}"
         + (", ...)" if group.count > len(group.examples) else ")")
         for group in skipped
     ]
@@ -152,10 +152,11 @@ def _cell(value: object) -> Text:
     """A value as plain text: not read as markup, and without control characters."""
     if isinstance(value, dict) and value.get("path"):  # an image of a Hugging Face dataset
         value = value["path"]
-    return Text("" if value is None else _plain(str(value)))
+    return Text("" if value is None else plain(str(value)))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Text without control characters, which a terminal would obey."""
     return CONTROL.sub("\ufffd", text)
 
 

@@ -61,7 +61,12 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "percent": percent, "time": duration}
+    environment.filters |= {
+        "number": number,
+        "percent": percent,
+        "time": duration,
+        "moment": moment,
+    }
     return environment
 
 
@@ -94,3 +99,8 @@ def duration(seconds: float) -> str:
     if whole >= 60:  # noqa: PLR2004
         return f"{whole // 60} min {whole % 60} s"
     return f"{seconds:.1f} s"
+
+
+def moment(text: str) -> str:
+    """A time as a run's record has it, for people: `2026-11-30 05:28 UTC`."""
+    return text[:16].replace("T", " ") + (" UTC" if text.endswith("+00:00") else text[19:])

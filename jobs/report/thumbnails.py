@@ -61,7 +61,7 @@ def thumbnails(
     rows: Rows,
     *,
     seconds: float,
-    say: Callable[[int], None] = lambda done: None,
+    say: Callable[[int], None] = lambda _: None,
 ) -> list[Thumbnail]:
     """Make a picture of each row's image.
 

@@ -69,7 +69,7 @@ def write_report(
     rows: int = ROWS,
     image_seconds: float = IMAGE_SECONDS,
     storage_options: StorageOptions | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Written:
     """Write the report of an OUTPUT, finished or not, as one HTML file that loads nothing.
 
@@ -173,6 +173,7 @@ def _content(
     return {
         "state": state,
         "record": record,
+        "model": "/".join(record["config"]["engine"]["model"].rstrip("/").split("/")[-2:]),
         "facts": _facts(record),
         "record_json": json.dumps(_without_profile(record), indent=2, ensure_ascii=False),
         "counted": counted,
@@ -194,7 +195,7 @@ def _content(
 def _counted(state: Status, outcomes: Sequence[str]) -> list[Counted]:
     """The rows of each outcome, in the order of outcomes."""
     order = [*map(str, Outcome)]
-    names = sorted({*state.outcomes, *outcomes}, key=lambda n: (order + [n]).index(n))
+    names = sorted({*state.outcomes, *outcomes}, key=lambda n: [*order, n].index(n))
     return [
         Counted(
             name=name,

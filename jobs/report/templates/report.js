@@ -3,7 +3,7 @@
 (() => {
   const find = (name) => document.getElementById(name);
   const data = JSON.parse(find("data").textContent);
-  const TOGETHER = 40, LONG = 600, KINDS = { ok: "good", kept: "kept", truncated: "part" };
+  const TOGETHER = 40, LONG = 420, KINDS = { ok: "good", kept: "kept", truncated: "part" };
   const whole = new Intl.NumberFormat("en");
   const by = (role) => data.columns.filter((column) => column.role === role);
   const scores = by("score"), answers = by("answer"), sources = by("source"), remarks = by("remark"), others = by("other");
