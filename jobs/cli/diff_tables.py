@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 SAMPLES = 5
 LONGEST = 200
 """Characters of a value that are shown."""
-STYLES = {Kind.REMOVED: "red strike", Kind.ADDED: "green underline", Kind.SAME: ""}
+STYLES = {Kind.REMOVED: "red", Kind.ADDED: "green", Kind.SAME: ""}
+MARKS = {Kind.REMOVED: ("[-", "-]"), Kind.ADDED: ("{+", "+}"), Kind.SAME: ("", "")}
+"""As `git diff --word-diff` writes them, for terminals without colours too."""
 
 
 def diff_text(found: Difference) -> RenderableType:
@@ -77,7 +79,8 @@ def _outcomes(changes: Changes) -> Table:
 
 
 def _answers(changes: Changes) -> Table:
-    right = [Column(name, justify="right") for name in ("changed", "share", "moved by", "at most")]
+    names = ("changed", "share", *(("moved by", "at most") if changes.distance else ()))
+    right = [Column(name, justify="right") for name in names]
     table = Table("answer", *right)
     for name in changes.compared:
         total, most = changes.distance.get(name, (0.0, 0.0))
@@ -94,7 +97,7 @@ def _samples(samples: list[Sample]) -> Table:
         assert change is not None, "only changed ones are shown"
         text = Text()
         for piece in differing_words(*(value[:LONGEST] for value in change)):
-            text.append(plain(piece.text), STYLES[piece.kind])
+            text.append(plain(piece.text).join(MARKS[piece.kind]), STYLES[piece.kind])
         table.add_row(Text(plain(sample.name[-60:])), text)
     return table
 

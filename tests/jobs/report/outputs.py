@@ -1,4 +1,4 @@
-"""OUTPUTs without a model: rows, plan, record and parts as a run writes them, with given answers."""
+"""OUTPUTs without a model: plan, record and parts as a run writes them, of given answers."""
 
 from __future__ import annotations
 
