@@ -84,7 +84,14 @@ def picture_of(profile: Profile) -> ProfilePicture:
         busy = profile.series.get(f"busy.{name}", ())
         if name != "generate" and any(busy):
             workers = profile.stages[name].workers
-            curves.append(_curve(f"{name}: processes at work", busy, workers, "processes"))
+            curves.append(
+                _curve(
+                    f"{name}: processes at work",
+                    busy,
+                    workers,
+                    "process" if workers == 1 else "processes",
+                )
+            )
     moments = tuple(
         Moment(name=name.replace("_", " "), at=at, share=min(1.0, at / seconds))
         for name, at in profile.moments.items()

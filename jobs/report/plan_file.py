@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline import Outcome
 from pipeline.storage.location import Location
 
 if TYPE_CHECKING:
@@ -22,18 +23,18 @@ SUFFIX = ".plan.json"
 LARGEST = 8 * 2**20
 MOST_FIELDS = 200
 LONGEST = 300
-ROWS_A_SECOND = re.compile(r"rows_(per|a)_(second|s)")
 FOUND = {
-    "rows": re.compile(r"(^|\.)(total_)?rows$"),
-    "rows that fail": re.compile(
-        r"(^|\.)(rows_)?(failed|failures|failing)(_rows)?(\.(rows|expected|estimate|mean))?$"
-    ),
-    "seconds": re.compile(
-        r"(^|\.)(wall_)?(seconds|wall_time|wall_s)(\.(expected|estimate|mean|mid))?$"
-    ),
-    "rows/s": re.compile(r"(^|\.)(rows_per_second|rows_per_s)$"),
+    "rows": re.compile(r"(total_)?rows"),
+    "share of rows that fail": re.compile(r"(.+\.)?(failed|failures|failing)(\.share)?"),
+    "seconds": re.compile(r"(.+\.)?(wall_)?seconds"),
+    "rows a second": re.compile(r"(.+\.)?rows_per_second"),
+    "tokens of prompts": re.compile(r"(read|prompt|prompt_tokens|input_tokens)(\.total)?"),
+    "tokens of answers": re.compile(r"(written|answers?|output_tokens)(\.total)?"),
 }
-"""By what is compared, how the field is called that foresees it."""
+"""By what is compared, how the field that foresees it may be called, with the objects it is in."""
+OF_RECORD = {"seconds": "seconds", "rows a second": "rows_per_second"}
+INTERVAL = ("interval.low", "interval.high")
+"""Fields beside such a one, between which it is most likely."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,35 +61,57 @@ def read_plan_file(output: Location) -> Any:
         return None
 
 
-def foreseen(content: Any, status: Status, record: Record) -> Foreseen | None:
+def foreseen(
+    content: Any, status: Status, record: Record, tokens: tuple[float, float] = (0.0, 0.0)
+) -> Foreseen | None:
     """What was foreseen beside what happened; None without a plan file.
 
     Args:
         content: See `read_plan_file`.
         status: Where the run stands.
         record: The run's record.
+        tokens: Of all prompts, and of all answers, in OUTPUT.
     """
     if not isinstance(content, Mapping):
         return None
     fields = dict(_flat(content))
-    happened = _happened(status, record)
+    happened = _happened(status, record, tokens)
     compared, taken = [], set()
     for what, name in FOUND.items():
-        field = next((field for field in fields if name.search(field.lower())), None)
-        if field is not None and isinstance(fields[field], int | float) and what in happened:
-            compared.append((what, _number(fields[field]), _number(happened[what])))
-            taken.add(field)
-    others = [(name, _text(value)) for name, value in fields.items() if name not in taken]
+        field = next((f for f, v in fields.items() if name.fullmatch(f) and _is_number(v)), None)
+        if field is not None and what in happened:
+            around = [f"{field.rpartition('.')[0]}.{end}".lstrip(".") for end in INTERVAL]
+            around = [end for end in around if end not in taken]  # of the first number beside it
+            between = [fields[end] for end in around if _is_number(fields.get(end))]
+            compared.append((what, _expected(fields[field], between), _number(happened[what])))
+            taken |= {field, *around}
+    others = [(f, _text(v)) for f, v in fields.items() if f not in taken and not _is_table(v)]
     return Foreseen(compared=tuple(compared), others=tuple(others[:MOST_FIELDS]))
 
 
-def _happened(status: Status, record: Record) -> dict[str, float]:
-    from pipeline import Outcome
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
+
+def _is_table(value: Any) -> bool:
+    """Whether it is a list of objects or lists, which no line can show."""
+    return isinstance(value, list) and any(isinstance(item, list | Mapping) for item in value)
+
+
+def _expected(value: float, between: list[float]) -> str:
+    if len(between) != len(INTERVAL):
+        return _number(value)
+    return f"{_number(value)} ({_number(between[0])} to {_number(between[1])})"
+
+
+def _happened(status: Status, record: Record, tokens: tuple[float, float]) -> dict[str, float]:
     failed = sum(n for o, n in status.outcomes.items() if not Outcome(o).has_results)
-    found: dict[str, float] = {"rows": status.rows_done, "rows that fail": failed}
+    found: dict[str, float] = {"rows": status.rows_done}
+    if status.rows_done:
+        found["share of rows that fail"] = failed / status.rows_done
+        found |= {"tokens of prompts": tokens[0], "tokens of answers": tokens[1]}
     if status.finished is not None:
-        found |= {"seconds": record.get("seconds", 0), "rows/s": record.get("rows_per_second", 0)}
+        found |= {name: record[key] for name, key in OF_RECORD.items() if record.get(key)}
     return found
 
 
@@ -102,11 +125,14 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:,.2f}"  # noqa: PLR2004
+    """With commas; a small one with three digits."""
+    if float(value).is_integer() or abs(value) >= 100:  # noqa: PLR2004
+        return f"{value:,.0f}"
+    return f"{value:,.3g}"
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     return _number(value)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import RowError, one_line
+from pipeline.contract.redaction import redact
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _thumbnail(pictures: Pictures, share: int, picture: Picture) -> tuple[Pictur
     try:
         image = pictures.load(picture, FORMS[0][0])
     except RowError as error:
-        return picture, Thumbnail(fault=error.message)
+        return picture, Thumbnail(fault=redact(error.message))
     except Exception as error:  # what decoders and stores' clients meet
         return picture, Thumbnail(fault=one_line(error))
     return picture, encoded(image, share)

@@ -186,7 +186,7 @@ def _content(
         "histograms": _histograms(columns, rows, weights),
         "failed": sum(c.rows for c in counted if not c.is_good),
         "profile": picture_of(state.profile) if state.profile else None,
-        "foreseen": foreseen(read_plan_file(where), state, record),
+        "foreseen": foreseen(read_plan_file(where), state, record, _tokens(columns, rows, weights)),
         "rows_json": rows_json(rows, columns, counted, reason_of_row, images),
         "images_json": [*images_json(images)] if images else [],
     }
@@ -235,6 +235,15 @@ def _histograms(columns: Columns, rows: Rows, weights: np.ndarray) -> list[Histo
     ):
         found.append(histogram(title, "tokens", rows.column(columns.added(name)), weights))
     return [one for one in found if one is not None]
+
+
+def _tokens(columns: Columns, rows: Rows, weights: np.ndarray) -> tuple[float, float]:
+    """Tokens of all prompts and of all answers in OUTPUT."""
+    found = []
+    for name in ("prompt_tokens", "output_tokens"):
+        tokens = np.array([n or 0 for n in rows.column(columns.added(name))], np.float64)
+        found.append(float((tokens * weights).sum()))
+    return found[0], found[1]
 
 
 def _of_numbers(label: str, values: Sequence[Any], weights: np.ndarray) -> Histogram | None:

@@ -92,7 +92,7 @@ def _shown_columns(names: Sequence[str], record: Record, prefix: str) -> list[st
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
     text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     return f"<span dir='auto'>{escape(text)}</span>"
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.contract.errors import RowError, one_line
 from pipeline.contract.record import Outcome
+from pipeline.contract.redaction import redact
 from pipeline.images import ImageLimits, load_video
 from pipeline.images.decode import decode_image
 from pipeline.images.fetch import fetch_image
@@ -97,7 +98,7 @@ class Pictures:
                     found.append(picture.position)
                     yield picture
             except Exception as error:  # the stores' clients have errors of many kinds
-                fault = str(error) if isinstance(error, RowError) else one_line(error)
+                fault = redact(error.message) if isinstance(error, RowError) else one_line(error)
             wanted = [position for position in wanted if position not in found]
             if not wanted:
                 return

@@ -33,7 +33,7 @@ OVERLAPS = """() => {
   while (walker.nextNode()) {
     const node = walker.currentNode, parent = node.parentElement;
     if (!node.data.trim() || /^(SCRIPT|STYLE|OPTION|TITLE)$/i.test(parent.tagName)) continue;
-    if (!parent.checkVisibility({ contentVisibilityAuto: true, visibilityProperty: true })) continue;
+    if (!parent.checkVisibility({ contentVisibilityAuto: true })) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
     for (const box of range.getClientRects()) {
@@ -112,7 +112,7 @@ def serious(page: Page) -> list[str]:
     # The page's policy lets no script in but its own; axe comes from outside.
     found = Axe().run(page).response["violations"]
     return [
-        f"{each['id']}: {each['nodes'][0]['html'][:200]} ({each['nodes'][0]['failureSummary'][:300]})"
+        f"{each['id']}: {each['nodes'][0]['html'][:200]}; {each['nodes'][0]['failureSummary']}"
         for each in found
         if each["impact"] in ("serious", "critical")
     ]

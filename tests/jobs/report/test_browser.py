@@ -1,4 +1,4 @@
-"""A report in Chromium: fast, readable at both widths, usable by keyboard, and nothing of it runs."""
+"""A report in Chromium: fast, readable at both widths, usable by keyboard; nothing of it runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ARABIC = "قطة برتقالية تجلس على سجادة حمراء (PNG) ب
 THAI = "แมวสีส้มตัวหนึ่งกำลังนั่งอยู่บนพรมสีแดงข้างหน้าต่างบานใหญ่ในตอนเช้าวันหนึ่งที่อากาศดีมาก"
 LONG = "Eine lange Beschreibung ohne Ende. " * 2858
 SPECIAL = {0: HOSTILE, 1: ARABIC, 2: THAI, 3: LONG[:100_000], 4: "W" * 3000}
-WORDS = "a red circle left of the blue square on white ground with two dogs in tall grass".split()
+WORDS = ("a", "red", "circle", "left", "of", "the", "blue", "square", "with", "two", "dogs")
 
 
 def captioned(number: int) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def translated(number: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report of each job, of which that of captions has 10,000 rows, and a page of differences."""
+    """A report of each job, that of captions with 10,000 rows, and a page of differences."""
     folder = tmp_path_factory.mktemp("reports")
     images, few = image_rows(folder / "images", ROWS), image_rows(folder / "few", 200)
     texts = text_rows(folder / "texts", [f"Good morning, <b>all</b>, {n}" for n in range(200)])
@@ -162,7 +162,7 @@ def test_rows_are_found_by_outcome_text_and_reason(captions: Page) -> None:
     captions.get_by_role("button", name="decode_error 200").click()
     assert status.text_content() == "200 of 10,000 rows"
     captions.get_by_label("Search").fill("(4,007 BYTES)")
-    captions.wait_for_function("document.querySelectorAll('.card').length === 1")
+    cards(captions).nth(1).wait_for(state="detached")
     assert cards(captions).first.locator("h3").text_content() == "drawing-04007.jpg"
     captions.get_by_role("button", name="Show all").click()
     assert status.text_content() == "10,000 of 10,000 rows"
@@ -178,7 +178,7 @@ def test_rows_are_found_by_outcome_text_and_reason(captions: Page) -> None:
 def test_all_rows_can_be_reached_and_the_keyboard_is_enough(captions: Page) -> None:
     before = cards(captions).count()
     captions.locator("#more").scroll_into_view_if_needed()
-    captions.wait_for_function(f"document.querySelectorAll('.card').length > {before}")
+    cards(captions).nth(before).wait_for(state="attached")
     captions.keyboard.press("/")
     assert captions.evaluate("document.activeElement.id") == "search"
     captions.keyboard.press("Tab")
@@ -204,7 +204,7 @@ def test_thresholds_move_what_is_flagged(browser: Browser, pages: dict[str, Path
 
     told = page.locator("#flagged")
     assert f"any: {flagged(0.5)} rows" in (told.text_content() or "")
-    page.get_by_label("weapons").focus()
+    page.get_by_role("slider", name="weapons").focus()
     page.keyboard.press("End")  # to 1
     now = flagged(0.5, 1.0)
     assert now != flagged(0.5)

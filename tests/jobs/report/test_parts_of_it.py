@@ -118,18 +118,22 @@ def test_what_was_foreseen_stands_beside_what_happened(tmp_path: Path) -> None:
     content = {
         "format": 1,
         "rows": 100,
-        "time": {"seconds": {"expected": 4.5}},
-        "failed": {"rows": 2},
+        "time": {"seconds": 4.5, "interval": {"low": 4, "high": 5}, "rows_per_second": 20},
+        "failed": {"share": 0.02, "interval": {"low": 0.01, "high": 0.2}},
+        "read": {"total": 1000},
+        "samples": [{"caption": "a"}],
     }
     (tmp_path / f"out{SUFFIX}").write_text(json.dumps(content))
-    found = foreseen(
-        read_plan_file(locate(str(tmp_path / "out") + "/")), cast("Any", STATUS), {"seconds": 3.0}
-    )
+    output = locate(str(tmp_path / "out") + "/")
+    record = {"seconds": 3.0, "rows_per_second": 30.0}
+    found = foreseen(read_plan_file(output), cast("Any", STATUS), record, (1234.0, 7.0))
     assert found is not None
     assert found.compared == (
         ("rows", "100", "90"),
-        ("rows that fail", "2", "10"),
-        ("seconds", "4.50", "3"),
+        ("share of rows that fail", "0.02 (0.01 to 0.2)", "0.111"),
+        ("seconds", "4.5 (4 to 5)", "3"),
+        ("rows a second", "20", "30"),
+        ("tokens of prompts", "1,000", "1,234"),
     )
     assert found.others == (("format", "1"),)
     assert foreseen(read_plan_file(locate(str(tmp_path / "none"))), cast("Any", STATUS), {}) is None
