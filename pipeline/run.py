@@ -120,6 +120,16 @@ class RunResult:
         """The rows of OUTPUT in input order, with some columns or all. Raises OSError."""
         return self.dataset().to_table(columns=None if columns is None else [*columns])
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: some rows; without OUTPUT the text form alone."""
+        from pipeline.output.glance import glance  # Pillow takes a while to import
+
+        try:
+            where = locate(self.output, self.storage_options)
+            return glance(where, self.outcomes, self.storage_options)
+        except Exception:  # a cell that ran well should not end in an error
+            return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Assignment:

@@ -29,6 +29,7 @@ FLOORS = {
         {"captioning", "translation", "moderation"},
         {"demo"},
         {"registry"},
+        {"report"},
         {"sdk"},
         {"cli"},
         {"__init__", "__main__"},

@@ -10,9 +10,11 @@ import typer
 from jobs.cli.commands.bench import bench_command
 from jobs.cli.commands.calibrate import calibrate_command
 from jobs.cli.commands.demo import demo_command
+from jobs.cli.commands.diff import diff_command
 from jobs.cli.commands.errors import errors_command
 from jobs.cli.commands.plan import plan_app
 from jobs.cli.commands.push import push_command
+from jobs.cli.commands.report import report_command
 from jobs.cli.commands.retry import retry_command
 from jobs.cli.commands.run import run_command
 from jobs.cli.commands.status import status_command
@@ -133,6 +135,8 @@ NAMED: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
     "run": (run_command, RUN),
     "status": (status_command, COMMAND),
     "errors": (errors_command, COMMAND),
+    "report": (report_command, COMMAND),
+    "diff": (diff_command, COMMAND),
     "retry": (retry_command, RUN),
     "calibrate": (calibrate_command, COMMAND),
     "push": (push_command, COMMAND),

@@ -2,8 +2,9 @@
 
 EXIF orientation is applied, transparency laid on white, CMYK, palette and 16-bit pixels are
 converted, and of an animation the first frame is taken. JPEG's draft mode, which decodes at a half
-or less of the size, is not used: a photograph of 12 megapixels takes a third of the time so, but
-the 896 x 896 pixels that the model sees differ by up to 24 grey levels.
+or less of the size, is not used for the model: a photograph of 12 megapixels takes a third of the
+time so, but the 896 x 896 pixels that the model sees differ by up to 24 grey levels. It is used for
+small pictures for people (`about`).
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-def decode_image(body: bytes, max_pixels: int, *, keep_encoded: bool = False) -> Image.Image:
+def decode_image(
+    body: bytes, max_pixels: int, *, keep_encoded: bool = False, about: int | None = None
+) -> Image.Image:
     """Decode an image.
 
     Args:
         body: The image as a file holds it.
         max_pixels: Width times height; an image that declares more is refused before decoding.
         keep_encoded: Whether the bytes stay with the image, see `encoded`.
+        about: Pixels of the longest side that are enough; a JPEG is then decoded at a fraction of
+            its size, not below this. None for all of them.
 
     Returns:
         An RGB image, 8 bits a channel, upright.
@@ -47,6 +52,8 @@ def decode_image(body: bytes, max_pixels: int, *, keep_encoded: bool = False) ->
             _check_pixels(declared.width, declared.height, max_pixels)
         with Image.open(io.BytesIO(body), formats=_known_formats()) as image:
             _check_pixels(image.width, image.height, max_pixels)
+            if about is not None:
+                image.draft("RGB", (about, about))  # of a JPEG; does nothing to others
             image.load()
             is_turned = declared is not None and declared.orientation != 1
             if is_turned and not getattr(image, "jpeg", False):  # a JPEG is unpacked as it was

@@ -106,6 +106,19 @@ def totals(plan: Plan, *, saves: bool = False) -> Totals:
     Raises:
         OSError: The store cannot be read or written.
     """
+    return _sum(committed_counts(plan, saves=saves))
+
+
+def committed_counts(plan: Plan, *, saves: bool = False) -> pa.Table:
+    """What is in each part of the units that are committed, as a table of `COUNTS`, unsorted.
+
+    Args:
+        plan: The plan.
+        saves: See `totals`.
+
+    Raises:
+        OSError: The store cannot be read or written.
+    """
     counted, opened = _counted(plan.output, _listed(plan))
     if saves:
         _save(plan.output, opened)
@@ -114,7 +127,7 @@ def totals(plan: Plan, *, saves: bool = False) -> Totals:
     is_own = plan.is_live[heads] & (heads == _indices(counts))
     shared = counts.filter(pa.array(heads != _indices(counts)))
     is_own[np.isin(heads, _heads_of_own(plan, shared))] = True
-    return _sum(counts.filter(pa.array(is_own)))
+    return counts.filter(pa.array(is_own))
 
 
 def _listed(plan: Plan) -> pa.Table:

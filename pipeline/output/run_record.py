@@ -219,17 +219,25 @@ def prefix_of(record: Record) -> str:
 
 def differences(old: Record, new: Record) -> list[str]:
     """What changes the results and differs, one line each: `settings.prompt: 'a', now 'b'`."""
+    return [
+        f"{name}: {', now '.join(_short_pair(before, after))}"
+        for name, (before, after) in differing(old, new).items()
+    ]
+
+
+def differing(old: Record, new: Record) -> dict[str, tuple[object, object]]:
+    """What changes the results and differs, by name: both values; None where there is none."""
     before, after = _deciding(old), _deciding(new)
     if "prompt_format" not in old["config"]["engine"]:
         # Recorded by a version that took the white space off all texts in options.
         before, after = _stripped(before), _stripped(after)
     if before["model"] == new["model"].get("identity_before"):  # recorded by an earlier version
         before["model"] = after["model"]
-    return [
-        f"{name}: {', now '.join(_short_pair(before.get(name), after.get(name)))}"
+    return {
+        name: (before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
-    ]
+    }
 
 
 def _deciding(record: Record) -> dict[str, object]:

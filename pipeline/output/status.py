@@ -77,7 +77,7 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
         UserError: OUTPUT is not that of a run.
         OSError: It cannot be read.
     """
-    where, record, plan = _opened(output, options)
+    where, record, plan = open_output(output, options)
     is_there = committed_units(plan)
     counted = totals(plan)
     return Status(
@@ -98,6 +98,23 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
     )
 
 
+def open_output(
+    output: str, options: StorageOptions | None = None
+) -> tuple[Location, Record, Plan]:
+    """Where an OUTPUT is, its run's record and its plan.
+
+    Raises:
+        UserError: It is not that of a run.
+        OSError: It cannot be read.
+    """
+    where = locate(output, options)
+    check_access(where, "OUTPUT")
+    record, plan = read_record(where), open_plan(where)
+    if record is None or plan is None:
+        raise UserError(f"{where} is not the OUTPUT of a run: it has no record of one")
+    return where, record, plan
+
+
 def failed_rows(
     output: str, outcomes: Collection[str] = (), options: StorageOptions | None = None
 ) -> Iterator[pa.Table]:
@@ -116,7 +133,7 @@ def failed_rows(
         UserError: OUTPUT is not that of a run.
         OSError: It cannot be read.
     """
-    _, record, plan = _opened(output, options)
+    _, record, plan = open_output(output, options)
     wanted = set(outcomes) or {str(outcome) for outcome in Outcome if not outcome.has_results}
     values = pa.array(sorted(wanted), pa.string())
     column, schema = f"{prefix_of(record)}outcome", results_schema(plan, record)
@@ -135,7 +152,7 @@ def added_prefix(output: str, options: StorageOptions | None = None) -> str:
         UserError: OUTPUT is not that of a run.
         OSError: It cannot be read.
     """
-    _, record, _ = _opened(output, options)
+    _, record, _ = open_output(output, options)
     return prefix_of(record)
 
 
@@ -175,15 +192,6 @@ def _units_with(plan: Plan, outcomes: Collection[str]) -> Iterator[Unit]:
         found = read_committed(plan.output / unit.part)
         if found is not None and found.outcomes.keys() & set(outcomes):
             yield unit
-
-
-def _opened(output: str, options: StorageOptions | None) -> tuple[Location, Record, Plan]:
-    where = locate(output, options)
-    check_access(where, "OUTPUT")
-    record, plan = read_record(where), open_plan(where)
-    if record is None or plan is None:
-        raise UserError(f"{where} is not the OUTPUT of a run: it has no record of one")
-    return where, record, plan
 
 
 def _is_binary(kind: pa.DataType) -> bool:

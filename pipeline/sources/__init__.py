@@ -32,7 +32,7 @@ from pipeline.sources.delimited import Delimited
 from pipeline.sources.hub_dataset import HubChoice
 from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
-from pipeline.sources.listing import ROW_A_FILE, Kind, Listing, list_input
+from pipeline.sources.listing import ROW_A_FILE, Kind, Listing, known_input, list_input
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.selection import (
     ALL_ROWS,
@@ -64,6 +64,7 @@ __all__ = [
     "Source",
     "are_missing",
     "check_columns",
+    "known_input",
     "list_input",
     "open_source",
     "passthrough_taken",

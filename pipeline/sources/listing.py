@@ -128,6 +128,32 @@ def list_input(
         raise UserError(f"INPUT {location} {_why_not_listed(error, location)}") from None
 
 
+def known_input(
+    uri: str, path: str, options: StorageOptions | None = None, choice: HubChoice = EVERYTHING
+) -> Listing:
+    """An INPUT of which one file is known: where it lies and of which format. Nothing is listed.
+
+    Args:
+        uri: As for `list_input`.
+        path: Of one of its files, relative to the input's root.
+        options: Arguments of the filesystems, by protocol.
+        choice: What of a dataset on the Hub is read.
+
+    Returns:
+        A listing without files.
+
+    Raises:
+        UserError: The format cannot be told.
+        OSError: The store cannot be asked.
+    """
+    base, _ = _split_glob(uri)
+    root, commit = at_commit(locate(base, options), choice.commit)
+    if not root.is_folder():  # INPUT is that file
+        root = root.parent
+    kind = kind_of(path) or _kind_by_contents(root / path)
+    return Listing(root, kind, (), commit=commit)
+
+
 def _why_not_listed(error: Exception, location: Location) -> str:
     """What an error of listing says of an INPUT."""
     if (fault := hub_fault(error, location)) is not None:

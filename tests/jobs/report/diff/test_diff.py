@@ -1,0 +1,199 @@
+"""What differs between two OUTPUTs: every count exact, whatever the parts are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs.cli.app import app
+from jobs.report.diff import pairs
+from jobs.report.diff.compare import Difference, compare_outputs
+from jobs.report.diff.page import write_page
+from jobs.report.diff.words import Kind, differing_words
+from pipeline import UserError
+from tests.jobs.report.outputs import (
+    caption_task,
+    image_rows,
+    make_output,
+    moderation_task,
+    scores,
+    text_rows,
+    translation_task,
+)
+from tests.jobs.report.test_write import Parsed
+
+ROWS = 60
+
+
+def first(number: int) -> dict[str, Any]:
+    if number % 20 == 0:
+        return {"outcome": "decode_error", "error": "decode: cut off"}
+    return {"caption": f"a cat on mat {number}"}
+
+
+def second(number: int) -> dict[str, Any]:
+    """Of every third row another answer; of those that failed half have one."""
+    if number % 40 == 0:
+        return {"outcome": "decode_error", "error": "decode: cut off"}
+    return {"caption": f"a {'dog' if number % 3 == 0 else 'cat'} on mat {number}"}
+
+
+EXPECTED_ANSWERS = sum(first(n).get("caption") != second(n).get("caption") for n in range(ROWS))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[str, str]:
+    source = image_rows(tmp_path / "in", ROWS)
+    task = caption_task(prompt="Say <b>what</b> it is.")
+    return (
+        make_output(str(tmp_path / "a"), caption_task(), source, first, unit_rows=13),
+        make_output(str(tmp_path / "b"), task, source, second, unit_rows=13),
+    )
+
+
+def check(found: Difference) -> None:
+    changes = found.changes
+    assert (changes.both, changes.alone, changes.unclear) == (ROWS, (0, 0), (0, 0))
+    assert changes.any_answer == changes.changed["caption"] == EXPECTED_ANSWERS
+    assert changes.outcomes == {
+        ("ok", "ok"): ROWS - 3,
+        ("decode_error", "decode_error"): 2,
+        ("decode_error", "ok"): 1,
+    }
+    assert changes.tokens == {"prompt_tokens": (280 * 60,) * 2, "output_tokens": (12 * 60,) * 2}
+
+
+def test_rows_are_paired_by_their_key(two: tuple[str, str]) -> None:
+    found = compare_outputs(*two)
+    check(found)
+    assert [*found.settings] == ["settings.prompt"]
+    assert len(found.changes.kept()) == EXPECTED_ANSWERS
+    same = compare_outputs(two[0], two[0])
+    assert (same.changes.any_answer, same.settings, same.changes.kept()) == (0, {}, [])
+
+
+def test_rows_of_outputs_that_were_cut_otherwise_are_paired_by_a_column(
+    two: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_output(
+        str(tmp_path / "c"),
+        caption_task(),
+        str(tmp_path / "in"),
+        second,
+        unit_rows=7,
+        output_format="jsonl",
+        prefix="new_",
+    )
+    by_key = compare_outputs(two[0], other).changes
+    assert (by_key.both, by_key.alone) == (0, (ROWS, ROWS))
+    monkeypatch.setattr(pairs, "BUCKET_ROWS", 10)
+    check(compare_outputs(two[0], other, on="name"))
+    with pytest.raises(UserError, match=r"no column 'nmae'.*name"):
+        compare_outputs(two[0], other, on="nmae")
+
+
+def test_rows_in_one_alone_and_rows_that_share_a_value_are_counted(tmp_path: Path) -> None:
+    texts = [f"text {number // 2 if number < 10 else number}" for number in range(30)]
+    source = text_rows(tmp_path / "in", texts)
+    task = translation_task("de")
+    one = make_output(
+        str(tmp_path / "a"), task, source, lambda n: {"text_de": f"{n}"}, unit_rows=10
+    )
+    part = {"unit_rows": 10, "units": lambda index: index < 2}
+    other = make_output(str(tmp_path / "b"), task, source, lambda n: {"text_de": f"{n}"}, **part)
+    by_key = compare_outputs(one, other).changes
+    assert (by_key.both, by_key.alone, by_key.any_answer) == (20, (10, 0), 0)
+    by_text = compare_outputs(one, other, on="text").changes
+    assert (by_text.both, by_text.alone, by_text.unclear) == (10, (10, 0), (10, 10))
+
+
+def test_scores_are_measured(tmp_path: Path) -> None:
+    source = image_rows(tmp_path / "in", 50)
+
+    def other(number: int) -> dict[str, Any]:
+        given = scores(number)
+        return {**given, "p_violence": given["p_violence"] * 0.5, "flagged": False}
+
+    one = make_output(str(tmp_path / "a"), moderation_task(), source, scores)
+    two = make_output(str(tmp_path / "b"), moderation_task(), source, other)
+    changes = compare_outputs(one, two).changes
+    moved = [scores(n)["p_violence"] / 2 for n in range(50)]
+    assert changes.distance["p_violence"] == pytest.approx((sum(moved), max(moved)))
+    assert changes.changed["flagged"] == sum(scores(n)["flagged"] for n in range(50))
+    assert changes.changed["p_weapons"] == 0
+
+
+def test_no_more_parts_are_read_than_are_compared(
+    two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    whole = pairs.Side.read
+
+    def counted(self: pairs.Side, part: str) -> Any:
+        read.append(part)
+        return whole(self, part)
+
+    monkeypatch.setattr(pairs.Side, "read", counted)
+    found = compare_outputs(two[0], two[1])
+    read.clear()
+    some = pairs.by_unit(found.one, found.other)
+    next(some)
+    assert len(read) <= 2 * (pairs.AHEAD + 1)  # of ten
+
+
+def test_the_sample_is_bounded_and_the_same_every_time(two: tuple[str, str]) -> None:
+    found = [[s.key for s in compare_outputs(*two, samples=4).changes.kept()] for _ in range(2)]
+    assert found[0] == found[1]
+    assert len(found[0]) == 5  # four with another answer, and the one with another outcome
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "removed", "added"),
+    [
+        ("a red cat", "a blue cat", ["red"], ["blue"]),
+        ("same", "same", [], []),
+        ("", "new text", [], ["new text"]),
+        ("ภาพแมวสีส้ม", "ภาพหมาสีส้ม", ["แ", "ว"], ["ห", "า"]),
+        ("قط أحمر", "قط أزرق", ["أحمر"], ["أزرق"]),
+        ("x " * 9000 + "a" + " y" * 9000, "x " * 9000 + "b" + " y" * 9000, ["a"], ["b"]),
+    ],
+)
+def test_words_that_differ(before: str, after: str, removed: list[str], added: list[str]) -> None:
+    pieces = differing_words(before, after)
+    assert "".join(p.text for p in pieces if p.kind is not Kind.ADDED) == before
+    assert "".join(p.text for p in pieces if p.kind is not Kind.REMOVED) == after
+    assert [p.text for p in pieces if p.kind is Kind.REMOVED] == removed
+    assert [p.text for p in pieces if p.kind is Kind.ADDED] == added
+
+
+def test_the_page_shows_changed_words_and_runs_nothing(
+    two: tuple[str, str], tmp_path: Path
+) -> None:
+    where = write_page(compare_outputs(*two), str(tmp_path / "diff.html"))
+    body = Path(where).read_text()
+    assert "<del>cat</del>" in body
+    assert "<ins>dog</ins>" in body
+    assert "&lt;b&gt;what&lt;/b&gt;" in body
+    page = Parsed(body)
+    assert len([tag for tag, _ in page.elements if tag == "script"]) == 1
+    sources = [attrs["src"] for tag, attrs in page.elements if tag == "img"]
+    assert len(sources) == EXPECTED_ANSWERS
+    assert all(source and source.startswith("data:image/webp;") for source in sources)
+
+
+def test_the_command_shows_a_table_or_json(two: tuple[str, str], tmp_path: Path) -> None:
+    run = CliRunner().invoke(app, ["diff", *two])
+    assert run.exit_code == 0, run.output
+    assert f"60 rows in both, {EXPECTED_ANSWERS} of them with another answer" in run.output
+    assert "[-cat-]{+dog+}" in run.output
+    run = CliRunner().invoke(app, ["diff", *two, "--json", "--to", str(tmp_path / "d.html")])
+    found = json.loads(run.stdout)
+    assert found["answers_changed"] == EXPECTED_ANSWERS
+    assert found["rows"] == {"both": 60, "only_one": 0, "only_other": 0, "unclear": [0, 0]}
+    assert (tmp_path / "d.html").exists()
+    wrong = CliRunner().invoke(app, ["diff", two[0], str(tmp_path)])
+    assert wrong.exit_code == 2

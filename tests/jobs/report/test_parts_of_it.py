@@ -1,0 +1,139 @@
+"""Reasons, histograms and the plan file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from jobs.report.histograms import histogram, of_scores, quantiles
+from jobs.report.plan_file import SUFFIX, foreseen, read_plan_file
+from jobs.report.reasons import group, pattern
+from jobs.report.thumbnails import encoded, interleaved
+from pipeline.storage.location import locate
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("fetch: there is no file s3://b/a/1.jpg", "fetch: there is no file s3://b/c/2.png"),
+        ("decode: the image has 12,345 bytes", "decode: the image has 7 bytes"),
+        (
+            "read: the column 'a b' is not UTF-8 (at byte 3)",
+            "read: the column 'c' is not UTF-8 (at byte 4)",
+        ),
+        ("fetch: there is no file /data/a b.jpg", "fetch: there is no file /data/c.jpg"),
+    ],
+)
+def test_errors_that_differ_in_names_alone_are_one_reason(one: str, other: str) -> None:
+    if " b.jpg" not in one:  # a path with a space cannot be told from words
+        assert pattern(one) == pattern(other)
+    assert pattern(one) != pattern("generate: the engine died")
+
+
+def test_reasons_are_counted_for_all_of_output() -> None:
+    outcomes = ["ok", "too_long", "decode_error", "too_long"]
+    errors = [None, "render: 900 tokens", "decode: cut off", "render: 1,000 tokens"]
+    reasons, place = group(outcomes, errors, {"ok": 9.0, "too_long": 5.0, "decode_error": 1.0})
+    assert [(r.outcome, r.rows, r.is_exact) for r in reasons] == [
+        ("too_long", 10.0, False),
+        ("decode_error", 1.0, True),
+    ]
+    assert place == [-1, 0, 1, 0]
+    assert reasons[0].example == "render: 900 tokens"
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 2, 3], [0], [5, 5, 5, None], [-3.5, 2.25], [*range(100), 10**6], [0.1] * 9]
+)
+def test_every_value_is_in_exactly_one_bar(values: list[float | None]) -> None:
+    weights = np.linspace(1, 2, len(values))
+    found = histogram("t", "u", values, weights)
+    assert found is not None
+    known = [w for v, w in zip(values, weights, strict=True) if v is not None]
+    assert sum(bar.rows for bar in found.bars) == pytest.approx(sum(known))
+    assert found.bars[0].low <= min(v for v in values if v is not None)
+    assert len(found.bars) <= 26
+
+
+def test_a_long_tail_is_one_bar() -> None:
+    values = [float(n % 50) for n in range(1000)] + [1e6]
+    found = histogram("t", "u", values, np.ones(1001))
+    assert found is not None
+    assert found.bars[-1].high is None
+    assert found.bars[-1].low < 60
+    assert found.largest == 1e6
+    assert (found.median, found.p95) == (25, 47)
+
+
+def test_quantiles_count_weights() -> None:
+    found = quantiles(np.array([1.0, 2.0]), np.array([9.0, 1.0]), (0.5, 0.9, 0.95, 1.0))
+    assert found.tolist() == [1, 1, 2, 2]
+
+
+def test_scores_are_counted_from_0_to_1() -> None:
+    found = of_scores("t", "p_t", [0.0, 0.049, 0.5, 1.0, None], np.ones(5))
+    assert found is not None
+    rows = [bar.rows for bar in found.bars]
+    assert (len(rows), rows[0], rows[10], rows[-1]) == (20, 2, 1, 1)
+    assert of_scores("t", "p_t", [None], np.ones(1)) is None
+
+
+def test_a_picture_takes_at_most_its_share() -> None:
+    from PIL import Image
+
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 255, (400, 500, 3), np.uint8))
+    large, small = encoded(noise.copy(), 48_000), encoded(noise.copy(), 2_500)
+    assert (large.width, large.height) > (small.width, small.height) > (0, 0)
+    assert len(small.uri) <= 2_500 * 4 / 3 + 40
+    assert encoded(noise, 10).fault
+
+
+def test_units_are_visited_from_everywhere_first() -> None:
+    order = [*interleaved(range(1000))]
+    assert sorted(order) == [*range(1000)]
+    assert max(order[:63]) > 900
+
+
+STATUS = SimpleNamespace(rows_done=90, outcomes={"ok": 80, "refused": 10}, finished="now")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[1]", "{", '{"rows": "many"}', "\0", json.dumps({"a": {"b": [1, {"c": None}]}})],
+)
+def test_a_plan_file_of_any_content_is_taken(tmp_path: Path, content: str) -> None:
+    (tmp_path / f"out{SUFFIX}").write_text(content)
+    found = foreseen(
+        read_plan_file(locate(str(tmp_path / "out"))), cast("Any", STATUS), {"seconds": 3.0}
+    )
+    assert found is None or not found.compared
+
+
+def test_what_was_foreseen_stands_beside_what_happened(tmp_path: Path) -> None:
+    content = {
+        "format": 1,
+        "rows": 100,
+        "time": {"seconds": 4.5, "interval": {"low": 4, "high": 5}, "rows_per_second": 20},
+        "failed": {"share": 0.02, "interval": {"low": 0.01, "high": 0.2}},
+        "read": {"total": 1000},
+        "samples": [{"caption": "a"}],
+    }
+    (tmp_path / f"out{SUFFIX}").write_text(json.dumps(content))
+    output = locate(str(tmp_path / "out") + "/")
+    record = {"seconds": 3.0, "rows_per_second": 30.0}
+    found = foreseen(read_plan_file(output), cast("Any", STATUS), record, (1234.0, 7.0))
+    assert found is not None
+    assert found.compared == (
+        ("rows", "100", "90"),
+        ("share of rows that fail", "0.02 (0.01 to 0.2)", "0.111"),
+        ("seconds", "4.5 (4 to 5)", "3"),
+        ("rows a second", "20", "30"),
+        ("tokens of prompts", "1,000", "1,234"),
+    )
+    assert found.others == (("format", "1"),)
+    assert foreseen(read_plan_file(locate(str(tmp_path / "none"))), cast("Any", STATUS), {}) is None
