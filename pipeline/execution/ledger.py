@@ -1,14 +1,16 @@
-"""Which units of a batch are complete, and which rows of this run have failed, by the receipts.
+"""Which units of a batch are complete, and what became of the rows of this run, by the receipts.
 
 Holds positions only of units that are begun and not complete. Ray may repeat receipts; a position
-counts once. A row that equals another one counts when that one is finished, and fails with it.
+counts once. A row that equals another one counts when that one is finished, with its outcome.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pipeline.contract.record import Outcome
 from pipeline.sources.units import Work
 
 if TYPE_CHECKING:
@@ -20,14 +22,22 @@ class Noted:
     """What a receipt brought.
 
     Attributes:
-        rows: Rows that are finished now and were not before.
-        failed: Those of them without results.
+        outcomes: Rows that are finished now and were not before, by outcome.
         complete: The unit's work, if that is complete now.
     """
 
-    rows: int = 0
-    failed: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
     complete: Work | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows that are finished now."""
+        return sum(self.outcomes.values())
+
+    @property
+    def failed(self) -> int:
+        """Those of them without results."""
+        return sum(n for name, n in self.outcomes.items() if not Outcome(name).has_results)
 
 
 @dataclass
@@ -36,33 +46,37 @@ class _Unit:
 
     Attributes:
         missing: Positions of rows that are not in the journal.
-        failed: Positions of rows of this run that have no results.
+        outcomes: Of the rows of this run, by position.
         waiting: Rows in the journal by the missing row that they equal.
     """
 
     missing: set[int]
-    failed: set[int] = field(default_factory=set)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
     waiting: dict[int, list[int]] = field(default_factory=dict)
 
-    def note(self, same_as: Mapping[int, int | None], failed: Collection[int]) -> tuple[int, int]:
-        """Take in positions that are in the journal. Returns rows that count now, and failures."""
+    def note(self, same_as: Mapping[int, int | None], outcomes: Mapping[int, str]) -> Counter[str]:
+        """Take in positions that are in the journal. Returns the rows that count now."""
         new = self.missing.intersection(same_as)
         self.missing -= new
-        self.failed |= new.intersection(failed)
-        finished = [row for row in new if same_as[row] is None]
-        for row in new.difference(finished):
+        finished = Counter[str]()
+        for row in new:
             original = same_as[row]
-            assert original is not None
+            if original is None:
+                self._finish(row, Outcome(outcomes.get(row, Outcome.OK)), finished)
+        for row in new:
+            original = same_as[row]
+            if original is None:
+                continue
             if original in self.missing:
                 self.waiting.setdefault(original, []).append(row)
             else:
-                finished.append(row)
-                self.failed |= {row} if original in self.failed else set()
-        for row in [*finished]:
-            others = self.waiting.pop(row, [])
-            finished += others
-            self.failed |= {*others} if row in self.failed else set()
-        return len(finished), len(self.failed.intersection(finished))
+                self._finish(row, self.outcomes.get(original, Outcome.OK), finished)
+        return finished
+
+    def _finish(self, row: int, outcome: Outcome, finished: Counter[str]) -> None:
+        for one in (row, *self.waiting.pop(row, ())):
+            self.outcomes[one] = outcome
+            finished[str(outcome)] += 1
 
 
 class Ledger:
@@ -82,7 +96,10 @@ class Ledger:
                 self._begun[piece.unit.id] = _Unit(missing)
 
     def note(
-        self, unit_id: str, same_as: Mapping[int, int | None], failed: Collection[int] = ()
+        self,
+        unit_id: str,
+        same_as: Mapping[int, int | None],
+        outcomes: Mapping[int, str] | None = None,
     ) -> Noted:
         """Count rows of a unit that are in the journal.
 
@@ -90,15 +107,15 @@ class Ledger:
             unit_id: The unit.
             same_as: By the rows' positions, that of the identical row whose results the row takes;
                 None if it was computed.
-            failed: Those that were computed and have no results.
+            outcomes: Of those that were computed, by position; `ok` where one is not named.
         """
         piece = self._open.get(unit_id)
         if piece is None:  # closed already; the receipt is a repetition
             return Noted()
         begun = self._begun.setdefault(unit_id, _Unit({*piece.missing}))
-        rows, failures = begun.note(same_as, failed)
+        finished = begun.note(same_as, outcomes or {})
         complete = None if begun.missing else self.close(unit_id)
-        return Noted(rows=rows, failed=failures, complete=complete)
+        return Noted(outcomes=finished, complete=complete)
 
     def is_open(self, unit_id: str) -> bool:
         """Whether the unit is neither complete nor given up."""

@@ -35,7 +35,9 @@ RECEIPT = pa.schema(
         pa.field("unit", pa.string(), nullable=False),
         pa.field("positions", pa.list_(pa.int64()), nullable=False),
         pa.field("same_as", pa.list_(pa.int64()), nullable=False),
-        pa.field("failed", pa.list_(pa.int64()), nullable=False),
+        pa.field("outcomes", pa.list_(pa.string()), nullable=False),
+        pa.field("prompt_tokens", pa.int64()),
+        pa.field("output_tokens", pa.int64()),
         pa.field("kept", pa.bool_()),
         pa.field("reasons", pa.list_(pa.string()), nullable=False),
         pa.field("error", pa.string()),
@@ -48,9 +50,10 @@ RECEIPT = pa.schema(
     ]
 )
 """Which positions of a unit are in the journal now, and for each that of the identical row whose
-results it takes, or null; those of them that were computed and have no results, two of the reasons
-for that (`contract.reason`) and the error of one; the fields of an `EngineReport` (null if no
-engine answered); those of a `Fault`, if there was one; and what was measured on the rows
+results it takes, or its outcome where it was computed, the other one being null; the tokens of
+these rows' prompts and answers; two of the reasons for which some have no results
+(`contract.reason`) and the error of one; the fields of an `EngineReport` (null if no engine
+answered); those of a `Fault`, if there was one; and what was measured on the rows
 (`profiling.measures`)."""
 MOST_REASONS = 2
 """Reasons in a receipt: enough to see that not all rows failed for the same one."""
@@ -138,7 +141,9 @@ def _receipt(
         "unit": unit,
         "positions": [entry["position"] for entry in entries],
         "same_as": [entry.get("same_as") for entry in entries],
-        "failed": [entry["position"] for entry in failed],
+        "outcomes": [entry.get("outcome") for entry in entries],
+        "prompt_tokens": sum(entry.get("prompt_tokens", 0) for entry in entries),
+        "output_tokens": sum(entry.get("output_tokens", 0) for entry in entries),
         "kept": bool(entries) and all(e.get("outcome") == Outcome.KEPT for e in entries),
         "reasons": sorted(reasons)[:MOST_REASONS],
         "error": (failed[-1]["error"] or str(failed[-1]["outcome"])) if failed else None,

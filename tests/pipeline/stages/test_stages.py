@@ -382,20 +382,20 @@ def test_parsing_journals_each_unit_and_sends_a_receipt(tmp_path: Path) -> None:
     ]
     receipts = pa.concat_tables(parse_block(pack(items), task, journal))
     assert receipts.schema == RECEIPT
-    columns = ["unit", "positions", "same_as", "failed", "error"]
+    columns = ["unit", "positions", "same_as", "outcomes", "error"]
     assert receipts.select(columns).to_pylist() == [
         {
             "unit": "u",
             "positions": [0, 1, 8, 9],
             "same_as": [None, None, 3, None],
-            "failed": [0, 9],
+            "outcomes": ["engine_error", "ok", None, "decode_error"],
             "error": "decode: it was broken",
         },
         {
             "unit": "v",
             "positions": [0],
             "same_as": [None],
-            "failed": [0],
+            "outcomes": ["engine_error"],
             "error": receipts["error"][1].as_py(),
         },
     ]

@@ -1,0 +1,106 @@
+"""What a display can do, and which one a run has: the one place that decides the form.
+
+What it is shown on decides:
+
+    nothing to show on                       none
+    a `JsonLog`, or GEMMA3_BATCH_LOG=json    JSON
+    a terminal                               a few lines that change in place
+    anything else                            plain lines
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.contract.errors import UserError
+from pipeline.execution.display.json_log import JsonDisplay, JsonLog
+from pipeline.execution.display.lines import LineDisplay
+from pipeline.execution.display.live import LiveDisplay
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.execution.display.facts import Facts
+
+VARIABLE = "GEMMA3_BATCH_LOG"
+"""The environment variable that asks for a form."""
+FORMS = ("text", "json")
+
+
+class Display(Protocol):
+    """Shows one run. Any thread may call it, one at a time."""
+
+    regular_s: float
+    """Time between two calls of `show`, in seconds; 0 where it looks by itself, at any time."""
+
+    def begin(self) -> None:
+        """The run has figures from now on."""
+        ...
+
+    def end(self, facts: Facts) -> None:
+        """The run has ended; these are its last figures."""
+        ...
+
+    def tell(self, event: str, text: str, **values: object) -> None:
+        """Say something once, that stays.
+
+        Args:
+            event: Its kind, for programs.
+            text: For people, in one line.
+            values: The same for programs, as JSON values.
+        """
+        ...
+
+    def show(self, facts: Facts) -> None:
+        """Show the figures as they are now."""
+        ...
+
+
+class NoDisplay:
+    """Shows nothing."""
+
+    regular_s = 0.0
+
+    def begin(self) -> None:
+        """See `Display.begin`."""
+
+    def end(self, facts: Facts) -> None:
+        """See `Display.end`."""
+
+    def tell(self, event: str, text: str, **values: object) -> None:
+        """See `Display.tell`."""
+
+    def show(self, facts: Facts) -> None:
+        """See `Display.show`."""
+
+
+def display_of(title: str, shown: Console | JsonLog | None) -> Display:
+    """The display of a run.
+
+    Args:
+        title: The name of its task.
+        shown: Where it is shown; None shows nothing.
+
+    Raises:
+        UserError: The environment asks for a form that there is not.
+    """
+    if shown is None:
+        return NoDisplay()
+    wanted = json_log_of(shown)
+    if wanted is not None:
+        return JsonDisplay(title, wanted)
+    assert not isinstance(shown, JsonLog)
+    if shown.is_terminal and not shown.is_dumb_terminal:
+        return LiveDisplay(title, shown)
+    return LineDisplay(title, shown)
+
+
+def json_log_of(shown: Console | JsonLog) -> JsonLog | None:
+    """Where the JSON goes, if that is the form; None otherwise. Raises UserError."""
+    if isinstance(shown, JsonLog):
+        return shown
+    form = os.environ.get(VARIABLE) or FORMS[0]
+    if form not in FORMS:
+        raise UserError(f"{VARIABLE}={form}: should be {' or '.join(FORMS)}")
+    return JsonLog(shown.file) if form == "json" else None
