@@ -15,7 +15,7 @@ from jobs.cli.commands.push import push_command
 from jobs.cli.commands.retry import retry_command
 from jobs.cli.commands.run import run_command
 from jobs.cli.commands.status import status_command
-from jobs.cli.console import ERR, print_plain
+from jobs.cli.console import LogForm, print_error, print_plain, shown_as, wanted_form
 from jobs.cli.exit_codes import USER_ERROR, exit_codes
 from jobs.cli.flags import command_of
 from jobs.cli.help import CONTEXT, EXIT_CODES, PlainCommand, PlainGroup, fault_of
@@ -67,7 +67,8 @@ class JobsAndCommands(PlainGroup):
             code = run(*args, **settings, standalone_mode=False)
         except typer.TyperException as error:
             code = USER_ERROR
-            print_plain(f"gemma3-batch: {fault_of(error)}", ERR)
+            arguments = args[0] if args and args[0] is not None else sys.argv[1:]
+            print_error(fault_of(error), code, shown_as(wanted_form(arguments)))
         sys.exit(code)
 
 
@@ -103,9 +104,10 @@ def job_command(name: str) -> Any:
     """
     job = find_job(name)
 
-    def run(source: str, output: str, given: dict[str, Any], debug: bool) -> None:
-        with exit_codes(debug=debug):
-            run_and_report(configure(job, given), source, output, debug)
+    def run(source: str, output: str, given: dict[str, Any], debug: bool, form: LogForm) -> None:
+        shown = shown_as(form)
+        with exit_codes(debug=debug, shown=shown, continues=True):
+            run_and_report(configure(job, given), source, output, debug, shown)
 
     alone = typer.Typer(**PLAIN)
     alone.command(name=name, help=job.help, **RUN)(command_of(job.options, run))

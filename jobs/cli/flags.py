@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import typer
 
+from jobs.cli.console import LOG_FLAG, LOG_VARIABLE, LogForm
 from jobs.options.common import JobOptions, default_text, ordered_fields
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-Run = Callable[[str, str, dict[str, Any], bool], None]
-"""Runs a job: its input, output, the options that were set, and whether to show tracebacks."""
+Run = Callable[[str, str, dict[str, Any], bool, LogForm], None]
+"""Runs a job: its input, output, the options that were set, whether to show tracebacks, and in
+which form progress is shown."""
 
 Input = Annotated[
     str,
@@ -33,6 +35,14 @@ StorageOptions = Annotated[
     str | None, typer.Option(help=JobOptions.model_fields["storage_options"].description)
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the workers' output.")]
+LogFormat = Annotated[
+    LogForm,
+    typer.Option(
+        LOG_FLAG,
+        envvar=LOG_VARIABLE,
+        help="Progress and errors on stderr as text, or as JSON, one object a line.",
+    ),
+]
 
 
 def command_of(options: type[JobOptions], run: Run) -> Callable[..., None]:
@@ -44,15 +54,16 @@ def command_of(options: type[JobOptions], run: Run) -> Callable[..., None]:
     """
 
     def command(**given: Any) -> None:
-        source, output, debug = (given.pop(name) for name in ("input", "output", "debug"))
-        run(source, output, {name: v for name, v in given.items() if v not in (None, [])}, debug)
+        source, output, *how = (given.pop(name) for name in ("input", "output", *own))
+        run(source, output, {name: v for name, v in given.items() if v not in (None, [])}, *how)
 
     kinds: dict[str, Any] = {"input": Input, "output": Output}
     defaults: dict[str, Any] = {}
     for name, field in ordered_fields(options).items():
         panel = COMMON if name in JobOptions.model_fields and name != "model" else None
         kinds[name], defaults[name] = _option(name, field, panel)
-    kinds, defaults = {**kinds, "debug": Debug}, {**defaults, "debug": False}
+    own = {"debug": False, "log_format": "text"}
+    kinds, defaults = {**kinds, "debug": Debug, "log_format": LogFormat}, {**defaults, **own}
     parameters = [
         inspect.Parameter(
             name,

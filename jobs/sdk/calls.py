@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from jobs.options.job import Job
     from jobs.sdk.engine import Engine
     from pipeline import Task
+    from pipeline.execution.display.json_log import JsonLog
     from pipeline.storage.location import Location
 
 
@@ -63,7 +64,7 @@ def run_job(
     output: str,
     *,
     engine: Engine | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
 ) -> RunResult:
     """Run a job over files.
@@ -99,7 +100,7 @@ def call(
     output: str | None = None,
     *,
     engine: Engine | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
 ) -> Any:
     """Run a job over files or over data in memory, as described in the module.

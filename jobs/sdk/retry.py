@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jobs.options.job import Job
     from pipeline.contract.task import Task
+    from pipeline.execution.display.json_log import JsonLog
     from pipeline.storage.location import StorageOptions
 
 
@@ -36,7 +37,7 @@ def retry_rows(
     endpoint: str | None = None,
     join: bool = False,
     storage_options: StorageOptions | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
 ) -> RunResult:
     """Compute the rows of an OUTPUT that have one of these outcomes again.

@@ -75,8 +75,8 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
         parts = _start_local(debug) if local else _connect(address, debug)
         try:
             yield
-        except BaseException:
-            _end(parts, engines_first=False)
+        except BaseException as error:
+            _end(parts, engines_first=False, at_once=getattr(error, "at_once", False))
             raise
         _end(parts, engines_first=True)
 
@@ -152,7 +152,7 @@ def _object_store(memory: int) -> int:
     return max(least, min(memory // 8, 64 * GIB, room * 9 // 10))
 
 
-def _end(parts: list[psutil.Process], *, engines_first: bool) -> None:
+def _end(parts: list[psutil.Process], *, engines_first: bool, at_once: bool = False) -> None:
     """Disconnect; stop the cluster if it is a local one, with what it has started.
 
     Ray (2.60) kills the actors that still run when the cluster stops. Their engines are then ended
@@ -162,7 +162,19 @@ def _end(parts: list[psutil.Process], *, engines_first: bool) -> None:
     Args:
         parts: The local cluster's own processes; empty if it is not ours.
         engines_first: Whether to wait for engines before the cluster is stopped.
+        at_once: Whether to wait for nothing; as where Ctrl-C is pressed again meanwhile.
     """
+    started = [process for part in parts for process in _children(part, recursive=True)]
+    try:
+        if at_once:
+            _kill(started)
+        _stop(parts, engines_first=engines_first)
+    except KeyboardInterrupt:
+        _kill([*started, *parts])
+        raise
+
+
+def _stop(parts: list[psutil.Process], *, engines_first: bool) -> None:
     import ray
 
     if engines_first:
@@ -172,7 +184,11 @@ def _end(parts: list[psutil.Process], *, engines_first: bool) -> None:
     started = [process for part in parts for process in _children(part, recursive=True)]
     ray.shutdown()
     _, left = psutil.wait_procs([*parts, *started], timeout=ENGINE_END_S + 5)
-    for process in left:
+    _kill(left)
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 

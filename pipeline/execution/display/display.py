@@ -2,18 +2,16 @@
 
 What it is shown on decides:
 
-    nothing to show on                       none
-    a `JsonLog`, or GEMMA3_BATCH_LOG=json    JSON
-    a terminal                               a few lines that change in place
-    anything else                            plain lines
+    nothing to show on    none
+    a `JsonLog`           JSON
+    a terminal            a few lines that change in place
+    any other console     plain lines
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.contract.errors import UserError
 from pipeline.execution.display.json_log import JsonDisplay, JsonLog
 from pipeline.execution.display.lines import LineDisplay
 from pipeline.execution.display.live import LiveDisplay
@@ -22,10 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.execution.display.facts import Facts
-
-VARIABLE = "GEMMA3_BATCH_LOG"
-"""The environment variable that asks for a form."""
-FORMS = ("text", "json")
 
 
 class Display(Protocol):
@@ -81,26 +75,11 @@ def display_of(title: str, shown: Console | JsonLog | None) -> Display:
     Args:
         title: The name of its task.
         shown: Where it is shown; None shows nothing.
-
-    Raises:
-        UserError: The environment asks for a form that there is not.
     """
     if shown is None:
         return NoDisplay()
-    wanted = json_log_of(shown)
-    if wanted is not None:
-        return JsonDisplay(title, wanted)
-    assert not isinstance(shown, JsonLog)
+    if isinstance(shown, JsonLog):
+        return JsonDisplay(title, shown)
     if shown.is_terminal and not shown.is_dumb_terminal:
         return LiveDisplay(title, shown)
     return LineDisplay(title, shown)
-
-
-def json_log_of(shown: Console | JsonLog) -> JsonLog | None:
-    """Where the JSON goes, if that is the form; None otherwise. Raises UserError."""
-    if isinstance(shown, JsonLog):
-        return shown
-    form = os.environ.get(VARIABLE) or FORMS[0]
-    if form not in FORMS:
-        raise UserError(f"{VARIABLE}={form}: should be {' or '.join(FORMS)}")
-    return JsonLog(shown.file) if form == "json" else None
