@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -41,8 +42,7 @@ def wanted_form(arguments: Sequence[str]) -> LogForm:
     Args:
         arguments: Those of the command.
     """
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    given = [after for flag, after in pairs if flag == LOG_FLAG]
+    given = [after for flag, after in pairwise(arguments) if flag == LOG_FLAG]
     given += [one.partition("=")[2] for one in arguments if one.startswith(f"{LOG_FLAG}=")]
     form = given[-1] if given else os.environ.get(LOG_VARIABLE, "")
     return "json" if form == "json" else "text"

@@ -61,16 +61,13 @@ class RunProgress:
 
     def __enter__(self) -> Self:
         with self._lock:
-            self._refresh()
-            self._display.begin()
-        if self._display.regular_s:
-            self._regular.start()
+            self._display.begin(self.facts())
+        self._regular.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
-        if self._display.regular_s:
-            self._regular.join()
+        self._regular.join()
         with self._lock:
             self._display.end(self.facts())
 
@@ -103,7 +100,6 @@ class RunProgress:
             self._there += rows
             self._done += rows
             self._failed_before += failed
-            self._refresh()
 
     def tell_there(self) -> None:
         """Say how many rows were there before this run, if that is not said already."""
@@ -133,7 +129,6 @@ class RunProgress:
             self._done += rows
             self._outcomes.update(outcomes)
             self._pace.add(Amounts(rows, input_tokens, output_tokens))
-            self._refresh()
 
     def bounded(self, profile: Callable[[], Profile]) -> None:
         """Look at what bounds the run, if the last time is long enough ago.
@@ -147,7 +142,6 @@ class RunProgress:
         found = profile()
         if found.seconds - found.flowing >= BOUND_AFTER_S:
             self._bound = verdict(found).afterwards
-            self._refresh()
 
     def state(self, text: str, *, over: str = "") -> None:
         """Show what the run is doing, until it does something else.
@@ -160,8 +154,7 @@ class RunProgress:
             if text == self._doing:
                 return
             self._doing = text
-            self._refresh()
-            if self._display.regular_s and (text or over):
+            if (text or over) and not self._display.changes_in_place:
                 self._display.tell("state", text or over)
 
     def tell(self, event: str, text: str, **values: object) -> None:
@@ -171,7 +164,7 @@ class RunProgress:
 
     def note(self, event: str, text: str, **values: object) -> None:
         """Say something that is only worth keeping: not on a terminal, where lines change."""
-        if self._display.regular_s:
+        if not self._display.changes_in_place:
             self.tell(event, text, **values)
 
     def warn(self, kind: str, text: str, **values: object) -> None:
@@ -186,11 +179,6 @@ class RunProgress:
             if kind not in self._warned:
                 self._warned.add(kind)
                 self._display.tell("warning", f"warning: {text}", kind=kind, **values)
-
-    def _refresh(self) -> None:
-        """Give the figures to a display that looks by itself."""
-        if not self._display.regular_s:
-            self._display.show(self.facts())
 
     def _show_regularly(self) -> None:
         while not self._is_over.wait(self._display.regular_s):

@@ -26,10 +26,12 @@ class Display(Protocol):
     """Shows one run. Any thread may call it, one at a time."""
 
     regular_s: float
-    """Time between two calls of `show`, in seconds; 0 where it looks by itself, at any time."""
+    """Time between two calls of `show`, in seconds."""
+    changes_in_place: bool
+    """Whether what the run is doing is seen with its figures, and need not be told."""
 
-    def begin(self) -> None:
-        """The run has figures from now on."""
+    def begin(self, facts: Facts) -> None:
+        """The run has figures from now on, at first these."""
         ...
 
     def end(self, facts: Facts) -> None:
@@ -54,9 +56,10 @@ class Display(Protocol):
 class NoDisplay:
     """Shows nothing."""
 
-    regular_s = 0.0
+    regular_s = 60.0
+    changes_in_place = True
 
-    def begin(self) -> None:
+    def begin(self, facts: Facts) -> None:
         """See `Display.begin`."""
 
     def end(self, facts: Facts) -> None:

@@ -53,12 +53,13 @@ class JsonDisplay:
     """
 
     regular_s = REGULAR_S
+    changes_in_place = False
 
     def __init__(self, title: str, log: JsonLog) -> None:
         self._title = title
         self._log = log
 
-    def begin(self) -> None:
+    def begin(self, facts: Facts) -> None:
         """See `Display.begin`."""
 
     def end(self, facts: Facts) -> None:

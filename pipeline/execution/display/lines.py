@@ -24,12 +24,13 @@ class LineDisplay:
     """
 
     regular_s = REGULAR_S
+    changes_in_place = False
 
     def __init__(self, title: str, console: Console) -> None:
         self._title = title
         self._console = console
 
-    def begin(self) -> None:
+    def begin(self, facts: Facts) -> None:
         """See `Display.begin`."""
 
     def end(self, facts: Facts) -> None:

@@ -10,8 +10,6 @@ Nothing is cut at 80 columns; what is longer wraps.
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -28,8 +26,8 @@ if TYPE_CHECKING:
 
     from pipeline.execution.display.facts import Facts
 
-REFRESHES = 4
-"""A second."""
+REGULAR_S = 0.25
+"""Time between two drawings."""
 INDENT = (0, 0, 0, 2)
 
 
@@ -41,47 +39,32 @@ class LiveDisplay:
         console: A terminal.
     """
 
-    regular_s = 0.0
+    regular_s = REGULAR_S
+    changes_in_place = True
 
     def __init__(self, title: str, console: Console) -> None:
         self._title = title
         self._console = console
-        self._facts: Facts | None = None
-        self._known = time.monotonic()
-        self._is_over = False
-        self._live = Live(
-            console=console, refresh_per_second=REFRESHES, get_renderable=self._renderable
-        )
+        # Drawn by the one who tells too: Rich (15) mixes up what two threads print at once.
+        self._live = Live(console=console, auto_refresh=False)
 
-    def begin(self) -> None:
+    def begin(self, facts: Facts) -> None:
         """See `Display.begin`."""
-        self._live.start()
+        self._live.update(drawn(self._title, facts))
+        self._live.start(refresh=True)
 
     def end(self, facts: Facts) -> None:
         """See `Display.end`. The last figures stay."""
-        self._is_over = True
-        self.show(facts)
+        self._live.update(drawn(self._title, facts, is_over=True), refresh=True)
         self._live.stop()
 
     def tell(self, event: str, text: str, **values: object) -> None:
         """See `Display.tell`. It stays above the lines that change."""
-        self._console.print(f"{self._title}: {text}", highlight=False, soft_wrap=True, markup=False)
+        self._console.print(f"{self._title}: {text}", highlight=False, markup=False)
 
     def show(self, facts: Facts) -> None:
-        """See `Display.show`; they are drawn soon."""
-        self._facts, self._known = facts, time.monotonic()
-
-    def _renderable(self) -> RenderableType:
-        facts = self._facts
-        if facts is None:
-            return Text("")
-        if self._is_over:
-            return drawn(self._title, facts, is_over=True)
-        passed = time.monotonic() - self._known
-        remaining = None if facts.seconds_left is None else max(0.0, facts.seconds_left - passed)
-        return drawn(
-            self._title, replace(facts, seconds=facts.seconds + passed, seconds_left=remaining)
-        )
+        """See `Display.show`."""
+        self._live.update(drawn(self._title, facts), refresh=True)
 
 
 def drawn(title: str, facts: Facts, *, is_over: bool = False) -> RenderableType:
