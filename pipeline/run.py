@@ -3,7 +3,7 @@
     check       versions, model, input, output, columns, other runs: before anything is written
     begin       the store's probe; the claim of OUTPUT; an epoch with its heartbeat; the plan
     drive       Ray; the placement; whether all machines see INPUT and OUTPUT; the stages over all
-                work until it is committed, or SIGTERM
+                work until it is committed, or SIGTERM or Ctrl-C
     finish      the newest driver cleans up; the totals are counted and recorded
 
 Either every row of the work is accounted for, or an error is raised. OUTPUT holds whole parts in
@@ -22,7 +22,9 @@ from pipeline.contract.errors import UserError
 from pipeline.contract.record import Outcome, merged_column
 from pipeline.engine.backends import backend_of
 from pipeline.execution.cluster import cluster, starts_own_cluster
+from pipeline.execution.display.display import Display, display_of
 from pipeline.execution.driver import Driver
+from pipeline.execution.engine_logs import EngineLogs
 from pipeline.execution.placement import place
 from pipeline.execution.preparation import CheckedRun, check_outcomes, check_pickles, check_run
 from pipeline.execution.progress import RunProgress
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
+    from pipeline.execution.display.json_log import JsonLog
     from pipeline.execution.placement import Placement
     from pipeline.output.commit import Committer
     from pipeline.output.heartbeat import Turn
@@ -162,22 +165,23 @@ class _Job:
         checked: What it is on.
         kind: `run` or `retry`.
         backend: What renders and generates.
-        console: Where progress is shown; None shows none.
+        display: Shows it.
         debug: Show what Ray and the workers print.
         collector: Measures where its time goes.
+        logs: Where its engines log.
     """
 
     checked: CheckedRun
     kind: str
     backend: Backend
-    console: Console | None
+    display: Display
     debug: bool
     collector: Collector
+    logs: EngineLogs = field(default_factory=EngineLogs)
 
     def say(self, text: str) -> None:
         """Show what it is doing before it has progress to show."""
-        if self.console is not None:
-            self.console.print(f"{self.checked.task.name}: {text}", highlight=False, soft_wrap=True)
+        self.display.tell("state", text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +204,7 @@ def run(
     task: Task,
     *,
     backend: Backend | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
     chosen: Selection | None = None,
     collector: Collector | None = None,
@@ -236,7 +240,7 @@ def run(
         checked=checked,
         kind=RUN,
         backend=backend,
-        console=console,
+        display=display_of(task.name, console),
         debug=debug,
         collector=collector,
     )
@@ -249,7 +253,7 @@ def retry(
     outcomes: Collection[str],
     *,
     backend: Backend | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
 ) -> RunResult:
     """Compute the rows of an OUTPUT that have one of these outcomes again, and replace them there.
@@ -285,7 +289,7 @@ def retry(
         checked=checked,
         kind=RETRY,
         backend=backend,
-        console=console,
+        display=display_of(task.name, console),
         debug=debug,
         collector=collector,
     )
@@ -405,6 +409,7 @@ def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignme
     with writing_to(output):
         is_first = claim(output, job.checked.record)
     with (
+        job.logs.naming(),
         raising_root_cause(),
         naming_output(output),
         turn(output, job.kind, others, joins=config.join) as mine,
@@ -453,9 +458,8 @@ def _driver(job: _Job, assignment: _Assignment, mine: Turn) -> Iterator[Driver]:
     with (
         _profiled(job.collector, mine) as profile_file,
         RunProgress(
-            task.name,
+            job.display,
             assignment.rows,
-            job.console,
             there=assignment.rows_done,
             failed_before=assignment.rows_failed,
         ) as progress,
@@ -466,6 +470,7 @@ def _driver(job: _Job, assignment: _Assignment, mine: Turn) -> Iterator[Driver]:
             assignment.rows_done,
         ) as metrics,
     ):
+        job.logs.tell_on(progress)
         yield Driver(
             config=config,
             task=task,
@@ -474,6 +479,7 @@ def _driver(job: _Job, assignment: _Assignment, mine: Turn) -> Iterator[Driver]:
             backend=job.backend,
             placement=placement,
             progress=progress,
+            logs=job.logs,
             shutdown=shutdown,
             collector=job.collector,
             metrics=metrics,

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pyarrow as pa
 
+from jobs.options.files import read_text
 from pipeline import UserError
-from pipeline.contract.errors import one_line
 
 Schema = Mapping[str, Any]
 
@@ -44,19 +43,22 @@ def read_schema(value: str | Schema) -> dict[str, Any]:
     try:
         jsonschema.validators.validator_for(schema).check_schema(schema)
     except jsonschema.SchemaError as error:
-        where = "/".join(str(part) for part in error.absolute_path) or "the schema"
-        raise UserError(f"json_schema: {where}: {error.message}") from None
+        # What one of several schemas should be is said by the one that lists its values.
+        fault = next((one for one in error.context or () if one.validator == "enum"), error)
+        where = "/".join(str(part) for part in fault.absolute_path) or "the schema"
+        raise UserError(f"json_schema: {where}: {fault.message}; correct it there") from None
     return schema
 
 
 def _read_json(text: str) -> Any:
     """Parse JSON text that begins with `{`; any other text is the path of a file."""
     is_file = not text.lstrip().startswith("{")
+    found = read_text("json_schema:", text) if is_file else text
     try:
-        return json.loads(Path(text).expanduser().read_text("utf-8") if is_file else text)
-    except (OSError, ValueError) as error:
+        return json.loads(found)
+    except ValueError as error:
         name = f"{text} " if is_file else ""
-        raise UserError(f"json_schema: {name}cannot be read ({one_line(error)})") from None
+        raise UserError(f"json_schema: {name}cannot be read: it is not JSON ({error})") from None
 
 
 def arrow_type(schema: Schema) -> pa.DataType:

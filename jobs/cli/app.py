@@ -18,9 +18,9 @@ from jobs.cli.commands.report import report_command
 from jobs.cli.commands.retry import retry_command
 from jobs.cli.commands.run import run_command
 from jobs.cli.commands.status import status_command
-from jobs.cli.console import ERR, print_plain
+from jobs.cli.console import LogForm, print_error, print_plain, shown_as, wanted_form
 from jobs.cli.exit_codes import USER_ERROR, exit_codes
-from jobs.cli.flags import Confirm, command_of
+from jobs.cli.flags import Confirm, LogFormat, command_of
 from jobs.cli.help import CONTEXT, EXIT_CODES, PlainCommand, PlainGroup, fault_of
 from jobs.cli.running import run_and_report
 from jobs.registry import find_job, job_names
@@ -70,7 +70,8 @@ class JobsAndCommands(PlainGroup):
             code = run(*args, **settings, standalone_mode=False)
         except typer.TyperException as error:
             code = USER_ERROR
-            print_plain(f"gemma3-batch: {fault_of(error)}", ERR)
+            arguments = args[0] if args and args[0] is not None else sys.argv[1:]
+            print_error(fault_of(error), code, shown_as(wanted_form(arguments)))
         sys.exit(code)
 
 
@@ -104,17 +105,25 @@ def job_command(name: str) -> Any:
     Raises:
         UserError: The job is another package's and cannot be loaded.
     """
-    job = find_job(name)
+    one = find_job(name)
 
     def run(
-        source: str, output: str, given: dict[str, Any], debug: bool, confirm: bool = False
+        source: str,
+        output: str,
+        given: dict[str, Any],
+        debug: bool,
+        *,
+        log_format: LogForm,
+        confirm: bool,
     ) -> None:
-        with exit_codes(debug=debug):
-            run_and_report(configure(job, given), source, output, debug, confirm=confirm)
+        shown = shown_as(log_format)
+        with exit_codes(debug=debug, shown=shown, continues=True):
+            job = configure(one, given)
+            run_and_report(job, source, output, debug, shown, confirm=confirm)
 
     alone = typer.Typer(**PLAIN)
-    more = {"confirm": (Confirm, False)}
-    alone.command(name=name, help=job.help, **RUN)(command_of(job.options, run, more))
+    more = {"confirm": (Confirm, False), "log_format": (LogFormat, "text")}
+    alone.command(name=name, help=one.help, **RUN)(command_of(one.options, run, more))
     return typer.main.get_command(alone)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import typer
 
+from jobs.cli.console import LOG_FLAG, LOG_VARIABLE, LogForm
 from jobs.options.common import JobOptions, default_text, ordered_fields
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ StorageOptions = Annotated[
     str | None, typer.Option(help=JobOptions.model_fields["storage_options"].description)
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the workers' output.")]
+LogFormat = Annotated[
+    LogForm,
+    typer.Option(
+        LOG_FLAG,
+        envvar=LOG_VARIABLE,
+        help="Progress and errors on stderr as text, or as JSON, one object a line.",
+    ),
+]
 
 
 More = Mapping[str, tuple[Any, Any]]

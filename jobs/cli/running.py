@@ -12,22 +12,32 @@ from jobs.sdk.calls import run_job
 from pipeline import ErrorRateError
 from pipeline.contract.errors import shortened
 from pipeline.contract.record import Outcome
+from pipeline.execution.display.json_log import JsonLog
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from jobs.sdk.assembly import ConfiguredJob
     from pipeline import RunResult
 
 
 def run_and_report(
-    job: ConfiguredJob, source: str, output: str, debug: bool, *, confirm: bool = False
+    job: ConfiguredJob,
+    source: str,
+    output: str,
+    debug: bool,
+    shown: Console | JsonLog = ERR,
+    *,
+    confirm: bool = False,
 ) -> None:
     """Run a job and print what came of it.
 
     Args:
-        job: The job.
-        source: Its input.
-        output: Its output.
+        job: The job and its options.
+        source: INPUT.
+        output: OUTPUT.
         debug: Show what Ray and the workers print.
+        shown: Where progress is shown.
         confirm: Show the plan first, and ask.
 
     Raises:
@@ -36,8 +46,8 @@ def run_and_report(
     """
     if confirm:
         ask(job, source, output, debug)
-    result = run_job(job, source, output, console=ERR, debug=debug)
-    print_plain(summary(result, planned=_planned(result)))
+    result = run_job(job, source, output, console=shown, debug=debug)
+    report(result, shown)
     if job.options.max_error_rate != 1:
         check_results(result)
 
@@ -54,6 +64,23 @@ def check_results(result: RunResult) -> None:
             f"all {sum(computed.values()):,} rows failed, none has results; `gemma3-batch errors "
             f"{result.output}` shows why\nOnce that is mended, `gemma3-batch retry` does them "
             "again."
+        )
+
+
+def report(result: RunResult, shown: Console | JsonLog) -> None:
+    """Print what came of a run: on stdout for people, and among the progress for programs."""
+    print_plain(summary(result, planned=_planned(result)))
+    if isinstance(shown, JsonLog):
+        shown.write(
+            "finished",
+            rows=result.rows,
+            new_rows=result.new_rows,
+            outcomes=dict(result.outcomes),
+            duplicates=result.duplicates,
+            seconds=round(result.seconds, 1),
+            rows_per_second=round(result.rows_per_second, 2),
+            model_class=result.model_class,
+            output=result.output,
         )
 
 

@@ -23,7 +23,7 @@ from jobs.options.common import JobOptions
 from jobs.options.values import listed, mapped
 from pipeline.contract.errors import UserError, one_line
 
-RESERVED = ("job", "task", "input", "output", "engine", "console", "debug", "help")
+RESERVED = ("job", "task", "input", "output", "engine", "console", "debug", "log_format", "help")
 """What a job file, a function or a command has beside the options."""
 DOCUMENTED = re.compile(r"^ +(\w+)(?: \([^)]*\))?: (.+(?:\n {8,}.+)*)", re.MULTILINE)
 """A line of the `Args:` or `Attributes:` of a docstring in Google style."""

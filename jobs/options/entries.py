@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from jobs.options.check import unknown
+from jobs.options.files import read_text
 from pipeline import UserError
 
 
@@ -102,12 +103,8 @@ def read_entries(
 
 def _parsed(path: str | Path, option: str) -> Any:
     """The values in a file, with each mapping as a list of pairs."""
-    file = Path(path).expanduser()
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{option} {path} cannot be read ({error})") from None
-    parse = _parse_json if file.suffix.lower() == ".json" else _parse_yaml
+    text = read_text(option, path)
+    parse = _parse_json if Path(path).suffix.lower() == ".json" else _parse_yaml
     return parse(text, f"{option} {path}")
 
 

@@ -40,7 +40,7 @@ from pipeline.execution.cluster import cluster
 from pipeline.execution.shared_folders import check_shared_file
 from pipeline.output.parts import open_parts_in_ray
 from pipeline.output.run_record import read_record
-from pipeline.sources.columns import check_columns
+from pipeline.sources.columns import MissingColumnError, check_columns
 from pipeline.storage.access import check_access
 from pipeline.storage.location import MEMORY, locate
 from pipeline.storage.ray_memory import ray_folder
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from jobs.options.job import Job
     from jobs.sdk.engine import Engine
     from pipeline import Task
+    from pipeline.execution.display.json_log import JsonLog
     from pipeline.storage.location import Location
 
 
@@ -63,7 +64,7 @@ def run_job(
     output: str,
     *,
     engine: Engine | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
 ) -> RunResult:
     """Run a job over files.
@@ -81,15 +82,13 @@ def run_job(
         RunError: The run could not be finished; the same call continues it.
     """
     config, task = job.run_config(input, output), job.task()
-    if engine is None:
-        return run(config, task, console=console, debug=debug)
-    return run(
-        engine.configured(config),
-        task,
-        backend=engine.backend,
-        console=console,
-        debug=debug,
-    )
+    backend = None
+    if engine is not None:
+        config, backend = engine.configured(config), engine.backend
+    try:
+        return run(config, task, backend=backend, console=console, debug=debug)
+    except MissingColumnError as error:
+        raise UserError(f"{error}{naming_option(job.options, error.column)}") from error
 
 
 def call(
@@ -99,7 +98,7 @@ def call(
     output: str | None = None,
     *,
     engine: Engine | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
 ) -> Any:
     """Run a job over files or over data in memory, as described in the module.
@@ -146,6 +145,21 @@ def call(
         if given.path is not None:
             check_shared_file(given.path)
         return _run_over(given, configured, scratch, output, how)
+
+
+def naming_option(options: JobOptions, column: str) -> str:
+    """How to name another column than a default one; empty where an option has named it.
+
+    Args:
+        options: The job's.
+        column: The one that the input lacks.
+    """
+    unset = type(options).model_fields.keys() - options.model_fields_set
+    for name in sorted(unset):
+        value = getattr(options, name)
+        if name.endswith(("_column", "_columns")) and value and column in (value, *value):
+            return f"; name yours with --{name.replace('_', '-')}"
+    return ""
 
 
 def _check_arguments(output: object, engine: object) -> None:

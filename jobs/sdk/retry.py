@@ -14,7 +14,7 @@ from jobs.registry import JOBS, find_job, job_names, load_job
 from pipeline import EngineConfig, RunConfig, RunResult, UserError, retry
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
-from pipeline.output.run_record import class_place, read_record
+from pipeline.output.run_record import class_place, read_record, why_no_record
 from pipeline.storage.access import check_access
 from pipeline.storage.location import MEMORY, locate
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jobs.options.job import Job
     from pipeline.contract.task import Task
+    from pipeline.execution.display.json_log import JsonLog
     from pipeline.storage.location import StorageOptions
 
 
@@ -36,7 +37,7 @@ def retry_rows(
     endpoint: str | None = None,
     join: bool = False,
     storage_options: StorageOptions | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
 ) -> RunResult:
     """Compute the rows of an OUTPUT that have one of these outcomes again.
@@ -62,7 +63,7 @@ def retry_rows(
     check_access(where, "OUTPUT")
     record = read_record(where)
     if record is None:
-        raise UserError(f"{where} is not the OUTPUT of a run: it has no run record")
+        raise UserError(f"{where} is not the OUTPUT of a run: {why_no_record(where)}")
     if record["config"]["input"].startswith(f"{MEMORY}://"):
         raise UserError(
             f"{where} was made from data in memory, which is not kept; call the job's function "

@@ -13,11 +13,13 @@ Glossaries and examples of translations are such files.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from jobs.options.files import read_text
 from jobs.options.languages import find_language
 from pipeline.contract.errors import UserError
 
@@ -73,14 +75,10 @@ def read_lines(what: str, path: str | Path) -> list[Line]:
     Raises:
         UserError: It cannot be read, is not UTF-8 or not CSV, or has no line.
     """
+    text = read_text(what, path, "utf-8-sig")
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            rows = [(lines.line_num, row) for row in lines]
-    except OSError as error:
-        raise UserError(f"{what} {path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{what} {path}: is not UTF-8 (at byte {error.start})") from None
+        rows = [(lines.line_num, row) for row in lines]
     except csv.Error as error:
         raise UserError(f"{what} {path}, line {lines.line_num}: {error}") from None
     rows = [(number, [cell.strip() for cell in row]) for number, row in rows if any(row)]

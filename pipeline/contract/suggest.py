@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def suggestion(name: str, names: Iterable[str]) -> str:
+FILES = 0.75
+"""How similar names of files should be: they end alike."""
+
+
+def suggestion(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
     """`did you mean 'x'? `, with the most similar of `names`; empty where none is similar."""
-    nearest = difflib.get_close_matches(name, [*names], n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name, [*names], n=1, cutoff=cutoff)
     return f"did you mean '{nearest[0]}'? " if nearest else ""

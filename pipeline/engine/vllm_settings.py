@@ -7,6 +7,7 @@ class runs the model is decided by the plugin (`gemma3_model`). vLLM is imported
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import os
@@ -80,8 +81,31 @@ def check_engine_args(config: EngineConfig) -> None:
         UserError: vLLM's engine does not take an argument, or not such a value.
     """
     if config.engine_args:
+        _check_names(config.engine_args, declared_names())
         prepare_process()
         engine_args(config)
+
+
+def declared_names() -> list[str]:
+    """The fields of vLLM's `AsyncEngineArgs`, read from its source: importing it takes seconds.
+
+    Returns:
+        Their names; none where the source is not as in vLLM 0.32.
+    """
+    package = importlib.util.find_spec("vllm")
+    if package is None or not package.submodule_search_locations:
+        return []
+    path = os.path.join(package.submodule_search_locations[0], "engine", "arg_utils.py")
+    with contextlib.suppress(OSError, SyntaxError), open(path, encoding="utf-8") as file:
+        classes = [node for node in ast.parse(file.read()).body if isinstance(node, ast.ClassDef)]
+        return [
+            field.target.id
+            for one in classes
+            if one.name in ("EngineArgs", "AsyncEngineArgs")
+            for field in one.body
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        ]
+    return []
 
 
 def engine_args(config: EngineConfig) -> Any:
@@ -165,10 +189,12 @@ def refusals_in_a_line(config: EngineConfig) -> Iterator[None]:
 
 
 def _check_names(names: Iterable[str], known: list[str]) -> None:
-    for name in names:
+    for name in names if known else ():
         if name not in known:
             guess = suggestion(name, known)
-            raise UserError(f"engine_args: vLLM's engine takes no '{name}'; {guess}".rstrip("; "))
+            raise UserError(
+                f"engine_args: vLLM's engine takes no '{name}'; {guess or 'take it out'}".strip()
+            )
 
 
 def _check_loader(load_format: object) -> None:

@@ -10,13 +10,16 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline.contract.errors import UserError, one_line
+from pipeline.contract.errors import RunError, UserError, one_line
 from pipeline.execution.quiet import (
     environment,
+    messages_in_a_file,
     ray_log_level,
     without_log_level_line,
     without_new_variables,
@@ -38,16 +41,18 @@ CPUs. Starting one takes seconds of CPU time, and on a small machine tasks start
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  where Ray puts its object store
 OWN_CLUSTER = ("", "local")
 """Values of `RAY_ADDRESS` that name no cluster."""
+LEAST_SHARED = GIB // 2
+"""Bytes; with less, Ray (2.60) puts its object store on a disk, and says so nowhere we look."""
 CONNECT_SECONDS = 5.0
 CLIENT_PORT = 10001
 """Port of a `ray://` address that names none."""
 
 
 def starts_own_cluster() -> bool:
-    """Whether `cluster` would start a local one."""
-    import ray
-
-    return not ray.is_initialized() and os.environ.get("RAY_ADDRESS", "") in OWN_CLUSTER
+    """Whether `cluster` would start a local one; without importing Ray."""
+    ray = sys.modules.get("ray")
+    is_connected = ray is not None and ray.is_initialized()
+    return not is_connected and os.environ.get("RAY_ADDRESS", "") in OWN_CLUSTER
 
 
 @contextlib.contextmanager
@@ -71,12 +76,15 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
         return
     address, local = os.environ.get("RAY_ADDRESS", ""), starts_own_cluster()
     say("starting Ray" if local else f"connecting to Ray at {address}")
+    if local and (fault := _shared_memory_fault()):
+        say(fault)
     with ray_log_level(debug), without_new_variables():
         parts = _start_local(debug) if local else _connect(address, debug)
         try:
-            yield
-        except BaseException:
-            _end(parts, engines_first=False)
+            with messages_in_a_file(debug):
+                yield
+        except BaseException as error:
+            _end(parts, engines_first=False, at_once=getattr(error, "at_once", False))
             raise
         _end(parts, engines_first=True)
 
@@ -133,7 +141,7 @@ def _start_local(debug: bool) -> list[psutil.Process]:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     defaults = {"RAY_USAGE_STATS_ENABLED": "0", **WORKERS}
-    with environment(defaults), without_log_level_line(debug):
+    with _start_faults(), environment(defaults), without_log_level_line(debug):
         ray.init(
             address="local",
             include_dashboard=False,
@@ -143,6 +151,34 @@ def _start_local(debug: bool) -> list[psutil.Process]:
         )
     node = worker._global_node
     return [psutil.Process(process.pid) for _, process in node.live_processes()]
+
+
+@contextlib.contextmanager
+def _start_faults() -> Iterator[None]:
+    """Say what Ray needs to start, which its own errors do not.
+
+    Raises:
+        RunError: In the place of Ray's error.
+    """
+    try:
+        yield
+    except Exception as error:  # it has many kinds, and plain ones
+        files = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+        raise RunError(
+            f"Ray did not start on this machine: {one_line(error, 200)}\nIt needs idle cores, and "
+            f"room in {SHARED_MEMORY} and in {files}; make room there, or try again."
+        ) from error
+
+
+def _shared_memory_fault() -> str:
+    """What to know of a shared memory that is too small, as in a container; empty if it is not."""
+    room = shutil.disk_usage(SHARED_MEMORY).free if os.path.isdir(SHARED_MEMORY) else 0
+    if room >= LEAST_SHARED:
+        return ""
+    return (
+        f"warning: {SHARED_MEMORY} has {room / 2**20:,.0f} MiB left, so Ray keeps rows in files, "
+        "which is slow; free it, or start the container with --shm-size=8g"
+    )
 
 
 def _object_store(memory: int) -> int:
@@ -159,7 +195,7 @@ def _object_store(memory: int) -> int:
     return max(least, min(memory // 8, 64 * GIB, room * 9 // 10))
 
 
-def _end(parts: list[psutil.Process], *, engines_first: bool) -> None:
+def _end(parts: list[psutil.Process], *, engines_first: bool, at_once: bool = False) -> None:
     """Disconnect; stop the cluster if it is a local one, with what it has started.
 
     Ray (2.60) kills the actors that still run when the cluster stops. Their engines are then ended
@@ -169,7 +205,19 @@ def _end(parts: list[psutil.Process], *, engines_first: bool) -> None:
     Args:
         parts: The local cluster's own processes; empty if it is not ours.
         engines_first: Whether to wait for engines before the cluster is stopped.
+        at_once: Whether to wait for nothing; as where Ctrl-C is pressed again meanwhile.
     """
+    started = [process for part in parts for process in _children(part, recursive=True)]
+    try:
+        if at_once:
+            _kill(started)
+        _stop(parts, engines_first=engines_first)
+    except KeyboardInterrupt:
+        _kill([*started, *parts])
+        raise
+
+
+def _stop(parts: list[psutil.Process], *, engines_first: bool) -> None:
     import ray
 
     if engines_first:
@@ -179,7 +227,11 @@ def _end(parts: list[psutil.Process], *, engines_first: bool) -> None:
     started = [process for part in parts for process in _children(part, recursive=True)]
     ray.shutdown()
     _, left = psutil.wait_procs([*parts, *started], timeout=ENGINE_END_S + 5)
-    for process in left:
+    _kill(left)
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 

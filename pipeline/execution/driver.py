@@ -19,6 +19,7 @@ import pyarrow as pa
 from pipeline.contract.errors import Fault, RunError, UserError, one_line
 from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
+from pipeline.execution.alarms import Alarms
 from pipeline.execution.dataflow import WRITES, Flow
 from pipeline.execution.depth import ROWS, Care, has_images, longest_block
 from pipeline.execution.error_rate import ErrorRate
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
     from pipeline.engine.interface import Backend
+    from pipeline.execution.engine_logs import EngineLogs
     from pipeline.execution.placement import Placement
     from pipeline.execution.progress import RunProgress
     from pipeline.execution.shutdown import Shutdown
@@ -77,6 +79,7 @@ class Driver:
         backend: What renders and generates.
         placement: How many actors there are, and what each one claims.
         progress: Shows how far it is.
+        logs: Gets where the engines log.
         shutdown: Ends the run on SIGTERM.
         collector: Adds up what is measured.
         metrics: Tells Prometheus of it.
@@ -93,6 +96,7 @@ class Driver:
         backend: Backend,
         placement: Placement,
         progress: RunProgress,
+        logs: EngineLogs,
         shutdown: Shutdown,
         collector: Collector,
         metrics: RunMetrics,
@@ -106,6 +110,7 @@ class Driver:
         self._backend = backend
         self._placement = placement
         self._progress = progress
+        self._logs = logs
         self._shutdown = shutdown
         self._collector = collector
         self._metrics = metrics
@@ -117,6 +122,7 @@ class Driver:
         self._uncommitted: dict[str, tuple[Work, str]] = {}
         self._unreadable: list[tuple[Work, str]] = []
         self._rate = ErrorRate(config.max_error_rate)
+        self._alarms = Alarms(progress, committer.journal.output)
         self._ready: float | None = None
         self._last = time.time()
         self.rows = 0
@@ -210,7 +216,8 @@ class Driver:
         """Run the stages over all rows that are missing."""
         from ray.exceptions import RayError
 
-        with watching_start(self._progress, tells_notes=self._backend.tells_notes) as start:
+        tells_notes = self._backend.tells_notes
+        with watching_start(self._progress, self._logs, tells_notes=tells_notes) as start:
             flow = self._flow(ledger, start.board, care)
             self._expect(flow)
             try:
@@ -220,7 +227,7 @@ class Driver:
                         self._take(receipt, ledger)
                     self._note_time()
             except RayError as error:  # such as a lost machine: missing rows are computed again
-                self._progress.say(f"continuing after: {one_line(error, 120)}")
+                self._progress.tell("continuing", f"continuing after: {one_line(error, 120)}")
             finally:
                 self._shutdown.forget()
                 # Ray Data (2.60) leaves its actors' handles in reference cycles. Until those are
@@ -259,6 +266,7 @@ class Driver:
     def _note_time(self) -> None:
         did = self._collector.note_driver(self.rows)
         self._metrics.measured(Measures(spans=(did,)))
+        self._progress.bounded(self._collector.profile)
         if self._profile_file is not None:
             self._profile_file.offer(self._collector.profile)
 
@@ -277,6 +285,7 @@ class Driver:
         outcomes = dict(zip(receipt["positions"], receipt["outcomes"], strict=True))
         noted = ledger.note(unit, same_as, outcomes)
         self._metrics.finished(noted.outcomes, receipt["prompt_tokens"], receipt["output_tokens"])
+        self._progress.advance(noted.outcomes, receipt["prompt_tokens"], receipt["output_tokens"])
         self._count(noted, receipt["reasons"], receipt["error"], kept=receipt["kept"])
         if noted.complete is not None:
             self._commit(noted.complete)
@@ -289,7 +298,7 @@ class Driver:
         self, noted: Noted, reasons: Iterable[str], error: str | None, *, kept: bool = False
     ) -> None:
         self.rows += noted.rows
-        self._progress.advance(noted.rows, noted.failed)
+        self._alarms.note(noted.outcomes)
         if kept:  # these could not fail
             return
         self._rate.note(noted.rows, noted.failed, reasons=reasons, error=error)
@@ -347,6 +356,7 @@ class Driver:
             settled = dict.fromkeys(poison, str(Outcome.ENGINE_ERROR))
             noted = ledger.note(work.unit.id, dict.fromkeys(poison), settled)
             self._metrics.finished(noted.outcomes, 0, 0)
+            self._progress.advance(noted.outcomes)
             if noted.complete is not None:
                 self._poison_rows.clear(noted.complete.unit.id)
                 self._commit(noted.complete)

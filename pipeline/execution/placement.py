@@ -9,7 +9,9 @@ could hold all CPUs and wait for each other.
 
 from __future__ import annotations
 
+import glob
 import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,6 +81,16 @@ def place(config: RunConfig, resources: Mapping[str, float]) -> Placement:
         parsers=-(-engines // ENGINES_PER_PARSER),
         cpu_share=share,
     )
+
+
+def check_this_machine(config: RunConfig) -> None:
+    """Check, before Ray starts on this machine alone, that it can have an engine's GPUs.
+
+    Raises:
+        UserError: It has none, and an engine needs several.
+    """
+    if not glob.glob("/dev/nvidia[0-9]*") and not os.path.exists("/dev/kfd"):
+        _engines(config, 0, 0)
 
 
 def _engines(config: RunConfig, gpus: int, per_engine: int) -> int:

@@ -19,6 +19,8 @@ from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import PICTURES, ColumnKind, Renamable, ShowsVideos
 from pipeline.engine.backends import open_model, resolve_model
 from pipeline.engine.supported_versions import check_versions, check_videos
+from pipeline.execution.cluster import starts_own_cluster
+from pipeline.execution.placement import check_this_machine
 from pipeline.output.comparison import compare
 from pipeline.output.counts import committed_units
 from pipeline.output.extension import changes_of
@@ -103,6 +105,8 @@ def check_run(
     choice = HubChoice(config=config.config, split=config.split)
     listing = list_input(config.input, config.storage_options, choice)  # before a model is fetched
     config, model = _fitted(config, task)
+    if backend.holds_gpus and starts_own_cluster():
+        check_this_machine(config)
     backend.check(config.engine)
     record = describe_run(config, task, model, backend.name)
     output = choose_output(config, record)
@@ -177,6 +181,7 @@ def _fitted(config: RunConfig, task: Task) -> tuple[RunConfig, Model]:
         )
     engine = resolve_model(wanted, model, config.storage_options)
     engine = engine.model_copy(update={"has_images": has_images})
+    _check_room(engine, model)
     _check_frames(task, engine, model)
     keep_images = config.keep_images or FORMATS[config.output_format].keeps_images
     return config.model_copy(update={"engine": engine, "keep_images": keep_images}), model
@@ -286,6 +291,16 @@ def _sidecars(
     if not (is_planned and found.is_begun):
         found.check(listing, is_begun=found.is_begun)
     return found
+
+
+def _check_room(engine: EngineConfig, model: Model) -> None:
+    """Refuse prompts that no image fits into: every row would fail."""
+    needed = model.profile.tokens_per_image
+    if engine.has_images and engine.max_model_len <= needed:
+        raise UserError(
+            f"max_model_len: an image is {needed:,} tokens without any text, and a prompt with its "
+            f"answer has {engine.max_model_len:,} at most; raise it"
+        )
 
 
 def _check_frames(task: Task, engine: EngineConfig, model: Model) -> None:

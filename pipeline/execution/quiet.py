@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,6 +50,37 @@ def ray_log_level(debug: bool) -> Iterator[None]:
     """Within the block, Ray itself logs errors only, unless `debug`."""
     with level(RAY_LOGGER, logging.INFO if debug else logging.ERROR):
         yield
+
+
+@contextlib.contextmanager
+def messages_in_a_file(debug: bool) -> Iterator[None]:
+    """Within the block, Ray's messages to this process are in a file among Ray's logs.
+
+    What Ray's core says of an actor that died comes to every driver (2.60), on its standard output,
+    which a program may read. Nothing is kept where the logs are on another machine; with `debug`
+    all of it is shown. Ray runs already.
+    """
+    if debug:
+        yield
+        return
+    from ray._private import worker
+
+    node = worker._global_node
+    folder = None if node is None else node.get_logs_dir_path()
+    path = os.path.join(folder, f"gemma3-batch-{os.getpid()}.log") if folder else os.devnull
+    handler = logging.FileHandler(path, delay=True)
+
+    def keep(message: Mapping[str, Any], **_: object) -> None:
+        for line in message["lines"]:
+            handler.emit(logging.LogRecord(RAY_LOGGER, logging.ERROR, "", 0, line, (), None))
+
+    logger = logging.getLogger(RAY_LOGGER)
+    ours = {"handlers": [handler], "propagate": False}
+    with context_fields(logger, ours), context_fields(worker, {"print_to_stdstream": keep}):
+        try:
+            yield
+        finally:
+            handler.close()
 
 
 @contextlib.contextmanager

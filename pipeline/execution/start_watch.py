@@ -12,6 +12,7 @@ from pipeline.stages.start_board import READY, StartBoard
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pipeline.execution.engine_logs import EngineLogs
     from pipeline.execution.progress import RunProgress
 
 LOOK_SECONDS = 0.5
@@ -34,63 +35,76 @@ class StartWatch:
 
     Args:
         progress: Shows it.
+        logs: Gets where the engines log.
         tells_notes: Whether something may keep the engines later, see `Backend`.
     """
 
-    def __init__(self, progress: RunProgress, *, tells_notes: bool = False) -> None:
+    def __init__(
+        self, progress: RunProgress, logs: EngineLogs, *, tells_notes: bool = False
+    ) -> None:
         self.board = StartBoard()
         self._progress = progress
+        self._logs = logs
         self._tells_notes = tells_notes
         self._has_rows = self._was_kept = False
         self._is_over = threading.Event()
+        self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._look, name="start", daemon=True)
 
     def stop(self) -> None:
         """Rows are back, which the progress tells."""
-        self._has_rows = True
-        if not self._tells_notes:
-            self._is_over.set()
+        if self._has_rows:
+            return
+        with self._turn:
+            self._has_rows = True
+            self._progress.state("")
+            if not self._tells_notes:
+                self._is_over.set()
 
     def end(self) -> None:
         """There is nothing more to look at."""
         self._is_over.set()
+        self._thread.join()
+        self._logs.add(self.board)
+        self._progress.state("")
+        self.board.forget()
 
     def _look(self) -> None:
-        shown = ""
         while not self._is_over.wait(LOOK_SECONDS):
-            with contextlib.suppress(Exception):  # Ray's store does not answer now
-                text = self._text(shown)
-                if text != shown and not self._is_over.is_set():
-                    self._progress.say(text)
-                    shown = text
+            with contextlib.suppress(Exception), self._turn:  # Ray's store does not answer now
+                if not self._is_over.is_set():
+                    self._show()
 
-    def _text(self, shown: str) -> str:
-        """What is to be shown: what keeps an engine, or how far the start is."""
+    def _show(self) -> None:
+        """Show what keeps an engine, or how far the start is."""
+        self._logs.add(self.board)
         notes = self.board.notes() if self._tells_notes else []
         if notes:
             self._was_kept = True
-            return notes[0]
-        if not self._has_rows:
-            return describe(self.board.steps())
-        return GO_ON if self._was_kept else shown
+            self._progress.state(notes[0])
+        elif not self._has_rows:
+            self._progress.state(describe(self.board.steps()))
+        else:
+            self._progress.state("", over=GO_ON if self._was_kept else "")
 
 
 @contextlib.contextmanager
-def watching_start(progress: RunProgress, *, tells_notes: bool = False) -> Iterator[StartWatch]:
+def watching_start(
+    progress: RunProgress, logs: EngineLogs, *, tells_notes: bool = False
+) -> Iterator[StartWatch]:
     """Within the block, show the steps of the engines' start; `stop` ends that earlier.
 
     Args:
         progress: Shows it.
+        logs: Gets where the engines log.
         tells_notes: Whether to show to the end what keeps engines, see `Backend`.
     """
-    watch = StartWatch(progress, tells_notes=tells_notes)
+    watch = StartWatch(progress, logs, tells_notes=tells_notes)
     watch._thread.start()
     try:
         yield watch
     finally:
         watch.end()
-        watch._thread.join()
-        watch.board.forget()
 
 
 def describe(steps: Sequence[str]) -> str:

@@ -186,6 +186,13 @@ def read_record(output: Location) -> Record | None:
     return record
 
 
+def why_no_record(output: Location) -> str:
+    """Why there is no record where one was looked for, and what to name instead."""
+    if output.is_local and not output.exists():
+        return "there is no such folder; name one that a run wrote to"
+    return "it has no record of one; name the folder that a run wrote to"
+
+
 def has_same_input(old: Record, new: Record) -> bool:
     """Whether two runs name the same INPUT, from whichever folder."""
     if "input" in old:

@@ -17,7 +17,13 @@ from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import last_profile
 from pipeline.output.results import results_schema
-from pipeline.output.run_record import prefix_of, read_record, skipped_of, slice_of
+from pipeline.output.run_record import (
+    prefix_of,
+    read_record,
+    skipped_of,
+    slice_of,
+    why_no_record,
+)
 from pipeline.sources.fit import fit
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.access import check_access
@@ -111,7 +117,7 @@ def open_output(
     check_access(where, "OUTPUT")
     record, plan = read_record(where), open_plan(where)
     if record is None or plan is None:
-        raise UserError(f"{where} is not the OUTPUT of a run: it has no record of one")
+        raise UserError(f"{where} is not the OUTPUT of a run: {why_no_record(where)}")
     return where, record, plan
 
 

@@ -17,17 +17,32 @@ FAULT = "__fault__"
 """A column that `Source.read` may add: why a row cannot be read; null where it can."""
 
 
+class MissingColumnError(UserError):
+    """A column that a task reads and an input does not have.
+
+    Args:
+        column: Its name.
+        message: One line.
+    """
+
+    def __init__(self, column: str, message: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 def check_columns(schema: pa.Schema, columns: Mapping[str, ColumnKind]) -> None:
     """Check that an input has the columns that a task reads.
 
     Raises:
-        UserError: A column is missing (the nearest is suggested) or of an unsuitable type.
+        MissingColumnError: A column is missing; the nearest is suggested.
+        UserError: A column is of an unsuitable type.
     """
     for name, kind in columns.items():
         if name not in schema.names:
-            raise UserError(
+            raise MissingColumnError(
+                name,
                 f"INPUT has no column '{name}'; {suggestion(name, schema.names)}"
-                f"its columns are {', '.join(schema.names)}"
+                f"its columns are {', '.join(schema.names)}",
             )
         type_ = schema.field(name).type
         if kind is ColumnKind.IMAGES and _is_list(type_):

@@ -38,6 +38,7 @@ from fsspec.utils import get_protocol, glob_translate
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.image_formats import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
+from pipeline.contract.suggest import FILES, suggestion
 from pipeline.contract.video_formats import VIDEO_SUFFIXES
 from pipeline.sources.hub_dataset import HubChoice, check_choice, dataset_files
 from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
@@ -159,10 +160,18 @@ def _why_not_listed(error: Exception, location: Location) -> str:
     if (fault := hub_fault(error, location)) is not None:
         return fault
     if isinstance(error, FileNotFoundError):
-        return "does not exist"
+        return f"does not exist{_near(location)}"
     refusal = refusal_of(error, is_local=location.is_local)
     fix = f"; {refusal.fix}" if refusal else ""
     return f"cannot be listed: {one_line(error)}{fix}"
+
+
+def _near(location: Location) -> str:
+    """What beside a path that does not exist may have been meant; on a disk alone."""
+    parent, name = os.path.split(location.path.rstrip("/"))
+    names = os.listdir(parent) if location.is_local and os.path.isdir(parent) else ()
+    guess = suggestion(name, names, FILES).strip()
+    return f"; {guess}" if guess else ""
 
 
 def _listed(location: Location, pattern: str, uri: str, choice: HubChoice) -> Listing:

@@ -218,10 +218,11 @@ async def _told_notes(stats: Callable[[], EngineStats], board: StartBoard) -> No
 
 @contextlib.contextmanager
 def _told(starts: StartBoard | None) -> Iterator[None]:
-    """Tell the steps of the engine's start within, and that it is ready."""
+    """Tell where it logs, the steps of the engine's start within, and that it is ready."""
     if starts is None:
         yield
         return
+    starts.log(actor_id())
     tell = partial(starts.tell, actor_id())
     with following_steps(tell):
         yield

@@ -1,4 +1,4 @@
-"""How engines tell the driver which step of their start they are in, and later what keeps them.
+"""How engines tell the driver where they log, how far their start is, and later what keeps them.
 
 Through Ray's key-value store, like `drain`: an actor that starts can answer nothing else.
 """
@@ -6,13 +6,16 @@ Through Ray's key-value store, like `drain`: an actor that starts can answer not
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import uuid
 from dataclasses import dataclass, field
 
 NAMESPACE = b"gemma3-batch"
 READY = "ready"
 """The step after the last one."""
-STEP, NOTE = "start", "note"
+STEP, NOTE, LOG = "start", "note", "log"
+STDERR = 2
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,25 @@ class StartBoard:
             else:
                 internal_kv._internal_kv_del(key, namespace=NAMESPACE)
 
+    def log(self, engine: str) -> None:
+        """Tell where what this process and its engine print is found, if that is a file.
+
+        Args:
+            engine: The id of its actor.
+        """
+        from ray.experimental import internal_kv
+
+        with contextlib.suppress(Exception):  # it only helps to find out more
+            path = os.readlink(f"/proc/self/fd/{STDERR}")
+            if os.path.isfile(path):
+                value = f"{socket.gethostname()}:{path}".encode()
+                internal_kv._internal_kv_put(self._key(engine, LOG), value, namespace=NAMESPACE)
+
+    def logs(self) -> list[str]:
+        """Where the engines log: a path, or `HOST:PATH` on another machine than this."""
+        here = f"{socket.gethostname()}:"
+        return sorted(place.removeprefix(here) for place in self._told(LOG))
+
     def steps(self) -> list[str]:
         """The step of each engine that has told one."""
         return self._told(STEP)
@@ -69,7 +91,7 @@ class StartBoard:
         from ray.experimental import internal_kv
 
         with contextlib.suppress(Exception):  # Ray may be gone too
-            for what in (STEP, NOTE):
+            for what in (STEP, NOTE, LOG):
                 key = self._key("", what)
                 internal_kv._internal_kv_del(key, del_by_prefix=True, namespace=NAMESPACE)
 

@@ -32,7 +32,7 @@ def push_command(
     debug: Debug = False,
 ) -> None:
     """Upload the output files to the Hugging Face Hub, with a dataset card. Needs HF_TOKEN."""
-    with exit_codes(debug=debug):
+    with exit_codes(debug=debug, continues=True):
         done = push(
             output,
             target,

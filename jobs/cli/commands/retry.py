@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.console import ERR, print_plain
+from jobs.cli.console import shown_as
 from jobs.cli.exit_codes import exit_codes
-from jobs.cli.flags import Debug, OutputOfRun, StorageOptions
-from jobs.cli.running import check_results, summary
+from jobs.cli.flags import Debug, LogFormat, OutputOfRun, StorageOptions
+from jobs.cli.running import check_results, report
 from jobs.options.check import check_storage_options
 from jobs.sdk.retry import retry_rows
 
@@ -29,9 +29,11 @@ def retry_command(
         bool, typer.Option("--join", help="Work beside another run into the same OUTPUT.")
     ] = False,
     debug: Debug = False,
+    log_format: LogFormat = "text",
 ) -> None:
     """Compute failed rows again and replace them in OUTPUT."""
-    with exit_codes(debug=debug):
+    shown = shown_as(log_format)
+    with exit_codes(debug=debug, shown=shown, continues=True):
         done = retry_rows(
             output,
             outcome,
@@ -39,8 +41,8 @@ def retry_command(
             endpoint=endpoint,
             join=join,
             storage_options=check_storage_options(storage_options),
-            console=ERR,
+            console=shown,
             debug=debug,
         )
-        print_plain(summary(done))
+        report(done, shown)
         check_results(done)

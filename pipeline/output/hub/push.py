@@ -29,7 +29,7 @@ from pipeline.output.hub.card import DATA, MARK, RECORD, Contents, card, path_of
 from pipeline.output.hub.target import MAIN, hub, naming, target_of
 from pipeline.output.parts import PREFIX
 from pipeline.output.plan import open_plan
-from pipeline.output.run_record import read_record
+from pipeline.output.run_record import read_record, why_no_record
 from pipeline.storage.access import check_access
 from pipeline.storage.backoff import with_backoff
 from pipeline.storage.location import locate
@@ -182,7 +182,7 @@ def _contents(where: Location, *, partial: bool) -> tuple[list[str], Contents]:
     """The names of the parts that are committed, and what is in them. Raises UserError, OSError."""
     record, plan = read_record(where), open_plan(where)
     if record is None or plan is None:
-        raise UserError(f"{where} is not the OUTPUT of a run: it has no record of one")
+        raise UserError(f"{where} is not the OUTPUT of a run: {why_no_record(where)}")
     is_there = committed_units(plan)
     counted = totals(plan)
     if len(plan.pending(is_there)) and not partial:

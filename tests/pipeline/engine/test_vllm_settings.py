@@ -30,7 +30,9 @@ def test_an_argument_that_vllm_does_not_take_is_told() -> None:
     told = r"^engine_args: vLLM's engine takes no 'gpu_memory_utilisation'; did you mean "
     with pytest.raises(UserError, match=told + r"'gpu_memory_utilization'\?$"):
         check_engine_args(engine(gpu_memory_utilisation=0.5))
-    with pytest.raises(UserError, match=r"^engine_args: vLLM's engine takes no 'zzzzzzzz'$"):
+    with pytest.raises(
+        UserError, match=r"^engine_args: vLLM's engine takes no 'zzzzzzzz'; take it out$"
+    ):
         check_engine_args(engine(zzzzzzzz=0.5))
 
 
