@@ -11,8 +11,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 INDEX: Final = "index"
 NAV: Final[dict[str, tuple[str, ...]]] = {
-    "Start": ("quick-start", "cost"),
-    "Jobs": ("caption", "translate", "moderate", "own-job"),
+    "Start": ("quick-start", "install", "cost"),
+    "Jobs": ("caption", "translate", "moderate", "answers", "own-job"),
     "Data": ("data-in", "slices", "results"),
     "Running": (
         "job-files",
@@ -30,6 +30,7 @@ NAV: Final[dict[str, tuple[str, ...]]] = {
 }
 """The names of the pages under each heading."""
 ELSEWHERE: Final = {
+    "commands": "jobs/cli/README.md",
     "options": "jobs/options/README.md",
     "promises": "pipeline/output/README.md",
     "way-of-a-row": "pipeline/README.md",

@@ -19,7 +19,6 @@ SOURCE_URL = "SOURCE_URL"
 LINK = re.compile(r"(?P<text>!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^()\s]+)\)", re.DOTALL)
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|#")
 FENCED = re.compile(r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)", re.DOTALL | re.MULTILINE)
-FIRST_LINE = re.compile(r"\A(?:---\n.*?\n---\n\s*)?# (?P<title>.*)\n", re.DOTALL)
 
 
 class BrokenLinkError(Exception):
