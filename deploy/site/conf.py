@@ -14,6 +14,6 @@ nitpicky = True
 html_theme = "furo"
 html_title = f"gemma3-batch {release}"
 html_static_path: list[str] = []
-html_copy_source = False
+html_copy_source = False  # no `_sources`: the repository has them
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}

@@ -2,7 +2,8 @@
 
 A link in the repository leads to a file. If the site shows that file, it leads to its page; any
 other file of the repository is not a part of the site, so there the link's text stays, and leads to
-`SOURCE_URL` if that is set (`https://host/owner/repository/blob/main`). A link to nothing is a fault.
+`SOURCE_URL` if that is set (`https://host/owner/repository/blob/main`). A link to nothing is a
+fault.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def stage(pages: Mapping[str, Path], folder: Path) -> None:
         text += contents() if name == INDEX else ""
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
     unknown = sorted({*(ROOT / "docs").glob("*.md")} - {*pages.values()})
-    faults += [f"{file.relative_to(ROOT)}: no heading of deploy/site/nav.py has it" for file in unknown]
+    faults += [
+        f"{file.relative_to(ROOT)}: no heading of deploy/site/nav.py has it" for file in unknown
+    ]
     if faults:
         raise BrokenLinkError("\n".join(faults))
 
@@ -62,7 +65,9 @@ def linked(text: str, file: Path, pages: Mapping[str, Path], faults: list[str]) 
         if page:
             return f"{found['text']}({page}.md{hash_}{anchor})"
         if not place.is_relative_to(ROOT) or not place.exists():
-            faults.append(f"{file.relative_to(ROOT)}: a link leads to {target}, which does not exist")
+            faults.append(
+                f"{file.relative_to(ROOT)}: a link leads to {target}, which does not exist"
+            )
         if found["text"].startswith("!"):
             return f"{found['text']}({place.relative_to(ROOT / 'docs')})"
         return _source(found["text"], place)

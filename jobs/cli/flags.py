@@ -79,9 +79,7 @@ def _option(name: str, field: FieldInfo, panel: str | None) -> tuple[Any, Any]:
     if field.is_required():
         return Annotated[kind, typer.Option(flag, help=_help(field))], inspect.Parameter.empty
     completed = completing_field(field)
-    option = typer.Option(
-        flag, help=_help(field), rich_help_panel=panel, autocompletion=completed
-    )
+    option = typer.Option(flag, help=_help(field), rich_help_panel=panel, autocompletion=completed)
     extra = field.json_schema_extra
     if isinstance(extra, dict) and extra.get("may_be_repeated"):
         kind = types.GenericAlias(list, (kind,))

@@ -1,8 +1,8 @@
 """What `--version` prints: this package, the model class that vLLM is given, and what runs it.
 
 All is read from what installed packages say of themselves; neither torch nor vLLM nor Ray is
-imported. The version of this package stands in `pyproject.toml` and nowhere else, so that it is what
-pip and a run's record say too.
+imported. The version of this package stands in `pyproject.toml` and nowhere else, so that it is
+what pip and a run's record say too.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The documentation says what is so: its recipes run as they stand, its commands and links exist."""
+"""The documentation says what is so: its recipes run as they stand, its commands exist."""

@@ -25,7 +25,9 @@ MARK = re.compile(
     r"```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-BY_CI = re.compile(r"^<!-- run by \.ci/run -->\n```bash\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+BY_CI = re.compile(
+    r"^<!-- run by \.ci/run -->\n```bash\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 VOLATILE = {
     "time": (r"\d{4}-\d\d-\d\dT[\d:+]+", r"\S+"),
     "rate": (r"[\d.,]+(?= rows/s)", r"[\d.,]+"),

@@ -1,4 +1,4 @@
-"""Every `gemma3-batch` in the documentation is a command that there is, with options that it has."""
+"""Every `gemma3-batch` in the documentation is a command that there is, with its options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.cli.app import app
 from tests.docs.recipes import ROOT, pages
 
 CODE = re.compile(r"^```(?:bash|console)\n(.*?)^```$|^((?:    .*\n|\n)+)", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"(?:^|\s|\$ )(?:\.venv/bin/)?gemma3-batch (?P<rest>\S.*)$")
+COMMAND = re.compile(r"(?:^|\s|\$ )(?:\.venv/bin/)?gemma3-batch (?P<rest>[a-z-]+(?: .*)?)$")
 OTHERS = {"count-words", "JOB"}
 """A job of the reader's own; any job."""
 
@@ -55,7 +55,8 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 
 
 def test_a_wrong_one_is_seen() -> None:
-    text = "```bash\ngemma3-batch caption a b --model demo \\\n    --promt x\n```\n\n`gemma3-batch captoin x`\n"
+    text = "```bash\ngemma3-batch caption a b --model demo \\\n    --promt x\n```\n\n"
+    text += "`gemma3-batch captoin x`\n"
     assert [*commands(text)] == ["caption a b --model demo      --promt x", "captoin x"]
     assert faults("caption a b --promt x --style=alt") == ["--promt"]
     assert faults("captoin a b") == ["captoin"]

@@ -66,7 +66,9 @@ def test_recipes_are_there_with_their_surroundings() -> None:
 def test_what_ci_is_said_to_run_it_runs(page: Path) -> None:
     script = (ROOT / ".ci/run").read_text()
     for line in lines_of_ci(page.read_text()):
-        assert re.search(rf"^\s*(?:if )?(?:[A-Z_]+=1 )?{re.escape(line)}\b", script, re.MULTILINE), line
+        assert re.search(
+            rf"^\s*(?:if )?(?:[A-Z_]+=1 )?{re.escape(line)}\b", script, re.MULTILINE
+        ), line
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,11 @@ def test_what_ci_is_said_to_run_it_runs(page: Path) -> None:
         ("3 rows, in 7 s\n", "2 rows, in 7 s\n", "3 rows, in 7 s"),
         ("Output: /home/me/captions\n", "Output: /tmp/x/captions\n", None),
         ("Output: /home/me/captions\n", "Output: /tmp/x/other\n", "Output: /home/me/captions"),
-        ("Started 2026-11-30T05:35:35+00:00, not\n", "Started 2027-01-01T00:00:00+00:00, not\n", None),
+        (
+            "Started 2026-11-30T05:35:35+00:00, not\n",
+            "Started 2027-01-01T00:00:00+00:00, not\n",
+            None,
+        ),
         ("a\n", "", "a"),
     ],
 )

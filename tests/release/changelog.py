@@ -21,7 +21,7 @@ class Version:
     text: str
 
     def names(self, name: str) -> bool:
-        """Whether a name of the public surface stands in the text, as code; an exit code as text."""
+        """Whether a public name stands in the text, as code; an exit code as text."""
         word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
         if name.startswith("exit code"):
             return bool(word.search(" ".join(self.text.split())))

@@ -3,9 +3,9 @@
     surface.txt    what is public now
     released.txt   what was public in the last release (before the first one: on 2026-11-30)
 
-One thing a line: its kind, its name, and what a user can rely on of it. `test_surface.py` fails where
-`surface.txt` is not what the code has, and where a line differs from `released.txt` whose name the
-changelog does not mention.
+One thing a line: its kind, its name, and what a user can rely on of it. `test_surface.py` fails
+where `surface.txt` is not what the code has, and where a line differs from `released.txt` whose
+name the changelog does not mention.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ RELEASED = Path(__file__).with_name("released.txt")
 GIVEN: dict[str, dict[str, Any]] = {"translate": {"to": "de"}}
 """Options with which the columns of a job are shown."""
 KINDS = (
-    "argument ", "column ", "command ", "entry points ", "exit code ", "function ", "job file field ",
-    "method ", "name ", "option ", "outcome ",
+    "argument ", "column ", "command ", "entry points ", "exit code ", "function ",
+    "job file field ", "method ", "name ", "option ", "outcome ",
 )  # fmt: skip
 PLAIN = (str, int, float, bool, tuple, type(None))
 
@@ -136,7 +136,7 @@ def _named(path: str, thing: Any, is_job: bool) -> Iterator[str]:
 
 
 def _parameters(thing: Any, *, of_options: bool = True) -> str:
-    """Names and defaults; of a job's function without its options, which are listed by themselves."""
+    """Names and defaults; of a job's function without its options, which have lines."""
     found = inspect.signature(thing).parameters.values()
     if not of_options:
         options = set().union(*(job.options.model_fields for job in JOBS.values()))

@@ -1,4 +1,4 @@
-"""The public surface changes with its snapshot, and what changed is in the changelog by its name."""
+"""The public surface is what its snapshot says; what changed has its name in the changelog."""
 
 from __future__ import annotations
 
