@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deploy.site.nav import INDEX, NAV, ROOT
+from deploy.site.nav import INDEX, NAV, ROOT, WAITING
 
 SOURCE_URL = "SOURCE_URL"
 LINK = re.compile(r"(?P<text>!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^()\s]+)\)", re.DOTALL)
@@ -41,7 +41,7 @@ def stage(pages: Mapping[str, Path], folder: Path) -> None:
     faults: list[str] = []
     for name, file in pages.items():
         text = linked(file.read_text(encoding="utf-8"), file, pages, faults)
-        text += contents() if name == INDEX else ""
+        text += contents(pages) if name == INDEX else ""
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
     unknown = sorted({*(ROOT / "docs").glob("*.md")} - {*pages.values()})
     faults += [
@@ -64,6 +64,8 @@ def linked(text: str, file: Path, pages: Mapping[str, Path], faults: list[str]) 
         page = names.get(place) or names.get(place / "README.md")
         if page:
             return f"{found['text']}({page}.md{hash_}{anchor})"
+        if not place.exists() and place.parent == ROOT / "docs" and place.stem in WAITING:
+            return found["text"][1:-1]
         if not place.is_relative_to(ROOT) or not place.exists():
             faults.append(
                 f"{file.relative_to(ROOT)}: a link leads to {target}, which does not exist"
@@ -75,11 +77,12 @@ def linked(text: str, file: Path, pages: Mapping[str, Path], faults: list[str]) 
     return "".join(part if is_code else LINK.sub(link, part) for is_code, part in _parts(text))
 
 
-def contents() -> str:
+def contents(pages: Mapping[str, Path]) -> str:
     """The index's tables of contents, in MyST's form; they are the site's navigation."""
+    there = {heading: filter(pages.__contains__, names) for heading, names in NAV.items()}
     return "".join(
         f"\n```{{toctree}}\n:caption: {heading}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"
-        for heading, names in NAV.items()
+        for heading, names in there.items()
     )
 
 

@@ -32,6 +32,10 @@ VOLATILE = {
     "time": (r"\d{4}-\d\d-\d\dT[\d:+]+", r"\S+"),
     "rate": (r"[\d.,]+(?= rows/s)", r"[\d.,]+"),
     "seconds": (r"[\d.,]+(?= s\b)", r"[\d.,]+"),
+    "row_key": (r"[0-9a-f]{20}(?=-\d{8})", r"[0-9a-f]{20}"),
+    "probability": (r"0\.\d{8,}", r"0\.\d{6,}"),
+    "rule": (r"[━─]{2,}", r"[━─]{2,}"),
+    "padding": (r" +(?=[│┃])", r" +"),
     "folder": (r"(?<![\w.])/(?:[\w.-]+/)+", r"/(?:\S+/)*"),
 }
 """What may differ in an output, and the pattern in its place."""

@@ -35,13 +35,14 @@ def faults(command: str) -> list[str]:
     """The options that the command does not have; its name, if there is no such command."""
     group: Any = typer.main.get_command(app)
     words = shlex.split(" ".join(command.split()), comments=True)
-    name = words[0]
-    if name in OTHERS or name.startswith("-"):
+    if words[0] in OTHERS or words[0].startswith("-"):
         return []
-    found = group.get_command(typer.Context(group), name)
-    if found is None:
-        return [name]
-    known = {flag for one in found.params for flag in (*one.opts, *one.secondary_opts)} | {"--help"}
+    found = [group.get_command(typer.Context(group), word) for word in words[:2]]
+    if found[0] is None:
+        return [words[0]]
+    # Two where one command takes another: `plan caption INPUT OUTPUT`.
+    params = [one for command in found if command for one in command.params]
+    known = {flag for one in params for flag in (*one.opts, *one.secondary_opts)} | {"--help"}
     return [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
 
 
