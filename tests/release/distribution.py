@@ -8,6 +8,7 @@ runs the command there, from an empty folder.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -39,9 +40,18 @@ def tracked() -> set[str]:
 
 
 def build(folder: Path) -> tuple[Path, Path]:
-    """Build the sdist, and the wheel from it. Returns both."""
+    """Build the sdist, and the wheel from it. Returns both.
+
+    Built is a copy of what git knows: setuptools also packages whatever the list of an earlier
+    build (`*.egg-info/SOURCES.txt`) names.
+    """
+    source = folder / "source"
+    for name in _output(["git", "ls-files"], ROOT).splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, source / name)
     tool = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder)]
-    _output([*tool, str(ROOT)], folder)
+    _output([*tool, str(source)], folder)
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     return sdist, wheel
 
