@@ -10,7 +10,7 @@ TRITON := $(VENV)/triton
 IMAGE_ROOT ?= build/image-root
 
 .DEFAULT_GOAL := help
-.PHONY: help image-root sbom setup demo real-model test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock clean
+.PHONY: help image-root sbom setup demo real-model test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock docs dist-check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -91,9 +91,16 @@ format: $(READY) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-reference: $(READY) ## Write the options' reference, the functions' signatures, the table of metrics
+reference: $(READY) ## Write what is made from the code: references, signatures, the public surface
 	@$(BIN)/python -m jobs.cli.reference
 	@$(BIN)/python -m pipeline.metrics.reference
+	@$(BIN)/python -m tests.release.surface
+
+docs: $(READY) ## Build the documentation as a site into build/site; a broken link fails
+	@$(BIN)/python -m deploy.site.build
+
+dist-check: $(READY) ## Build wheel and sdist, install the wheel alone, and run the demo there
+	@$(BIN)/python -m tests.release.distribution
 
 lock: $(READY) ## Choose new versions for the lock
 	@deploy/lock.sh

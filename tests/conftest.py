@@ -45,6 +45,7 @@ LONGEST = (
     "tests/jobs/moderation/test_end_to_end.py",
     "tests/pipeline/execution/test_resume.py",
     "tests/chaos/test_chaos.py",
+    "tests/docs/test_recipes.py",
     "tests/pipeline/execution/test_retry.py",
     "tests/pipeline/profiling/test_slow_stages.py",
     "tests/chaos/test_poison.py",

@@ -12,7 +12,7 @@ from jobs.captioning.json_schema import read_schema
 from jobs.captioning.prompt import columns_in
 from jobs.captioning.question_file import KINDS_OF_PROMPT, read_questions
 from jobs.captioning.questions import Question, QuestionsTask
-from jobs.captioning.styles import ALT_WORDS, Style, find_style, of_videos, schema_text
+from jobs.captioning.styles import ALT_WORDS, STYLES, Style, find_style, of_videos, schema_text
 from jobs.captioning.task import CaptionTask
 from jobs.options.check import check_options
 from jobs.options.common import JobOptions
@@ -75,7 +75,11 @@ class CaptionOptions(JobOptions):
         gt=0,
         description="Frames a second of each video, but at most max_images, evenly spaced.",
     )
-    style: str | None = Field(None, description="alt, sentence (the default), dense, tags or ocr.")
+    style: str | None = Field(
+        None,
+        description="alt, sentence (the default), dense, tags or ocr.",
+        json_schema_extra={"values": [*STYLES]},
+    )
     prompt: str | None = Field(
         None, description="Prompt instead of a style; columns in braces: 'Describe {title}'."
     )

@@ -9,6 +9,8 @@ flags           makes a job's command from its options, and arguments that comma
 help            how `--help` looks and how a wrong command line is reported
 job_file        job files: a job and its options in YAML
 tables          shows a run's state and its failed rows
+versions        what `--version` prints
+completion      what a shell completes as an option's value
 profile_tables  shows where a run's time went
 demonstration   the command `demo`
 bench           the command `bench`, and what it measures

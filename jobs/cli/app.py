@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ from jobs.cli.exit_codes import USER_ERROR, exit_codes
 from jobs.cli.flags import Confirm, LogFormat, command_of
 from jobs.cli.help import CONTEXT, EXIT_CODES, PlainCommand, PlainGroup, fault_of
 from jobs.cli.running import run_and_report
+from jobs.cli.versions import version_text
 from jobs.registry import find_job, job_names
 from jobs.sdk.assembly import configure
 from pipeline import UserError
@@ -88,12 +89,29 @@ app = typer.Typer(
     cls=JobsAndCommands,
     help="Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM.",
     epilog=EXIT_CODES,
-    **PLAIN,
+    **{**PLAIN, "add_completion": True},
 )
 
 
+def _show_versions(is_wanted: bool) -> None:
+    if is_wanted:
+        print_plain(version_text())
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def _commands(context: typer.Context) -> None:
+def _commands(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001  its callback shows them
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_versions,
+            is_eager=True,
+            help="Show the versions, and the class of the model.",
+        ),
+    ] = False,
+) -> None:
     """Caption, translate and moderate large datasets with Gemma 3 on Ray and vLLM."""
     if context.invoked_subcommand is None:
         print_plain(context.get_help().rstrip())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import typer
 
+from jobs.cli.completion import completing_field
 from jobs.cli.console import LOG_FLAG, LOG_VARIABLE, LogForm
 from jobs.options.common import JobOptions, default_text, ordered_fields
 
@@ -102,7 +103,8 @@ def _option(name: str, field: FieldInfo, panel: str | None) -> tuple[Any, Any]:
         return Annotated[bool | None, option], None
     if field.is_required():
         return Annotated[kind, typer.Option(flag, help=_help(field))], inspect.Parameter.empty
-    option = typer.Option(flag, help=_help(field), rich_help_panel=panel)
+    completed = completing_field(field)
+    option = typer.Option(flag, help=_help(field), rich_help_panel=panel, autocompletion=completed)
     extra = field.json_schema_extra
     if isinstance(extra, dict) and extra.get("may_be_repeated"):
         kind = types.GenericAlias(list, (kind,))

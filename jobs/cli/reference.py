@@ -1,6 +1,7 @@
 """Writes the files made from the jobs' options: `python -m jobs.cli.reference` (`make reference`).
 
     jobs/options/README.md     every option of every job, with its default and where it goes
+    jobs/cli/README.md         the help of every other command, and the exit codes
     jobs/sdk/functions.pyi     the functions' signatures, for editors and type checkers
 
 A test fails if one of them is out of date.
@@ -15,6 +16,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
+import typer
+
+from jobs.cli.app import NAMED, app
 from jobs.options.common import (
     JobOptions,
     default_text,
@@ -65,6 +69,18 @@ goes to the task (what is asked of the model), to each engine, or to the run.
 ## Every job
 
 {common}"""
+COMMANDS = """\
+# Commands
+
+Written by `make reference` from the commands; do not edit. A job is a command too, with
+[the options of that job](../options/README.md): `gemma3-batch caption INPUT OUTPUT --model MODEL`.
+
+```text
+{group}
+```
+{commands}"""
+WIDTH = 80
+"""Columns of the commands' help."""
 
 
 def pages() -> dict[str, str]:
@@ -76,6 +92,7 @@ def pages() -> dict[str, str]:
     )
     common = _table(JobOptions.model_fields)
     return {
+        "cli/README.md": _commands(),
         "options/README.md": REFERENCE.format(jobs=own, common=common),
         "sdk/functions.pyi": STUB.format(functions=functions),
     }
@@ -85,6 +102,19 @@ def write() -> None:
     """Write the files into the package."""
     for path, text in pages().items():
         Path(str(files("jobs") / path)).write_text(text, encoding="utf-8")
+
+
+def _commands() -> str:
+    group: Any = typer.main.get_command(app)
+    commands = "".join(
+        f"\n## {name}\n\n```text\n{_help(group.commands[name], name)}\n```\n" for name in NAMED
+    )
+    return COMMANDS.format(group=_help(group, ""), commands=commands)
+
+
+def _help(command: Any, name: str) -> str:
+    context = typer.Context(command, info_name=f"gemma3-batch {name}".strip(), terminal_width=WIDTH)
+    return "\n".join(line.rstrip() for line in command.get_help(context).strip().splitlines())
 
 
 def _function(job: Job[Any]) -> str:

@@ -309,6 +309,7 @@ class RunSettings(SliceSettings):
             "Format of the output files: parquet, jsonl, csv or webdataset (tar shards with the "
             "images, the answers as .txt and the rest as .json)."
         ),
+        json_schema_extra={"values": [*OUTPUT_FORMATS]},
     )
     sidecars: bool = Field(
         False, description="Write each image's answer to a .txt file beside it, in INPUT."

@@ -22,5 +22,6 @@ startup                      making a renderer or an engine in an actor
 watchdog                     what ends a process that hangs
 orphans, orphan_watcher      what ends all that an engine started, once its process is gone
 sockets                      the folder of an engine's sockets, which goes with it
+model_class                  which class vLLM will run
 supported_versions           which Ray and vLLM are supported
 """

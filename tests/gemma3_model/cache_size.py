@@ -3,7 +3,7 @@
 Local layers keep a window and global layers the whole context, so a long request takes a fraction
 of what it would if every layer kept all of it (technical report, arXiv 2503.19786, section 5.2).
 vLLM's hybrid cache does this; :func:`allocated_bytes` follows its rounding, in 0.32
-``_get_kv_cache_groups_uniform_page_size`` and ``SlidingWindowManager``. The README's table has the
+``_get_kv_cache_groups_uniform_page_size`` and ``SlidingWindowManager``. docs/gemma3.md has the
 figures of :func:`needed_bytes` and :func:`global_only_bytes`.
 
 Figures are of the whole model, all ranks together, as long as there are no more ranks of tensor

@@ -44,7 +44,7 @@ START_S = 400.0
 ARGUMENTS = (
     *("--served-model-name", NAME, "--dtype", "float32", "--max-model-len", "1024"),
     *("--max-num-seqs", "16", "--enforce-eager", "--limit-mm-per-prompt", '{"image": 1}'),
-    # As in an engine of a run's own; see the README.
+    # As in an engine of a run's own; see docs/server.md.
     *("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}'),
 )
 

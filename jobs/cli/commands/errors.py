@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.cli.completion import OUTCOMES
 from jobs.cli.console import OUT, print_plain
 from jobs.cli.exit_codes import exit_codes
 from jobs.cli.flags import Debug, OutputOfRun, StorageOptions
@@ -19,7 +20,9 @@ def errors_command(
     outcome: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="<outcome>", help="Only this outcome; by default all without results."
+            metavar="<outcome>",
+            help="Only this outcome; by default all without results.",
+            autocompletion=OUTCOMES,
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="<int>", help="Rows to show.")] = 20,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.cli.completion import OUTCOMES
 from jobs.cli.console import shown_as
 from jobs.cli.exit_codes import exit_codes
 from jobs.cli.flags import Debug, LogFormat, OutputOfRun, StorageOptions
@@ -18,7 +19,11 @@ def retry_command(
     output: OutputOfRun,
     outcome: Annotated[
         list[str],
-        typer.Option(metavar="<outcome>", help="Compute rows with this outcome again."),
+        typer.Option(
+            metavar="<outcome>",
+            help="Compute rows with this outcome again.",
+            autocompletion=OUTCOMES,
+        ),
     ],
     model: Annotated[str | None, typer.Option(help="Folder of the model, if it has moved.")] = None,
     endpoint: Annotated[

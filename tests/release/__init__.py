@@ -1,0 +1,1 @@
+"""What a release promises: the public surface, the changelog, the version, what is packaged."""
