@@ -45,7 +45,7 @@ def texts(count: int) -> list[str]:
 
 def is_german(value: str) -> bool:
     """Of every third row."""
-    return int(value.split()[0]) % 3 == 0
+    return int(value.split(maxsplit=1)[0]) % 3 == 0
 
 
 def write(folder: Path, values: list[str], files: int = 4, group: int = 50) -> None:
