@@ -31,6 +31,7 @@ FLOORS = {
         {"registry"},
         {"report"},
         {"sdk"},
+        {"forecast"},
         {"cli"},
         {"__init__", "__main__"},
     ),

@@ -210,7 +210,8 @@ def _pieces(measured: Sequence[Measures], began: float) -> tuple[Piece, ...]:
 def _rows(table: pa.Table, sample: Sample) -> tuple[tuple[SampledRow, ...], dict[str, str]]:
     """The rows, and an error for each reason."""
     drawn = zip(sample.strata, sample.copies, sample.sizes, strict=True)
-    rows, errors = [], {}
+    rows: list[SampledRow] = []
+    errors: dict[str, str] = {}
     for values, (stratum, copies, size) in zip(table.to_pylist(), drawn, strict=True):
         is_failure = not Outcome(values["outcome"]).has_results
         reason = reason_of(values["outcome"], values["error"]) if is_failure else ""
