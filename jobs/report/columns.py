@@ -145,7 +145,8 @@ def _sources(settings: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
 
 def _languages(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     """The columns of translations, and their language."""
-    texts = [name for name, _ in _sources(settings)] or [settings.get("image_column")]
+    texts: list[object] = [name for name, _ in _sources(settings)]
+    texts = texts or [settings.get("image_column")]
     for target in settings.get("targets") or ():
         for text in texts:
             yield f"{prefix}{text}_{column_suffix(target)}", target
