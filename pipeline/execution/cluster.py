@@ -44,15 +44,23 @@ OWN_CLUSTER = ("", "local")
 LEAST_SHARED = GIB // 2
 """Bytes; with less, Ray (2.60) puts its object store on a disk, and says so nowhere we look."""
 CONNECT_SECONDS = 5.0
+SETTINGS = b"\x04"
+"""The type of HTTP/2's first frame (RFC 9113, 6.5), and below where it is in the frame's head."""
+FRAME_HEAD, FRAME_TYPE = 9, 3
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0" * 5
+"""What a client begins with (RFC 9113, 3.4): fixed words, and an empty frame of that type."""
 CLIENT_PORT = 10001
 """Port of a `ray://` address that names none."""
 
 
 def starts_own_cluster() -> bool:
     """Whether `cluster` would start a local one; without importing Ray."""
+    return not _is_connected() and os.environ.get("RAY_ADDRESS", "") in OWN_CLUSTER
+
+
+def _is_connected() -> bool:
     ray = sys.modules.get("ray")
-    is_connected = ray is not None and ray.is_initialized()
-    return not is_connected and os.environ.get("RAY_ADDRESS", "") in OWN_CLUSTER
+    return ray is not None and ray.is_initialized()
 
 
 @contextlib.contextmanager
@@ -104,12 +112,20 @@ def _connect(address: str, debug: bool) -> list[psutil.Process]:
     return []
 
 
-def _check_answers(address: str) -> None:
-    """Check that somebody listens at an address; Ray (2.60) tries for more than a minute.
+def check_address() -> None:
+    """Check that a cluster answers where `RAY_ADDRESS` names one; without importing Ray.
+
+    Ray (2.60) itself tries for more than a minute, and for minutes where another program answers.
 
     Raises:
-        UserError: Nobody does.
+        UserError: None does.
     """
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address not in OWN_CLUSTER and not _is_connected():
+        _check_answers(address)
+
+
+def _check_answers(address: str) -> None:
     scheme, separator, rest = address.rpartition("://")
     if scheme not in ("", "ray") or (not separator and address == "auto"):
         return
@@ -119,12 +135,27 @@ def _check_answers(address: str) -> None:
     if not port.isdigit():
         raise UserError(f"RAY_ADDRESS={address}: should be HOST:PORT, ray://HOST:PORT or auto")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as peer:
+            fault = "" if _speaks_grpc(peer) else "another program listens on that port"
     except (OSError, OverflowError) as error:
+        fault = one_line(error)
+    if fault:
         raise UserError(
-            f"RAY_ADDRESS={address}: no Ray cluster answers there ({one_line(error)}); start it, "
-            "or unset RAY_ADDRESS to run on this machine alone"
-        ) from error
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({fault}); start it, or unset "
+            "RAY_ADDRESS to run on this machine alone"
+        )
+
+
+def _speaks_grpc(peer: socket.socket) -> bool:
+    """Whether HTTP/2 is spoken, as Ray's servers do: the answer to its preface is `SETTINGS`."""
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return True  # it cannot be asked like this
+    peer.settimeout(CONNECT_SECONDS)
+    peer.sendall(PREFACE)
+    try:
+        return peer.recv(FRAME_HEAD)[FRAME_TYPE:][:1] == SETTINGS
+    except TimeoutError:
+        return False
 
 
 def _start_local(debug: bool) -> list[psutil.Process]:

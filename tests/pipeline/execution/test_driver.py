@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from pipeline import RunConfig, RunError
 from pipeline.contract.errors import Fault
+from pipeline.execution.display.display import display_of
 from pipeline.execution.driver import Driver, commit_or_fault
+from pipeline.execution.engine_logs import EngineLogs
 from pipeline.execution.error_rate import ErrorRateError
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.placement import Placement
@@ -42,7 +45,7 @@ def driver_of(output: Location, **settings: Any) -> Driver:
     config = RunConfig.model_validate(
         {"input": "i", "output": output.path, "engine": engine, **settings}
     )
-    task, progress = ColourTask(), RunProgress("colour", 10, None)
+    task, progress = ColourTask(), RunProgress(display_of("colour", None), 10)
     journal = Journal(output, task.result_schema)
     committer: Any = NewParts(journal=journal, source=None, run={})  # type: ignore[arg-type]
     return Driver(
@@ -53,15 +56,18 @@ def driver_of(output: Location, **settings: Any) -> Driver:
         backend=FAKE,
         placement=PLACEMENT,
         progress=progress,
+        logs=EngineLogs(),
         shutdown=Shutdown(1, progress),
         collector=Collector(),
     )
 
 
-def receipt(*positions: int, **fields: Any) -> dict[str, Any]:
+def receipt(*positions: int, failed: Collection[int] = (), **fields: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("error", "model_class", "engine_ready", "fault", "ends_run", "is_users"))
     rows = {"positions": [*positions], "same_as": [None] * len(positions)}
-    nothing = {"failed": [], "kept": False, "reasons": [], "measures": Measures().packed()}
+    rows |= {"outcomes": ["refused" if at in failed else "ok" for at in positions]}
+    nothing = {"kept": False, "reasons": [], "measures": Measures().packed()}
+    nothing |= {"prompt_tokens": 0, "output_tokens": 0}
     return {"unit": "u", **rows, **nothing, **empty, **fields}
 
 
