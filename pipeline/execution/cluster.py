@@ -43,6 +43,8 @@ OWN_CLUSTER = ("", "local")
 """Values of `RAY_ADDRESS` that name no cluster."""
 LEAST_SHARED = GIB // 2
 """Bytes; with less, Ray (2.60) puts its object store on a disk, and says so nowhere we look."""
+START_TRIES = 3
+TOO_SLOW = "timed out during startup"
 CONNECT_SECONDS = 5.0
 SETTINGS = b"\x04"
 """The type of HTTP/2's first frame (RFC 9113, 6.5), and below where it is in the frame's head."""
@@ -160,12 +162,37 @@ def _speaks_grpc(peer: socket.socket) -> bool:
 
 def _start_local(debug: bool) -> list[psutil.Process]:
     """Start a local cluster. Returns Ray's own processes, whose descendants are its workers."""
-    import ray
     from ray._private import worker
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     defaults = {"RAY_USAGE_STATS_ENABLED": "0", **WORKERS}
     with _start_faults(), environment(defaults), without_log_level_line(debug):
+        for more in reversed(range(START_TRIES)):
+            if _has_started(debug, gives_up=not more):
+                break
+    node = worker._global_node
+    return [psutil.Process(process.pid) for _, process in node.live_processes()]
+
+
+def _has_started(debug: bool, *, gives_up: bool) -> bool:
+    """Start Ray on this machine.
+
+    Ray (2.60) gives itself 30 s, which it does not have on a machine that is busy.
+
+    Args:
+        debug: Show the workers' output.
+        gives_up: Whether there is no other try after this.
+
+    Returns:
+        Whether it runs; what it has started is ended where it does not.
+
+    Raises:
+        Exception: It does not for another reason, or this was the last try.
+    """
+    import ray
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    before = _children(psutil.Process())
+    try:
         ray.init(
             address="local",
             include_dashboard=False,
@@ -173,8 +200,12 @@ def _start_local(debug: bool) -> list[psutil.Process]:
             configure_logging=False,
             object_store_memory=_object_store(memory),
         )
-    node = worker._global_node
-    return [psutil.Process(process.pid) for _, process in node.live_processes()]
+    except Exception as error:
+        if gives_up or TOO_SLOW not in str(error):
+            raise
+        _kill([process for process in _children(psutil.Process()) if process not in before])
+        return False
+    return True
 
 
 @contextlib.contextmanager

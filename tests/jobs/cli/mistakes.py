@@ -97,6 +97,7 @@ MISTAKES = (
         "caption {empty} {out} --model demo",
         "INPUT {empty} is empty; it should hold parquet, .jsonl, .tar or .csv files, images or "
         "videos",
+        "Names that begin with `_` or `.` are hidden and do not count.",
     ),
     mistake(
         INPUT,
@@ -146,6 +147,7 @@ MISTAKES = (
         OUTPUT,
         "caption {in} {texts} --model demo",
         "OUTPUT {texts} is a file; name a folder",
+        "OUTPUT is a folder, in which a run writes many files.",
     ),
     mistake(
         OUTPUT,
@@ -170,6 +172,7 @@ MISTAKES = (
         OUTPUT,
         "translate {texts} {begun} --model demo --to de",
         "OUTPUT {begun} holds a 'caption' run, not 'translate'; name a new folder",
+        "Each job writes to a folder of its own. To go on from captions, name them as INPUT.",
     ),
     mistake(
         COLUMNS,
@@ -201,6 +204,7 @@ MISTAKES = (
         "INPUT has a column 'title', which the run adds itself; give --prefix gemma_ to put that "
         "before the names of all added columns, or --output-column NAME, which renames the result "
         "alone",
+        "A run copies the columns of INPUT and adds its own, so no name may be there twice.",
     ),
     mistake(
         COLUMNS,
@@ -235,6 +239,8 @@ MISTAKES = (
         MODEL,
         "caption {in} {out} --model {empty}",
         "model {empty} has no config.json; is it a checkpoint's folder?",
+        "Name the folder that has `config.json` and the `.safetensors` files; the Hub's cache has "
+        "it under `snapshots/`.",
     ),
     mistake(
         MODEL,
@@ -246,14 +252,15 @@ MISTAKES = (
         MODEL,
         'caption {in} {out} --model us/gemma --storage-options \'{{"hf": '
         '{{"endpoint": "{hub}"}}}}\'',
-        "model ...us/gemma...is gated: accept its licence at https://huggingface.co/us/gemma, and set "
-        "HF_TOKEN to your token",
+        "model ...us/gemma...is gated: accept its licence at https://huggingface.co/us/gemma, and "
+        "set HF_TOKEN to your token",
         "Google asks for its terms to be accepted once, by the account whose token is used.",
     ),
     mistake(
         MODEL,
         CAPTION + "--lora {folder}/adapter",
         "lora: adapter {folder}/adapter is not a folder here, nor on the hub; correct its name",
+        "An adapter is a folder as PEFT writes it, with `adapter_config.json`.",
     ),
     mistake(
         MODEL,
@@ -271,6 +278,7 @@ MISTAKES = (
         CAPTION + "--max-model-len 18",
         "max_model_len: an image is 18 tokens without any text, and a prompt with its answer has "
         "18 at most; raise it",
+        "An image of a real Gemma 3 is some 260 tokens; crops (`--pan-and-scan`) come on top.",
     ),
     mistake(
         ENGINE,
@@ -296,6 +304,8 @@ MISTAKES = (
         CAPTION.strip(),
         "RAY_ADDRESS={taken}: no Ray cluster answers there (another program listens on that "
         "port); start it, or unset RAY_ADDRESS to run on this machine alone",
+        "The port is taken by another program: Ray's own is 6379, the dashboard's (8265) is for "
+        "`ray job submit`, and 10001 is for `ray://`.",
         RAY_ADDRESS="{taken}",
     ),
     mistake(
@@ -347,6 +357,7 @@ MISTAKES = (
         OPTIONS,
         CAPTION + "--style poem",
         "style: 'poem': there is no such style; choose from alt, sentence, dense, tags, ocr",
+        "For words of your own there is `--prompt`.",
     ),
     mistake(
         OPTIONS,
@@ -363,6 +374,8 @@ MISTAKES = (
         CAPTION + "--json-schema {folder}/schmea.json",
         "json_schema: {folder}/schmea.json: cannot be read: there is no such file; did you mean "
         "'schema.json'?",
+        "The same is said of prompts, policies, glossaries and examples. It is read where the "
+        "command runs.",
     ),
     mistake(
         OPTIONS,
@@ -379,6 +392,7 @@ MISTAKES = (
         OPTIONS,
         CAPTION + "--output-format xlsx",
         "output_format: should be one of parquet, jsonl, csv, webdataset (got 'xlsx')",
+        "Other formats are a conversion of one of these.",
     ),
     mistake(
         OPTIONS,
@@ -405,6 +419,7 @@ MISTAKES = (
         TEXTS,
         TRANSLATE + "--to de,de",
         "to: two columns would be called 'text_de'; name each language once",
+        "Each language is a column.",
     ),
     mistake(
         TEXTS,
@@ -434,6 +449,7 @@ MISTAKES = (
         POLICIES,
         MODERATE + "--thresholds violnce=0.3",
         "threshold of 'violnce': there is no such policy; choose from ...",
+        "The policies are those of the model, or of the file in `--policies`.",
     ),
     mistake(
         FILES,
@@ -457,6 +473,7 @@ MISTAKES = (
         "status {folder}/nothing",
         "{folder}/nothing is not the OUTPUT of a run: there is no such folder; name one that a "
         "run wrote to",
+        "A run that ended before its first row leaves no folder.",
     ),
     mistake(
         RUNS,
