@@ -21,6 +21,7 @@ from pipeline.contract.task import (
     Task,
     VideoRef,
 )
+from pipeline.execution.display.json_log import JsonLog
 from pipeline.execution.error_rate import ErrorRateError
 from pipeline.output.status import Status, failed_rows, status
 from pipeline.run import RunResult, retry, run
@@ -31,6 +32,7 @@ __all__ = [
     "ErrorRateError",
     "Generation",
     "ImageRef",
+    "JsonLog",
     "Outcome",
     "Prepared",
     "Request",
