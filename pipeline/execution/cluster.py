@@ -176,14 +176,15 @@ def _start_local(debug: bool) -> list[psutil.Process]:
 def _has_started(debug: bool, *, gives_up: bool) -> bool:
     """Start Ray on this machine.
 
-    Ray (2.60) gives itself 30 s, which it does not have on a machine that is busy.
+    Ray (2.60) gives itself 30 s, which is not enough on a busy machine, and leaves what it has
+    started behind then, which is ended here.
 
     Args:
         debug: Show the workers' output.
         gives_up: Whether there is no other try after this.
 
     Returns:
-        Whether it runs; what it has started is ended where it does not.
+        Whether it runs.
 
     Raises:
         Exception: It does not for another reason, or this was the last try.
@@ -201,9 +202,9 @@ def _has_started(debug: bool, *, gives_up: bool) -> bool:
             object_store_memory=_object_store(memory),
         )
     except Exception as error:
+        _kill([process for process in _children(psutil.Process()) if process not in before])
         if gives_up or TOO_SLOW not in str(error):
             raise
-        _kill([process for process in _children(psutil.Process()) if process not in before])
         return False
     return True
 
