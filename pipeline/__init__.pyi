@@ -12,6 +12,7 @@ from .contract.task import (
     Task,
     VideoRef,
 )
+from .execution.display.json_log import JsonLog
 from .execution.error_rate import ErrorRateError
 from .output.status import Status, failed_rows, status
 from .run import RunResult, retry, run
@@ -22,6 +23,7 @@ __all__ = [
     "ErrorRateError",
     "Generation",
     "ImageRef",
+    "JsonLog",
     "Outcome",
     "Prepared",
     "Request",

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jsonschema
 import pyarrow as pa
 
 from jobs.options.files import read_text
@@ -35,6 +34,8 @@ def read_schema(value: str | Schema) -> dict[str, Any]:
     Raises:
         UserError: It cannot be read, or is not a JSON schema.
     """
+    import jsonschema  # beside some packages (rfc3987-syntax) importing it takes seconds
+
     if isinstance(value, str):
         value = _read_json(value)
     if not isinstance(value, Mapping):

@@ -4,7 +4,8 @@ app             the command line: every job is a command, beside those of `comma
 commands        the other commands, a module each
 exit_codes      with which code and words a command ends
 running         what a command that computes rows prints at its end
-console         how text gets to the terminal
+console         how text gets to the terminal, and in which form
+again           the command to go on with
 flags           makes a job's command from its options, and arguments that commands share
 help            how `--help` looks and how a wrong command line is reported
 job_file        job files: a job and its options in YAML

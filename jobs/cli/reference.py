@@ -42,6 +42,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from jobs.sdk.engine import Engine
+from pipeline import JsonLog
 
 {functions}"""
 FUNCTION = '''\
@@ -50,7 +51,7 @@ def {name}(
     output: str | None = None,
     *,
     engine: Engine | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
 {options}
 ) -> Any:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pipeline.storage.location import StorageOptions
 
+MOST_LISTED = 20
+"""Names that are listed beside the one that was probably meant."""
 Options = TypeVar("Options", bound=JobOptions)
 
 
@@ -73,4 +75,7 @@ def unknown(name: str, known: Iterable[str], what: str) -> str:
         what: What they name, in the singular.
     """
     names = [*known]
-    return f"there is no such {what}; {suggestion(name, names)}choose from {', '.join(names)}"
+    guess = suggestion(name, names)
+    if guess and len(names) > MOST_LISTED:
+        return f"there is no such {what}; {guess}".strip()
+    return f"there is no such {what}; {guess}choose from {', '.join(names)}"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from jobs.options.job import Job
     from jobs.sdk.engine import Engine
+    from pipeline import JsonLog
 
 ARGUMENTS = {
     "input": (
@@ -23,7 +24,7 @@ ARGUMENTS = {
     ),
     "output": "Folder for the output files: a path, `s3://` or `gs://`. Required for files.",
     "engine": "A warm engine to run on, instead of `model` and the engine's options.",
-    "console": "Where progress is shown; None shows none.",
+    "console": "Where progress is shown: a `rich` console or a `JsonLog`; None shows none.",
     "debug": "Show what Ray and the workers print.",
 }
 """The arguments of every job's function besides the job's options."""
@@ -47,7 +48,7 @@ class JobFunction(Protocol):
         output: str | None = None,
         *,
         engine: Engine | None = None,
-        console: Console | None = None,
+        console: Console | JsonLog | None = None,
         debug: bool = False,
         **options: Any,
     ) -> Any:
@@ -71,7 +72,7 @@ def function_of(job: object) -> JobFunction:
         output: str | None = None,
         *,
         engine: Engine | None = None,
-        console: Console | None = None,
+        console: Console | JsonLog | None = None,
         debug: bool = False,
         **options: Any,
     ) -> Any:

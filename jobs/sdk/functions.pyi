@@ -5,13 +5,14 @@ from typing import Any, Literal
 from rich.console import Console
 
 from jobs.sdk.engine import Engine
+from pipeline import JsonLog
 
 def caption(
     input: Any,
     output: str | None = None,
     *,
     engine: Engine | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
     model: str = ...,
     image_column: str = ...,
@@ -84,7 +85,7 @@ def caption(
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
-        console: Where progress is shown; None shows none.
+        console: Where progress is shown: a `rich` console or a `JsonLog`; None shows none.
         debug: Show what Ray and the workers print.
         model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one; with an endpoint its name there.
         image_column: Column with the images, or lists of them.
@@ -164,7 +165,7 @@ def translate(
     output: str | None = None,
     *,
     engine: Engine | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
     model: str = ...,
     to: Sequence[str] | str,
@@ -232,7 +233,7 @@ def translate(
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
-        console: Where progress is shown; None shows none.
+        console: Where progress is shown: a `rich` console or a `JsonLog`; None shows none.
         debug: Show what Ray and the workers print.
         model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one; with an endpoint its name there.
         to: Codes of the languages to translate to: de,fr.
@@ -307,7 +308,7 @@ def moderate(
     output: str | None = None,
     *,
     engine: Engine | None = None,
-    console: Console | None = None,
+    console: Console | JsonLog | None = None,
     debug: bool = False,
     model: str = ...,
     image_column: str | None = ...,
@@ -358,7 +359,7 @@ def moderate(
         input: A path or URI of parquet, images, JSON lines, CSV or tar shards; a pandas or Arrow table, a Hugging Face or Ray dataset; a list of dicts, or of values for the job's first column.
         output: Folder for the output files: a path, `s3://` or `gs://`. Required for files.
         engine: A warm engine to run on, instead of `model` and the engine's options.
-        console: Where progress is shown; None shows none.
+        console: Where progress is shown: a `rich` console or a `JsonLog`; None shows none.
         debug: Show what Ray and the workers print.
         model: A Gemma 3: a folder, on the hub (OWNER/NAME, OWNER/NAME@REVISION), s3:// or gs://, a GGUF file, or 'demo' for the bundled one; with an endpoint its name there.
         image_column: Column with the images; by default 'image'.

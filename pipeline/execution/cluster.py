@@ -43,16 +43,26 @@ OWN_CLUSTER = ("", "local")
 """Values of `RAY_ADDRESS` that name no cluster."""
 LEAST_SHARED = GIB // 2
 """Bytes; with less, Ray (2.60) puts its object store on a disk, and says so nowhere we look."""
+START_TRIES = 3
+TOO_SLOW = "timed out during startup"
 CONNECT_SECONDS = 5.0
+SETTINGS = b"\x04"
+"""The type of HTTP/2's first frame (RFC 9113, 6.5), and below where it is in the frame's head."""
+FRAME_HEAD, FRAME_TYPE = 9, 3
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0" * 5
+"""What a client begins with (RFC 9113, 3.4): fixed words, and an empty frame of that type."""
 CLIENT_PORT = 10001
 """Port of a `ray://` address that names none."""
 
 
 def starts_own_cluster() -> bool:
     """Whether `cluster` would start a local one; without importing Ray."""
+    return not _is_connected() and os.environ.get("RAY_ADDRESS", "") in OWN_CLUSTER
+
+
+def _is_connected() -> bool:
     ray = sys.modules.get("ray")
-    is_connected = ray is not None and ray.is_initialized()
-    return not is_connected and os.environ.get("RAY_ADDRESS", "") in OWN_CLUSTER
+    return ray is not None and ray.is_initialized()
 
 
 @contextlib.contextmanager
@@ -111,12 +121,20 @@ def _connect(address: str, debug: bool) -> list[psutil.Process]:
     return []
 
 
-def _check_answers(address: str) -> None:
-    """Check that somebody listens at an address; Ray (2.60) tries for more than a minute.
+def check_address() -> None:
+    """Check that a cluster answers where `RAY_ADDRESS` names one; without importing Ray.
+
+    Ray (2.60) itself tries for more than a minute, and for minutes where another program answers.
 
     Raises:
-        UserError: Nobody does.
+        UserError: None does.
     """
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address not in OWN_CLUSTER and not _is_connected():
+        _check_answers(address)
+
+
+def _check_answers(address: str) -> None:
     scheme, separator, rest = address.rpartition("://")
     if scheme not in ("", "ray") or (not separator and address == "auto"):
         return
@@ -126,22 +144,63 @@ def _check_answers(address: str) -> None:
     if not port.isdigit():
         raise UserError(f"RAY_ADDRESS={address}: should be HOST:PORT, ray://HOST:PORT or auto")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as peer:
+            fault = "" if _speaks_grpc(peer) else "another program listens on that port"
     except (OSError, OverflowError) as error:
+        fault = one_line(error)
+    if fault:
         raise UserError(
-            f"RAY_ADDRESS={address}: no Ray cluster answers there ({one_line(error)}); start it, "
-            "or unset RAY_ADDRESS to run on this machine alone"
-        ) from error
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({fault}); start it, or unset "
+            "RAY_ADDRESS to run on this machine alone"
+        )
+
+
+def _speaks_grpc(peer: socket.socket) -> bool:
+    """Whether HTTP/2 is spoken, as Ray's servers do: the answer to its preface is `SETTINGS`."""
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return True  # it cannot be asked like this
+    peer.settimeout(CONNECT_SECONDS)
+    peer.sendall(PREFACE)
+    try:
+        return peer.recv(FRAME_HEAD)[FRAME_TYPE:][:1] == SETTINGS
+    except TimeoutError:
+        return False
 
 
 def _start_local(debug: bool) -> list[psutil.Process]:
     """Start a local cluster. Returns Ray's own processes, whose descendants are its workers."""
-    import ray
     from ray._private import worker
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     defaults = {"RAY_USAGE_STATS_ENABLED": "0", **WORKERS}
     with _start_faults(), environment(defaults), without_log_level_line(debug):
+        for more in reversed(range(START_TRIES)):
+            if _has_started(debug, gives_up=not more):
+                break
+    node = worker._global_node
+    return [psutil.Process(process.pid) for _, process in node.live_processes()]
+
+
+def _has_started(debug: bool, *, gives_up: bool) -> bool:
+    """Start Ray on this machine.
+
+    Ray (2.60) gives itself 30 s, which is not enough on a busy machine, and leaves what it has
+    started behind then, which is ended here.
+
+    Args:
+        debug: Show the workers' output.
+        gives_up: Whether there is no other try after this.
+
+    Returns:
+        Whether it runs.
+
+    Raises:
+        Exception: It does not for another reason, or this was the last try.
+    """
+    import ray
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    before = _children(psutil.Process())
+    try:
         ray.init(
             address="local",
             include_dashboard=False,
@@ -149,8 +208,12 @@ def _start_local(debug: bool) -> list[psutil.Process]:
             configure_logging=False,
             object_store_memory=_object_store(memory),
         )
-    node = worker._global_node
-    return [psutil.Process(process.pid) for _, process in node.live_processes()]
+    except Exception as error:
+        _kill([process for process in _children(psutil.Process()) if process not in before])
+        if gives_up or TOO_SLOW not in str(error):
+            raise
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import PICTURES, ColumnKind, Renamable, ShowsVideos
 from pipeline.engine.backends import open_model, resolve_model
 from pipeline.engine.supported_versions import check_versions, check_videos
-from pipeline.execution.cluster import starts_own_cluster
+from pipeline.execution.cluster import check_address, starts_own_cluster
 from pipeline.execution.placement import check_this_machine
 from pipeline.output.comparison import compare
 from pipeline.output.counts import committed_units
@@ -100,6 +100,7 @@ def check_run(
         OSError: INPUT or OUTPUT cannot be read.
     """
     check_versions("Ray", *backend.needs)
+    check_address()
     task = adapted(task, config.engine.lora_column)
     _check_folders(config)
     choice = HubChoice(config=config.config, split=config.split)

@@ -19,6 +19,7 @@ from pipeline.contract.errors import UserError, one_line
 from pipeline.engine.adapters import CONFIG as ADAPTER_FILE
 from pipeline.engine.models.fetched import is_fetched
 from pipeline.engine.models.gguf import SUFFIX
+from pipeline.storage.access import write_fix
 from pipeline.storage.atomic import overwrite, remove_folder
 from pipeline.storage.fingerprint import fingerprint
 from pipeline.storage.location import INTERNAL, Location, locate
@@ -187,7 +188,9 @@ def _token(output: Location) -> Iterator[Location]:
     try:
         overwrite(folder / "token", b"", sync=False)
     except OSError as error:
-        raise UserError(f"OUTPUT {output} cannot be written to: {one_line(error)}") from None
+        raise UserError(
+            f"OUTPUT {output} cannot be written to: {one_line(error)}; {write_fix(error)}"
+        ) from None
     try:
         yield folder / "token"
     finally:

@@ -23,6 +23,7 @@ from pipeline.contract.redaction import redact
 from pipeline.engine.adapters import read_adapters
 from pipeline.engine.vllm_settings import compile_cache
 from pipeline.sources import Skipped
+from pipeline.storage.access import write_fix
 from pipeline.storage.atomic import create, overwrite, remove_folder
 from pipeline.storage.location import INTERNAL, Location, is_writable, locate
 
@@ -147,7 +148,9 @@ def claim(output: Location, record: Record) -> bool:
     try:
         created = create(_file(output), _to_json(record))
     except Exception as error:  # the store's client has errors of many kinds
-        raise UserError(f"OUTPUT {output} cannot be written to: {one_line(error)}") from None
+        raise UserError(
+            f"OUTPUT {output} cannot be written to: {one_line(error)}; {write_fix(error)}"
+        ) from None
     fault = "" if created else _why_not(output, read_record(output), record)
     if fault:
         raise UserError(fault)

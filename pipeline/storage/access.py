@@ -54,7 +54,7 @@ def check_access(where: Location, what: str) -> None:
     if where.is_local:
         return
     if not where.path.strip("/"):
-        raise UserError(f"{what} {where}: names no bucket")
+        raise UserError(f"{what} {where}: names no bucket; write BUCKET/FOLDER after it")
     try:
         fault = _unreachable(_endpoint(where)) or _asked(where)
     except Exception as error:  # the stores' clients have errors of many kinds
@@ -62,6 +62,11 @@ def check_access(where: Location, what: str) -> None:
         fault = f"{BY_CODE[code]} ({code})" if code in BY_CODE else _with_fix(error)
     if fault:
         raise UserError(f"{what} {where}: {fault}")
+
+
+def write_fix(error: BaseException) -> str:
+    """What to do about a folder that cannot be written to."""
+    return access_fault(error) or "check the path and its permissions"
 
 
 def access_fault(error: BaseException) -> str | None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin
 
 from pipeline.contract.errors import UserError, one_line
+from pipeline.storage.access import write_fix
 from pipeline.storage.backoff import with_backoff
 from pipeline.storage.location import INTERNAL, Location
 
@@ -175,7 +176,9 @@ def probe(output: Location, *, conditions: bool = True) -> None:
         remove(where)
     except Exception as error:  # the store's client has errors of many kinds
         forget_probe(output)
-        raise UserError(f"OUTPUT {output} cannot be written to: {one_line(error)}") from None
+        raise UserError(
+            f"OUTPUT {output} cannot be written to: {one_line(error)}; {write_fix(error)}"
+        ) from None
     if not is_supported:
         raise UserError(
             f"the store of OUTPUT {output} does not support conditional writes, so two runs at "

@@ -155,7 +155,7 @@ def test_a_demo_into_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         (
             KeyboardInterrupt(),
             130,
-            "gemma3-batch: interrupted; the same command continues where it stopped",
+            "gemma3-batch: interrupted; what is finished is kept",
         ),
     ],
 )
@@ -166,8 +166,16 @@ def test_exit_codes(
         raise error
 
     monkeypatch.setattr(running, "run_job", fail)
+    monkeypatch.setattr("jobs.cli.exit_codes.command_again", lambda: "gemma3-batch caption a b")
     done = CliRunner().invoke(cli.app, ["caption", "a", "b", "--model", "demo"])
-    assert (done.exit_code, done.stderr.strip()) == (code, told)
+    again = "\nGo on with: gemma3-batch caption a b" if code in (1, 130) else ""
+    assert (done.exit_code, done.stderr.strip()) == (code, f"{told}{again}")
+    json_log = ["caption", "a", "b", "--model", "demo", "--log-format", "json"]
+    said = json.loads(CliRunner().invoke(cli.app, json_log).stderr)
+    assert (said["event"], said["exit_code"], said["message"]) == (
+        "error", code, f"{told}{again}".removeprefix("gemma3-batch: "),
+    )  # fmt: skip
+    assert said.get("go_on_with") == ("gemma3-batch caption a b" if again else None)
     done = CliRunner().invoke(cli.app, ["caption", "a", "b", "--model", "demo", "--debug"])
     assert done.exit_code == code
     assert "Traceback" in done.stderr

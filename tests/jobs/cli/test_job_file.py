@@ -110,7 +110,7 @@ def test_no_is_norwegian_or_false_and_a_date_is_text(tmp_path: Path) -> None:
 
 def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
-    text = "job: translate\ninput: /in\noutput: /out\nmodel: demo\nto: [fr, dee]\n"
+    text = "job: translate\ninput: /no/input\noutput: /out\nmodel: demo\nto: [fr, dee]\n"
     path.write_text(text)
     done = CliRunner().invoke(cli.app, ["run", str(path)])
     assert done.exit_code == 2
@@ -120,7 +120,7 @@ def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> No
     done = CliRunner().invoke(cli.app, ["run", str(path)])
     assert (done.exit_code, done.stderr) == (
         2,
-        f"gemma3-batch: {path}:2: INPUT /in does not exist\n",
+        f"gemma3-batch: {path}:2: INPUT /no/input does not exist\n",
     )
 
 

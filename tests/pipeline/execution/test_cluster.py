@@ -7,11 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from pipeline import UserError
+from pipeline import RunError, UserError
+from pipeline.execution import cluster as module
 from pipeline.execution.cluster import cluster
 
 CODE = """
@@ -102,3 +104,48 @@ def test_an_address_without_a_port_is_refused(
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(UserError, match="should be HOST:PORT"), cluster(debug=False):
         raise AssertionError("it is no address")
+
+
+def test_a_start_that_was_too_slow_is_tried_again_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def slow(**_: object) -> None:
+        started.append(subprocess.Popen(["sleep", "600"]))
+        raise Exception("The current node timed out during startup. This could happen because")
+
+    own = subprocess.Popen(["sleep", "600"])
+    monkeypatch.setattr("ray.init", slow)
+    try:
+        assert not module._has_started(False, gives_up=False)
+        with pytest.raises(RunError, match=r"Ray did not start on this machine: .*\n.*try again"):
+            module._start_local(False)
+        assert len(started) == 1 + module.START_TRIES
+        assert all(process.wait(30) for process in started)
+        assert own.poll() is None
+    finally:
+        for process in (own, *started):
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_ray"),
+    [(b"\0\0\x06\x04\0\0\0\0\0", True), (b"HTTP/1.1 400 Bad Request\r\n", False), (b"", False)],
+)
+def test_a_port_where_another_program_listens_is_no_cluster(answer: bytes, is_ray: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def reply() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(answer)
+
+        threading.Thread(target=reply, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        if is_ray:
+            module._check_answers(address)
+            return
+        with pytest.raises(UserError, match="another program listens on that port"):
+            module._check_answers(address)

@@ -11,7 +11,9 @@ import pytest
 
 from pipeline import RunConfig, RunError
 from pipeline.contract.errors import Fault
+from pipeline.execution.display.display import display_of
 from pipeline.execution.driver import Driver, commit_or_fault
+from pipeline.execution.engine_logs import EngineLogs
 from pipeline.execution.error_rate import ErrorRateError
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.placement import Placement
@@ -45,7 +47,7 @@ def driver_of(output: Location, **settings: Any) -> Driver:
     config = RunConfig.model_validate(
         {"input": "i", "output": output.path, "engine": engine, **settings}
     )
-    task, progress = ColourTask(), RunProgress("colour", 10, None)
+    task, progress = ColourTask(), RunProgress(display_of("colour", None), 10)
     journal = Journal(output, task.result_schema)
     committer: Any = NewParts(journal=journal, source=None, run={})  # type: ignore[arg-type]
     return Driver(
@@ -56,6 +58,7 @@ def driver_of(output: Location, **settings: Any) -> Driver:
         backend=FAKE,
         placement=PLACEMENT,
         progress=progress,
+        logs=EngineLogs(),
         shutdown=Shutdown(1, progress),
         collector=Collector(),
         metrics=RunMetrics(RunLabels(run="r", task="colour"), 10),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -9,8 +11,10 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.execution import shutdown as module
+from pipeline.execution.display.display import display_of
+from pipeline.execution.display.json_log import JsonLog
 from pipeline.execution.progress import RunProgress
-from pipeline.execution.shutdown import Shutdown, ShutdownError, graceful_shutdown
+from pipeline.execution.shutdown import Interrupted, Shutdown, ShutdownError, graceful_shutdown
 
 LONG = 600.0
 
@@ -41,7 +45,13 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
 
 def run(seconds: float, *steps: Callable[[Shutdown], object]) -> None:
     """A run that does these steps one after the other; fails if it comes to its end."""
-    with graceful_shutdown(seconds, RunProgress("t", 1, None)) as shutdown:
+    follow(RunProgress(display_of("t", None), 1), *steps, seconds=seconds)
+
+
+def follow(
+    progress: RunProgress, *steps: Callable[[Shutdown], object], seconds: float = LONG
+) -> None:
+    with graceful_shutdown(seconds, progress) as shutdown:
         for step in steps:
             step(shutdown)
         pytest.fail("it goes on")
@@ -64,10 +74,10 @@ def test_it_leaves_when_all_rows_that_the_engines_gave_back_are_in_the_journal(
     engines: Engines,
 ) -> None:
     engines.rows = [None, 32]
-    shutdown = Shutdown(LONG, RunProgress("t", 1, None))
+    shutdown = Shutdown(LONG, RunProgress(display_of("t", None), 1))
     try:
         shutdown.receive(40)
-        shutdown.begin()
+        shutdown.begin(signal.SIGTERM)
         assert engines.is_asked
         assert not shutdown.is_done, "an engine is at work"
         engines.rows = [16, 32]
@@ -92,6 +102,37 @@ def test_a_second_signal_ends_it_at_once(engines: Engines) -> None:
     engines.rows = [None]
     with pytest.raises(ShutdownError):
         run(LONG, terminate, terminate)
+
+
+def interrupt(_: Shutdown) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_finishes_what_is_in_flight_and_says_so(engines: Engines) -> None:
+    engines.rows = [None]
+    stream = io.StringIO()
+    progress = RunProgress(display_of("t", JsonLog(stream)), 1)
+    before = signal.getsignal(signal.SIGINT)
+
+    def finish(_: Shutdown) -> None:
+        assert engines.is_asked
+        engines.rows = [0]
+        signal.pause()
+
+    with pytest.raises(Interrupted) as ended:
+        follow(progress, interrupt, finish)
+    assert not ended.value.at_once
+    assert signal.getsignal(signal.SIGINT) == before
+    told = json.loads(stream.getvalue())
+    assert (told["event"], told["signal"]) == ("stopping", "SIGINT")
+    assert "press it again to stop at once" in told["message"]
+
+
+def test_a_second_ctrl_c_waits_for_nothing(engines: Engines) -> None:
+    engines.rows = [None]
+    with pytest.raises(Interrupted) as ended:
+        run(LONG, interrupt, interrupt)
+    assert ended.value.at_once
 
 
 def test_no_further_round_begins_after_the_signal(engines: Engines) -> None:

@@ -7,15 +7,24 @@ from typing import Any
 
 import pytest
 
+from pipeline.contract.errors import RunError
 from pipeline.execution import start_watch
+from pipeline.execution.engine_logs import EngineLogs
+from pipeline.execution.error_rate import ErrorRateError
 from pipeline.execution.start_watch import GO_ON, watching_start
 from pipeline.stages.start_board import READY
+from pipeline.storage.write_fault import OutputError
 
 
 class Shown(list[str]):
     """What was said, as `RunProgress` would show it."""
 
-    def say(self, text: str) -> None:
+    def state(self, text: str, *, over: str = "") -> None:
+        said = text or over
+        if said and said != (self or [""])[-1]:
+            self.append(said)
+
+    def note(self, event: str, text: str, **_: object) -> None:
         self.append(text)
 
 
@@ -33,6 +42,9 @@ class Board:
     def steps(self) -> list[str]:
         return self._steps
 
+    def logs(self) -> list[str]:
+        return ["/logs/engine.err"]
+
     def forget(self) -> None:
         pass
 
@@ -41,7 +53,9 @@ def shown(board: Board, monkeypatch: pytest.MonkeyPatch) -> Shown:
     monkeypatch.setattr(start_watch, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr(start_watch, "StartBoard", lambda: board)
     progress: Any = Shown()
-    with watching_start(progress, tells_notes=True) as watch:
+    logs = EngineLogs()
+    logs.tell_on(progress)
+    with watching_start(progress, logs, tells_notes=True) as watch:
         while "rows are back" not in board._notes:
             pass
         watch.stop()
@@ -66,6 +80,7 @@ def test_what_keeps_an_engine_is_shown_once_and_that_it_is_over(
         *[([READY], ["the end"])] * 500,
     ]
     assert shown(Board(looks), monkeypatch) == [
+        "engine log: /logs/engine.err",
         "starting the engine: loading the weights",
         "waiting for the first rows",
         "away before any row",
@@ -74,3 +89,21 @@ def test_what_keeps_an_engine_is_shown_once_and_that_it_is_over(
         "away",
         GO_ON,
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_named"),
+    [
+        (RunError("the engine did not start: X"), True),
+        (ErrorRateError("all rows failed"), False),
+        (OutputError("the disk is full"), False),
+    ],
+)
+def test_an_error_that_an_engines_log_may_explain_names_it(error: RunError, is_named: bool) -> None:
+    logs, board = EngineLogs(), Board([])
+    logs.add(board)  # type: ignore[arg-type]
+    with pytest.raises(type(error)) as told, logs.naming():
+        raise error
+    assert str(told.value).endswith("\nEngine log: /logs/engine.err") == is_named
+    with pytest.raises(RunError, match=r"^it$"), EngineLogs().naming():
+        raise RunError("it")
