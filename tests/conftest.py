@@ -41,6 +41,7 @@ ENGINES = {
 """Environment variables, read by vLLM and torch when they are first imported."""
 
 LONGEST = (
+    "tests/deploy/test_submit.py",
     "tests/jobs/sdk/test_functions.py",
     "tests/jobs/moderation/test_end_to_end.py",
     "tests/pipeline/execution/test_resume.py",
@@ -50,12 +51,12 @@ LONGEST = (
     "tests/pipeline/profiling/test_slow_stages.py",
     "tests/chaos/test_poison.py",
     "tests/chaos/test_real_engine.py",
+    "tests/deploy/test_slurm.py",
     "tests/pipeline/execution/test_output_formats.py",
     "tests/real/test_parity.py",
     "tests/pipeline/execution/test_object_stores.py",
     "tests/jobs/test_endpoint.py",
     "tests/jobs/test_models.py",
-    "tests/deploy/test_submit.py",
 )
 """The files that take longest, the longest first."""
 WARM = (

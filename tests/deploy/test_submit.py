@@ -48,15 +48,15 @@ def bucket(tmp_path_factory: pytest.TempPathFactory, rgw: S3) -> str:
     """The URL under which `images` and `texts` are."""
     written, url = examples.write(tmp_path_factory.mktemp("data"), IMAGES), rgw.url
     place = locate(url, rgw.options)
-    place.filesystem.put(f"{written}/", place.path, recursive=True)
+    place.fs.put(f"{written}/", f"{place.path}/", recursive=True)
     return url
 
 
 def fetched(bucket: str, rgw: S3, folder: Path) -> Path:
     """A copy on this machine of all that is there."""
     place = locate(bucket, rgw.options)
-    place.filesystem.invalidate_cache()
-    place.filesystem.get(place.path, str(folder), recursive=True)
+    place.fs.invalidate_cache()
+    place.fs.get(f"{place.path}/", f"{folder}/", recursive=True)
     return folder
 
 
@@ -82,9 +82,9 @@ def test_an_example_file(head: Head, bucket: str, rgw: S3, job: str, tmp_path: P
 
 def journal_files(bucket: str, rgw: S3) -> list[str]:
     place = locate(f"{bucket}/captions/_gemma3_batch/journal", rgw.options)
-    place.filesystem.invalidate_cache()
+    place.fs.invalidate_cache()
     with contextlib.suppress(FileNotFoundError):
-        return [str(path) for path in place.filesystem.find(place.path)]
+        return [str(path) for path in place.fs.find(place.path)]
     return []
 
 
