@@ -11,6 +11,7 @@ myst_heading_anchors = 4  # links to headings, by the names that Git hosts give 
 myst_links_external_new_tab = False
 highlight_language = "none"  # of blocks that name no language
 nitpicky = True
+smartquotes = False  # what is quoted is often to be copied
 html_theme = "furo"
 html_title = f"gemma3-batch {release}"
 html_static_path: list[str] = []
