@@ -86,8 +86,13 @@ fi
 export RAY_ADDRESS=$ip:$port
 timeout "$START_SECONDS" python - "$SLURM_JOB_NUM_NODES" <<'EOF' ||
 import sys, time, ray
-ray.init(log_to_driver=False, logging_level="error")
-while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[1]):
+def alive():
+    try:
+        ray.init(log_to_driver=False, logging_level="fatal", ignore_reinit_error=True)
+        return sum(node["Alive"] for node in ray.nodes())
+    except Exception:   # it is still starting
+        return 0
+while alive() < int(sys.argv[1]):
     time.sleep(1)
 EOF
     fail "not all of $SLURM_JOB_NUM_NODES nodes joined within $START_SECONDS s"

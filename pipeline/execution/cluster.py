@@ -39,6 +39,11 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108  where Ray puts its object store
 OWN_CLUSTER = ("", "local")
 """Values of `RAY_ADDRESS` that name no cluster."""
 CONNECT_SECONDS = 5.0
+TOKEN = (
+    "if it asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token's file "
+    "(by default ~/.ray/auth_token)"
+)
+"""What helps where somebody answers at the address, and Ray cannot connect."""
 CLIENT_PORT = 10001
 """Port of a `ray://` address that names none."""
 
@@ -90,13 +95,11 @@ def _connect(address: str, debug: bool) -> list[psutil.Process]:
     try:
         with without_log_level_line(debug):
             ray.init(log_to_driver=debug, configure_logging=False)
-    except AuthenticationError as error:
+    except (AuthenticationError, ConnectionError) as error:
         raise UserError(
-            f"RAY_ADDRESS={address}: the cluster asks for its token, and was not given it; set "
-            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token's file (by default "
-            "~/.ray/auth_token)"
+            f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}; {TOKEN}"
         ) from error
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}") from (
             error
         )
