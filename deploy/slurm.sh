@@ -26,6 +26,8 @@ START_SECONDS=300
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0
+# Python on a file system that all nodes share starts slowly; by default Ray gives up after 30 s.
+export RAY_raylet_start_wait_time_s=$START_SECONDS
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}

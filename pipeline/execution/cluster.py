@@ -39,7 +39,7 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108  where Ray puts its object store
 OWN_CLUSTER = ("", "local")
 """Values of `RAY_ADDRESS` that name no cluster."""
 CONNECT_SECONDS = 5.0
-TOKEN = (
+HINT = (
     "if it asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token's file "
     "(by default ~/.ray/auth_token)"
 )
@@ -97,7 +97,7 @@ def _connect(address: str, debug: bool) -> list[psutil.Process]:
             ray.init(log_to_driver=debug, configure_logging=False)
     except (AuthenticationError, ConnectionError) as error:
         raise UserError(
-            f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}; {TOKEN}"
+            f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}; {HINT}"
         ) from error
     except (RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}") from (
