@@ -86,8 +86,8 @@ fi
 
 # A run uses the machines that are there when it starts.
 export RAY_ADDRESS=$ip:$port
-timeout "$START_SECONDS" python - "$SLURM_JOB_NUM_NODES" <<'EOF' ||
-import sys, time, ray
+timeout "$START_SECONDS" python - "$SLURM_JOB_NUM_NODES" "${steps[0]}" <<'EOF' ||
+import os, sys, time, ray
 def alive():
     try:
         ray.init(log_to_driver=False, logging_level="fatal", ignore_reinit_error=True)
@@ -96,8 +96,9 @@ def alive():
         return 0
 while alive() < int(sys.argv[1]):
     time.sleep(1)
+    os.kill(int(sys.argv[2]), 0)   # fails once the head has ended
 EOF
-    fail "not all of $SLURM_JOB_NUM_NODES nodes joined within $START_SECONDS s"
+    fail "not all of $SLURM_JOB_NUM_NODES nodes joined"
 
 gemma3-batch run "$job" &
 driver=$!
