@@ -26,6 +26,8 @@ START_SECONDS=300
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0
+# Python on a file system that all nodes share starts slowly; by default Ray gives up after 30 s.
+export RAY_raylet_start_wait_time_s=$START_SECONDS
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
@@ -84,13 +86,19 @@ fi
 
 # A run uses the machines that are there when it starts.
 export RAY_ADDRESS=$ip:$port
-timeout "$START_SECONDS" python - "$SLURM_JOB_NUM_NODES" <<'EOF' ||
-import sys, time, ray
-ray.init(log_to_driver=False, logging_level="error")
-while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[1]):
+timeout "$START_SECONDS" python - "$SLURM_JOB_NUM_NODES" "${steps[0]}" <<'EOF' ||
+import os, sys, time, ray
+def alive():
+    try:
+        ray.init(log_to_driver=False, logging_level="fatal", ignore_reinit_error=True)
+        return sum(node["Alive"] for node in ray.nodes())
+    except Exception:   # it is still starting
+        return 0
+while alive() < int(sys.argv[1]):
     time.sleep(1)
+    os.kill(int(sys.argv[2]), 0)   # fails once the head has ended
 EOF
-    fail "not all of $SLURM_JOB_NUM_NODES nodes joined within $START_SECONDS s"
+    fail "not all of $SLURM_JOB_NUM_NODES nodes joined"
 
 gemma3-batch run "$job" &
 driver=$!

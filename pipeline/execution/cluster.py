@@ -51,6 +51,11 @@ SETTINGS = b"\x04"
 FRAME_HEAD, FRAME_TYPE = 9, 3
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0" * 5
 """What a client begins with (RFC 9113, 3.4): fixed words, and an empty frame of that type."""
+HINT = (
+    "if it asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token's file "
+    "(by default ~/.ray/auth_token)"
+)
+"""What helps where somebody answers at the address, and Ray cannot connect."""
 CLIENT_PORT = 10001
 """Port of a `ray://` address that names none."""
 
@@ -108,13 +113,11 @@ def _connect(address: str, debug: bool) -> list[psutil.Process]:
     try:
         with without_log_level_line(debug):
             ray.init(log_to_driver=debug, configure_logging=False)
-    except AuthenticationError as error:
+    except (AuthenticationError, ConnectionError) as error:
         raise UserError(
-            f"RAY_ADDRESS={address}: the cluster asks for its token, and was not given it; set "
-            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token's file (by default "
-            "~/.ray/auth_token)"
+            f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}; {HINT}"
         ) from error
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS={address} is no cluster to run on: {one_line(error)}") from (
             error
         )

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 LENT = "run/machine"
 """Where in the root the machine's own files are while it is built."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MOUNTS = (("proc", "proc"), ("sysfs", "sys"), ("tmpfs", "dev/shm"), ("tmpfs", LENT))
 UNSHARED = "GEMMA3_BATCH_UNSHARED"
 DEBIAN = "http://deb.debian.org/debian"
 
@@ -178,7 +179,7 @@ def is_ignored(file: Path) -> bool:
 def with_mounts(root: Path) -> None:
     """What a container has: processes, devices, shared memory; and room for what is lent."""
     subprocess.run(["mount", "--rbind", "/dev", root / "dev"], check=True)
-    for kind, place in (("proc", "proc"), ("tmpfs", "dev/shm"), ("tmpfs", LENT)):
+    for kind, place in MOUNTS:
         (root / place).mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "-t", kind, kind, root / place], check=True)
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
@@ -186,7 +187,7 @@ def with_mounts(root: Path) -> None:
 
 def without_mounts(root: Path) -> None:
     """Take the mounts away again, and what was lent."""
-    for place in (LENT, "dev/shm", "dev", "proc"):
+    for place in (*(place for _, place in reversed(MOUNTS)), "dev"):
         subprocess.run(["umount", "--recursive", "--lazy", root / place], check=True)
     (root / LENT).rmdir()
 
