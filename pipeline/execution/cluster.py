@@ -7,6 +7,7 @@ seconds, and much of the package works without it. What Ray prints is `quiet`'s 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import socket
@@ -18,7 +19,9 @@ import psutil  # type: ignore[import-untyped]
 
 from pipeline.contract.errors import RunError, UserError, one_line
 from pipeline.execution.quiet import (
+    RAY_LOGGER,
     environment,
+    level,
     messages_in_a_file,
     ray_log_level,
     without_log_level_line,
@@ -204,13 +207,14 @@ def _has_started(debug: bool, *, gives_up: bool) -> bool:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     before = _children(psutil.Process())
     try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=debug,
-            configure_logging=False,
-            object_store_memory=_object_store(memory),
-        )
+        with level(RAY_LOGGER, logging.INFO if debug else logging.CRITICAL):
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=debug,
+                configure_logging=False,
+                object_store_memory=_object_store(memory),
+            )
     except Exception as error:
         _kill([process for process in _children(psutil.Process()) if process not in before])
         if gives_up or TOO_SLOW not in str(error):

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import socket
@@ -205,12 +206,18 @@ REAL = {
 }
 
 
+def cpu_seconds() -> float:
+    """Of the processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("name", REAL)
 def test_the_real_command_says_it_too(
     name: str, places: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command, told, ray = REAL[name]
-    began = time.monotonic()
+    began, before = time.monotonic(), cpu_seconds()
     environment = {
         k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONWARNINGS")
     }
@@ -225,7 +232,8 @@ def test_the_real_command_says_it_too(
         env=environment,
     )
     with capsys.disabled():
-        print(f" {name}: {time.monotonic() - began:.1f} s ", end="")
+        took, of_cpu = time.monotonic() - began, cpu_seconds() - before
+        print(f" {name}: {took:.1f} s ({of_cpu:.1f} s of CPU) ", end="")
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
