@@ -129,12 +129,13 @@ def run_pilot(
 
 @contextlib.contextmanager
 def _beside(output: Location) -> Iterator[Location]:
-    """A folder that goes at the end."""
+    """A folder that goes at the end; if its store refuses that, it stays, as the plan matters."""
     folder = beside(output, f".pilot-{uuid.uuid4().hex[:8]}")
     try:
         yield folder
     finally:
-        remove_folder(folder)
+        with contextlib.suppress(Exception):  # nor may it hide what the pilot ended with
+            remove_folder(folder)
 
 
 def _measured(

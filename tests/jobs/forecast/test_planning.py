@@ -12,8 +12,7 @@ from jobs.forecast.planning import Asked, plan_run
 from jobs.forecast.stored import compared, load, place_of
 from pipeline import EngineConfig, RunConfig, UserError, run
 from pipeline.contract.errors import RunError
-from pipeline.contract.task import Generation
-from pipeline.engine.interface import Backend, Rendered
+from pipeline.engine.interface import Backend
 from pipeline.execution.preparation import check_run
 from pipeline.storage.location import locate
 from tests.pipeline.execution.test_run import colours_dataset
@@ -100,13 +99,6 @@ class DeadEngine(FakeEngine):
 
     def __init__(self, config: EngineConfig) -> None:
         raise UserError("the fake engine cannot start")
-
-
-class NoAnswers(FakeEngine):
-    """Breaks on every row."""
-
-    async def generate(self, rendered: Rendered, key: str) -> Generation:
-        raise RuntimeError("a bug of the fake engine")
 
 
 @pytest.mark.usefixtures("ray_cluster")
