@@ -15,7 +15,9 @@ def written(path: object) -> list[str]:
 def unmentioned(now: list[str], released: list[str], changelog: Version) -> list[str]:
     """The lines that were removed, added or changed and whose names the changelog lacks."""
     changed = sorted({*now} ^ {*released})
-    return [line for line in changed if not changelog.names(name_of(line))]
+    whole = [f" {name_of(line)} " for line in changed if line.startswith("command ")]
+    parts = [line for line in changed if any(line.partition(" ")[2].startswith(name[1:]) for name in whole)]
+    return [line for line in changed if line not in parts and not changelog.names(name_of(line))]
 
 
 def test_the_snapshot_is_what_the_code_has() -> None:
