@@ -13,9 +13,19 @@ def written(path: object) -> list[str]:
 
 
 def unmentioned(now: list[str], released: list[str], changelog: Version) -> list[str]:
-    """The lines that were removed, added or changed and whose names the changelog lacks."""
+    """The lines that were removed, added or changed and whose names the changelog lacks.
+
+    Options and arguments of a command that came or went are left out: the command is named.
+    """
     changed = sorted({*now} ^ {*released})
-    return [line for line in changed if not changelog.names(name_of(line))]
+    commands = {line.split()[1] for line in changed if line.startswith("command ")}
+    alone = [line for line in changed if not _is_of(line, commands)]
+    return [line for line in alone if not changelog.names(name_of(line))]
+
+
+def _is_of(line: str, commands: set[str]) -> bool:
+    kind, name, *_ = line.split()
+    return kind in ("option", "argument") and name in commands
 
 
 def test_the_snapshot_is_what_the_code_has() -> None:
@@ -30,7 +40,8 @@ def test_what_changed_since_the_last_release_is_in_the_changelog() -> None:
 
 def test_a_change_without_its_name_is_seen() -> None:
     released = ["option caption --style =", "outcome ok", "function jobs.push(output, target)"]
-    now = ["option caption --style = alt", "outcome ok", "command plan", "exit code 4 asleep"]
+    now = ["option caption --style = alt", "outcome ok", "exit code 4 asleep"]
+    now += ["command plan", "argument plan INPUT", "option plan --price = None"]
     text = "- `caption --style` is `alt` by default, and one may plan. `push_all` is new."
     said = Version(name="Unreleased", date=None, text=text)
     assert unmentioned(now, released, said) == [
