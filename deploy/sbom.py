@@ -1,8 +1,10 @@
 """Writes what a lock brings, and under which licences.
 
-    python deploy/sbom.py LOCK FOLDER
+    python deploy/sbom.py LOCK FOLDER TOOL
 
-FOLDER gets `sbom.cdx.json`, a CycloneDX bill of materials, and `licences.md`, which names for each
+TOOL is the interpreter of an environment that has cyclonedx-bom, and must not be this one: that
+package brings rfc3987-syntax, which jsonschema loads whenever it is imported, and Ray imports
+jsonschema in every process, which then takes seconds longer to start. FOLDER gets `sbom.cdx.json`, a CycloneDX bill of materials, and `licences.md`, which names for each
 licence its packages, and the shared libraries inside their wheels, whose licences are often
 others. It describes this interpreter's environment; that a locked package is missing there, or has
 another version, is an error.
@@ -41,11 +43,11 @@ def pins(lock: Path) -> dict[str, str]:
     return {normal(name): version for name, version in PIN.findall(lock.read_text())}
 
 
-def bill(python: str) -> dict[str, Any]:
-    """The CycloneDX document of an interpreter's environment."""
+def bill(tool: str) -> dict[str, Any]:
+    """The CycloneDX document of this environment, made by another interpreter."""
     # Its validation takes twenty times as long as the rest.
     options = ["--output-reproducible", "--no-validate"]
-    command = [python, "-m", "cyclonedx_py", "environment", *options, python]
+    command = [tool, "-m", "cyclonedx_py", "environment", *options, sys.executable]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
@@ -113,14 +115,14 @@ def table(document: dict[str, Any], libraries: dict[str, list[str]]) -> Iterator
         yield f"| {name} | {', '.join(files)} |"
 
 
-def write(lock: Path, folder: Path) -> None:
+def write(lock: Path, folder: Path, tool: str) -> None:
     """Write both files.
 
     Raises:
         FailedError: The environment is not that of the lock.
     """
     locked = pins(lock)
-    document = only(bill(sys.executable), locked)
+    document = only(bill(tool), locked)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sbom.cdx.json").write_text(json.dumps(document, indent=1) + "\n")
     lines = table(document, inside_wheels(locked))
@@ -130,6 +132,6 @@ def write(lock: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        write(Path(sys.argv[1]), Path(sys.argv[2]))
+        write(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
     except FailedError as error:
         sys.exit(f"sbom: {error}")

@@ -14,7 +14,7 @@ import functools
 import io
 
 import numpy as np
-import pillow_heif
+import pi_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.contract.errors import RowError, one_line
@@ -85,7 +85,7 @@ def format_of(body: bytes) -> str | None:
 def _known_formats() -> tuple[str, ...]:
     """Those that we read and this build of Pillow has."""
     Image.init()  # until then Pillow knows five
-    pillow_heif.register_heif_opener()
+    pi_heif.register_heif_opener()
     with contextlib.suppress(ImportError):
         from pillow_jxl import JpegXLImagePlugin  # registers itself; of the extra `EXTRA`
 

@@ -7,10 +7,12 @@ import struct
 import zlib
 from typing import Any
 
+import pi_heif
 import pillow_heif
 from PIL import Image
 
-pillow_heif.register_heif_opener()
+pillow_heif.register_heif_opener()  # for `save`
+pi_heif.register_heif_opener()  # for `open`, as in the pipeline: the last one counts
 
 Colour = tuple[int, int, int]
 
