@@ -4,10 +4,12 @@
 
 TOOL is the interpreter of an environment that has cyclonedx-bom, and must not be this one: that
 package brings rfc3987-syntax, which jsonschema loads whenever it is imported, and Ray imports
-jsonschema in every process, which then takes seconds longer to start. FOLDER gets `sbom.cdx.json`, a CycloneDX bill of materials, and `licences.md`, which names for each
+jsonschema in every process, which then takes seconds longer to start.
+
+FOLDER gets `sbom.cdx.json`, a CycloneDX bill of materials, and `licences.md`, which names for each
 licence its packages, and the shared libraries inside their wheels, whose licences are often
-others. It describes this interpreter's environment; that a locked package is missing there, or has
-another version, is an error.
+others. It describes this interpreter's environment; that a locked package is missing there, or
+has another version, is an error.
 """
 
 from __future__ import annotations

@@ -34,9 +34,6 @@ NAV: Final[dict[str, tuple[str, ...]]] = {
     "Working on it": ("contributing",),
 }
 """The names of the pages under each heading."""
-WAITING: Final = {"terminal"}
-"""Pages that are written elsewhere at this time: left out, as are links to them, until they lie in
-`docs/`. Empty this set once they do."""
 ELSEWHERE: Final = {
     "commands": "jobs/cli/README.md",
     "options": "jobs/options/README.md",
@@ -53,5 +50,4 @@ ELSEWHERE: Final = {
 def files() -> dict[str, Path]:
     """The file of each page, by the page's name."""
     names = [INDEX, *(name for names in NAV.values() for name in names)]
-    found = {name: ROOT / ELSEWHERE.get(name, f"docs/{name}.md") for name in names}
-    return {name: file for name, file in found.items() if name not in WAITING or file.exists()}
+    return {name: ROOT / ELSEWHERE.get(name, f"docs/{name}.md") for name in names}

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deploy.site.nav import INDEX, NAV, ROOT, WAITING
+from deploy.site.nav import INDEX, NAV, ROOT
 
 SOURCE_URL = "SOURCE_URL"
 LINK = re.compile(r"(?P<text>!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^()\s]+)\)", re.DOTALL)
@@ -64,8 +64,6 @@ def linked(text: str, file: Path, pages: Mapping[str, Path], faults: list[str]) 
         page = names.get(place) or names.get(place / "README.md")
         if page:
             return f"{found['text']}({page}.md{hash_}{anchor})"
-        if not place.exists() and place.parent == ROOT / "docs" and place.stem in WAITING:
-            return found["text"][1:-1]
         if not place.is_relative_to(ROOT) or not place.exists():
             faults.append(
                 f"{file.relative_to(ROOT)}: a link leads to {target}, which does not exist"
