@@ -19,7 +19,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from jobs import Engine
 from pipeline.engine.model_files import BUNDLED
-from pipeline.execution.cluster import WORKERS
+from pipeline.execution.cluster import WORKERS, end_idle_processes
 from tests.real_model import find as find_real_model
 from tests.stores import gcs, rgw, s3
 from tests.weights import write_weights
@@ -143,6 +143,7 @@ def ray_cluster() -> Iterator[None]:
         include_dashboard=False,
         log_to_driver=False,
     )
+    end_idle_processes()
     yield
     ray.shutdown()
 

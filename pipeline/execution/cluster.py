@@ -41,6 +41,8 @@ WORKERS = {
 }
 """By default Ray (2.60) ends an idle worker process after a second if there are more of them than
 CPUs. Starting one takes seconds of CPU time, and on a small machine tasks start all the time."""
+UNTOLD = {"RAY_DATA_USAGE_DISABLED": "1"}
+"""Ray Data (2.60) counts for its makers how it is used, in a process of its own."""
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  where Ray puts its object store
 OWN_CLUSTER = ("", "local")
 """Values of `RAY_ADDRESS` that name no cluster."""
@@ -90,7 +92,8 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
     import ray
 
     if ray.is_initialized():
-        yield
+        with environment(UNTOLD):
+            yield
         return
     address, local = os.environ.get("RAY_ADDRESS", ""), starts_own_cluster()
     say("starting Ray" if local else f"connecting to Ray at {address}")
@@ -99,7 +102,7 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
     with ray_log_level(debug), without_new_variables():
         parts = _start_local(debug) if local else _connect(address, debug)
         try:
-            with messages_in_a_file(debug):
+            with messages_in_a_file(debug), environment(UNTOLD):
                 yield
         except BaseException as error:
             _end(parts, engines_first=False, at_once=getattr(error, "at_once", False))
@@ -182,8 +185,24 @@ def _start_local(debug: bool) -> list[psutil.Process]:
         for more in reversed(range(START_TRIES)):
             if _has_started(debug, gives_up=not more):
                 break
+    if not debug:
+        end_idle_processes()
     node = worker._global_node
     return [psutil.Process(process.pid) for _, process in node.live_processes()]
+
+
+def end_idle_processes() -> None:
+    """End what Ray (2.60) starts for a local cluster, and nobody has there.
+
+    The dashboard's server, which `include_dashboard=False` does not leave out, the autoscaler, and
+    the log monitor, though `log_to_driver=False` shows nobody what it reads. Together they would
+    take a tenth of a core all the time.
+    """
+    from ray._private import worker
+
+    node = worker._global_node
+    for end in (node.kill_dashboard, node.kill_monitor, node.kill_log_monitor):
+        end(check_alive=False)
 
 
 def _has_started(debug: bool, *, gives_up: bool) -> bool:
