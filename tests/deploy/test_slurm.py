@@ -75,6 +75,8 @@ def start(played: Path, data: Path, job_id: int) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_job_that_is_preempted_and_started_again(played: Path, tmp_path: Path) -> None:
     data = examples.write(tmp_path / "data", IMAGES)
     job_id = os.getpid()
@@ -85,13 +87,13 @@ def test_a_job_that_is_preempted_and_started_again(played: Path, tmp_path: Path)
             assert first.poll() is None, first.communicate()[0]
             time.sleep(0.1)
         first.send_signal(signal.SIGTERM)
-        printed, _ = first.communicate(timeout=100)
+        printed, _ = first.communicate(timeout=200)
         assert first.returncode == 1, printed
         assert "back into the queue" in printed
         assert (played / "requeued").read_text() == f"{job_id}\n"
 
         second = start(played, data, job_id)
-        printed, _ = second.communicate(timeout=200)
+        printed, _ = second.communicate(timeout=500)
         assert second.returncode == 0, printed + (played / "ray").read_text()
         assert f"{IMAGES} rows ({IMAGES} ok)" in printed
     finally:

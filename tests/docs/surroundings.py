@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,8 @@ Step = Callable[[Path], Any]
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    return list(ds.dataset(folder).to_table().to_pylist())
+    lines = [line for part in sorted(folder.glob("*.jsonl")) for line in part.open()]
+    return [json.loads(line) for line in lines] or ds.dataset(folder).to_table().to_pylist()
 
 
 def photos(folder: Path) -> None:
