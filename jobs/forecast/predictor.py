@@ -211,7 +211,28 @@ def share_of(
     for row in rows:
         sizes[row.stratum] += 1
     size = effective_size(population.shares, sizes, population.rows * population.computed)
+    size /= _design_effect(rows, each, holds)
     return Share(share=share, interval=wilson(min(share, 1.0), size))
+
+
+def _design_effect(
+    rows: Sequence[SampledRow], each: Sequence[float], holds: Callable[[SampledRow], bool]
+) -> float:
+    """How much larger the variance of a share is since rows stand for unequally many others.
+
+    A broken image that is in the input ten times is one row of a pilot, and ten times as much
+    hangs on whether it was drawn (Kish, 1965; linearised as for a ratio). At least 1.
+    """
+    real = even = 0.0
+    by_kind: dict[int, list[tuple[float, bool]]] = {}
+    for weight, row in zip(each, rows, strict=True):
+        by_kind.setdefault(row.stratum, []).append((weight, holds(row)))
+    for some in by_kind.values():
+        whole = sum(weight for weight, _ in some)
+        share = sum(weight for weight, is_one in some if is_one) / whole
+        real += sum((weight * (is_one - share)) ** 2 for weight, is_one in some)
+        even += whole**2 * share * (1 - share) / len(some)
+    return max(1.0, real / even) if even else 1.0
 
 
 def outcomes(rows: Sequence[SampledRow], population: Population) -> Mapping[str, Share]:

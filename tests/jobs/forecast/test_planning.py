@@ -48,7 +48,7 @@ def test_a_plan_says_what_the_run_then_does(tmp_path: Path, gemma_folder: Path) 
     assert (forecast.rows, forecast.units, forecast.pilot_rows) == (ROWS, 8, 200)
     failed = sum(record["outcome"] != "ok" for record in records) / ROWS
     assert failed in forecast.failed.interval
-    assert forecast.failed.interval.high - forecast.failed.interval.low < 0.15
+    assert forecast.failed.interval.high - forecast.failed.interval.low < 0.2
     wanted = {record["outcome"] for record in records} - {"ok"}
     assert {*forecast.failures} == wanted
     assert all(found.reasons for found in forecast.failures.values())

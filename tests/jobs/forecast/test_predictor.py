@@ -8,6 +8,7 @@ import math
 import pytest
 
 from jobs.forecast.course import Course
+from jobs.forecast.intervals import wilson
 from jobs.forecast.predictor import (
     Population,
     SampledRow,
@@ -123,8 +124,14 @@ def test_a_row_with_identical_ones_stands_for_them_too() -> None:
         SampledRow(stratum=0, copies=9, outcome="decode_error", is_failure=True),
         *[SampledRow(stratum=0)] * 91,
     ]
-    assert share_of(rows, EVEN, lambda row: row.is_failure).share == pytest.approx(0.09)
+    failed = share_of(rows, EVEN, lambda row: row.is_failure)
+    assert failed.share == pytest.approx(0.09)
     assert sum(weights(rows, EVEN)) == pytest.approx(1.0)
+    # One draw decides on nine rows: as sure as 12 rows with equal weights, not 92.
+    variance = (0.09 * 0.91) ** 2 + 91 * (0.01 * 0.09) ** 2
+    expected = wilson(0.09, 0.09 * 0.91 / variance)
+    assert failed.interval.high == pytest.approx(expected.high, abs=2e-3)
+    assert failed.interval.high > wilson(0.09, 92).high + 0.1
 
 
 def test_a_pilot_of_all_rows_leaves_no_doubt() -> None:
