@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from jobs.cli.app import app
 from tests.docs.recipes import ROOT, pages
@@ -37,11 +38,14 @@ def faults(command: str) -> list[str]:
     words = shlex.split(" ".join(command.split()), comments=True)
     if words[0] in OTHERS or words[0].startswith("-"):
         return []
-    found = [group.get_command(typer.Context(group), word) for word in words[:2]]
-    if found[0] is None:
+    found = group.get_command(typer.Context(group), words[0])
+    if found is None:
         return [words[0]]
-    # Two where one command takes another: `plan caption INPUT OUTPUT`.
-    params = [one for command in found if command for one in command.params]
+    if isinstance(found, TyperGroup):  # it takes another: `plan caption INPUT OUTPUT`
+        found = found.get_command(typer.Context(found), words[1])
+        if found is None:
+            return [words[1]]
+    params = found.params
     known = {flag for one in params for flag in (*one.opts, *one.secondary_opts)} | {"--help"}
     return [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
 
@@ -61,3 +65,5 @@ def test_a_wrong_one_is_seen() -> None:
     assert [*commands(text)] == ["caption a b --model demo      --promt x", "captoin x"]
     assert faults("caption a b --promt x --style=alt") == ["--promt"]
     assert faults("captoin a b") == ["captoin"]
+    assert faults("plan caption a b --replicas 2 --prize 3") == ["--prize"]
+    assert faults("plan captoin a b") == ["captoin"]
