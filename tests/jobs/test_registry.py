@@ -44,7 +44,7 @@ def test_the_names_are_the_same_everywhere(job: str) -> None:
     names = {*JOBS[job].options.model_fields}
     assert inspect.signature(FUNCTIONS[job]).parameters.keys() == names | CALL
     found = flags(job)
-    assert found.keys() - {"debug", "log_format"} == names
+    assert found.keys() - {"confirm", "debug", "log_format"} == names
     for name in names:
         assert "--" + name.replace("_", "-") in found[name]
 

@@ -36,6 +36,7 @@ from pipeline.engine import supported_versions
 from pipeline.engine.backends import backend_of
 from pipeline.engine.model_files import BUNDLED
 from pipeline.engine.models.cache import VARIABLE
+from pipeline.execution import cluster
 from pipeline.execution.preparation import check_run
 from pipeline.output.run_record import claim
 from tests.hub import Hub
@@ -126,6 +127,7 @@ def _nothing_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise AssertionError("Ray would start")
 
     monkeypatch.setattr(importlib.import_module("pipeline.run"), "starts_own_cluster", start)
+    monkeypatch.setattr(cluster, "_is_connected", lambda: False)  # though other tests may have Ray
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))

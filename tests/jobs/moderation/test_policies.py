@@ -111,7 +111,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_policies(tmp_path / "absent.yaml")
     (tmp_path / "p.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is not UTF-8"):
         read_policies(tmp_path / "p.yaml")
 
 

@@ -171,7 +171,10 @@ class TestRuns:
     ) -> None:
         colours_dataset(tmp_path / "in", 10)
         settings = config(tmp_path / "in", tmp_path / "out", gemma_folder)
-        with pytest.raises(RunError, match=r"^the engine did not start: OSError: no such device$"):
+        with pytest.raises(
+            RunError,
+            match=r"^the engine did not start: OSError: no such device(\nEngine log: .+)?$",
+        ):
             run(
                 settings,
                 ColourTask(),
@@ -312,18 +315,20 @@ def test_output_is_tried_before_ray_starts_and_nothing_is_left_of_it(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    monkeypatch.setenv("RAY_ADDRESS", address)
     for single_driver, written_by in ((False, "create_from"), (True, "overwrite")):
         settings = config(
             tmp_path / "in", tmp_path / "out", gemma_folder, single_driver=single_driver
         )
         with monkeypatch.context() as patched:
+            patched.delenv("RAY_ADDRESS", raising=False)
+            patched.setattr(ray, "init", None)
             patched.setattr(atomic, written_by, denied)
             with pytest.raises(
                 UserError, match=r"^OUTPUT \S+/out cannot be written to: Permission"
             ):
                 run(settings, ColourTask(), backend=FAKE)
         assert not (tmp_path / "out").exists()
+        monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(UserError, match=f"^RAY_ADDRESS={address}: no Ray cluster answers"):
             run(settings, ColourTask(), backend=FAKE)
         assert not (tmp_path / "out").exists()

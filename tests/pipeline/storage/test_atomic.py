@@ -174,6 +174,7 @@ def test_a_wrong_secret_is_said_in_one_line(rgw: S3) -> None:
     with pytest.raises(UserError) as error:
         probe(locate(f"{rgw.url}/out", wrong.options))
     due = r"OUTPUT s3://b-\w+/out cannot be written to: PermissionError: SignatureDoesNotMatch"
+    due += "; the store does not accept the credentials; correct them"
     assert re.fullmatch(due, str(error.value))
 
 
