@@ -341,7 +341,7 @@ def test_help_shows_texts_and_defaults_as_they_are(declare: Callable[..., None])
     assert code == 0
     assert "Say [red]what[/blue] it is." in text
     assert "What [/b] ends it. [default: [/INST]]" in text
-    assert "--sizes <str>  [default: 1,2]" in text
+    assert "--sizes <str> [default: 1,2]" in " ".join(text.split())
     assert "None" not in text
     assert "[default: 8192]" in told("caption", "--help")[1]
 
