@@ -38,7 +38,7 @@ class Size:
 
 
 SIZES = [
-    pytest.param(Size(rows=300, away=1.0), id="small"),
+    pytest.param(Size(rows=300, away=1.0), id="small", marks=pytest.mark.long),
     pytest.param(Size(rows=2000, away=TOLD_S + 4), id="full", marks=pytest.mark.long),
 ]
 

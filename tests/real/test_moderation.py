@@ -50,6 +50,7 @@ def by_transformers(folder: Path, texts: list[str]) -> list[float]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_base_model_judges_texts(real_model: Path, tmp_path: Path) -> None:
     policies = tmp_path / "policies.yaml"

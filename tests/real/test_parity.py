@@ -123,6 +123,7 @@ def test_what_the_prefix_cache_gives(real_model: Path, reference: Reference) -> 
         assert again.num_cached_tokens, "the prefix was computed again"
 
 
+@pytest.mark.long
 def test_two_processes(real_model: Path, reference: Reference) -> None:
     with forked(), engine(real_model, **ENGINE, tensor_parallel_size=2) as llm:
         assert len(llm.collective_rpc("loaded_model_class")) == 2

@@ -80,6 +80,7 @@ def test_a_base_model_fills_a_schema_and_ends(config: EngineConfig, engine: Vllm
     assert [faults(answer) for answer in found] == [[]] * len(CITIES), found
 
 
+@pytest.mark.long
 def test_white_space_that_is_free_is_seen(config: EngineConfig) -> None:
     form = {"backend": "xgrammar", "disable_any_whitespace": False}
     free = config.model_copy(update={"engine_args": {"structured_outputs_config": form}})

@@ -121,6 +121,7 @@ def test_examples_make_a_translator_of_a_base_model(
     assert ours >= FLOORS[pair]
 
 
+@pytest.mark.long
 def test_examples_that_are_dropped_are_seen(engine: Engine, tmp_path: Path) -> None:
     pair = ("en", "de")
     found = CHRF().corpus_score(translated(engine, tmp_path, pair, ()), [sentences("de")]).score

@@ -91,6 +91,7 @@ def test_a_captions_quality_is_the_models_own_mean_log_probability(
         assert [row["caption_quality"] for row in rows] == pytest.approx(due, abs=TOLERANCE)
 
 
+@pytest.mark.long
 def test_a_translations_quality_is_that_of_all_its_answers(
     warm_engine: Engine, reference: ReferenceModel
 ) -> None:

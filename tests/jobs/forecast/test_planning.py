@@ -77,6 +77,7 @@ def test_a_plan_says_what_the_run_then_does(tmp_path: Path, gemma_folder: Path) 
         plan_run(config, ColourTask(), Asked(), backend=FAKE)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_is_left_of_a_run_is_planned(tmp_path: Path, gemma_folder: Path) -> None:
     colours_dataset(tmp_path / "in", 300)
