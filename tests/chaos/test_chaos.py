@@ -292,7 +292,6 @@ def test_on_a_disk(size: Size, tmp_path: Path, gemma_folder: Path) -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES)
 def test_on_s3(size: Size, tmp_path: Path, gemma_folder: Path, s3: S3) -> None:
     due = write_input(tmp_path / "in", size.rows)

@@ -162,6 +162,7 @@ def killed(folder: Path, rows: int, kills: tuple[str, ...]) -> pa.Table:
     return table
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
 def test_captions_are_right_although_the_engine_was_killed(tmp_path: Path) -> None:

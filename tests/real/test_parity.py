@@ -109,6 +109,7 @@ def test_prompts_of_all_lengths_at_once(llm: LLM, reference: Reference) -> None:
     assert largest(llm, reference, [tale(length) for length in LENGTHS]) < TOLERANCE
 
 
+@pytest.mark.long
 def test_many_scripts(llm: LLM, reference: Reference) -> None:
     prompts = [written(code, llm.get_tokenizer()) for code in SCRIPTS]
     assert largest(llm, reference, prompts) < TOLERANCE

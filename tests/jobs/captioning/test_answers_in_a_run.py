@@ -73,6 +73,7 @@ def mean_log_probability(
     return float(logits.log_softmax(-1).gather(1, new.T).mean())
 
 
+@pytest.mark.long
 def test_a_captions_quality_is_the_models_own_mean_log_probability(
     warm_engine: Engine, reference: ReferenceModel
 ) -> None:

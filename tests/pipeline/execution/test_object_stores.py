@@ -27,9 +27,10 @@ class FixedEngine(FakeEngine):
         return Generation(text, rendered.prompt_tokens, 3, "stop")
 
 
-# On moto, a stand-in for S3, runs are in every `tests/chaos/test_chaos.py` as well.
+# In every run of the tests are those of `tests/deploy/test_submit.py` on RGW, a real S3 server, and of
+# `tests/chaos/test_chaos.py` on moto.
 @pytest.fixture(
-    params=["rgw", *(pytest.param(name, marks=pytest.mark.long) for name in ("s3", "gcs"))]
+    params=[pytest.param(name, marks=pytest.mark.long) for name in ("rgw", "s3", "gcs")]
 )
 def store(request: pytest.FixtureRequest) -> S3 | GCS:
     found: S3 | GCS = request.getfixturevalue(request.param)
