@@ -27,7 +27,7 @@ class FixedEngine(FakeEngine):
         return Generation(text, rendered.prompt_tokens, 3, "stop")
 
 
-# In every run of the tests are those of `tests/deploy/test_submit.py` on RGW, a real S3 server, and of
+# Always run are those of `tests/deploy/test_submit.py` on RGW, a real S3 server, and of
 # `tests/chaos/test_chaos.py` on moto.
 @pytest.fixture(
     params=[pytest.param(name, marks=pytest.mark.long) for name in ("rgw", "s3", "gcs")]
