@@ -19,7 +19,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from jobs import Engine
 from pipeline.engine.model_files import BUNDLED
-from pipeline.execution.cluster import WORKERS, end_idle_processes
+from pipeline.execution.cluster import WORKERS, end_idle_processes, start_ray
 from tests.real_model import find as find_real_model
 from tests.stores import gcs, rgw, s3
 from tests.weights import write_weights
@@ -136,13 +136,7 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     os.environ.update(WORKERS)
-    ray.init(
-        address="local",
-        num_cpus=2,
-        object_store_memory=512 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-    )
+    start_ray(debug=False, num_cpus=2, object_store_memory=512 * 2**20)
     end_idle_processes()
     yield
     ray.shutdown()

@@ -13,7 +13,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
@@ -29,7 +29,7 @@ from pipeline.execution.quiet import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 GIB = 2**30
 ENGINE_END_S = 30.0
@@ -181,14 +181,28 @@ def _start_local(debug: bool) -> list[psutil.Process]:
     from ray._private import worker
 
     defaults = {"RAY_USAGE_STATS_ENABLED": "0", **WORKERS}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with _start_faults(), environment(defaults), without_log_level_line(debug):
-        for more in reversed(range(START_TRIES)):
-            if _has_started(debug, gives_up=not more):
-                break
+        start_ray(debug, object_store_memory=_object_store(memory))
     if not debug:
         end_idle_processes()
     node = worker._global_node
     return [psutil.Process(process.pid) for _, process in node.live_processes()]
+
+
+def start_ray(debug: bool, **settings: Any) -> None:
+    """Start Ray on this machine, without a dashboard; more than once where it takes too long.
+
+    Args:
+        debug: Show the workers' output.
+        **settings: More arguments of `ray.init`.
+
+    Raises:
+        Exception: It does not start.
+    """
+    for more in reversed(range(START_TRIES)):
+        if _has_started(debug, settings, gives_up=not more):
+            return
 
 
 def end_idle_processes() -> None:
@@ -205,7 +219,7 @@ def end_idle_processes() -> None:
         end(check_alive=False)
 
 
-def _has_started(debug: bool, *, gives_up: bool) -> bool:
+def _has_started(debug: bool, settings: Mapping[str, Any], *, gives_up: bool) -> bool:
     """Start Ray on this machine.
 
     Ray (2.60) gives itself 30 s, which is not enough on a busy machine, and leaves what it has
@@ -213,6 +227,7 @@ def _has_started(debug: bool, *, gives_up: bool) -> bool:
 
     Args:
         debug: Show the workers' output.
+        settings: More arguments of `ray.init`.
         gives_up: Whether there is no other try after this.
 
     Returns:
@@ -223,7 +238,6 @@ def _has_started(debug: bool, *, gives_up: bool) -> bool:
     """
     import ray
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     before = _children(psutil.Process())
     try:
         with level(RAY_LOGGER, logging.INFO if debug else logging.CRITICAL):
@@ -232,7 +246,7 @@ def _has_started(debug: bool, *, gives_up: bool) -> bool:
                 include_dashboard=False,
                 log_to_driver=debug,
                 configure_logging=False,
-                object_store_memory=_object_store(memory),
+                **settings,
             )
     except Exception as error:
         _kill([process for process in _children(psutil.Process()) if process not in before])

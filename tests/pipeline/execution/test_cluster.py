@@ -118,7 +118,7 @@ def test_a_start_that_was_too_slow_is_tried_again_and_leaves_nothing(
     own = subprocess.Popen(["sleep", "600"])
     monkeypatch.setattr("ray.init", slow)
     try:
-        assert not module._has_started(False, gives_up=False)
+        assert not module._has_started(False, {}, gives_up=False)
         with pytest.raises(RunError, match=r"Ray did not start on this machine: .*\n.*try again"):
             module._start_local(False)
         assert len(started) == 1 + module.START_TRIES
