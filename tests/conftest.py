@@ -41,7 +41,6 @@ ENGINES = {
 """Environment variables, read by vLLM and torch when they are first imported."""
 
 LONGEST = (
-    "tests/deploy/test_submit.py",
     "tests/jobs/sdk/test_functions.py",
     "tests/jobs/moderation/test_end_to_end.py",
     "tests/pipeline/execution/test_resume.py",

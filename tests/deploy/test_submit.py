@@ -28,7 +28,7 @@ from tests.stores import S3
 IMAGES = 200
 """So many that a run is seen at work before it is done."""
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def submit(head: Head, file: str, data: str, name: str, **more: Any) -> subproce
 
 def done(process: subprocess.Popen[str]) -> str:
     """What it printed; fails unless it ended well."""
-    printed, _ = process.communicate(timeout=400)
+    printed, _ = process.communicate(timeout=800)
     assert process.returncode == 0, printed
     return printed
 
@@ -108,7 +108,7 @@ def test_a_job_that_is_killed_and_submitted_again(
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.1)
     driver_of(head, "deploy/caption.yaml").kill()
-    assert "failed" in first.communicate(timeout=100)[0]
+    assert "failed" in first.communicate(timeout=300)[0]
     assert first.returncode == 1
 
     printed = done(submit(head, "deploy/caption.yaml", bucket, "caption-again"))
