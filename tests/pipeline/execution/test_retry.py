@@ -143,7 +143,8 @@ def test_a_foreign_error_is_one_line_and_counts_stay_right(
 
     with monkeypatch.context() as patched:
         patched.setattr(run_module, "Driver", Interrupted)
-        with pytest.raises(RunError, match=r"^the run stopped: MemoryError: all is full$"):
+        due = r"^the run stopped: MemoryError: all is full(\nEngine log: .+)?$"
+        with pytest.raises(RunError, match=due):
             retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
     assert status(settings.output).outcomes == {"missing_input": 5, "ok": 5}
 
