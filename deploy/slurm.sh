@@ -26,7 +26,7 @@ START_SECONDS=300
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0
-# Python on a file system that all nodes share starts slowly; by default Ray gives up after 30 s.
+# Python on a file system that all nodes share starts slowly: how long Ray's processes wait for a raylet.
 export RAY_raylet_start_wait_time_s=$START_SECONDS
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")

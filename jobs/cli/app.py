@@ -21,7 +21,7 @@ from jobs.cli.commands.status import status_command
 from jobs.cli.console import LogForm, print_error, print_plain, shown_as, wanted_form
 from jobs.cli.exit_codes import USER_ERROR, exit_codes
 from jobs.cli.flags import Confirm, LogFormat, command_of
-from jobs.cli.help import CONTEXT, EXIT_CODES, PlainCommand, PlainGroup, fault_of
+from jobs.cli.help import CONTEXT, EXIT_CODES, PLAIN, PlainCommand, PlainGroup, fault_of
 from jobs.cli.running import run_and_report
 from jobs.cli.versions import version_text
 from jobs.registry import find_job, job_names
@@ -76,12 +76,6 @@ class JobsAndCommands(PlainGroup):
         sys.exit(code)
 
 
-PLAIN: Any = {
-    "add_completion": False,
-    "pretty_exceptions_enable": False,
-    "rich_markup_mode": None,
-    "context_settings": CONTEXT,
-}
 COMMAND: Any = {"cls": PlainCommand, "context_settings": CONTEXT}
 RUN: Any = {**COMMAND, "epilog": EXIT_CODES}
 app = typer.Typer(

@@ -14,6 +14,13 @@ from typer.core import TyperCommand, TyperGroup
 
 CONTEXT = {"max_content_width": 120}
 """Settings of every command."""
+PLAIN: Any = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+    "context_settings": CONTEXT,
+}
+"""Of every `typer.Typer`: help as it is written here, and no option for shell completion."""
 EXIT_CODES = """\
 \b
 Exit codes:

@@ -209,8 +209,8 @@ def end_idle_processes() -> None:
     """End what Ray (2.60) starts for a local cluster, and nobody has there.
 
     The dashboard's server, which `include_dashboard=False` does not leave out, the autoscaler, and
-    the log monitor, though `log_to_driver=False` shows nobody what it reads. Together they would
-    take a tenth of a core all the time.
+    the log monitor, though `log_to_driver=False` shows nobody what it reads. All of them
+    take time of the cores, also when nothing happens.
     """
     from ray._private import worker
 

@@ -14,7 +14,7 @@ import typer
 from jobs.cli.console import ERR, OUT, print_plain
 from jobs.cli.exit_codes import exit_codes
 from jobs.cli.flags import Debug, More, command_of
-from jobs.cli.help import CONTEXT, EXIT_CODES, PlainCommand, PlainGroup
+from jobs.cli.help import CONTEXT, EXIT_CODES, PLAIN, PlainCommand, PlainGroup
 from jobs.cli.job_file import check_reachable, read_job_file
 from jobs.cli.plan_screen import plan_screen
 from jobs.forecast.planning import Asked, plan_job
@@ -66,12 +66,6 @@ MORE: More = {
     "json": (AsJson, False),
 }
 FROM_FILE = "JOB.yaml"
-PLAIN: Any = {
-    "add_completion": False,
-    "pretty_exceptions_enable": False,
-    "rich_markup_mode": None,
-    "context_settings": CONTEXT,
-}
 COMMAND: Any = {"cls": PlainCommand, "context_settings": CONTEXT, "epilog": EXIT_CODES}
 
 
