@@ -44,6 +44,9 @@ class Collector:
     """
 
     def __init__(self, began: float | None = None) -> None:
+        # A run before this one in the same process is not this one's.
+        stopwatch.take()
+        events.take()
         self._began = self._noted = time.time() if began is None else began
         self._ended = 0.0
         self._rows = 0

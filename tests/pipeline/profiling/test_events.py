@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.profiling import events
+from pipeline.profiling import events, stopwatch
 from pipeline.profiling.collector import Collector
 from pipeline.profiling.measures import Stretch
 from pipeline.storage import backoff
@@ -39,6 +39,14 @@ def test_the_drivers_own_come_with_what_it_did() -> None:
     events.note("store_retry")
     assert collector.note_driver(5).events == {"store_retry": 1}
     assert collector.note_driver(5).events == {}
+
+
+def test_those_of_the_run_before_in_this_process_are_not_this_runs() -> None:
+    events.note("store_retry")
+    with stopwatch.step("receipts"):
+        pass
+    span = Collector().note_driver(5)
+    assert (span.events, span.seconds) == ({}, {})
 
 
 def test_a_store_that_is_asked_again_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
