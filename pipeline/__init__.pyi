@@ -15,7 +15,8 @@ from .contract.task import (
 from .execution.display.json_log import JsonLog
 from .execution.error_rate import ErrorRateError
 from .output.status import Status, failed_rows, status
-from .run import RunResult, retry, run
+from .output.result import RunResult
+from .run import retry, run
 
 __all__ = [
     "ColumnKind",

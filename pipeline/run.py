@@ -19,8 +19,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
-from pipeline.contract.record import Outcome, merged_column
 from pipeline.engine.backends import backend_of
+from pipeline.execution.assignment import (
+    RETRY,
+    RUN,
+    Assignment,
+    all_units,
+    failed_rows,
+    is_finished,
+    lacks_sidecars,
+)
 from pipeline.execution.cluster import cluster, starts_own_cluster
 from pipeline.execution.display.display import Display, display_of
 from pipeline.execution.driver import Driver
@@ -34,33 +42,21 @@ from pipeline.execution.shared_folders import check_shared_folders
 from pipeline.execution.shutdown import graceful_shutdown
 from pipeline.metrics.labels import RunLabels
 from pipeline.metrics.of_run import RunMetrics
-from pipeline.output.cleanup import clean_up_retry, clean_up_run
-from pipeline.output.commit import NewParts, PatchedParts
-from pipeline.output.counts import committed_units, totals
-from pipeline.output.extension import extended, without_gone
-from pipeline.output.formats import FORMATS
+from pipeline.output.counts import totals
 from pipeline.output.heartbeat import Others, check_alone, turn
-from pipeline.output.journal import OF_RETRIES, Journal
-from pipeline.output.order import shuffled
 from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import ProfileFile
-from pipeline.output.results import open_results
+from pipeline.output.result import RunResult
 from pipeline.output.run_record import claim, finish, read_record, withdraw
-from pipeline.output.sidecars import WithSidecars
 from pipeline.output.status import failed_work
 from pipeline.profiling.collector import Collector
-from pipeline.sources.units import Work
 from pipeline.storage.atomic import probe
-from pipeline.storage.location import locate
 from pipeline.storage.write_fault import naming_output, writing_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
 
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.dataset as ds
     from rich.console import Console
 
     from pipeline.contract.config import RunConfig
@@ -68,93 +64,9 @@ if TYPE_CHECKING:
     from pipeline.engine.interface import Backend
     from pipeline.execution.display.json_log import JsonLog
     from pipeline.execution.placement import Placement
-    from pipeline.output.commit import Committer
     from pipeline.output.heartbeat import Turn
-    from pipeline.output.plan import Plan
     from pipeline.profiling.profile import Profile
-    from pipeline.sources import Selection, Skipped, Source
-    from pipeline.sources.units import Unit
-    from pipeline.storage.location import StorageOptions
-
-
-RUN, RETRY = "run", "retry"
-"""Kinds of work in an OUTPUT."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What is in OUTPUT after a run that finished.
-
-    Attributes:
-        output: The folder with the parts, an absolute path or a URI.
-        rows: Rows in it, one for each input row.
-        outcomes: Rows by outcome.
-        duplicates: Rows that took the results of an identical one.
-        skipped: The files of INPUT that are not read, by reason.
-        new_rows: Rows that this run computed; the others were there.
-        model_class: Module and name of the model class that the engine loaded; None if no row
-            reached the engine.
-        seconds: From the first check to the last commit, engine start included.
-        rows_per_second: From when the first engine was ready to the last row; 0 if none started.
-        left_out: Input files whose rows were planned and not finished, and are no longer planned,
-            because the files are not in INPUT any more.
-        profile: Where the time went; None if there was nothing to compute.
-        storage_options: With which OUTPUT can be read.
-    """
-
-    output: str
-    rows: int
-    outcomes: Mapping[str, int]
-    duplicates: int
-    skipped: tuple[Skipped, ...] = ()
-    new_rows: int
-    model_class: str | None
-    seconds: float
-    rows_per_second: float
-    left_out: Sequence[str] = ()
-    profile: Profile | None = field(default=None, repr=False, compare=False)
-    storage_options: StorageOptions = field(default_factory=dict, repr=False, compare=False)
-
-    def dataset(self) -> ds.Dataset:
-        """The rows of OUTPUT in input order, read when they are asked for. Raises OSError."""
-        return open_results(locate(self.output, self.storage_options))
-
-    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of OUTPUT in input order, with some columns or all. Raises OSError."""
-        return self.dataset().to_table(columns=None if columns is None else [*columns])
-
-    def _repr_html_(self) -> str | None:
-        """What a notebook shows: some rows; without OUTPUT the text form alone."""
-        from pipeline.output.glance import glance  # Pillow takes a while to import
-
-        try:
-            where = locate(self.output, self.storage_options)
-            return glance(where, self.outcomes, self.storage_options)
-        except Exception:  # a cell that ran well should not end in an error
-            return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Assignment:
-    """What a driver is to do.
-
-    Attributes:
-        work: In input order.
-        rows: Rows of the whole work.
-        rows_done: Those of them that are committed already.
-        rows_failed: Those of these without results.
-        source: Where rows are read, with the columns of the whole plan.
-        committer: How the work is committed.
-        left_out: See `RunResult`.
-    """
-
-    work: Iterable[Work]
-    rows: int
-    rows_done: int
-    rows_failed: int
-    source: Source
-    committer: Committer
-    left_out: Sequence[str] = ()
+    from pipeline.sources import Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +107,7 @@ class _Done:
     """
 
     driver: Driver | None
-    assignment: _Assignment
+    assignment: Assignment
     profile: Profile | None = None
 
 
@@ -234,7 +146,7 @@ def run(
     if chosen is not None:
         checked = replace(checked, selection=chosen)
     collector.moment("checked")
-    if checked.plan is not None and not checked.changes and _is_finished(checked):
+    if checked.plan is not None and not checked.changes and is_finished(checked):
         return _result(checked, None, began)
     job = _Job(
         checked=checked,
@@ -244,7 +156,7 @@ def run(
         debug=debug,
         collector=collector,
     )
-    return _result(checked, _finish(job, partial(_all_units, checked)), began)
+    return _result(checked, _finish(job, partial(all_units, checked)), began)
 
 
 def retry(
@@ -281,7 +193,7 @@ def retry(
     if checked.plan is None:
         raise UserError(f"OUTPUT {checked.output} has no results to fix; run the job first")
     work = [*failed_work(checked.plan, wanted, checked.config.prefix or "")]
-    if not work and not _lacks_sidecars(checked, checked.plan):
+    if not work and not lacks_sidecars(checked, checked.plan):
         return _result(checked, None, began)
     tolerant = checked.config.model_copy(update={"max_error_rate": 1.0, "missing": None})
     checked = replace(checked, config=tolerant)
@@ -293,107 +205,10 @@ def retry(
         debug=debug,
         collector=collector,
     )
-    return _result(checked, _finish(job, partial(_failed_rows, checked, work, wanted)), began)
+    return _result(checked, _finish(job, partial(failed_rows, checked, work, wanted)), began)
 
 
-def _is_finished(checked: CheckedRun) -> bool:
-    plan = checked.plan
-    assert plan is not None, "a run without a plan has not begun"
-    return not len(plan.pending(committed_units(plan))) and not _lacks_sidecars(checked, plan)
-
-
-def _lacks_sidecars(checked: CheckedRun, plan: Plan) -> bool:
-    return checked.sidecars is not None and bool(checked.sidecars.lacking(plan))
-
-
-def _with_sidecars(checked: CheckedRun, committer: Committer) -> Committer:
-    if checked.sidecars is None:
-        return committer
-    return WithSidecars(committer=committer, sidecars=checked.sidecars)
-
-
-@contextlib.contextmanager
-def _all_units(checked: CheckedRun, mine: Turn) -> Iterator[_Assignment]:
-    """All units of the input that have no part; cleans up once they have."""
-    output, changes = checked.output, checked.changes
-    suffix = FORMATS[checked.config.output_format].suffix
-    plan = extended(
-        checked.plan,
-        output,
-        checked.listing,
-        checked.source,
-        changes,
-        checked.selection,
-        suffix=suffix,
-    )
-    is_committed = committed_units(plan)
-    left_out: Sequence[str] = ()
-    if changes is not None and not mine.beside:  # another run may have a larger input
-        plan, left_out = without_gone(plan, is_committed, changes.gone)
-        is_committed = committed_units(plan) if left_out else is_committed
-    outcomes = totals(plan, saves=True).outcomes if is_committed.any() else {}
-    source = checked.source
-    if source.schema != plan.schema:  # another driver was faster, over a larger input
-        source = source.with_schema(plan.schema)
-    yield _Assignment(
-        work=map(Work, _in_order(plan, plan.pending(is_committed), checked.config)),
-        rows=plan.total_rows,
-        rows_done=int(plan.rows[is_committed].sum()),
-        rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
-        source=source,
-        committer=_with_sidecars(
-            checked,
-            NewParts(
-                journal=Journal(output, checked.task.result_schema),
-                source=source,
-                run=checked.record,
-                prefix=checked.config.prefix or "",
-                merged=merged_column(
-                    checked.task.result_schema.names,
-                    checked.config.missing,
-                    checked.config.prefix or "",
-                ),
-            ),
-        ),
-        left_out=left_out,
-    )
-    clean_up_run(plan, mine.epoch)
-    if checked.sidecars is not None:
-        checked.sidecars.write_lacking(plan)
-
-
-def _in_order(plan: Plan, indices: np.ndarray, config: RunConfig) -> Iterator[Unit]:
-    """Units in the order in which they are worked on: that of the input, or a random one."""
-    if config.shuffle:
-        return shuffled(plan, indices, config.sample_seed)
-    return (plan.unit(int(index)) for index in indices)
-
-
-@contextlib.contextmanager
-def _failed_rows(
-    checked: CheckedRun, work: Sequence[Work], outcomes: Collection[str], mine: Turn
-) -> Iterator[_Assignment]:
-    """Rows of existing parts; cleans up once they are replaced."""
-    journal = Journal(checked.output, checked.task.result_schema, OF_RETRIES)
-    if not any(other.work == RETRY for other in mine.beside):  # whose failures these may be
-        journal.forget_failures(outcomes)
-    yield _Assignment(
-        work=work,
-        rows=sum(piece.rows for piece in work),
-        rows_done=0,
-        rows_failed=0,
-        source=checked.source,
-        committer=_with_sidecars(
-            checked,
-            PatchedParts(journal=journal, run=checked.record, prefix=checked.config.prefix or ""),
-        ),
-    )
-    clean_up_retry((piece.unit.id for piece in work), mine.epoch)
-    if checked.sidecars is not None and checked.plan is not None:
-        checked.sidecars.write_lacking(checked.plan)
-
-
-def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[_Assignment]]) -> _Done:
+def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[Assignment]]) -> _Done:
     """Begin, finish the assignment and clean up. A failed first run without a row leaves nothing.
 
     Args:
@@ -448,7 +263,7 @@ def _engine_ahead(job: _Job) -> Iterator[Backend]:
 
 
 @contextlib.contextmanager
-def _driver(job: _Job, assignment: _Assignment, mine: Turn) -> Iterator[Driver]:
+def _driver(job: _Job, assignment: Assignment, mine: Turn) -> Iterator[Driver]:
     """A driver whose progress is shown, and which SIGTERM ends gracefully; once Ray runs."""
     config, task = job.checked.config, job.checked.task
     job.collector.moment("ray")

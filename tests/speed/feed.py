@@ -211,7 +211,9 @@ def measure(name: str, case: Case) -> str:
         device = replace(case.device, log=folder / "log")
         processes = Processes()
         processes.start()
-        with mock.patch("pipeline.run.Journal", partial(SlowJournal, seconds=case.journal_s)):
+        with mock.patch(
+            "pipeline.execution.assignment.Journal", partial(SlowJournal, seconds=case.journal_s)
+        ):
             result = run(config, ModelTask("value", case.kind), backend=model_backend(device))
         told = f"{processes.told(case.rows)}\n{'':10}ms: {processes.busiest(case.rows)}"
         assert dict(result.outcomes) == {"ok": case.rows}, result.outcomes

@@ -18,6 +18,7 @@ import pytest
 from pipeline import RunConfig, UserError, failed_rows, retry, run, status
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import Backend, Rendered
+from pipeline.execution import assignment
 from pipeline.output.sidecars import Sidecars
 from tests.chaos.test_chaos import ray_address
 from tests.pipeline.execution.test_run import config
@@ -190,7 +191,7 @@ def test_sidecars_are_there_after_a_run_that_was_killed(
 
     with monkeypatch.context() as patched:  # a retry that is killed between part and sidecars
         patched.setattr(Sidecars, "write_lacking", lambda *_: (_ for _ in ()).throw(SystemExit))
-        patched.setattr(sys.modules["pipeline.run"], "_with_sidecars", lambda _, own: own)
+        patched.setattr(assignment, "_with_sidecars", lambda _, own: own)
         with pytest.raises(SystemExit):
             retry(settings, ColourTask(), ["engine_error"], backend=MENDED)
     assert status(str(out)).outcomes == {"ok": ROWS}

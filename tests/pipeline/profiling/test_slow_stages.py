@@ -9,7 +9,6 @@ slowest: most of these run with `make test-long` only.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from typer.testing import CliRunner
 from jobs.cli import app as cli
 from pipeline import EngineConfig, RunConfig, run, status
 from pipeline.engine.interface import Backend
-from pipeline.execution import preparation
+from pipeline.execution import assignment, preparation
 from pipeline.profiling.bounds import Bound, verdict
 from pipeline.profiling.profile import STAGES, Profile
 from pipeline.sources import open_source
@@ -34,7 +33,6 @@ from tests.pipeline.sample_images import encoded, plain
 ROWS = 64
 FEW = 6
 QUICK = slow.backend()
-RUN = sys.modules["pipeline.run"]  # `pipeline.run` is the function
 
 
 @pytest.fixture
@@ -110,7 +108,7 @@ class TestSlowStages:
         slow_part: type,
         bound: Bound,
     ) -> None:
-        monkeypatch.setattr(RUN, part, slow_part)
+        monkeypatch.setattr(assignment, part, slow_part)
         assert_bound(profiled(), bound)
 
     @pytest.mark.long

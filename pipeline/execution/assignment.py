@@ -1,0 +1,156 @@
+"""Decides what a driver computes and how it is committed: units without a part, or failed rows."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.contract.record import Outcome, merged_column
+from pipeline.output.cleanup import clean_up_retry, clean_up_run
+from pipeline.output.commit import NewParts, PatchedParts
+from pipeline.output.counts import committed_units, totals
+from pipeline.output.extension import extended, without_gone
+from pipeline.output.formats import FORMATS
+from pipeline.output.journal import OF_RETRIES, Journal
+from pipeline.output.order import shuffled
+from pipeline.output.sidecars import WithSidecars
+from pipeline.sources.units import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    import numpy as np
+
+    from pipeline.contract.config import RunConfig
+    from pipeline.execution.preparation import CheckedRun
+    from pipeline.output.commit import Committer
+    from pipeline.output.heartbeat import Turn
+    from pipeline.output.plan import Plan
+    from pipeline.sources import Source
+    from pipeline.sources.units import Unit
+
+RUN, RETRY = "run", "retry"
+"""Kinds of work in an OUTPUT."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What a driver is to do.
+
+    Attributes:
+        work: In input order.
+        rows: Rows of the whole work.
+        rows_done: Those of them that are committed already.
+        rows_failed: Those of these without results.
+        source: Where rows are read, with the columns of the whole plan.
+        committer: How the work is committed.
+        left_out: See `RunResult`.
+    """
+
+    work: Iterable[Work]
+    rows: int
+    rows_done: int
+    rows_failed: int
+    source: Source
+    committer: Committer
+    left_out: Sequence[str] = ()
+
+
+def is_finished(checked: CheckedRun) -> bool:
+    """Whether nothing of the plan is left to commit."""
+    plan = checked.plan
+    assert plan is not None, "a run without a plan has not begun"
+    return not len(plan.pending(committed_units(plan))) and not lacks_sidecars(checked, plan)
+
+
+def lacks_sidecars(checked: CheckedRun, plan: Plan) -> bool:
+    """Whether the run writes sidecars and some part is still without its own."""
+    return checked.sidecars is not None and bool(checked.sidecars.lacking(plan))
+
+
+def _with_sidecars(checked: CheckedRun, committer: Committer) -> Committer:
+    if checked.sidecars is None:
+        return committer
+    return WithSidecars(committer=committer, sidecars=checked.sidecars)
+
+
+@contextlib.contextmanager
+def all_units(checked: CheckedRun, mine: Turn) -> Iterator[Assignment]:
+    """All units of the input that have no part; cleans up once they have."""
+    output, changes = checked.output, checked.changes
+    suffix = FORMATS[checked.config.output_format].suffix
+    plan = extended(
+        checked.plan,
+        output,
+        checked.listing,
+        checked.source,
+        changes,
+        checked.selection,
+        suffix=suffix,
+    )
+    is_committed = committed_units(plan)
+    left_out: Sequence[str] = ()
+    if changes is not None and not mine.beside:  # another run may have a larger input
+        plan, left_out = without_gone(plan, is_committed, changes.gone)
+        is_committed = committed_units(plan) if left_out else is_committed
+    outcomes = totals(plan, saves=True).outcomes if is_committed.any() else {}
+    source = checked.source
+    if source.schema != plan.schema:  # another driver was faster, over a larger input
+        source = source.with_schema(plan.schema)
+    yield Assignment(
+        work=map(Work, _in_order(plan, plan.pending(is_committed), checked.config)),
+        rows=plan.total_rows,
+        rows_done=int(plan.rows[is_committed].sum()),
+        rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
+        source=source,
+        committer=_with_sidecars(
+            checked,
+            NewParts(
+                journal=Journal(output, checked.task.result_schema),
+                source=source,
+                run=checked.record,
+                prefix=checked.config.prefix or "",
+                merged=merged_column(
+                    checked.task.result_schema.names,
+                    checked.config.missing,
+                    checked.config.prefix or "",
+                ),
+            ),
+        ),
+        left_out=left_out,
+    )
+    clean_up_run(plan, mine.epoch)
+    if checked.sidecars is not None:
+        checked.sidecars.write_lacking(plan)
+
+
+def _in_order(plan: Plan, indices: np.ndarray, config: RunConfig) -> Iterator[Unit]:
+    """Units in the order in which they are worked on: that of the input, or a random one."""
+    if config.shuffle:
+        return shuffled(plan, indices, config.sample_seed)
+    return (plan.unit(int(index)) for index in indices)
+
+
+@contextlib.contextmanager
+def failed_rows(
+    checked: CheckedRun, work: Sequence[Work], outcomes: Collection[str], mine: Turn
+) -> Iterator[Assignment]:
+    """Rows of existing parts; cleans up once they are replaced."""
+    journal = Journal(checked.output, checked.task.result_schema, OF_RETRIES)
+    if not any(other.work == RETRY for other in mine.beside):  # whose failures these may be
+        journal.forget_failures(outcomes)
+    yield Assignment(
+        work=work,
+        rows=sum(piece.rows for piece in work),
+        rows_done=0,
+        rows_failed=0,
+        source=checked.source,
+        committer=_with_sidecars(
+            checked,
+            PatchedParts(journal=journal, run=checked.record, prefix=checked.config.prefix or ""),
+        ),
+    )
+    clean_up_retry((piece.unit.id for piece in work), mine.epoch)
+    if checked.sidecars is not None and checked.plan is not None:
+        checked.sidecars.write_lacking(checked.plan)
