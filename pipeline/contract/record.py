@@ -143,7 +143,8 @@ def clash_fault(taken: Sequence[str], renaming_option: str | None) -> str:
     names = ", ".join(f"'{name}'" for name in taken)
     columns = f"a column {names}" if len(taken) == 1 else f"the columns {names}"
     flag = renaming_option and f"--{renaming_option.replace('_', '-')}"
-    other = f", or {flag} NAME, which renames the result alone" if flag else ""
+    is_a_result = not {*taken} & {*ADDED.names}
+    other = f", or {flag} NAME, which renames the result alone" if flag and is_a_result else ""
     return (
         f"{columns}, which the run adds itself; give --prefix gemma_ to put that before the names "
         f"of all added columns{other}"
