@@ -11,32 +11,30 @@ from __future__ import annotations
 
 import gc
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.contract.errors import Fault, RunError, UserError, one_line
+from pipeline.contract.errors import RunError, UserError, one_line
 from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
 from pipeline.execution.alarms import Alarms
+from pipeline.execution.commits import MOST_COMMITS, Commits
 from pipeline.execution.dataflow import WRITES, Flow
 from pipeline.execution.depth import ROWS, Care, has_images, longest_block
 from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Noted
 from pipeline.execution.start_watch import watching_start
 from pipeline.execution.unfinished import describe_unfinished
-from pipeline.metrics.table import COMMIT_FAULTS, FLOW_RESTARTS, UNITS
-from pipeline.output.counts import save_counts
+from pipeline.metrics.table import FLOW_RESTARTS
 from pipeline.output.journal import entry_schema
-from pipeline.profiling.measures import Measures, Stretch, unpacked
+from pipeline.profiling.measures import Measures, unpacked
 from pipeline.profiling.stopwatch import step
 from pipeline.sources.units import Work
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
-from pipeline.storage.write_fault import OutputError, naming_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.contract.config import RunConfig
     from pipeline.contract.task import Task
@@ -47,16 +45,11 @@ if TYPE_CHECKING:
     from pipeline.execution.shutdown import Shutdown
     from pipeline.metrics.of_run import RunMetrics
     from pipeline.output.commit import Committer
-    from pipeline.output.parts import Committed
     from pipeline.output.profile_files import ProfileFile
     from pipeline.profiling.collector import Collector
     from pipeline.sources import Source
     from pipeline.stages.start_board import StartBoard
 
-COUNTED_PARTS = 1000
-"""Parts whose counts are kept together; if the driver is killed, as many are opened to count."""
-MOST_COMMITS = 8
-"""Most commits in flight; beyond that the driver waits."""
 BATCH_BLOCKS = 100_000
 """Blocks of rows in a batch; each takes some hundred bytes of the driver's memory."""
 FRUITLESS_ROUNDS = 3
@@ -116,10 +109,7 @@ class Driver:
         self._metrics = metrics
         self._profile_file = profile_file
         self._poison_rows = PoisonRows(committer.journal.output)
-        self._commits: dict[Any, Work] = {}
-        self._commit_task: Callable[[Work], Any] | None = None
-        self._counts: list[tuple[str, Committed]] = []
-        self._uncommitted: dict[str, tuple[Work, str]] = {}
+        self._commits = Commits(committer, metrics, self._add_measures)
         self._unreadable: list[tuple[Work, str]] = []
         self._rate = ErrorRate(config.max_error_rate)
         self._alarms = Alarms(progress, committer.journal.output)
@@ -156,12 +146,10 @@ class Driver:
             self._tell_begun(batch, begun)
             self._finish(batch, begun)
             for _ in range(FRUITLESS_ROUNDS - 1):
-                if not self._uncommitted:
+                if not self._commits.failed:
                     break
-                again = [work for work, _ in self._uncommitted.values()]
-                self._uncommitted.clear()
-                self._finish(again, self._journal.outcomes())
-            self._save_counts()
+                self._finish(self._commits.take_failed(), self._journal.outcomes())
+            self._commits.save_counts()
         self._check_complete()
         self._rate.check(least=1)
 
@@ -169,11 +157,11 @@ class Driver:
         """Compute and commit a batch, except for units that cannot be read or written."""
         ledger = Ledger(batch, begun)
         for work in ledger.complete():
-            self._commit(ledger.close(work.unit.id))
+            self._commits.start(ledger.close(work.unit.id))
         care, fruitless = Care.NONE, 0
         while missing := ledger.work():
             self._stream(ledger, care)
-            self._collect(len(self._commits))
+            self._commits.wait()
             for work in ledger.work():
                 # Another driver may have committed a unit and removed its journal.
                 if self._committer.is_committed(work):
@@ -188,7 +176,7 @@ class Driver:
             if fruitless == FRUITLESS_ROUNDS:
                 raise RunError(_stuck(ledger.work()))
             care = self._care(left, fruitless)
-        self._collect(len(self._commits))
+        self._commits.wait()
         self._note_time()
 
     def _care(self, left: int, fruitless: int) -> Care:
@@ -288,7 +276,7 @@ class Driver:
         self._progress.advance(noted.outcomes, receipt["prompt_tokens"], receipt["output_tokens"])
         self._count(noted, receipt["reasons"], receipt["error"], kept=receipt["kept"])
         if noted.complete is not None:
-            self._commit(noted.complete)
+            self._commits.start(noted.complete)
         if fault is not None and receipt["ends_run"]:
             raise (UserError if receipt["is_users"] else RunError)(fault)
         if fault is not None and ledger.is_open(unit):  # otherwise another try has read it
@@ -302,46 +290,6 @@ class Driver:
         if kept:  # these could not fail
             return
         self._rate.note(noted.rows, noted.failed, reasons=reasons, error=error)
-
-    def _commit(self, work: Work) -> None:
-        """Start a commit in another process: it reads input, which may take long."""
-        if self._commit_task is None:
-            self._commit_task = _commit_task(self._committer)
-        self._commits[self._commit_task(work)] = work
-        self._collect(max(0, len(self._commits) - MOST_COMMITS))
-
-    def _collect(self, wanted: int) -> None:
-        """Count commits that are finished, after waiting until at least `wanted` are."""
-        import ray
-        from ray.exceptions import RayError
-
-        if not self._commits:
-            return
-        with step("commit_wait" if wanted else "receipts"):
-            done, _ = ray.wait(
-                [*self._commits], num_returns=max(wanted, 1), timeout=None if wanted else 0
-            )
-        for reply in done:
-            work = self._commits.pop(reply)
-            try:
-                committed, measures = ray.get(reply)
-                self._add_measures(measures)
-            except RayError as error:
-                committed = Fault(ends_run=False, message=one_line(error))
-            if not isinstance(committed, Fault):
-                self._counts.append((work.unit.part, committed))
-                self._metrics.happened(UNITS)
-                continue
-            self._metrics.happened(COMMIT_FAULTS)
-            if committed.ends_run:
-                raise OutputError(committed.message)
-            self._uncommitted[work.unit.id] = (work, committed.message)
-        if len(self._counts) >= COUNTED_PARTS:
-            self._save_counts()
-
-    def _save_counts(self) -> None:
-        save_counts(self._journal.output, self._counts)
-        self._counts.clear()
 
     def _settle_poison_rows(self, ledger: Ledger) -> None:
         """Give poison rows their outcome."""
@@ -359,45 +307,19 @@ class Driver:
             self._progress.advance(noted.outcomes)
             if noted.complete is not None:
                 self._poison_rows.clear(noted.complete.unit.id)
-                self._commit(noted.complete)
+                self._commits.start(noted.complete)
             error = entries[0]["error"]
             self._count(noted, [reason_of(Outcome.ENGINE_ERROR, error)], error)
 
     def _check_complete(self) -> None:
-        if self._unreadable or self._uncommitted:
+        if self._unreadable or self._commits.failed:
             raise RunError(
                 describe_unfinished(
                     self._unreadable,
-                    [*self._uncommitted.values()],
+                    [*self._commits.failed.values()],
                     is_pinned=self._config.input.startswith("hf://"),
                 )
             )
-
-
-def _commit_task(committer: Committer) -> Callable[[Work], Any]:
-    """Starts commits in other processes. Ray gets the function and the committer once."""
-    import ray
-
-    # It claims no CPU: the stages hold all of them, and would have to end first.
-    task, where = ray.remote(num_cpus=0)(measured_commit), ray.put(committer)
-    return partial(task.remote, where)
-
-
-def measured_commit(committer: Committer, work: Work) -> tuple[Committed | Fault, Measures]:
-    """Commit, in another process, and measure that."""
-    measured = Stretch("commit")
-    return commit_or_fault(committer, work), measured.finished(work.rows)
-
-
-def commit_or_fault(committer: Committer, work: Work) -> Committed | Fault:
-    """Commit, in another process; or say why that is not possible."""
-    try:
-        with naming_output(committer.journal.output):
-            return committer.commit(work)
-    except RunError as error:
-        return Fault(ends_run=isinstance(error, OutputError), message=str(error))
-    except Exception as error:  # of any store's client
-        return Fault(ends_run=False, message=one_line(error))
 
 
 def _batches(work: Iterable[Work], batch_rows: int) -> Iterator[list[Work]]:

@@ -131,7 +131,7 @@ def test_names_are_checked_before_anything_runs_or_is_written(
             caption(given, str(tmp_path / "out"), engine=engine, image_column="photo")
     with pytest.raises(UserError, match="no column 'photo'"):
         caption(table.slice(1), engine=engine, image_column="photo")
-    with pytest.raises(UserError, match="has a column 'error', .*names of all added columns$"):
+    with pytest.raises(UserError, match=r"has a column 'error', .*names of all added columns$"):
         caption(pa.table({"image": IMAGES[:1], "error": ["old"]}), engine=engine)
     assert [*tmp_path.iterdir()] == []
 

@@ -11,8 +11,9 @@ import pytest
 
 from pipeline import RunConfig, RunError
 from pipeline.contract.errors import Fault
+from pipeline.execution.commits import commit_or_fault
 from pipeline.execution.display.display import display_of
-from pipeline.execution.driver import Driver, commit_or_fault
+from pipeline.execution.driver import Driver
 from pipeline.execution.engine_logs import EngineLogs
 from pipeline.execution.error_rate import ErrorRateError
 from pipeline.execution.ledger import Ledger
@@ -80,7 +81,7 @@ def test_a_fault_after_a_units_completion_is_nothing(
     """A block that is tried again may find the file gone after the first try has read it."""
     driver, ledger = driver_of(output), Ledger([Work(unit(id="u", stop=2))], {})
     committed: list[Work] = []
-    monkeypatch.setattr(driver, "_commit", committed.append)
+    monkeypatch.setattr(driver._commits, "start", committed.append)
     driver._take(receipt(0, 1), ledger)
     driver._take(receipt(fault="f rows 0-2 cannot be read", ends_run=False), ledger)
     assert len(committed) == 1
