@@ -27,9 +27,8 @@ from jobs.sdk.memory import (
     new_columns,
     rows_of,
     with_absolute_paths,
-    write_ray_dataset,
-    write_rows,
 )
+from jobs.sdk.parquet_files import write_ray_dataset, write_rows
 from pipeline import ColumnKind, RunResult, UserError, run
 from pipeline.contract.adapted import original
 from pipeline.contract.config import OUTPUT_FORMATS

@@ -17,14 +17,11 @@ from PIL import Image
 
 from jobs import caption
 from jobs.sdk.memory import (
-    FILE_ROWS,
-    FILE_ROWS_OF_BINARY,
     first_local_path,
     rows_of,
     with_absolute_paths,
-    write_ray_dataset,
-    write_rows,
 )
+from jobs.sdk.parquet_files import FILE_ROWS, FILE_ROWS_OF_BINARY, write_ray_dataset, write_rows
 from pipeline import UserError
 from pipeline.storage.location import Location, locate
 from pipeline.storage.ray_memory import ray_folder
