@@ -1,0 +1,149 @@
+"""Forks a worker for each client, from a template that has imported what workers need.
+
+There is a template for each set of Ray's own variables: Ray (2.60) reads those when it is imported,
+and never again.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+NEEDED = (
+    "ray._private.workers",
+    "ray.data._internal.execution.operators.actor_pool_map_operator",
+    "ray.data._internal.planner.plan_udf_map_op",
+    "pandas",
+    "pyarrow.parquet",
+    "PIL.Image",
+    "pipeline.execution.commits",
+    "pipeline.execution.dataflow",
+    "pipeline.stages.read",
+    "pipeline.stages.render",
+    "pipeline.stages.parse",
+)
+"""What most workers import. Neither torch nor vLLM: they read the environment when imported."""
+HEAD = 8
+"""Bytes of a message that say how long the rest is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A worker that Ray asks for.
+
+    Attributes:
+        folder: Its working directory.
+        command: The script and its options.
+        variables: Its environment.
+    """
+
+    folder: str
+    command: list[str]
+    variables: dict[str, str]
+
+
+def read_message(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """A message and the files that came with it; without bytes once the other side has closed."""
+    head, files, _, _ = socket.recv_fds(connection, HEAD, 4)
+    size, body = int.from_bytes(head, "big"), b""
+    while len(body) < size:
+        body += connection.recv(size - len(body))
+    return body, files
+
+
+def wanted(body: bytes) -> Wanted:
+    """What a client's message asks for."""
+    folder, options, variables = json.loads(body)
+    command = []
+    for option in options:
+        name, _, value = option.partition("=")
+        if name == "--serialized-runtime-env-context":
+            variables |= json.loads(value)["env_vars"]
+        elif name != "--language":
+            command.append(option)
+    return Wanted(folder=folder, command=command, variables=variables)
+
+
+def become(worker: Wanted, streams: list[int]) -> None:
+    """Be the worker until it ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setpgid(0, 0)
+    for place, stream in enumerate(streams):
+        os.dup2(stream, place)
+        os.close(stream)
+    os.chdir(worker.folder)
+    os.environ.clear()
+    os.environ.update(worker.variables)
+    script = worker.command[0]
+    sys.argv = worker.command
+    sys.path.insert(0, str(Path(script).parent))
+    runpy.run_path(script, run_name="__main__")
+
+
+def be_template(variables: dict[str, str], requests: socket.socket) -> None:
+    """Import what workers need, and fork one for each request, until there can be none."""
+    os.environ.update(variables)
+    for module in NEEDED:
+        importlib.import_module(module)
+    assert not sys.modules.keys() & {"torch", "vllm"}, "they read a worker's own environment"
+    gc.collect()
+    gc.freeze()
+    while (message := read_message(requests))[0]:
+        body, (*streams, connection) = message
+        if os.fork() == 0:
+            requests.close()
+            become(wanted(body), streams)  # the connection is open as long as it lives
+            return
+        for file in (*streams, connection):
+            os.close(file)
+
+
+def serve(listener: socket.socket) -> None:
+    """Pass what clients ask for to the right template, until standard input ends."""
+    templates: dict[frozenset[tuple[str, str]], socket.socket] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        selector.register(sys.stdin, selectors.EVENT_READ)
+        while sys.stdin not in {key.fileobj for key, _ in selector.select()}:
+            client, _ = listener.accept()
+            body, streams = read_message(client)
+            variables = wanted(body).variables
+            own = frozenset(pair for pair in variables.items() if pair[0].startswith("RAY_"))
+            if own not in templates:
+                requests, templates[own] = socket.socketpair()
+                if os.fork() == 0:
+                    for mine in (listener, client, *templates.values()):
+                        mine.close()
+                    be_template(variables, requests)
+                    return
+                requests.close()
+            files = [*streams, client.fileno()]
+            socket.send_fds(templates[own], [len(body).to_bytes(HEAD, "big")], files)
+            templates[own].sendall(body)
+            client.close()
+            for stream in streams:
+                os.close(stream)
+
+
+def main() -> None:
+    """Listen where the first argument says."""
+    sys.path.pop(0)  # the folder of `-m`: a worker has its script's there
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(sys.argv[1])
+        listener.listen()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # what ended leaves nothing to wait for
+        print("ready", flush=True)
+        serve(listener)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""A forked worker is a process of its own, with what Ray gave it, and has imported Ray Data."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_forked_worker_is_a_process_as_any_other() -> None:
+    import ray
+
+    class Worker:
+        def seen(self) -> tuple[int, int, int, str | None, str]:
+            return os.getpid(), os.getpgid(0), os.getppid(), os.environ.get("OF_TEST"), os.getcwd()
+
+        def had_ray_data(self) -> bool:
+            return "ray.data._internal.planner.plan_udf_map_op" in sys.modules
+
+    def worker(name: str) -> Any:
+        environment = {"env_vars": {"OF_TEST": name}}
+        return ray.remote(num_cpus=0, runtime_env=environment)(Worker).remote()
+
+    one, other = worker("one"), worker("other")
+    pid, group, template, variable, folder = ray.get(one.seen.remote())
+    assert (group, variable, folder) == (pid, "one", os.getcwd())
+    assert ray.get(other.seen.remote())[2:4] == (template, "other")
+    assert ray.get(one.had_ray_data.remote())
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(one.seen.remote())
+    assert ray.get(other.seen.remote())[3] == "other"
