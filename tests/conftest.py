@@ -20,7 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 from jobs import Engine
 from pipeline.engine.model_files import BUNDLED
 from pipeline.execution.cluster import WORKERS, end_idle_processes, start_ray
-from tests.ray_workers import forked_workers
+from tests.ray_workers import fork_server, forking
 from tests.real_model import find as find_real_model
 from tests.stores import gcs, rgw, s3
 from tests.weights import write_weights
@@ -136,8 +136,9 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     os.environ.update(WORKERS)
-    with forked_workers():
-        start_ray(debug=False, num_cpus=2, object_store_memory=512 * 2**20)
+    with fork_server() as socket:
+        with forking(socket):
+            start_ray(debug=False, num_cpus=2, object_store_memory=512 * 2**20)
         end_idle_processes()
         yield
         ray.shutdown()

@@ -7,7 +7,8 @@ of the five to ten processes of a run. Here a server imports all of it once and 
     raylet -> client.py (in place of setup_worker.py) -> server.py -> fork: the worker itself
 
 A worker is a process as any other: it has its own pid, streams and environment, and dies alone.
-What needs the real start (`ray start`, the command in a process of its own) has it.
+Its parent is the server, not the raylet: where a node dies with all that it started, and where a
+user's own start is tried (`ray start`, the command in a process of its own), workers start as ever.
 """
 
 from __future__ import annotations
@@ -27,10 +28,8 @@ SOCKET = "TESTS_FORK_SERVER"
 
 
 @contextlib.contextmanager
-def forked_workers() -> Iterator[None]:
-    """Within the block, clusters that this process starts fork their workers."""
-    from ray._private import ray_constants
-
+def fork_server() -> Iterator[str]:
+    """A server as long as the block; gives its socket, for `forking`."""
     with tempfile.TemporaryDirectory() as folder:
         socket = str(Path(folder) / "socket")
         server = subprocess.Popen(
@@ -43,10 +42,18 @@ def forked_workers() -> Iterator[None]:
         assert server.stdin is not None
         assert server.stdout is not None
         assert server.stdout.readline() == b"ready\n", "the fork server did not start"
-        with (
-            mock.patch.dict(os.environ, {SOCKET: socket}),
-            mock.patch.object(ray_constants, "SETUP_WORKER_FILENAME", str(HERE / "client.py")),
-        ):
-            yield
+        yield socket
         server.stdin.close()
         server.wait()
+
+
+@contextlib.contextmanager
+def forking(socket: str) -> Iterator[None]:
+    """A cluster that is started within the block forks its workers, as long as it runs."""
+    from ray._private import ray_constants
+
+    with (
+        mock.patch.dict(os.environ, {SOCKET: socket}),
+        mock.patch.object(ray_constants, "SETUP_WORKER_FILENAME", str(HERE / "client.py")),
+    ):
+        yield
