@@ -146,7 +146,10 @@ def test_nobody_submits_without_the_token(
 
 @pytest.mark.parametrize(
     "variables",
-    [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "wrong"}],
+    [
+        {"RAY_AUTH_MODE": "disabled"},
+        pytest.param({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "wrong"}, marks=pytest.mark.long),
+    ],
 )
 def test_a_driver_without_the_token_is_told_what_to_set(
     head: Head, tmp_path: Path, variables: dict[str, str]

@@ -183,6 +183,7 @@ def write_films(folder: Path) -> None:
     (folder / "x-sound.mp4").write_bytes(sound_alone())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_videos_are_captioned_by_the_bundled_model(tmp_path: Path) -> None:
     """By the command: each row has an outcome, and as many frames as were asked for."""

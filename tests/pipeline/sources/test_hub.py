@@ -68,6 +68,7 @@ def test_its_images_are_an_input(
     assert [row["colour"] for row in rows] == [[*colour] for colour in COLOURS]
 
 
+@pytest.mark.long
 def test_its_tables_are_an_input(
     options: StorageOptions, tmp_path: Path, gemma_folder: Path
 ) -> None:
