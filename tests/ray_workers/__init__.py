@@ -52,8 +52,7 @@ def forking(socket: str) -> Iterator[None]:
     """A cluster that is started within the block forks its workers, as long as it runs."""
     from ray._private import ray_constants
 
-    with (
-        mock.patch.dict(os.environ, {SOCKET: socket}),
-        mock.patch.object(ray_constants, "SETUP_WORKER_FILENAME", str(HERE / "client.py")),
-    ):
+    os.environ[SOCKET] = socket  # all else that Ray puts there, such as how it authenticates, stays
+    with mock.patch.object(ray_constants, "SETUP_WORKER_FILENAME", str(HERE / "client.py")):
         yield
+    del os.environ[SOCKET]

@@ -48,10 +48,11 @@ class Work:
         return self.rows * (self.tokens_in if self.tokens_out == 1 else self.tokens_out)
 
 
-WORKS = (
-    Work(name="prompts", rows=2, tokens_in=128, tokens_out=1),
-    Work(name="answers", rows=8, tokens_in=4, tokens_out=8),
+PROMPTS = tuple(
+    Work(name=f"prompts of {tokens:,}", rows=max(1, 256 // tokens), tokens_in=tokens, tokens_out=1)
+    for tokens in (128, 512, 1024, 2048, 4096)
 )
+WORKS = (*PROMPTS, Work(name="answers", rows=8, tokens_in=4, tokens_out=8))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def compare(model: Path, dtype: str, repetitions: int, *, eager: bool) -> Iterat
     """Both engines over all works, turn by turn."""
     settings = {
         "dtype": dtype,
-        "max_model_len": 1024,
+        "max_model_len": 4200,
         "enforce_eager": eager,
         "enable_prefix_caching": False,
     }
@@ -118,7 +119,7 @@ def _seconds(engine: Worker, work: Work, *, warm: bool = True) -> float:
 def main() -> None:
     """Measure and show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     arguments = parser.parse_args()
