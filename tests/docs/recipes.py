@@ -36,6 +36,7 @@ VOLATILE = {
     "probability": (r"0\.\d{8,}", r"0\.\d{6,}"),
     "rule": (r"[━─]{2,}", r"[━─]{2,}"),
     "padding": (r" +(?=[│┃])", r" +"),
+    "centring": (r"^ {2,}", r" +"),
     "folder": (r"(?<![\w.])/(?:[\w.-]+/)+", r"/(?:\S+/)*"),
 }
 """What may differ in an output, and the pattern in its place."""

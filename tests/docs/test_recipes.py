@@ -87,6 +87,8 @@ def test_what_ci_is_said_to_run_it_runs(page: Path) -> None:
             "Started 2027-01-01T00:00:00+00:00, not\n",
             None,
         ),
+        ("  centred\n", "   centred\n", None),
+        ("  centred\n", "centred\n", "  centred"),
         ("a\n", "", "a"),
     ],
 )
