@@ -190,7 +190,7 @@ def _say(console: Console | None, checked: CheckedRun, cuts: Sequence[Cut], samp
         return
     rows = sum(cut.rows for cut in cuts)
     console.print(
-        f"{checked.task.name}: planning {rows:,} rows in {len(cuts):,} units; a pilot does "
+        f"{checked.task.name}: planning {rows:,} rows in {len(cuts):,} unit(s); a pilot does "
         f"{len(sample.strata):,} of them",
         highlight=False,
         soft_wrap=True,

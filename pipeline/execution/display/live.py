@@ -86,4 +86,4 @@ def drawn(title: str, facts: Facts, *, is_over: bool = False) -> RenderableType:
     lines = ["; ".join(filter(None, speed)), wording.outcomes(facts)]
     if not is_over:
         lines.append(facts.doing or wording.bound(facts))
-    return Group(head, *(Padding(Text(line), INDENT) for line in lines if line))
+    return Group(head, *(Padding(Text(line), INDENT, expand=False) for line in lines if line))

@@ -102,6 +102,13 @@ def test_json_has_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "u:p" not in stream.getvalue()
 
 
+def test_what_a_terminal_echoes_stays_on_the_last_line() -> None:
+    """A `^C` after a line as wide as the terminal would begin another, and shift all that follows."""
+    shown = console(terminal=True)
+    shown.print(drawn("colour", FACTS), end="")
+    assert len(lines(shown)[-1]) <= 80 - len("^C")
+
+
 def test_a_terminal_shows_figures_below_what_it_says() -> None:
     shown = console(terminal=True)
     run(RunProgress(display_of("colour", shown), 3000, there=608, failed_before=7))
