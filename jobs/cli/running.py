@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from jobs.cli.confirmation import ask
@@ -90,11 +91,14 @@ def summary(result: RunResult, planned: str | None = None) -> str:
     rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
     same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
     gone = shortened(result.left_out)
+    failed = any(not Outcome(name).has_results for name, count in result.outcomes.items() if count)
+    why = f"Why rows failed: gemma3-batch errors {shlex.quote(result.output)}"
     lines = [
         f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
         f"{result.seconds:.0f} s{rate if result.new_rows else ''}",
         *([f"Left out, as no longer in INPUT: {gone}"] if gone else []),
         *([planned] if planned else []),
+        *([why] if failed else []),
         *skipped_lines(result.skipped),
         f"Model class: {result.model_class}",
         f"Output: {result.output}",

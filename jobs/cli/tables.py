@@ -126,7 +126,7 @@ def show_errors(tables: Iterable[pa.Table], limit: int, console: Console, prefix
     if rows:
         console.print(_errors_table(rows, prefix))
     more = f", {len(rows):,} of them shown" if len(rows) < total else ""
-    console.print(f"{total:,} rows{more}", highlight=False)
+    console.print(f"{total:,} row{'' if total == 1 else 's'}{more}", highlight=False)
 
 
 def _errors_table(rows: Sequence[Mapping[str, object]], prefix: str) -> Table:

@@ -133,7 +133,7 @@ class ModerationTask:
         if self.image_column is not None:
             images = (ImageRef(row[self.image_column]),)
         if self.text_column is not None:
-            texts = {"text": _require_text(row[self.text_column])}
+            texts = {"text": _require_text(row, self.text_column)}
         prompts = (fill(self.prompt, policy=policy.text, **texts) for policy in self.policies)
         return Prepared(
             tuple(Request(prompt, SCORED, images=images, may_fail=True) for prompt in prompts)
@@ -216,9 +216,10 @@ def probability(log_yes: float, log_no: float) -> float:
     return (1.0 if log_yes >= log_no else smaller) / (1.0 + smaller)
 
 
-def _require_text(text: object) -> str:
+def _require_text(row: Row, column: str) -> str:
+    text = row[column]
     if text is None:
-        raise RowError(Outcome.MISSING_INPUT, "render", "the text is null")
+        raise RowError(Outcome.MISSING_INPUT, "render", f"column '{column}' has no value")
     if not isinstance(text, str):
         raise RowError(Outcome.DECODE_ERROR, "render", f"{type(text).__name__} is not text")
     return text

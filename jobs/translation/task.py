@@ -256,7 +256,7 @@ class TranslationTask:
     def _source_of(self, row: Row, column: str) -> Detected:
         """The language of a column's text, with confidence 1 where it is named."""
         if self.image_column is None and row[column] is None:
-            raise RowError(Outcome.MISSING_INPUT, "render", "the text is null")
+            raise RowError(Outcome.MISSING_INPUT, "render", f"column '{column}' has no value")
         if self.source_column is None:
             return detect(row[column]) if self._detects else Detected(self.source, 1.0)
         code = row[self.source_column]

@@ -210,7 +210,7 @@ def test_texts_are_judged_as_text(tmp_path: Path, warm_engine: Engine) -> None:
     outcomes = ["missing_input" if text is None else "ok" for text in TEXTS]
     outcomes[5] = "too_long"
     assert done.table["outcome"].to_pylist() == outcomes
-    assert done.table["error"].to_pylist()[4] == "render: the text is null"
+    assert done.table["error"].to_pylist()[4] == "render: column 'text' has no value"
     assert "dangerous: render: the prompt has " in done.table["error"].to_pylist()[5]
     assert done.table["flagged"].to_pylist()[5] is None
 

@@ -59,7 +59,7 @@ def test_a_text_stands_before_the_policies() -> None:
     shared = first[: first.index("No stars")]
     assert shared.startswith("<BEGIN_TEXT>\na {policy} b\n")
     assert second.startswith(shared)
-    with pytest.raises(RowError, match="the text is null") as told:
+    with pytest.raises(RowError, match="column 'body' has no value") as told:
         texts.prepare({"body": None})
     assert told.value.outcome is Outcome.MISSING_INPUT
     with pytest.raises(RowError, match="int is not text"):

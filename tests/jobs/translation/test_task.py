@@ -217,7 +217,7 @@ def test_a_null_text() -> None:
     result = answered(task(targets=("de", "fr")), None, [])
     assert result.outcome is Outcome.MISSING_INPUT
     assert result.columns["text_de_outcome"] is Outcome.MISSING_INPUT
-    assert result.error == "render: the text is null"
+    assert result.error == "render: column 'text' has no value"
 
 
 def test_the_language_from_a_column() -> None:

@@ -103,7 +103,7 @@ def test_json_has_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_terminal_echoes_stays_on_the_last_line() -> None:
-    """A `^C` after a line as wide as the terminal would begin another, and shift all that follows."""
+    """After a line as wide as the terminal, `^C` would begin another and shift what follows."""
     shown = console(terminal=True)
     shown.print(drawn("colour", FACTS), end="")
     assert len(lines(shown)[-1]) <= 80 - len("^C")
