@@ -44,14 +44,13 @@ ENGINES = {
 LONGEST = (
     "tests/jobs/sdk/test_functions.py",
     "tests/real/test_parity.py",
-    "tests/real/test_translation.py",
+    "tests/chaos/test_node_loss.py",
     "tests/docs/test_recipes.py",
     "tests/pipeline/execution/test_resume.py",
     "tests/chaos/test_chaos.py",
     "tests/pipeline/execution/test_retry.py",
     "tests/pipeline/profiling/test_slow_stages.py",
     "tests/chaos/test_poison.py",
-    "tests/chaos/test_node_loss.py",
     "tests/chaos/test_real_engine.py",
     "tests/deploy/test_slurm.py",
     "tests/real/test_structured_output.py",
@@ -60,7 +59,6 @@ LONGEST = (
     "tests/jobs/test_models.py",
     "tests/jobs/test_endpoint.py",
     "tests/jobs/captioning/test_end_to_end.py",
-    "tests/pipeline/sources/test_hub_dataset.py",
     "tests/pipeline/metrics/test_scraped.py",
 )
 """The files that take longest, the longest first."""

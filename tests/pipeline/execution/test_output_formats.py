@@ -174,6 +174,7 @@ def sidecars(folder: Path) -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.txt")}
 
 
+@pytest.mark.long
 def test_sidecars_are_there_after_a_run_that_was_killed(
     tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

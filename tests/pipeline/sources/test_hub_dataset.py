@@ -238,6 +238,7 @@ def test_a_run_that_is_not_finished_stays_at_its_commit(
         checked(split="test")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_split_is_captioned_by_command(dataset: OnHub, tmp_path: Path) -> None:
     """By the environment's `HF_ENDPOINT`, with the bundled model."""
