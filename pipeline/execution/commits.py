@@ -48,7 +48,7 @@ class Commits:
         """Work that could not be committed, with why, by unit."""
 
     def start(self, work: Work) -> None:
-        """Start a commit, after waiting for others if too many are in flight."""
+        """Start a commit, after waiting for others if too many are in flight. Raises as `wait`."""
         if self._task is None:
             self._task = _commit_task(self._committer)
         self._begun[self._task(work)] = work

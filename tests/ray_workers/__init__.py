@@ -1,8 +1,8 @@
 """Starts the worker processes of the tests' Ray clusters by fork, from one that has imported all.
 
 Ray (2.60) starts each worker as a program of its own that imports `ray` twice (its
-`setup_worker.py`, then `default_worker.py`) and Ray Data once: 2.5 seconds of CPU time, for each
-of the five to ten processes of a run. Here a server imports all of it once and forks:
+`setup_worker.py`, then `default_worker.py`) and Ray Data once: 1.4 seconds of CPU time, for each
+process of a run. Here a server imports all of it once and forks:
 
     raylet -> client.py (in place of setup_worker.py) -> server.py -> fork: the worker itself
 
@@ -42,9 +42,11 @@ def fork_server() -> Iterator[str]:
         assert server.stdin is not None
         assert server.stdout is not None
         assert server.stdout.readline() == b"ready\n", "the fork server did not start"
-        yield socket
-        server.stdin.close()
-        server.wait()
+        try:
+            yield socket
+        finally:
+            server.stdin.close()
+            server.wait()
 
 
 @contextlib.contextmanager
@@ -53,6 +55,8 @@ def forking(socket: str) -> Iterator[None]:
     from ray._private import ray_constants
 
     os.environ[SOCKET] = socket  # all else that Ray puts there, such as how it authenticates, stays
-    with mock.patch.object(ray_constants, "SETUP_WORKER_FILENAME", str(HERE / "client.py")):
-        yield
-    del os.environ[SOCKET]
+    try:
+        with mock.patch.object(ray_constants, "SETUP_WORKER_FILENAME", str(HERE / "client.py")):
+            yield
+    finally:
+        del os.environ[SOCKET]

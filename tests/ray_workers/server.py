@@ -52,12 +52,12 @@ class Wanted:
 
 
 def read_message(connection: socket.socket) -> tuple[bytes, list[int]]:
-    """A message and the files that came with it; without bytes once the other side has closed."""
+    """A message and the files that came with it; no bytes where the other side has closed."""
     head, files, _, _ = socket.recv_fds(connection, HEAD, 4)
     size, body = int.from_bytes(head, "big"), b""
-    while len(body) < size:
-        body += connection.recv(size - len(body))
-    return body, files
+    while len(body) < size and (piece := connection.recv(size - len(body))):
+        body += piece
+    return body if len(body) == size else b"", files
 
 
 def wanted(body: bytes) -> Wanted:
@@ -116,6 +116,9 @@ def serve(listener: socket.socket) -> None:
         while sys.stdin not in {key.fileobj for key, _ in selector.select()}:
             client, _ = listener.accept()
             body, streams = read_message(client)
+            if not body:  # it was killed meanwhile
+                client.close()
+                continue
             variables = wanted(body).variables
             own = frozenset(pair for pair in variables.items() if pair[0].startswith("RAY_"))
             if own not in templates:

@@ -212,7 +212,7 @@ def compare(rows: int) -> None:
         work = Work(model=model, prompts=prompts, gguf=gguf_file(folder))
         found["our whole job"] = whole_job(asked, folder / "out", console)
         found["our engine alone"] = our_engine(rendered)
-        sides = [side for side in SIDES if side != "llama.cpp" or find_spec("xllamacpp")]
+        sides = [side for side in SIDES if side != "llama.cpp" or work.gguf]
         for side in sides:
             title = SIDES[side][0]
             console.print(f"{title} ...")
