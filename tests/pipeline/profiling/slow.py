@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ ROW_S = 0.05
 """What a row costs in a slow stage that does one row at a time."""
 BLOCK_S = 0.5
 """What a block costs in a slow stage that two processes work in."""
+FILE_S = 0.2
+"""What a file takes of a slow store of the journal."""
 COMMIT_S = 4.0
 SLOTS = 8
 ANSWER_S = 0.4
@@ -40,6 +43,7 @@ SLOW_START_S = 2 * LONG_S
 """What an answer takes if there are few, and what an engine's start does if it is slow."""
 
 
+ONE_AT_A_TIME = threading.Lock()
 READY = (".renderer", ".engine")
 """Suffixes to the model's folder: files that tell of a renderer and an engine that are made."""
 
@@ -75,8 +79,11 @@ class LateSource:
 
 
 class SlowJournal(Journal):
+    """Its store takes one file at a time: a run writes many at once, and one would not hold it."""
+
     def append(self, unit_id: str, entries: pa.Table) -> None:
-        time.sleep(BLOCK_S)
+        with ONE_AT_A_TIME:
+            time.sleep(FILE_S)
         super().append(unit_id, entries)
 
 
@@ -107,9 +114,9 @@ class SlowImages(QuickRenderer):
         super().__init__(config)
         made = getattr(pipeline.images, step)
 
-        def slow(*arguments: Any) -> Any:
+        def slow(*arguments: Any, **options: Any) -> Any:
             time.sleep(ROW_S)
-            return made(*arguments)
+            return made(*arguments, **options)
 
         setattr(pipeline.images, step, slow)
 

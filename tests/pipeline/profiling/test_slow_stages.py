@@ -57,10 +57,11 @@ def profiled(
             block_rows=slow.BLOCK,
             render_workers=1,
         )
-        found = run(config, ColourTask(), backend=backend).profile
-        assert found is not None
-        assert found.rows == rows
-        return found
+        done = run(config, ColourTask(), backend=backend)
+        assert done.outcomes == {"ok": rows}
+        assert done.profile is not None
+        assert done.profile.rows == rows
+        return done.profile
 
     return profile
 
@@ -94,10 +95,10 @@ class TestSlowStages:
 
     @pytest.mark.long
     @pytest.mark.parametrize(
-        ("part", "slow_part", "bound"),
+        ("part", "slow_part", "rows", "bound"),
         [
-            ("Journal", slow.SlowJournal, Bound.JOURNAL),
-            ("NewParts", slow.SlowCommits, Bound.COMMIT),
+            ("Journal", slow.SlowJournal, 3 * ROWS, Bound.JOURNAL),
+            ("NewParts", slow.SlowCommits, ROWS, Bound.COMMIT),
         ],
     )
     def test_the_store_of_the_output(
@@ -106,10 +107,11 @@ class TestSlowStages:
         monkeypatch: pytest.MonkeyPatch,
         part: str,
         slow_part: type,
+        rows: int,
         bound: Bound,
     ) -> None:
         monkeypatch.setattr(assignment, part, slow_part)
-        assert_bound(profiled(), bound)
+        assert_bound(profiled(rows=rows), bound)
 
     @pytest.mark.long
     def test_an_input_that_does_not_fill_the_engine(self, profiled: Callable[..., Profile]) -> None:
