@@ -86,7 +86,7 @@ fi
 
 # A run uses the machines that are there when it starts.
 export RAY_ADDRESS=$ip:$port
-timeout "$START_SECONDS" python - "$SLURM_JOB_NUM_NODES" "${steps[0]}" <<'EOF' ||
+timeout "$START_SECONDS" python - "$SLURM_JOB_NUM_NODES" "${steps[0]}" <<'EOF' &
 import os, sys, time, ray
 def alive():
     try:
@@ -98,7 +98,9 @@ while alive() < int(sys.argv[1]):
     time.sleep(1)
     os.kill(int(sys.argv[2]), 0)   # fails once the head has ended
 EOF
-    fail "not all of $SLURM_JOB_NUM_NODES nodes joined"
+steps+=($!)   # beside the script, which acts at once on a signal while it waits
+wait $! || fail "not all of $SLURM_JOB_NUM_NODES nodes joined"
+unset 'steps[-1]'
 
 gemma3-batch run "$job" &
 driver=$!

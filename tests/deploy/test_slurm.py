@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from pipeline.execution.cluster import WORKERS
@@ -28,7 +30,7 @@ done
 echo "$RAY_AUTH_MODE $RAY_AUTH_TOKEN $seen" >> "$PLAYED/asked"
 [ "$1" != hostname ] || exec "$@"
 for _ in $(seq "$tasks"); do
-    "$@" >> "$PLAYED/ray" 2>&1 &
+    "$@" >> "$PLAYED/printed" 2>&1 &
 done
 trap 'kill $(jobs -p)' TERM
 wait
@@ -40,7 +42,18 @@ case "$1 $2" in
     *) exit 1 ;;
 esac
 """
-IMAGES = 200
+LISTENS = """#!/usr/bin/env python
+import os, socket, sys, time
+if "--head" not in sys.argv:
+    time.sleep(600)
+port = next(word.split("=")[1] for word in sys.argv if word.startswith("--port="))
+with socket.create_server(("", int(port))):
+    open(f"{os.environ['PLAYED']}/listens", "w").close()
+    time.sleep(600)
+"""
+"""A Ray that listens and says nothing."""
+IMAGES = 1200
+"""More than are finished while a run that is told to end finishes its rows in flight."""
 
 
 @pytest.fixture
@@ -75,6 +88,15 @@ def start(played: Path, data: Path, job_id: int) -> subprocess.Popen[str]:
     )
 
 
+def end(process: subprocess.Popen[str], job_id: int) -> None:
+    """What Slurm does once the script of a job has ended: no process of the job is left."""
+    cluster.kill(process)
+    for other in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if other.environ().get("SLURM_JOB_ID") == str(job_id):
+                cluster.kill_tree(other)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_job_that_is_preempted_and_started_again(played: Path, tmp_path: Path) -> None:
@@ -91,14 +113,15 @@ def test_a_job_that_is_preempted_and_started_again(played: Path, tmp_path: Path)
         assert first.returncode == 1, printed
         assert "back into the queue" in printed
         assert (played / "requeued").read_text() == f"{job_id}\n"
+        end(first, job_id)
 
         second = start(played, data, job_id)
         printed, _ = second.communicate(timeout=500)
-        assert second.returncode == 0, printed + (played / "ray").read_text()
-        assert f"{IMAGES} rows ({IMAGES} ok)" in printed
+        assert second.returncode == 0, printed + (played / "printed").read_text()
+        assert f"{IMAGES:,} rows ({IMAGES:,} ok)" in printed
     finally:
         for process in (first, second):
-            cluster.kill(process)
+            end(process, job_id)
     assert (played / "requeued").read_text() == f"{job_id}\n"  # not again
     examples.check_captions(data, IMAGES)
     check_steps(played)
@@ -115,6 +138,27 @@ def check_steps(played: Path) -> None:
     assert not any(token in seen for token in tokens for _, _, seen in steps)
     assert sum("ray start --head" in seen for _, _, seen in steps) == 2
     assert sum("ray start --address=" in seen for _, _, seen in steps) == 2
+
+
+@pytest.mark.timeout(120)
+def test_a_job_that_is_preempted_before_its_nodes_have_joined(played: Path, tmp_path: Path) -> None:
+    (played / "ray").write_text(LISTENS)
+    (played / "ray").chmod(0o755)
+    job_id = os.getpid()
+    job = start(played, tmp_path, job_id)
+    try:
+        while not (played / "listens").exists():
+            assert job.poll() is None, job.communicate()[0]
+            time.sleep(0.1)
+        time.sleep(2)  # within these it asks for the nodes
+        job.send_signal(signal.SIGTERM)
+        job.wait(timeout=10)
+    finally:
+        end(job, job_id)
+    printed, _ = job.communicate()
+    assert job.returncode == 143, printed
+    assert "back into the queue" in printed
+    assert (played / "requeued").read_text() == f"{job_id}\n"
 
 
 def test_without_a_job_file_it_says_how_it_is_used(played: Path) -> None:
