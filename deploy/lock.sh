@@ -6,11 +6,11 @@
 # Needs PyTorch's CPU wheels: from their index, or from a folder named by UV_FIND_LINKS.
 set -eu
 cd "$(dirname "$0")/.."
-python=.venv/bin/python
-"$python" -m uv --version >/dev/null 2>&1 || "$python" -m pip install --quiet uv
+uv=.venv/uv/bin/uv
+[ -x "$uv" ] || .venv/bin/python -m pip install --quiet --target .venv/uv uv
 
 compile() {
-    "$python" -m uv pip compile pyproject.toml --quiet \
+    "$uv" pip compile pyproject.toml --quiet \
         --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
         --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" "$@"
 }
