@@ -20,7 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 from jobs import Engine
 from pipeline.engine.model_files import BUNDLED
 from pipeline.execution.cluster import WORKERS, end_idle_processes, start_ray
-from tests.ray_workers import fork_server, forking
+from tests.ray_workers import SOCKET, fork_server, forking
 from tests.real_model import find as find_real_model
 from tests.stores import gcs, rgw, s3
 from tests.weights import write_weights
@@ -133,18 +133,34 @@ def real_model() -> Path:
     return find_real_model()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked_workers() -> Iterator[None]:
+    """Ray's workers are forked, those of the commands that tests start too."""
+    with fork_server() as socket, forking(socket):
+        yield
+
+
+@pytest.fixture(scope="module")
+def unforked_workers() -> Iterator[None]:
+    """The clusters that this module and its commands start have workers as users' have."""
+    from ray._private import ray_constants
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(SOCKET)
+        patch.setattr(ray_constants, "SETUP_WORKER_FILENAME", "setup_worker.py")
+        yield
+
+
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
+def ray_cluster(forked_workers: None) -> Iterator[None]:  # noqa: ARG001
     """One small cluster for all tests of this process."""
     import ray
 
     os.environ.update(WORKERS)
-    with fork_server() as socket:
-        with forking(socket):
-            start_ray(debug=False, num_cpus=2, object_store_memory=512 * 2**20)
-        end_idle_processes()
-        yield
-        ray.shutdown()
+    start_ray(debug=False, num_cpus=2, object_store_memory=512 * 2**20)
+    end_idle_processes()
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

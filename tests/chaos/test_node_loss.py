@@ -17,6 +17,7 @@ from pipeline.storage.location import locate
 from tests.chaos.test_chaos import UNIT_ROWS, check, settings, write_input
 
 
+@pytest.mark.usefixtures("unforked_workers")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("rows", [2_000, pytest.param(6_000, marks=pytest.mark.long)])
 def test_a_node_that_goes_away_takes_no_row_with_it(

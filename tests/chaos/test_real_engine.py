@@ -106,6 +106,7 @@ def running(what: str, since: float) -> list[psutil.Process]:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("unforked_workers")
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=str)
 def test_nothing_outlives_a_run_that_ends_while_its_engine_starts(
     tmp_path: Path, end: signal.Signals

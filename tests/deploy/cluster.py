@@ -18,6 +18,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from pipeline.execution.cluster import WORKERS
+from tests.ray_workers import unforked
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -30,7 +31,7 @@ TRIES = 3
 def environment(**variables: str) -> dict[str, str]:
     """This process's own, less what would name another cluster or another token."""
     of_ray = {name for name in os.environ if name.startswith(("RAY_AUTH", "RAY_ADDRESS"))}
-    kept = {name: value for name, value in os.environ.items() if name not in of_ray}
+    kept = {name: value for name, value in unforked().items() if name not in of_ray}
     path = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     return {**kept, **WORKERS, "RAY_USAGE_STATS_ENABLED": "0", **path, **variables}
 

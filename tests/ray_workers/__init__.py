@@ -6,9 +6,12 @@ process of a run. Here a server imports all of it once and forks:
 
     raylet -> client.py (in place of setup_worker.py) -> server.py -> fork: the worker itself
 
+So do the clusters of commands that tests start, by way of `commands/sitecustomize.py`.
+
 A worker is a process as any other: it has its own pid, streams and environment, and dies alone.
-Its parent is the server, not the raylet: where a node dies with all that it started, and where a
-user's own start is tried (`ray start`, the command in a process of its own), workers start as ever.
+Its parent is the server, not the raylet. Where a node dies with all that it started, where tests
+look for processes that outlive others, and where a user's cluster is tried (`ray start`, the
+wheel's environment), workers start as ever, for want of `SOCKET`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
+
+from tests.ray_workers.commands.sitecustomize import fork_workers
 
 HERE = Path(__file__).parent
 SOCKET = "TESTS_FORK_SERVER"
@@ -51,12 +55,17 @@ def fork_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def forking(socket: str) -> Iterator[None]:
-    """A cluster that is started within the block forks its workers, as long as it runs."""
-    from ray._private import ray_constants
-
-    os.environ[SOCKET] = socket  # all else that Ray puts there, such as how it authenticates, stays
+    """Clusters that this process or its commands start within the block fork their workers."""
+    python_path = os.environ.get("PYTHONPATH", "")
+    os.environ[SOCKET] = socket
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE / "commands"), python_path]))
+    fork_workers()
     try:
-        with mock.patch.object(ray_constants, "SETUP_WORKER_FILENAME", str(HERE / "client.py")):
-            yield
+        yield
     finally:
-        del os.environ[SOCKET]
+        del os.environ[SOCKET]  # without it the rest does nothing
+
+
+def unforked() -> dict[str, str]:
+    """This environment, in which a command's cluster starts its workers as ever."""
+    return {name: value for name, value in os.environ.items() if name != SOCKET}

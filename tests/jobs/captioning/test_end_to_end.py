@@ -24,6 +24,7 @@ import pytest
 
 from jobs.demo.dataset import write_dataset
 from tests.pipeline.sample_images import bomb_png, truncated_jpeg
+from tests.ray_workers import unforked
 
 ROWS = 420
 BAD: dict[str, tuple[dict[str, Any] | None, str]] = {
@@ -57,7 +58,7 @@ def watched(*arguments: object) -> tuple[str, list[psutil.Process]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**unforked(), "HF_HUB_OFFLINE": "1"},
     ) as command:
         parent, give_up = psutil.Process(command.pid), time.monotonic() + 500
         while command.poll() is None:

@@ -31,7 +31,7 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(hidden: Path) -> Iterator[str]:
+def address(hidden: Path, unforked_workers: None) -> Iterator[str]:  # noqa: ARG001
     """The address of the cluster."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in WORKERS.items():
