@@ -34,3 +34,16 @@ def test_a_forked_worker_is_a_process_as_any_other() -> None:
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(one.seen.remote())
     assert ray.get(other.seen.remote())[3] == "other"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_forked_workers_draw_different_random_numbers() -> None:
+    import ray
+
+    class Worker:
+        def drawn(self) -> list[str]:
+            return [ray.ObjectRef.from_random().hex(), ray.NodeID.from_random().hex()]
+
+    workers = [ray.remote(num_cpus=0)(Worker).remote() for _ in range(3)]
+    drawn = ray.get([worker.drawn.remote() for worker in workers])
+    assert len({name for names in drawn for name in names}) == 2 * len(workers)

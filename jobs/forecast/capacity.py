@@ -42,10 +42,12 @@ class Capacity:
     Attributes:
         resources: Ray's totals by name.
         placement: How the run would be placed.
+        shares_cpus: Whether its engines run on this machine's CPUs, where others may run too.
     """
 
     resources: Mapping[str, float]
     placement: Placement
+    shares_cpus: bool = False
 
     @property
     def gpus(self) -> int:
@@ -72,7 +74,9 @@ def capacity_of(config: RunConfig, backend: Backend) -> Capacity:
     resources = dict(_resources())
     if not backend.holds_gpus:
         resources.pop("GPU", None)
-    return Capacity(resources=resources, placement=place(config, resources))
+    placement = place(config, resources)
+    shares = backend.holds_gpus and not placement.engine_gpus and starts_own_cluster()
+    return Capacity(resources=resources, placement=placement, shares_cpus=shares)
 
 
 def _resources() -> Mapping[str, float]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.forecast.capacity import Capacity, capacity_of, limit_of
 from jobs.forecast.forecast import AT, Failures, Forecast, Tokens
 from jobs.forecast.intervals import Interval
+from jobs.forecast.other_load import other_load
 from jobs.forecast.pilot import Pilot, run_pilot
 from jobs.forecast.predictor import (
     outcomes,
@@ -57,6 +58,8 @@ BEFORE_THE_ENGINE = {
     Bound.TRANSPORT,
 }
 """Where these bound a run, a row costs what its bytes cost."""
+DISTURBED = 0.1
+"""With so much of a machine's CPUs used by others, a pilot does not say what a run takes."""
 REASONS = 3
 """Errors that are told for each outcome."""
 
@@ -169,18 +172,20 @@ def plan_run(
     capacity = capacity_of(checked.config, backend)
     sample = draw(checked, cuts, asked.pilot_rows or capacity.pilot_rows)
     _say(console, checked, cuts, sample)
-    pilot = run_pilot(
-        config,
-        task,
-        sample,
-        output=checked.output,
-        engines=capacity.engines,
-        planning=planning,
-        backend=backend,
-        console=console,
-        debug=debug,
-    )
-    forecast = forecast_of(checked, cuts, sample, pilot, capacity, asked)
+    with other_load() as load:
+        pilot = run_pilot(
+            config,
+            task,
+            sample,
+            output=checked.output,
+            engines=capacity.engines,
+            planning=planning,
+            backend=backend,
+            console=console,
+            debug=debug,
+        )
+    disturbed = load.share if capacity.shares_cpus and load.share > DISTURBED else 0.0
+    forecast = forecast_of(checked, cuts, sample, pilot, capacity, asked, disturbed)
     save(forecast, checked.output)
     return forecast
 
@@ -204,11 +209,22 @@ def forecast_of(
     pilot: Pilot,
     capacity: Capacity,
     asked: Asked,
+    disturbed: float = 0.0,
 ) -> Forecast:
-    """What a pilot says of a run."""
+    """What a pilot says of a run.
+
+    Args:
+        checked: The run.
+        cuts: The units that are left of it.
+        sample: Rows of these.
+        pilot: What became of them.
+        capacity: What both run on.
+        asked: What is asked besides.
+        disturbed: The share of the machine that others used meanwhile, if that matters.
+    """
     population, rows = sample.population, pilot.rows
     replicas = asked.replicas or capacity.placement.engines
-    seconds, bound = _time(checked, sample, pilot, capacity, replicas)
+    seconds, bound = _time(checked, sample, pilot, capacity, replicas, disturbed)
     each = weights(rows, population)
     failed = share_of(rows, population, lambda row: row.is_failure)
     each_hour = replicas * max(capacity.gpus, 1) / 3600
@@ -244,14 +260,19 @@ def forecast_of(
         pilot_engines=pilot.course.engines,
         model_class=pilot.model_class,
         samples=pilot.samples,
-        warnings=_warnings(sample, seconds, capacity, replicas, there),
+        warnings=_warnings(sample, seconds, capacity, replicas, there, disturbed),
         record=checked.record,
         made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
 
 def _time(
-    checked: CheckedRun, sample: Sample, pilot: Pilot, capacity: Capacity, replicas: int
+    checked: CheckedRun,
+    sample: Sample,
+    pilot: Pilot,
+    capacity: Capacity,
+    replicas: int,
+    disturbed: float,
 ) -> tuple[Time, str]:
     """The time, and what bounds it."""
     found = verdict(pilot.profile)
@@ -261,7 +282,13 @@ def _time(
     )
     cost = size if found.afterwards in BEFORE_THE_ENGINE else tokens
     seconds = time_of(
-        pilot.course, pilot.rows, sample.population, replicas=replicas, limit=limit, cost=cost
+        pilot.course,
+        pilot.rows,
+        sample.population,
+        replicas=replicas,
+        limit=limit,
+        cost=cost,
+        disturbed=disturbed,
     )
     if seconds.steady.rate * replicas / pilot.course.engines > limit:
         return seconds, name
@@ -279,9 +306,14 @@ def _reasons(rows: Sequence[SampledRow], outcome: str, pilot: Pilot) -> tuple[tu
 
 
 def _warnings(
-    sample: Sample, seconds: Time, capacity: Capacity, replicas: int, there: int
+    sample: Sample, seconds: Time, capacity: Capacity, replicas: int, there: int, disturbed: float
 ) -> tuple[str, ...]:
     found = []
+    if disturbed:
+        found.append(
+            f"Others used {disturbed:.0%} of this machine's CPUs during the pilot, so that it was "
+            "slower than a run without them; plan again on a quiet machine."
+        )
     if there:
         found.append(f"OUTPUT has {there:,} rows already; all figures are of what is left.")
     if seconds.steady.is_short:

@@ -133,6 +133,7 @@ def time_of(
     replicas: int,
     limit: float = math.inf,
     cost: Callable[[SampledRow], float] = tokens,
+    disturbed: float = 0.0,
 ) -> Time:
     """What a run will take.
 
@@ -143,13 +144,15 @@ def time_of(
         replicas: Engines of the run.
         limit: Rows a second, as the pilot's are, beyond which more engines do not help.
         cost: What a row costs.
+        disturbed: The share of the machine that others used during the pilot: nobody knows how much
+            of that a run will have.
     """
     measured = steady(course)
     ratio, unsure = _cost_ratio(rows, population, cost)
     rate = min(measured.rate * replicas / course.engines, max(limit, measured.rate)) / ratio
     once = max(course.start, course.seconds - course.rows / measured.rate)
     flowing = population.rows * population.computed / rate
-    doubt = Z * math.hypot(max(measured.spread, UNKNOWN_RATE), unsure)
+    doubt = Z * math.hypot(max(measured.spread, UNKNOWN_RATE), unsure, disturbed)
     around = math.hypot(doubt * flowing, Z * UNKNOWN_START * once)
     seconds = once + flowing
     return Time(

@@ -17,6 +17,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 NEEDED = (
     "ray._private.workers",
@@ -89,11 +90,29 @@ def become(worker: Wanted, streams: list[int]) -> None:
     runpy.run_path(script, run_name="__main__")
 
 
+def import_needed() -> None:
+    """Import what workers need, and leave Ray's random numbers unused.
+
+    They are seeded when they are first used; what was forked after that would draw the same ones,
+    and two workers would make objects of the same name. Ray Data (2.60) uses them when imported,
+    for the names of its actors' classes.
+    """
+    from ray import ActorClassID, actor
+
+    class FromPython:
+        @staticmethod
+        def from_random() -> ActorClassID:
+            return ActorClassID(os.urandom(ActorClassID.size()))
+
+    with mock.patch.object(actor, "ActorClassID", FromPython):
+        for module in NEEDED:
+            importlib.import_module(module)
+
+
 def be_template(variables: dict[str, str], requests: socket.socket) -> None:
     """Import what workers need, and fork one for each request, until there can be none."""
     os.environ.update(variables)
-    for module in NEEDED:
-        importlib.import_module(module)
+    import_needed()
     assert not sys.modules.keys() & {"torch", "vllm"}, "they read a worker's own environment"
     gc.collect()
     gc.freeze()

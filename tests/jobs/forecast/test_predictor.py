@@ -42,6 +42,13 @@ def test_time_is_what_comes_once_and_what_each_row_takes() -> None:
     assert found.seconds - found.interval.low == pytest.approx(around)
 
 
+def test_a_pilot_that_was_disturbed_is_less_sure() -> None:
+    found = time_of(COURSE, ROWS, EVEN, replicas=1, disturbed=0.3)
+    assert found.seconds == pytest.approx(20 + 10_000 / 10)
+    around = math.hypot(1.96 * math.hypot(0.05, 0.3) * 1000, 1.96 * 0.15 * 20)
+    assert found.interval.high - found.seconds == pytest.approx(around)
+
+
 def test_filling_and_the_end_are_paid_once() -> None:
     slow = Course(
         seconds=75.0,
