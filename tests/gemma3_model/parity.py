@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
-from vllm import LLM, SamplingParams
+from vllm import LLM, SamplingParams, envs
 from vllm.config import set_current_vllm_config
 from vllm.distributed import (
     cleanup_dist_env_and_memory,
@@ -104,6 +104,7 @@ def forked() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(multiproc_executor, "get_mp_context", partial(get_context, "fork"))
         patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        envs.disable_envs_cache()  # an earlier engine of this process has read it, once and for all
         yield
 
 
