@@ -96,15 +96,23 @@ def attention_backends(llm: LLM) -> list[str]:
 
 
 @contextmanager
+def unbound() -> Iterator[None]:
+    """Engines of several processes share cores: vLLM would bind each to a NUMA node (0.32)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        envs.disable_envs_cache()  # an earlier engine of this process has read it, once and for all
+        yield
+
+
+@contextmanager
 def forked() -> Iterator[None]:
     """Engines of several processes fork them, so that these have vLLM imported already.
 
-    On a CPU vLLM starts them from nothing, to bind their threads to cores (0.32).
+    On a CPU vLLM starts them from nothing, to bind their threads to cores (0.32). What is forked
+    has none of this process's threads: it must not have computed much before.
     """
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, unbound():
         patch.setattr(multiproc_executor, "get_mp_context", partial(get_context, "fork"))
-        patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        envs.disable_envs_cache()  # an earlier engine of this process has read it, once and for all
         yield
 
 

@@ -13,7 +13,7 @@ from babel import Locale
 from vllm import LLM, SamplingParams
 
 from gemma3_model import attention, rope
-from tests.gemma3_model.parity import engine, forked
+from tests.gemma3_model.parity import engine, unbound
 
 TOLERANCE = 1e-3
 """Nats; the promise."""
@@ -130,7 +130,7 @@ def test_what_the_prefix_cache_gives(real_model: Path, reference: Reference) -> 
 
 @pytest.mark.long
 def test_two_processes(real_model: Path, reference: Reference) -> None:
-    with forked(), engine(real_model, **ENGINE, tensor_parallel_size=2) as llm:
+    with unbound(), engine(real_model, **ENGINE, tensor_parallel_size=2) as llm:
         assert len(llm.collective_rpc("loaded_model_class")) == 2
         prompts = [tale(length) for length in (1, 40, 700)]
         assert largest(llm, reference, prompts) < TOLERANCE
