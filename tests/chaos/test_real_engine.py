@@ -86,6 +86,8 @@ class Attempts:
         give_up = time.monotonic() + PATIENCE_S
         name = "VLLM::" if what == STALL else what
         while not (victims := running(name, self.started)):  # it may still be starting
+            assert self.driver is not None
+            assert self.driver.poll() is None, f"it ended before {name} was killed"
             assert time.monotonic() < give_up, f"no {name} to kill"
             time.sleep(0.1)
         if what == STALL:
@@ -167,16 +169,16 @@ def killed(folder: Path, rows: int, kills: tuple[str, ...]) -> pa.Table:
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
 def test_captions_are_right_although_the_engine_was_killed(tmp_path: Path) -> None:
-    table = killed(tmp_path, 200, ("VLLM::",))
+    table = killed(tmp_path, 1000, ("VLLM::",))
     pairs = zip(table["caption"].to_pylist(), table["truth"].to_pylist(), strict=True)
-    assert sum(said == true for said, true in pairs) >= 198
+    assert sum(said == true for said, true in pairs) >= 980
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_cluster")
 def test_captions_are_the_same_whatever_was_killed(tmp_path: Path) -> None:
-    disturbed = killed(tmp_path, 640, FULL)
+    disturbed = killed(tmp_path, 2000, FULL)
     undisturbed = Attempts(tmp_path / "in", tmp_path / "undisturbed")
     undisturbed.start()
     assert undisturbed.driver is not None
