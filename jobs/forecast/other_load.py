@@ -70,7 +70,7 @@ def _busy() -> float:
     """CPU seconds that the machine has not been idle since it started."""
     times = psutil.cpu_times()
     # Linux counts a guest's time in `user` too.
-    return sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
 def _own_processes() -> dict[tuple[int, float], float]:
