@@ -12,7 +12,7 @@ from jobs.forecast.stored import compared
 from jobs.sdk.calls import run_job
 from pipeline import ErrorRateError
 from pipeline.contract.errors import shortened
-from pipeline.contract.record import Outcome
+from pipeline.contract.record import Outcome, counted
 from pipeline.execution.display.json_log import JsonLog
 
 if TYPE_CHECKING:
@@ -87,14 +87,15 @@ def report(result: RunResult, shown: Console | JsonLog) -> None:
 
 def summary(result: RunResult, planned: str | None = None) -> str:
     """What came of a run, in a few lines, with one that compares it with its plan."""
-    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.outcomes.items()))
     rate = f", {result.rows_per_second:.1f} rows/s after the engine's start"
     same = f", {result.duplicates:,} of them identical to another" if result.duplicates else ""
     gone = shortened(result.left_out)
     failed = any(not Outcome(name).has_results for name, count in result.outcomes.items() if count)
-    why = f"Why rows failed: gemma3-batch errors {shlex.quote(result.output)}"
+    access = " --storage-options ..." if result.storage_options else ""
+    why = f"Why rows failed: gemma3-batch errors {shlex.quote(result.output)}{access}"
+    outcomes = counted(result.outcomes)
     lines = [
-        f"{result.rows:,} rows ({counts}){same}; {result.new_rows:,} of them new, in "
+        f"{result.rows:,} rows ({outcomes}){same}; {result.new_rows:,} of them new, in "
         f"{result.seconds:.0f} s{rate if result.new_rows else ''}",
         *([f"Left out, as no longer in INPUT: {gone}"] if gone else []),
         *([planned] if planned else []),

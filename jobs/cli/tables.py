@@ -14,7 +14,7 @@ from rich.text import Text
 from jobs.options.check import unknown
 from pipeline import Outcome, UserError, failed_rows
 from pipeline.contract.errors import one_line
-from pipeline.contract.record import ADDED
+from pipeline.contract.record import ADDED, counted
 from pipeline.storage.access import check_access
 from pipeline.storage.location import locate
 
@@ -37,11 +37,10 @@ MOST_COLUMNS = 2
 def status_text(status: Status) -> str:
     """A run's state in a few lines."""
     share = status.rows_done / status.rows if status.rows else 1.0
-    counts = ", ".join(f"{rows:,} {outcome}" for outcome, rows in sorted(status.outcomes.items()))
     lines = [
         f"{status.task}: {status.rows_done:,} of {status.rows:,} rows ({share:.1%}) in "
         f"{status.units_done:,} of {status.units:,} parts",
-        f"Outcomes: {counts or 'none yet'}",
+        f"Outcomes: {counted(status.outcomes) or 'none yet'}",
         f"Started {status.started}, "
         + (f"finished {status.finished}" if status.finished else "not finished"),
     ]

@@ -42,6 +42,13 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return max(outcomes, key=order.index, default=Outcome.OK)
 
 
+def counted(found: Mapping[str, int]) -> str:
+    """Rows by outcome, from the best to the worst: `1,190 ok, 8 truncated`."""
+    order = [*Outcome]
+    named = sorted(found.items(), key=lambda one: order.index(Outcome(one[0])))
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in named if count)
+
+
 def combined_error(errors: Mapping[str, str | None]) -> str | None:
     """The errors of a row's several results in one text; an error that all share is given once.
 

@@ -12,8 +12,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pipeline.contract.record import Outcome
-from pipeline.execution.display.wording import counted, percentage
+from pipeline.contract.record import Outcome, counted
+from pipeline.execution.display.wording import percentage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

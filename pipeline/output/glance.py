@@ -10,7 +10,7 @@ import io
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pipeline.contract.record import ADDED
+from pipeline.contract.record import ADDED, counted
 from pipeline.output.parts import part_files, part_index, read_part
 from pipeline.output.pictures import Pictures
 from pipeline.output.plan import open_plan
@@ -51,9 +51,8 @@ def glance(
     Raises:
         OSError, UserError: OUTPUT cannot be read.
     """
-    counts = ", ".join(f"{rows:,} {escape(name)}" for name, rows in sorted(outcomes.items()))
     place = f"<code>{escape(str(output))}</code>"
-    head = f"<p><b>{sum(outcomes.values()):,} rows</b> ({counts}) in {place}</p>"
+    head = f"<p><b>{sum(outcomes.values()):,} rows</b> ({counted(outcomes)}) in {place}</p>"
     record, plan, files = read_record(output), open_plan(output), part_files(output)
     if record is None or plan is None or not files:
         return head

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.contract.record import Outcome
+from pipeline.contract.record import counted
 from pipeline.profiling.bounds import PHRASES, Bound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pipeline.execution.display.facts import Facts
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -62,13 +60,6 @@ def outcomes(facts: Facts) -> str:
         before = f"{facts.failed_before:,} failed before"
         said = f"{said}, {before}" if said else before
     return said
-
-
-def counted(found: Mapping[str, int]) -> str:
-    """Rows by outcome, from the best to the worst: `1,190 ok, 8 truncated`."""
-    order = [*Outcome]
-    named = sorted(found.items(), key=lambda one: order.index(Outcome(one[0])))
-    return ", ".join(f"{count:,} {outcome}" for outcome, count in named if count)
 
 
 def bound(facts: Facts) -> str:

@@ -159,7 +159,7 @@ def test_the_same_command_again_computes_nothing(finished: Any) -> None:
     before = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
     done = command("caption", out.parent / "in", out, "--model", "demo")
     assert done.returncode == 0, done.stderr
-    assert "420 rows (12 decode_error, 9 missing_input, 399 ok)" in done.stdout
+    assert "420 rows (399 ok, 12 decode_error, 9 missing_input)" in done.stdout
     assert "; 0 of them new, in" in done.stdout
     assert "starting" not in done.stderr, "it must start neither Ray nor an engine"
     assert {path.name: path.read_bytes() for path in out.glob("*.parquet")} == before
@@ -178,7 +178,7 @@ def test_status_and_errors_say_what_came(finished: Any, tmp_path: Path) -> None:
     out: Path = finished[2]
     told = command("status", out).stdout
     assert "caption: 420 of 420 rows (100.0%) in 2 of 2 parts" in told
-    assert "Outcomes: 12 decode_error, 9 missing_input, 399 ok" in told
+    assert "Outcomes: 399 ok, 12 decode_error, 9 missing_input" in told
     shown = command("errors", out, "--outcome", "missing_input", "--limit", 3).stdout
     assert shown.count("missing_input") == 3
     assert shown.rstrip().endswith("9 rows, 3 of them shown")

@@ -44,7 +44,7 @@ def test_the_status_shows_them() -> None:
         finished="now",
         slice={**SLICE, "sample_seed": 7},
     )
-    assert "2 kept, 3 ok" in status_text(status)
+    assert "3 ok, 2 kept" in status_text(status)
     assert status_text(status).endswith(
         "Slice of INPUT: where lang = 'en' and n > 3, limit 5, missing caption, sample seed 7"
     )
