@@ -19,7 +19,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from jobs import Engine
 from pipeline.engine.model_files import BUNDLED
-from pipeline.execution.cluster import WORKERS, end_idle_processes, start_ray
+from pipeline.execution.cluster import end_idle_processes, start_ray
 from tests.ray_workers import SOCKET, fork_server, forking
 from tests.real_model import find as find_real_model
 from tests.stores import gcs, rgw, s3
@@ -40,6 +40,12 @@ ENGINES = {
     "OMP_NUM_THREADS": "1",
 }
 """Environment variables, read by vLLM and torch when they are first imported."""
+
+FEW_IDLE = {
+    "RAY_num_workers_soft_limit": "3",
+    "RAY_idle_worker_killing_time_threshold_ms": "5000",
+}
+"""A forked worker starts in no time, and one that does nothing wakes up a hundred times a second."""
 
 LONGEST = (
     "tests/jobs/sdk/test_functions.py",
@@ -156,7 +162,7 @@ def ray_cluster(forked_workers: None) -> Iterator[None]:  # noqa: ARG001
     """One small cluster for all tests of this process."""
     import ray
 
-    os.environ.update(WORKERS)
+    os.environ.update(FEW_IDLE)
     start_ray(debug=False, num_cpus=2, object_store_memory=512 * 2**20)
     end_idle_processes()
     yield

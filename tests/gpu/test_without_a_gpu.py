@@ -23,6 +23,7 @@ def small_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
 
 
+@pytest.mark.long
 def test_rounding_is_told_from_a_wrong_window(tmp_path: Path) -> None:
     right = checkpoints.multimodal(tmp_path / "right", sliding_window=24)
     wrong = checkpoints.multimodal(tmp_path / "wrong", sliding_window=23)

@@ -93,6 +93,7 @@ def test_captions_are_those_of_an_engine_in_the_process(url: str) -> None:
     assert all(row["prompt_tokens"] > 16 and row["output_tokens"] > 5 for row in found[:-1])
 
 
+@pytest.mark.long
 def test_translations_with_an_engine_that_stays(url: str) -> None:
     with Engine(NAME, endpoint=url) as engine:
         found = translate(TRUTHS[:6], engine=engine, to=["de"], source="en")

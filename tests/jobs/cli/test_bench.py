@@ -44,6 +44,7 @@ def check(found: dict[str, Any], *sides: str) -> None:
     assert found["job_by_side"] == ratios
 
 
+@pytest.mark.long
 def test_every_side_is_measured(warm_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "run_job", partial(run_job, engine=warm_engine))
     done = CliRunner().invoke(

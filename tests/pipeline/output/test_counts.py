@@ -63,7 +63,7 @@ def test_a_start_over_100_000_committed_units_takes_seconds(tmp_path: Path) -> N
 
 def test_on_s3_a_thousand_units_cost_one_request(tmp_path: Path, s3: S3) -> None:
     output = locate(f"{s3.url}/out")
-    names = part_names(plan_of(output, 3_000, tmp_path))
+    names = part_names(plan_of(output, 1_100, tmp_path))
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: output.fs.pipe_file(f"{output.path}/{name}", b"x"), names[1:]))
     plan = open_plan(output)
@@ -71,7 +71,7 @@ def test_on_s3_a_thousand_units_cost_one_request(tmp_path: Path, s3: S3) -> None
     before = len(s3.requests())
     is_there = committed_units(plan)
     requests = s3.requests()[before:]
-    assert is_there.sum() == 2_999
+    assert is_there.sum() == 1_099
     assert not is_there[0]
     assert len(requests) <= 3, requests
 
