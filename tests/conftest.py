@@ -45,7 +45,7 @@ FEW_IDLE = {
     "RAY_num_workers_soft_limit": "3",
     "RAY_idle_worker_killing_time_threshold_ms": "5000",
 }
-"""A forked worker starts in no time, and one that does nothing wakes up a hundred times a second."""
+"""A forked worker starts in no time, and an idle one wakes up a hundred times a second."""
 
 LONGEST = (
     "tests/jobs/sdk/test_functions.py",
