@@ -74,9 +74,8 @@ def write_input(folder: Path, rows: int) -> list[list[int] | None]:
         images.append(b"\0broken %d" % number if is_bad else encoded(plain(colour, (8, 8)), "PNG"))
         colours.append(None if is_bad else [*colour])
     for start in range(0, rows, FILE_ROWS):
-        table = pa.table(
-            {"n": [*range(start, start + FILE_ROWS)], "image": images[start : start + FILE_ROWS]}
-        )
+        end = min(start + FILE_ROWS, rows)
+        table = pa.table({"n": [*range(start, end)], "image": images[start:end]})
         pq.write_table(table, folder / f"{start:06}.parquet", row_group_size=UNIT_ROWS)
     return colours
 
