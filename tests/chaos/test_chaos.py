@@ -55,7 +55,7 @@ class Size:
     longest_peace: int
 
 
-SMALL = Size(rows=1_500, rounds={"disk": 1, "s3": 1}, longest_peace=150)
+SMALL = Size(rows=1_600, rounds={"disk": 1, "s3": 1}, longest_peace=150)
 FULL = Size(rows=20_000, rounds={"disk": 7, "s3": 4}, longest_peace=500)
 SIZES = [
     pytest.param(SMALL, id="small"),
