@@ -30,6 +30,7 @@ SHAPE = {
     "head_dim": 256,
     "query_pre_attn_scalar": 256,
     "sliding_window": 512,
+    "max_position_embeddings": 8192,
 }
 
 
@@ -119,7 +120,7 @@ def _seconds(engine: Worker, work: Work, *, warm: bool = True) -> float:
 def main() -> None:
     """Measure and show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     arguments = parser.parse_args()
