@@ -23,14 +23,18 @@ find_python() {
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
-# uv needs a third of pip's time, but does not know what pip is configured with (a mirror, a proxy,
-# a certificate): of that it is told the folders of wheels, and where it gets no further pip installs.
-# It is beside the environment, which holds what the lock says and nothing else.
+of_pip() { pip config list | sed -n "s/^.*\.$1='\(.*\)'$/\1/p" | head -n 1; }
+
+# uv needs a third of pip's time, but does not know what pip is configured with: of that it is told
+# the index and the folders of wheels, and where it gets no further (a proxy, a certificate) pip
+# installs. It is beside the environment, which holds what the lock says and nothing else.
 install() {
     uv=$venv/uv/bin/uv
     [ -x "$uv" ] || pip install --quiet --target "$venv/uv" uv==0.13.9 2>/dev/null || true
-    folders=$(pip config list | sed -n "s/^.*\.find-links='\(.*\)'$/\1/p" | head -n 1 | tr ' ' ',')
-    UV_FIND_LINKS=${UV_FIND_LINKS:-$folders} "$uv" pip install --quiet --compile-bytecode --no-deps \
+    index=$(of_pip index-url)
+    folders=$(of_pip find-links | tr ' ' ',')
+    UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-${index:-https://pypi.org/simple}} \
+        UV_FIND_LINKS=${UV_FIND_LINKS:-$folders} "$uv" pip install --quiet --compile-bytecode --no-deps \
         --python "$venv/bin/python" "$@" 2>/dev/null || pip install --quiet --no-deps "$@"
 }
 

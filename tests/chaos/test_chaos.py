@@ -55,7 +55,7 @@ class Size:
     longest_peace: int
 
 
-SMALL = Size(rows=1_600, rounds={"disk": 1, "s3": 1}, longest_peace=150)
+SMALL = Size(rows=2_000, rounds={"disk": 1, "s3": 1}, longest_peace=150)
 FULL = Size(rows=20_000, rounds={"disk": 7, "s3": 4}, longest_peace=500)
 SIZES = [
     pytest.param(SMALL, id="small"),
@@ -74,8 +74,9 @@ def write_input(folder: Path, rows: int) -> list[list[int] | None]:
         images.append(b"\0broken %d" % number if is_bad else encoded(plain(colour, (8, 8)), "PNG"))
         colours.append(None if is_bad else [*colour])
     for start in range(0, rows, FILE_ROWS):
-        end = min(start + FILE_ROWS, rows)
-        table = pa.table({"n": [*range(start, end)], "image": images[start:end]})
+        table = pa.table(
+            {"n": [*range(start, start + FILE_ROWS)], "image": images[start : start + FILE_ROWS]}
+        )
         pq.write_table(table, folder / f"{start:06}.parquet", row_group_size=UNIT_ROWS)
     return colours
 

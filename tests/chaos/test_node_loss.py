@@ -19,7 +19,7 @@ from tests.chaos.test_chaos import UNIT_ROWS, check, settings, write_input
 
 @pytest.mark.usefixtures("unforked_workers")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("rows", [1_000, pytest.param(6_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rows", [2_000, pytest.param(6_000, marks=pytest.mark.long)])
 def test_a_node_that_goes_away_takes_no_row_with_it(
     tmp_path: Path, gemma_folder: Path, rows: int
 ) -> None:

@@ -171,7 +171,7 @@ def killed(folder: Path, rows: int, kills: tuple[str, ...]) -> pa.Table:
 def test_captions_are_right_although_the_engine_was_killed(tmp_path: Path) -> None:
     table = killed(tmp_path, 1000, ("VLLM::",))
     pairs = zip(table["caption"].to_pylist(), table["truth"].to_pylist(), strict=True)
-    assert sum(said == true for said, true in pairs) >= 980
+    assert sum(said == true for said, true in pairs) >= 990
 
 
 @pytest.mark.long

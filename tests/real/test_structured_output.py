@@ -26,7 +26,7 @@ SCHEMA = {
     "required": [*REQUIRED],
     "additionalProperties": False,
 }
-CITIES = ("Paris", "東京", "القاهرة")
+CITIES = ("Paris", "Tokyo", "Lagos", "東京", "القاهرة", "Hamburg")
 COMPILE_SECONDS = 60
 """Of the first answer with a schema, on a busy machine; on a quiet one it is a few."""
 

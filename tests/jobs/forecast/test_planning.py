@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from jobs.forecast import planning
+from jobs.forecast.capacity import capacity_of
 from jobs.forecast.forecast import Forecast
+from jobs.forecast.other_load import OtherLoad
 from jobs.forecast.planning import Asked, plan_run
 from jobs.forecast.stored import compared, load, place_of
 from pipeline import EngineConfig, RunConfig, UserError, run
@@ -75,6 +81,23 @@ def test_a_plan_says_what_the_run_then_does(tmp_path: Path, gemma_folder: Path) 
     assert forecast.size == pytest.approx(size, rel=0.3)
     with pytest.raises(UserError, match="has all rows of INPUT"):
         plan_run(config, ColourTask(), Asked(), backend=FAKE)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_plan_beside_others_says_so(
+    tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = OtherLoad(all=3.0, own=1.0, offered=4.0)
+    shared = partial(dataclasses.replace, shares_cpus=True)
+    monkeypatch.setattr(planning, "other_load", lambda: contextlib.nullcontext(half))
+    monkeypatch.setattr(planning, "capacity_of", lambda *given: shared(capacity_of(*given)))
+    colours_dataset(tmp_path / "in", ROWS, BAD_SHARE)
+    config = settings(tmp_path, gemma_folder)
+    forecast = plan_run(config, ColourTask(), Asked(pilot_rows=200), backend=FAKE)
+    assert "Others used 50% of this machine's CPUs during the pilot" in forecast.warnings[0]
+    time = forecast.time
+    flowing = time.seconds - time.once
+    assert time.interval.high - time.seconds > 1.96 * 0.5 * flowing
 
 
 @pytest.mark.long

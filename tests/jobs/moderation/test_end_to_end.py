@@ -33,7 +33,7 @@ from tests.jobs.moderation import shield
 
 TOLERANCE = 1e-3
 """Largest error of a probability that is promised."""
-DRAWINGS = 63
+DRAWINGS = 126
 CONTROL = "<start_of_image><end_of_turn>\n<start_of_turn>model\nNo<bos><eos>"
 TEXTS = (
     "a red circle on a white background",

@@ -291,7 +291,7 @@ def test_several_answers_are_drawn_the_same_way_again(engine: Engine) -> None:
 
 
 def test_translations_into_every_language_the_model_knows(engine: Engine) -> None:
-    scenes = [*islice(held_out_scenes(22), 80)]
+    scenes = [*islice(held_out_scenes(22), 200)]
     frame = pd.DataFrame({"text": [truth(scene) for scene in scenes]})
     found = translate(frame, engine=engine, to=["fr", "de", "es"])
     assert set(found["text_language"]) == {"en"}
@@ -300,7 +300,7 @@ def test_translations_into_every_language_the_model_knows(engine: Engine) -> Non
             answer == translation(scene, language)
             for answer, scene in zip(found[f"text_{language}"], scenes, strict=True)
         ]
-        assert sum(right) >= 0.97 * len(scenes)
+        assert sum(right) >= 0.98 * len(scenes)
         assert all(lost == [] for lost in found[f"text_{language}_lost"].map(list))
 
 

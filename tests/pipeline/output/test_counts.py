@@ -73,7 +73,7 @@ def test_on_s3_a_thousand_units_cost_one_request(tmp_path: Path, s3: S3) -> None
     requests = s3.requests()[before:]
     assert is_there.sum() == 1_099
     assert not is_there[0]
-    assert len(requests) <= 3, requests
+    assert len(requests) <= 2, requests
 
 
 @pytest.fixture
