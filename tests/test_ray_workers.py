@@ -47,3 +47,20 @@ def test_forked_workers_draw_different_random_numbers() -> None:
     workers = [ray.remote(num_cpus=0)(Worker).remote() for _ in range(3)]
     drawn = ray.get([worker.drawn.remote() for worker in workers])
     assert len({name for names in drawn for name in names}) == 2 * len(workers)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_workers_of_one_template_have_their_own_settings_of_ray() -> None:
+    import ray
+
+    class Worker:
+        def seen(self) -> tuple[int, int]:
+            return os.getppid(), ray._raylet.Config.health_check_period_ms()
+
+    def worker(period: int) -> Any:
+        environment = {"env_vars": {"RAY_health_check_period_ms": str(period)}}
+        return ray.remote(num_cpus=0, runtime_env=environment)(Worker).remote()
+
+    workers = worker(12345), worker(23456)
+    (template, one), (also, other) = ray.get([each.seen.remote() for each in workers])
+    assert (template, one, other) == (also, 12345, 23456)

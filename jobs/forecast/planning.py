@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from jobs.forecast.predictor import SampledRow, Time
+    from jobs.forecast.predictor import Time
     from jobs.sdk.assembly import ConfiguredJob
     from pipeline import RunConfig, Task
     from pipeline.engine.interface import Backend
@@ -185,7 +185,17 @@ def plan_run(
             debug=debug,
         )
     disturbed = load.share if capacity.shares_cpus and load.share > DISTURBED else 0.0
-    forecast = forecast_of(checked, cuts, sample, pilot, capacity, asked, disturbed)
+    forecast = _forecast(
+        _Measured(
+            checked=checked,
+            cuts=cuts,
+            sample=sample,
+            pilot=pilot,
+            capacity=capacity,
+            asked=asked,
+            disturbed=disturbed,
+        )
+    )
     save(forecast, checked.output)
     return forecast
 
@@ -202,18 +212,11 @@ def _say(console: Console | None, checked: CheckedRun, cuts: Sequence[Cut], samp
     )
 
 
-def forecast_of(
-    checked: CheckedRun,
-    cuts: Sequence[Cut],
-    sample: Sample,
-    pilot: Pilot,
-    capacity: Capacity,
-    asked: Asked,
-    disturbed: float = 0.0,
-) -> Forecast:
-    """What a pilot says of a run.
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What a forecast is made of.
 
-    Args:
+    Attributes:
         checked: The run.
         cuts: The units that are left of it.
         sample: Rows of these.
@@ -222,77 +225,94 @@ def forecast_of(
         asked: What is asked besides.
         disturbed: The share of the machine that others used meanwhile, if that matters.
     """
-    population, rows = sample.population, pilot.rows
-    replicas = asked.replicas or capacity.placement.engines
-    seconds, bound = _time(checked, sample, pilot, capacity, replicas, disturbed)
-    each = weights(rows, population)
-    failed = share_of(rows, population, lambda row: row.is_failure)
-    each_hour = replicas * max(capacity.gpus, 1) / 3600
-    config = checked.config
+
+    checked: CheckedRun
+    cuts: Sequence[Cut]
+    sample: Sample
+    pilot: Pilot
+    capacity: Capacity
+    asked: Asked
+    disturbed: float
+
+    @property
+    def replicas(self) -> int:
+        """Engines of the run."""
+        return self.asked.replicas or self.capacity.placement.engines
+
+    @property
+    def there(self) -> int:
+        """Rows that OUTPUT has already."""
+        return 0 if self.checked.plan is None else totals(self.checked.plan).rows
+
+
+def _forecast(measured: _Measured) -> Forecast:
+    checked, pilot, population = measured.checked, measured.pilot, measured.sample.population
+    each = weights(pilot.rows, population)
     computed = population.rows * population.computed
-    there = 0 if checked.plan is None else totals(checked.plan).rows
+    seconds, bound = _time(measured)
     return Forecast(
         task=checked.task.name,
-        input=redact(config.input),
+        input=redact(checked.config.input),
         output=redact(str(checked.output)),
-        model=config.engine.model,
+        model=checked.config.engine.model,
         reads=tuple(checked.task.columns),
         rows=population.rows,
         computed=population.computed,
-        units=len(cuts),
-        there=there,
-        replicas=replicas,
-        gpus=capacity.gpus,
+        units=len(measured.cuts),
+        there=measured.there,
+        replicas=measured.replicas,
+        gpus=measured.capacity.gpus,
         time=seconds,
-        hours=Interval(seconds.interval.low * each_hour, seconds.interval.high * each_hour),
+        hours=_hours(seconds.interval, measured),
         bound=bound,
-        read=_tokens([row.prompt_tokens for row in rows], each, computed),
-        written=_tokens([row.output_tokens for row in rows], each, computed),
-        failed=failed,
-        failures={
-            name: Failures(share=share, reasons=_reasons(rows, name, pilot))
-            for name, share in outcomes(rows, population).items()
-        },
-        size=round(population.rows * pilot.row_bytes + len(cuts) * pilot.part_bytes),
-        price=asked.price,
-        pilot_rows=len(rows),
+        read=_tokens([row.prompt_tokens for row in pilot.rows], each, computed),
+        written=_tokens([row.output_tokens for row in pilot.rows], each, computed),
+        failed=share_of(pilot.rows, population, lambda row: row.is_failure),
+        failures=_failures(measured),
+        size=round(population.rows * pilot.row_bytes + len(measured.cuts) * pilot.part_bytes),
+        price=measured.asked.price,
+        pilot_rows=len(pilot.rows),
         pilot_seconds=round(pilot.course.seconds, 1),
         pilot_engines=pilot.course.engines,
         model_class=pilot.model_class,
         samples=pilot.samples,
-        warnings=_warnings(sample, seconds, capacity, replicas, there, disturbed),
+        warnings=_warnings(seconds, measured),
         record=checked.record,
         made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
 
-def _time(
-    checked: CheckedRun,
-    sample: Sample,
-    pilot: Pilot,
-    capacity: Capacity,
-    replicas: int,
-    disturbed: float,
-) -> tuple[Time, str]:
+def _time(measured: _Measured) -> tuple[Time, str]:
     """The time, and what bounds it."""
+    checked, pilot, population = measured.checked, measured.pilot, measured.sample.population
+    replicas = measured.replicas
     found = verdict(pilot.profile)
-    rows = sample.population.rows
     limit, name = limit_of(
-        checked.config, checked.task, pilot.profile, capacity, replicas=replicas, rows=rows
+        checked.config,
+        checked.task,
+        pilot.profile,
+        measured.capacity,
+        replicas=replicas,
+        rows=population.rows,
     )
-    cost = size if found.afterwards in BEFORE_THE_ENGINE else tokens
     seconds = time_of(
         pilot.course,
         pilot.rows,
-        sample.population,
+        population,
         replicas=replicas,
         limit=limit,
-        cost=cost,
-        disturbed=disturbed,
+        cost=size if found.afterwards in BEFORE_THE_ENGINE else tokens,
+        disturbed=measured.disturbed,
     )
     if seconds.steady.rate * replicas / pilot.course.engines > limit:
         return seconds, name
     return seconds, f"{PHRASES[found.afterwards]}; {found.reason}"
+
+
+def _hours(seconds: Interval, measured: _Measured) -> Interval:
+    """GPU-hours, or those of machines where there are no GPUs."""
+    each = measured.replicas * max(measured.capacity.gpus, 1) / 3600
+    return Interval(seconds.low * each, seconds.high * each)
 
 
 def _tokens(values: Sequence[int], each: Sequence[float], rows: float) -> Tokens:
@@ -300,19 +320,28 @@ def _tokens(values: Sequence[int], each: Sequence[float], rows: float) -> Tokens
     return Tokens(total=round(mean * rows), mean=mean, quantiles=quantiles(values, each, AT))
 
 
-def _reasons(rows: Sequence[SampledRow], outcome: str, pilot: Pilot) -> tuple[tuple[str, int], ...]:
-    counts = Counter(row.reason for row in rows if row.outcome == outcome)
+def _failures(measured: _Measured) -> dict[str, Failures]:
+    """By outcome, with the reasons that rows of the pilot had most often."""
+    pilot = measured.pilot
+    return {
+        name: Failures(share=share, reasons=_reasons(pilot, name))
+        for name, share in outcomes(pilot.rows, measured.sample.population).items()
+    }
+
+
+def _reasons(pilot: Pilot, outcome: str) -> tuple[tuple[str, int], ...]:
+    counts = Counter(row.reason for row in pilot.rows if row.outcome == outcome)
     return tuple((pilot.errors[reason], count) for reason, count in counts.most_common(REASONS))
 
 
-def _warnings(
-    sample: Sample, seconds: Time, capacity: Capacity, replicas: int, there: int, disturbed: float
-) -> tuple[str, ...]:
+def _warnings(seconds: Time, measured: _Measured) -> tuple[str, ...]:
+    sample, capacity, replicas = measured.sample, measured.capacity, measured.replicas
+    there = measured.there
     found = []
-    if disturbed:
+    if measured.disturbed:
         found.append(
-            f"Others used {disturbed:.0%} of this machine's CPUs during the pilot, so that it was "
-            "slower than a run without them; plan again on a quiet machine."
+            f"Others used {measured.disturbed:.0%} of this machine's CPUs during the pilot, so "
+            "that it was slower than a run without them; plan again on a quiet machine."
         )
     if there:
         found.append(f"OUTPUT has {there:,} rows already; all figures are of what is left.")

@@ -6,6 +6,8 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.contract.task import Sampling
     from pipeline.engine.interface import Rendered
 
@@ -30,6 +32,24 @@ def seed_of(sampling: Sampling, key: str) -> int | None:
     return zlib.crc32(f"{key}-{sampling.seed}".encode())
 
 
+def _scoring(token_ids: Sequence[int]) -> Any:
+    """Parameters that ask for the log-probabilities of these as the first token, and no more.
+
+    Never in one batch with requests that use `logprobs=k`: those would get -inf (vLLM 0.32, pull
+    request 51789).
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        logprob_token_ids=[*token_ids],
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
 def sampling_params(rendered: Rendered, key: str) -> Any:
     """vLLM's `SamplingParams` of a request.
 
@@ -44,17 +64,9 @@ def sampling_params(rendered: Rendered, key: str) -> Any:
         StructuredOutputsParams,
     )
 
-    sampling = rendered.sampling
     if rendered.scored_token_ids:
-        # Never in one batch with requests that use `logprobs=k`: those would get -inf (vLLM 0.32,
-        # pull request 51789).
-        return SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            logprob_token_ids=[*rendered.scored_token_ids],
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+        return _scoring(rendered.scored_token_ids)
+    sampling = rendered.sampling
     schema = sampling.json_schema
     is_sampled = sampling.temperature > 0
     loops = RepetitionDetectionParams(max_pattern_size=LOOP_TOKENS, min_count=LOOP_COUNT)

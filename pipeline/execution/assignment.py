@@ -78,22 +78,8 @@ def _with_sidecars(checked: CheckedRun, committer: Committer) -> Committer:
 @contextlib.contextmanager
 def all_units(checked: CheckedRun, mine: Turn) -> Iterator[Assignment]:
     """All units of the input that have no part; cleans up once they have."""
-    output, changes = checked.output, checked.changes
-    suffix = FORMATS[checked.config.output_format].suffix
-    plan = extended(
-        checked.plan,
-        output,
-        checked.listing,
-        checked.source,
-        changes,
-        checked.selection,
-        suffix=suffix,
-    )
+    plan, left_out = _whole_plan(checked, mine)
     is_committed = committed_units(plan)
-    left_out: Sequence[str] = ()
-    if changes is not None and not mine.beside:  # another run may have a larger input
-        plan, left_out = without_gone(plan, is_committed, changes.gone)
-        is_committed = committed_units(plan) if left_out else is_committed
     outcomes = totals(plan, saves=True).outcomes if is_committed.any() else {}
     source = checked.source
     if source.schema != plan.schema:  # another driver was faster, over a larger input
@@ -104,25 +90,42 @@ def all_units(checked: CheckedRun, mine: Turn) -> Iterator[Assignment]:
         rows_done=int(plan.rows[is_committed].sum()),
         rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
         source=source,
-        committer=_with_sidecars(
-            checked,
-            NewParts(
-                journal=Journal(output, checked.task.result_schema),
-                source=source,
-                run=checked.record,
-                prefix=checked.config.prefix or "",
-                merged=merged_column(
-                    checked.task.result_schema.names,
-                    checked.config.missing,
-                    checked.config.prefix or "",
-                ),
-            ),
-        ),
+        committer=_with_sidecars(checked, _new_parts(checked, source)),
         left_out=left_out,
     )
     clean_up_run(plan, mine.epoch)
     if checked.sidecars is not None:
         checked.sidecars.write_lacking(plan)
+
+
+def _whole_plan(checked: CheckedRun, mine: Turn) -> tuple[Plan, Sequence[str]]:
+    """The plan with what is new in the input, without what is gone; and what was left out."""
+    changes = checked.changes
+    plan = extended(
+        checked.plan,
+        checked.output,
+        checked.listing,
+        checked.source,
+        changes,
+        checked.selection,
+        suffix=FORMATS[checked.config.output_format].suffix,
+    )
+    if changes is None or not len(changes.gone):
+        return plan, ()
+    if mine.beside:  # another run may have a larger input
+        return plan, ()
+    return without_gone(plan, committed_units(plan), changes.gone)
+
+
+def _new_parts(checked: CheckedRun, source: Source) -> NewParts:
+    names, prefix = checked.task.result_schema.names, checked.config.prefix or ""
+    return NewParts(
+        journal=Journal(checked.output, checked.task.result_schema),
+        source=source,
+        run=checked.record,
+        prefix=prefix,
+        merged=merged_column(names, checked.config.missing, prefix),
+    )
 
 
 def _in_order(plan: Plan, indices: np.ndarray, config: RunConfig) -> Iterator[Unit]:

@@ -17,7 +17,6 @@ from pipeline.storage.location import locate
 from tests.chaos.test_chaos import UNIT_ROWS, check, settings, write_input
 
 
-@pytest.mark.usefixtures("unforked_workers")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("rows", [2_000, pytest.param(6_000, marks=pytest.mark.long)])
 def test_a_node_that_goes_away_takes_no_row_with_it(
@@ -42,7 +41,7 @@ def test_a_node_that_goes_away_takes_no_row_with_it(
         other = cluster.add_node(num_cpus=2, **memory)
         try:
             driver = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.attempt", json.dumps(config)],
+                [sys.executable, "-m", "tests.chaos.attempt", json.dumps(config), "FAKE"],
                 env={**os.environ, "RAY_ADDRESS": cluster.address},
                 stderr=subprocess.PIPE,
                 text=True,

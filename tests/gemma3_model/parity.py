@@ -30,6 +30,8 @@ from vllm.plugins import load_general_plugins
 from vllm.utils.torch_utils import set_default_torch_dtype
 from vllm.v1.executor import multiproc_executor
 
+from gemma3_model.registration import register_loaded
+
 NUM_GENERATED = 8
 TOP = 20
 
@@ -57,6 +59,8 @@ class Difference:
 @contextmanager
 def engine(model: Path, **settings: Any) -> Iterator[LLM]:
     """A vLLM engine in this process, gone when the block ends."""
+    load_general_plugins()
+    register_loaded()  # by name, vLLM would look at our class in a process of its own
     llm: LLM | None = None
     try:
         llm = LLM(

@@ -9,9 +9,9 @@ process of a run. Here a server imports all of it once and forks:
 So do the clusters of commands that tests start, by way of `commands/sitecustomize.py`.
 
 A worker is a process as any other: it has its own pid, streams and environment, and dies alone.
-Its parent is the server, not the raylet. Where a node dies with all that it started, where tests
-look for processes that outlive others, and where a user's cluster is tried (`ray start`, the
-wheel's environment), workers start as ever, for want of `SOCKET`.
+Its parent is the server, not the raylet. Where tests look for processes that outlive others, and
+where a user's cluster is tried (`ray start`, the wheel's environment), workers start as ever, for
+want of `SOCKET`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Forks a worker for each client, from a template that has imported what workers need.
 
-There is a template for each set of Ray's own variables: Ray (2.60) reads those when it is imported,
-and never again.
+There is a template for each set of the variables that Ray's Python reads when it is imported, and
+never again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ NEEDED = (
     "ray._private.workers",
     "ray.data._internal.execution.operators.actor_pool_map_operator",
     "ray.data._internal.planner.plan_udf_map_op",
+    "ray.data._internal.issue_detection",
+    "ray.autoscaler.sdk",
+    "ray._common.pydantic_compat",
+    "ray._private.arrow_serialization",
+    "starlette.datastructures",
     "pandas",
     "pyarrow.parquet",
     "PIL.Image",
@@ -33,6 +38,8 @@ NEEDED = (
     "pipeline.stages.parse",
 )
 """What most workers import. Neither torch nor vLLM: they read the environment when imported."""
+OF_A_WORKER = {"RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_LD_PRELOAD_ON_WORKERS"}
+"""Variables that no import reads (Ray 2.60). Each cluster and each job has its own."""
 HEAD = 8
 """Bytes of a message that say how long the rest is."""
 
@@ -84,6 +91,7 @@ def become(worker: Wanted, streams: list[int]) -> None:
     os.chdir(worker.folder)
     os.environ.clear()
     os.environ.update(worker.variables)
+    sys.modules["ray._raylet"].Config.initialize("{}")  # Ray's C++ part reads its variables again
     script = worker.command[0]
     sys.argv = worker.command
     sys.path.insert(0, str(Path(script).parent))
@@ -107,6 +115,12 @@ def import_needed() -> None:
     with mock.patch.object(actor, "ActorClassID", FromPython):
         for module in NEEDED:
             importlib.import_module(module)
+
+
+def read_by_imports(variables: dict[str, str]) -> frozenset[tuple[str, str]]:
+    """The variables that Ray's Python reads; those of its C++ part are in small letters."""
+    names = {name for name in variables if name.startswith("RAY_") and name.isupper()}
+    return frozenset((name, variables[name]) for name in names - OF_A_WORKER)
 
 
 def be_template(variables: dict[str, str], requests: socket.socket) -> None:
@@ -139,9 +153,9 @@ def serve(listener: socket.socket) -> None:
                 client.close()
                 continue
             variables = wanted(body).variables
-            own = frozenset(pair for pair in variables.items() if pair[0].startswith("RAY_"))
-            if own not in templates:
-                requests, templates[own] = socket.socketpair()
+            kind = read_by_imports(variables)
+            if kind not in templates:
+                requests, templates[kind] = socket.socketpair()
                 if os.fork() == 0:
                     for mine in (listener, client, *templates.values()):
                         mine.close()
@@ -149,8 +163,8 @@ def serve(listener: socket.socket) -> None:
                     return
                 requests.close()
             files = [*streams, client.fileno()]
-            socket.send_fds(templates[own], [len(body).to_bytes(HEAD, "big")], files)
-            templates[own].sendall(body)
+            socket.send_fds(templates[kind], [len(body).to_bytes(HEAD, "big")], files)
+            templates[kind].sendall(body)
             client.close()
             for stream in streams:
                 os.close(stream)
