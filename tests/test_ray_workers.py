@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.ray_workers.server import read_by_imports
+
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_forked_worker_is_a_process_as_any_other() -> None:
@@ -64,3 +66,10 @@ def test_workers_of_one_template_have_their_own_settings_of_ray() -> None:
     workers = worker(12345), worker(23456)
     (template, one), (also, other) = ray.get([each.seen.remote() for each in workers])
     assert (template, one, other) == (also, 12345, 23456)
+
+
+def test_workers_of_two_clusters_never_share_a_template() -> None:
+    """A worker ends with the raylet that its template was told of (Ray 2.60 reads it once)."""
+    one = {"RAY_RAYLET_PID": "1", "RAY_JOB_ID": "01000000", "HOME": "/home"}
+    assert read_by_imports(one) == read_by_imports({**one, "RAY_JOB_ID": "02000000", "HOME": "/"})
+    assert read_by_imports(one) != read_by_imports({**one, "RAY_RAYLET_PID": "2"})

@@ -1,7 +1,7 @@
 """Forks a worker for each client, from a template that has imported what workers need.
 
-There is a template for each set of the variables that Ray's Python reads when it is imported, and
-never again.
+There is a template for each set of the variables that Ray reads when it is imported, and never
+again: in practice one for each cluster.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ NEEDED = (
     "pipeline.stages.parse",
 )
 """What most workers import. Neither torch nor vLLM: they read the environment when imported."""
-OF_A_WORKER = {"RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_LD_PRELOAD_ON_WORKERS"}
-"""Variables that no import reads (Ray 2.60). Each cluster and each job has its own."""
+OF_A_WORKER = {"RAY_JOB_ID", "RAY_LD_PRELOAD_ON_WORKERS"}
+"""Variables that no import reads (Ray 2.60)."""
 HEAD = 8
 """Bytes of a message that say how long the rest is."""
 
@@ -91,7 +91,7 @@ def become(worker: Wanted, streams: list[int]) -> None:
     os.chdir(worker.folder)
     os.environ.clear()
     os.environ.update(worker.variables)
-    sys.modules["ray._raylet"].Config.initialize("{}")  # Ray's C++ part reads its variables again
+    sys.modules["ray._raylet"].Config.initialize("{}")  # reads Ray's variables again
     script = worker.command[0]
     sys.argv = worker.command
     sys.path.insert(0, str(Path(script).parent))
@@ -118,7 +118,7 @@ def import_needed() -> None:
 
 
 def read_by_imports(variables: dict[str, str]) -> frozenset[tuple[str, str]]:
-    """The variables that Ray's Python reads; those of its C++ part are in small letters."""
+    """The variables that Ray reads once; its C++ part reads those in small letters again."""
     names = {name for name in variables if name.startswith("RAY_") and name.isupper()}
     return frozenset((name, variables[name]) for name in names - OF_A_WORKER)
 
