@@ -165,6 +165,22 @@ def plan_run(
     """
     asked.check()
     backend = backend or backend_of(config.engine)
+    measured = _measure(config, task, asked, backend, console=console, debug=debug)
+    forecast = _forecast(measured)
+    save(forecast, measured.checked.output)
+    return forecast
+
+
+def _measure(
+    config: RunConfig,
+    task: Task,
+    asked: Asked,
+    backend: Backend,
+    *,
+    console: Console | None,
+    debug: bool,
+) -> _Measured:
+    """Check the run, cut its units and do a pilot."""
     checked = check_run(config, task, backend)
     began = time.monotonic()
     cuts = units_left(checked)
@@ -184,20 +200,15 @@ def plan_run(
             console=console,
             debug=debug,
         )
-    disturbed = load.share if capacity.shares_cpus and load.share > DISTURBED else 0.0
-    forecast = _forecast(
-        _Measured(
-            checked=checked,
-            cuts=cuts,
-            sample=sample,
-            pilot=pilot,
-            capacity=capacity,
-            asked=asked,
-            disturbed=disturbed,
-        )
+    return _Measured(
+        checked=checked,
+        cuts=cuts,
+        sample=sample,
+        pilot=pilot,
+        capacity=capacity,
+        asked=asked,
+        disturbed=load.share if capacity.shares_cpus and load.share > DISTURBED else 0.0,
     )
-    save(forecast, checked.output)
-    return forecast
 
 
 def _say(console: Console | None, checked: CheckedRun, cuts: Sequence[Cut], sample: Sample) -> None:
