@@ -208,6 +208,7 @@ def _measure(
         capacity=capacity,
         asked=asked,
         disturbed=load.share if capacity.shares_cpus and load.share > DISTURBED else 0.0,
+        there=0 if checked.plan is None else totals(checked.plan).rows,
     )
 
 
@@ -235,6 +236,7 @@ class _Measured:
         capacity: What both run on.
         asked: What is asked besides.
         disturbed: The share of the machine that others used meanwhile, if that matters.
+        there: Rows that OUTPUT has already.
     """
 
     checked: CheckedRun
@@ -244,16 +246,12 @@ class _Measured:
     capacity: Capacity
     asked: Asked
     disturbed: float
+    there: int
 
     @property
     def replicas(self) -> int:
         """Engines of the run."""
         return self.asked.replicas or self.capacity.placement.engines
-
-    @property
-    def there(self) -> int:
-        """Rows that OUTPUT has already."""
-        return 0 if self.checked.plan is None else totals(self.checked.plan).rows
 
 
 def _forecast(measured: _Measured) -> Forecast:
@@ -347,15 +345,15 @@ def _reasons(pilot: Pilot, outcome: str) -> tuple[tuple[str, int], ...]:
 
 def _warnings(seconds: Time, measured: _Measured) -> tuple[str, ...]:
     sample, capacity, replicas = measured.sample, measured.capacity, measured.replicas
-    there = measured.there
     found = []
     if measured.disturbed:
         found.append(
             f"Others used {measured.disturbed:.0%} of this machine's CPUs during the pilot, so "
             "that it was slower than a run without them; plan again on a quiet machine."
         )
-    if there:
-        found.append(f"OUTPUT has {there:,} rows already; all figures are of what is left.")
+    if measured.there:
+        rows = f"{measured.there:,}"
+        found.append(f"OUTPUT has {rows} rows already; all figures are of what is left.")
     if seconds.steady.is_short:
         needed = capacity.pilot_rows
         more = f"; --pilot-rows {needed} would" if needed > len(sample.strata) else ""

@@ -78,8 +78,7 @@ def _with_sidecars(checked: CheckedRun, committer: Committer) -> Committer:
 @contextlib.contextmanager
 def all_units(checked: CheckedRun, mine: Turn) -> Iterator[Assignment]:
     """All units of the input that have no part; cleans up once they have."""
-    plan, left_out = _whole_plan(checked, mine)
-    is_committed = committed_units(plan)
+    plan, is_committed, left_out = _whole_plan(checked, mine)
     outcomes = totals(plan, saves=True).outcomes if is_committed.any() else {}
     source = checked.source
     if source.schema != plan.schema:  # another driver was faster, over a larger input
@@ -98,8 +97,12 @@ def all_units(checked: CheckedRun, mine: Turn) -> Iterator[Assignment]:
         checked.sidecars.write_lacking(plan)
 
 
-def _whole_plan(checked: CheckedRun, mine: Turn) -> tuple[Plan, Sequence[str]]:
-    """The plan with what is new in the input, without what is gone; and what was left out."""
+def _whole_plan(checked: CheckedRun, mine: Turn) -> tuple[Plan, np.ndarray, Sequence[str]]:
+    """The plan with what is new in the input and without what is gone.
+
+    Returns:
+        It; [units] bool, which are committed; and the paths that were left out.
+    """
     changes = checked.changes
     plan = extended(
         checked.plan,
@@ -110,11 +113,11 @@ def _whole_plan(checked: CheckedRun, mine: Turn) -> tuple[Plan, Sequence[str]]:
         checked.selection,
         suffix=FORMATS[checked.config.output_format].suffix,
     )
-    if changes is None or not len(changes.gone):
-        return plan, ()
-    if mine.beside:  # another run may have a larger input
-        return plan, ()
-    return without_gone(plan, committed_units(plan), changes.gone)
+    is_committed = committed_units(plan)
+    if changes is None or mine.beside:  # another run may have a larger input
+        return plan, is_committed, ()
+    plan, left_out = without_gone(plan, is_committed, changes.gone)
+    return plan, committed_units(plan) if left_out else is_committed, left_out
 
 
 def _new_parts(checked: CheckedRun, source: Source) -> NewParts:

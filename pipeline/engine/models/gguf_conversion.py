@@ -68,8 +68,8 @@ def read_files_once() -> None:
     """Let each file be read once and fast in this process.
 
     Transformers (5.19) reads a file three times, and `gguf` (0.19) takes each of its quarter of a
-    million tokens from a `numpy.memmap`, of which slices are slow: 27 seconds each time. Can go
-    with llama.cpp's pull request 13378.
+    million tokens from a `numpy.memmap`, of which slices are slow. That was three quarters of a
+    conversion. Can go with llama.cpp's pull request 13378.
     """
     import gguf
 
