@@ -109,6 +109,23 @@ def totals(plan: Plan, *, saves: bool = False) -> Totals:
     return _sum(committed_counts(plan, saves=saves))
 
 
+def count_committed(plan: Plan) -> tuple[np.ndarray, Totals]:
+    """Which units are committed, and what is in their parts, both from one listing.
+
+    Asked for one after the other, they differ by what a run commits in between.
+
+    Returns:
+        As `committed_units` and `totals` do.
+
+    Raises:
+        OSError: OUTPUT cannot be read.
+    """
+    counts = committed_counts(plan)
+    is_there = np.zeros(len(plan), dtype=bool)
+    is_there[plan.heads[_indices(counts)]] = True
+    return is_there, _sum(counts)
+
+
 def committed_counts(plan: Plan, *, saves: bool = False) -> pa.Table:
     """What is in each part of the units that are committed, as a table of `COUNTS`, unsorted.
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.contract.errors import UserError
 from pipeline.contract.record import Outcome
-from pipeline.output.counts import committed_units, totals
+from pipeline.output.counts import committed_units, count_committed
 from pipeline.output.journal import Journal
 from pipeline.output.parts import read_committed, read_part
 from pipeline.output.plan import open_plan
@@ -84,8 +84,9 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
         OSError: It cannot be read.
     """
     where, record, plan = open_output(output, options)
-    is_there = committed_units(plan)
-    counted = totals(plan)
+    # Before the parts: a commit of a run that goes on takes rows from here to there.
+    begun = Journal(plan.output, pa.schema([])).begun()
+    is_there, counted = count_committed(plan)
     return Status(
         output=str(where),
         task=record["task"],
@@ -93,7 +94,7 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
         units_done=int((is_there | (plan.is_live & (plan.rows == 0))).sum()),
         rows=plan.total_rows,
         rows_done=counted.rows,
-        rows_journalled=_journalled_rows(plan, is_there),
+        rows_journalled=_journalled_rows(plan, is_there, begun),
         outcomes=counted.outcomes,
         duplicates=counted.duplicates,
         skipped=skipped_of(record),
@@ -182,9 +183,8 @@ def failed_work(plan: Plan, outcomes: Collection[str], prefix: str = "") -> Iter
             yield Work(unit, tuple(positions))
 
 
-def _journalled_rows(plan: Plan, is_there: np.ndarray) -> int:
+def _journalled_rows(plan: Plan, is_there: np.ndarray, begun: Mapping[str, Collection[int]]) -> int:
     """Finished rows of units that are not committed; journals of other units are left-overs."""
-    begun = Journal(plan.output, pa.schema([])).begun()
     if not begun:
         return 0
     pending = plan.ids().take(pa.array(plan.pending(is_there)))

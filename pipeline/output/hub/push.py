@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contract.errors import UserError
-from pipeline.output.counts import committed_units, totals
+from pipeline.output.counts import count_committed
 from pipeline.output.hub.card import DATA, MARK, RECORD, Contents, card, path_of, run_of
 from pipeline.output.hub.target import MAIN, hub, naming, target_of
 from pipeline.output.parts import PREFIX
@@ -183,8 +183,7 @@ def _contents(where: Location, *, partial: bool) -> tuple[list[str], Contents]:
     record, plan = read_record(where), open_plan(where)
     if record is None or plan is None:
         raise UserError(f"{where} is not the OUTPUT of a run: {why_no_record(where)}")
-    is_there = committed_units(plan)
-    counted = totals(plan)
+    is_there, counted = count_committed(plan)
     if len(plan.pending(is_there)) and not partial:
         raise UserError(
             f"{where} is not finished: {counted.rows:,} of {plan.total_rows:,} rows are in parts; "

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from pipeline.output.commit import NewParts, PatchedParts
 from pipeline.output.counts import committed_units, save_counts, totals
 from pipeline.output.extension import extended
 from pipeline.output.journal import OF_RETRIES, Journal
-from pipeline.output.parts import Committed, read_committed
+from pipeline.output.parts import Committed, list_parts, read_committed
 from pipeline.output.plan import Plan, open_plan
 from pipeline.output.status import failed_rows, status
 from pipeline.sources import Kind, Listing, list_input, open_source
@@ -192,6 +193,36 @@ def test_status_tells_the_rows_of_the_plan_alone(tmp_path: Path, source: Input) 
     found = status(output.path)
     assert (found.units_done, found.units, found.rows_done, found.rows) == (1, 3, 10, 25)
     assert found.rows_journalled == 3
+
+
+@pytest.mark.parametrize("reads", [0, 1, 2])
+def test_status_tells_each_row_once_while_a_run_commits(
+    tmp_path: Path, source: Input, monkeypatch: pytest.MonkeyPatch, reads: int
+) -> None:
+    output = locate(str(tmp_path / "out"))
+    record(output)
+    plan = extended(None, output, list_input(source.source.root.path), source.source)
+    unit = source.units[0]
+    fill(Journal(output, RESULTS), unit)
+    done = 0
+
+    def committing(read: Callable[..., Any]) -> Callable[..., Any]:
+        def spied(*args: Any) -> Any:
+            nonlocal done
+            found = read(*args)
+            done += 1
+            if done == reads:
+                commit(plan, source, unit)
+            return found
+
+        return spied
+
+    monkeypatch.setattr(Journal, "begun", committing(Journal.begun))
+    monkeypatch.setattr(counts, "list_parts", committing(lambda *args: [*list_parts(*args)]))
+    found = status(output.path)
+    assert found.rows_done + found.rows_journalled == unit.rows
+    assert found.rows_done == unit.rows * found.units_done
+    assert done == 2  # a third read would be another moment
 
 
 @pytest.fixture
