@@ -12,6 +12,7 @@ backends                     which engine a run has
 endpoint                     a server that runs already behind the interface
 vllm_engine                  vLLM behind the interface, in a process of its own
 vllm_process, channel        what runs in that process, and how the two talk
+vllm_start                   how vLLM's engine is made there, and what is told of it
 engine_process               how that process is started, also ahead of Ray
 preload                      what that process loads first on a CPU
 vllm_settings, vllm_sampling what vLLM is told: of the engine, of each request

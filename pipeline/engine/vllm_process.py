@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.contract.errors import RowError, UserError, one_line
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
-from pipeline.engine.adapters import read_adapters
 from pipeline.engine.channel import (
     Abort,
     Ask,
@@ -37,12 +36,11 @@ from pipeline.engine.channel import (
 )
 from pipeline.engine.detokenizer import Detokenizer
 from pipeline.engine.vllm_sampling import sampling_params
-from pipeline.engine.vllm_settings import engine_args, prepare_process, refusals_in_a_line
+from pipeline.engine.vllm_start import import_vllm, load_adapters, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import Rendered
 
 SIGN_OF_LIFE_SECONDS = 1.0
@@ -93,7 +91,7 @@ def _started_ahead(listener: socket.socket) -> tuple[_Engine | None, Channel]:
     told: list[object] = []
     engine = None
     if begin is None:
-        _import_vllm()
+        import_vllm()
     else:
         engine = _started(begin, told.append)
     channel = Channel(accepted(listener))
@@ -132,15 +130,6 @@ def accepted(listener: socket.socket) -> socket.socket:
     return ours
 
 
-def _import_vllm() -> None:
-    prepare_process()
-    import vllm.v1.engine.llm_engine  # noqa: F401
-
-    from gemma3_model.registration import register_loaded
-
-    register_loaded()
-
-
 def _started(begin: Begin, send: Callable[[object], None]) -> _Engine | None:
     """The engine, once it is loaded; or None, and the other end is told why."""
     try:
@@ -157,85 +146,6 @@ def _started(begin: Begin, send: Callable[[object], None]) -> _Engine | None:
     else:
         return engine
     return None
-
-
-def start(config: EngineConfig, tell: Callable[[str], None]) -> Any:
-    """Make vLLM's `LLMEngine`, with its core in this process.
-
-    Args:
-        config: The engine.
-        tell: Called with each step of the start as it begins, but for the imports.
-
-    Raises:
-        UserError: The installed vLLM has no device here, or refuses one of `engine_args`.
-    """
-    prepare_process()
-    _require_device()
-    from vllm.utils.system_utils import set_process_title
-    from vllm.v1.engine.llm_engine import LLMEngine
-    from vllm.v1.executor import Executor
-
-    from gemma3_model.registration import register_loaded
-
-    set_process_title("Engine")
-    register_loaded()
-    usage = _usage_context()
-    tell("configuration")
-    made = engine_args(config)
-    with refusals_in_a_line(config):
-        settings = made.create_engine_config(usage)
-    return LLMEngine(
-        settings,
-        _telling(Executor.get_class(settings), tell),
-        log_stats=not made.disable_log_stats,
-        usage_context=usage,
-    )
-
-
-def load_adapters(engine: Any, config: EngineConfig) -> Mapping[str, Any]:
-    """Load the adapters, so that what vLLM refuses is told before any row.
-
-    Args:
-        engine: vLLM's `LLMEngine`.
-        config: The engine.
-
-    Returns:
-        vLLM's `LoRARequest` by name.
-
-    Raises:
-        UserError: vLLM refuses one.
-    """
-    from vllm.lora.request import LoRARequest
-
-    requests = {}
-    for number, adapter in enumerate(read_adapters(config), 1):
-        request = LoRARequest(adapter.name, number, str(adapter.path))
-        try:
-            engine.add_lora(request)
-        except Exception as error:  # vLLM's own kinds, of an adapter it does not take
-            named = config.lora[adapter.name]
-            raise UserError(f"lora: adapter {named}: vLLM says: {one_line(error)}") from error
-        requests[adapter.name] = request
-    return requests
-
-
-def _telling(executor: type, tell: Callable[[str], None]) -> Any:
-    """An executor of vLLM that also tells the steps of the start, of which it does the most."""
-
-    class TellingExecutor(executor):  # type: ignore[misc]
-        def _init_executor(self) -> None:
-            tell("weights")
-            super()._init_executor()
-
-        def determine_available_memory(self) -> Any:
-            tell("compile")  # a first run through the model, which shows the memory it needs
-            return super().determine_available_memory()
-
-        def compile_or_warm_up_model(self) -> None:
-            tell("graphs")
-            super().compile_or_warm_up_model()
-
-    return TellingExecutor
 
 
 def _ready(engine: Any) -> Ready:
@@ -378,29 +288,6 @@ def _mean_log_probability(answer: Any) -> float | None:
 
 def _failure(message: str) -> RowError:
     return RowError(Outcome.ENGINE_ERROR, "generate", message)
-
-
-def _usage_context() -> Any:
-    """The usage that vLLM (0.32) chooses the size of its steps by.
-
-    On an H200 a step has 16,384 tokens for offline batches, as here, and 2,048 for an engine by
-    default (pull request 37393). On a CPU larger steps were no faster (bundled model, two cores).
-    """
-    from vllm.platforms import current_platform
-    from vllm.usage.usage_lib import UsageContext
-
-    return UsageContext.ENGINE_CONTEXT if current_platform.is_cpu() else UsageContext.LLM_CLASS
-
-
-def _require_device() -> None:
-    """Only for engines: renderers need no device, and may run on machines without one."""
-    from vllm.platforms import current_platform
-
-    if current_platform.is_unspecified():
-        raise UserError(
-            "the engine has no GPU here, and the vLLM that is installed runs on nothing else; "
-            "fix the GPU's driver, or install this project with [cpu] in the place of [gpu]"
-        )
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from vllm.platforms.cpu import CpuPlatform
 from vllm.platforms.interface import PlatformEnum, UnspecifiedPlatform
 from vllm.usage.usage_lib import UsageContext
 
+from gemma3_model.registration import register_loaded
 from gemma3_model.scheduling.final_outputs import SUM_OF_LOGPROBS
 from pipeline import EngineConfig, Sampling, UserError
 from pipeline.engine.interface import Rendered
-from pipeline.engine.vllm_process import start
 from pipeline.engine.vllm_sampling import sampling_params
+from pipeline.engine.vllm_start import start
 
 
 def test_a_machine_without_a_device_is_told(
@@ -46,6 +47,7 @@ def test_steps_are_sized_for_the_device(
     gemma_folder: Path, monkeypatch: pytest.MonkeyPatch, platform: Any, context: UsageContext
 ) -> None:
     """vLLM gives an engine an eighth of what it gives a batch on an H200 (0.32)."""
+    register_loaded()  # vLLM's layers look for a GPU's kernels when they are imported on one
     monkeypatch.setattr(vllm.platforms, "_current_platform", platform())
     asked = []
 
