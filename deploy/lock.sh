@@ -7,7 +7,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 uv=.venv/uv/bin/uv
-[ -x "$uv" ] || .venv/bin/python -m pip install --quiet --target .venv/uv uv
+pinned=$(sed -n "s/.* \(uv==[0-9.]*\).*/\1/p" deploy/setup.sh | head -n 1)
+[ -x "$uv" ] || .venv/bin/python -m pip install --quiet --target .venv/uv "$pinned"
 
 compile() {
     "$uv" pip compile pyproject.toml --quiet \

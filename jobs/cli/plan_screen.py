@@ -11,6 +11,7 @@ from rich.text import Text
 from jobs.cli.tables import plain
 from jobs.forecast.stored import duration, percent, percents
 from pipeline.contract.record import ADDED
+from pipeline.engine.model_files import short_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ def plan_screen(forecast: Forecast) -> RenderableType:
     figures.width = WIDTH
     for name, value in _lines(forecast):
         figures.add_row(name, Text(value))
-    model = plain(forecast.model.rsplit("/")[-1])
+    model = plain(short_name(forecast.model))
     title = Text(f"Plan: {forecast.task} {plain(forecast.input)} with {model}", style="bold")
     notes = [Text(line, style="yellow") for line in forecast.warnings]
     return Group(title, figures, *notes, "", _samples(forecast))

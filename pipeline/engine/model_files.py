@@ -50,6 +50,12 @@ def model_folder(model: str) -> Path:
     return path.absolute()
 
 
+def short_name(model: str) -> str:
+    """What a model is called on a screen: a bundled one's name, or the last part of the path."""
+    bundled = (name for name, folder in BUNDLED.items() if str(folder) == model)
+    return next(bundled, model.rstrip("/").rsplit("/", 1)[-1])
+
+
 def read_text(model: str, file: Path) -> str:
     """A file of text.
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from jobs.cli import app as cli
 from jobs.cli import confirmation
 from jobs.cli.plan_screen import amount, plan_screen
-from jobs.registry import JOBS
+from jobs.registry import JOBS, find_model
 from jobs.sdk.assembly import configure
 from tests.jobs.forecast.made import forecast
 
@@ -63,6 +63,20 @@ def test_a_plan_is_one_screen_of_eighty_columns() -> None:
         "9.jpg a cat 9",
     ):
         assert part in text, text
+
+
+@pytest.mark.parametrize(
+    ("model", "called"),
+    [
+        (find_model("demo").path, "demo"),
+        ("/models/gemma-3-4b-it", "gemma-3-4b-it"),
+        ("/models/gemma-3-4b-it/", "gemma-3-4b-it"),
+        ("google/gemma-3-4b-it", "gemma-3-4b-it"),
+    ],
+)
+def test_a_plan_names_its_model(model: str, called: str) -> None:
+    title, *_ = shown(model=model)
+    assert title.rstrip().endswith(f" with {called}")
 
 
 def test_what_rows_hold_is_neither_obeyed_nor_wrapped() -> None:
