@@ -351,6 +351,7 @@ def _result(checked: CheckedRun, done: _Done | None, began: float) -> RunResult:
             "outcomes": dict(result.outcomes),
             "duplicates": result.duplicates,
             "model_class": result.model_class,
+            "new_rows": result.new_rows,
             "seconds": round(result.seconds, 1),
             "rows_per_second": round(result.rows_per_second, 2),
             "left_out": [*result.left_out],

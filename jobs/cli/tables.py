@@ -44,6 +44,9 @@ def status_text(status: Status) -> str:
         f"Started {status.started}, "
         + (f"finished {status.finished}" if status.finished else "not finished"),
     ]
+    if status.last_rows is not None and status.last_seconds is not None:
+        new = f"{status.last_rows:,} new rows in {status.last_seconds:.0f} s"
+        lines.append(f"The last run that finished: {new}")
     if status.duplicates:
         lines.insert(2, f"Identical to another row, computed once: {status.duplicates:,}")
     if status.rows_journalled:

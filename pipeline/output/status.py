@@ -57,6 +57,8 @@ class Status:
         slice: Which rows of INPUT it takes: the settings that say so; empty where it takes all.
         started: When the first run on this OUTPUT started, ISO 8601.
         finished: When the last run or retry finished; None if none did.
+        last_rows: Rows that this last one computed; None if an earlier version did not record it.
+        last_seconds: How long it took; None likewise.
         profile: Where the time of the last one went, as far as it is; None if nothing is known.
     """
 
@@ -72,6 +74,8 @@ class Status:
     skipped: tuple[Skipped, ...]
     started: str
     finished: str | None
+    last_rows: int | None = None
+    last_seconds: float | None = None
     profile: Profile | None = None
     slice: Mapping[str, object] = field(default_factory=dict)
 
@@ -100,6 +104,8 @@ def status(output: str, options: StorageOptions | None = None) -> Status:
         skipped=skipped_of(record),
         started=record["started"],
         finished=record.get("finished"),
+        last_rows=record.get("new_rows"),
+        last_seconds=record.get("seconds"),
         profile=last_profile(where, record),
         slice=slice_of(record),
     )

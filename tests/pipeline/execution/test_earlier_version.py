@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import Engine
+from jobs.cli.tables import status_text
 from jobs.registry import find_model
 from jobs.sdk.retry import restore_task
 from pipeline import RunConfig, RunResult, failed_rows, retry, run, status
@@ -53,6 +54,8 @@ def test_a_finished_run_is_read(folder: Path) -> None:
     found = status(str(folder / "finished"))
     assert (found.units_done, found.units, found.rows_done, found.rows) == (4, 4, ROWS, ROWS)
     assert found.outcomes == {"ok": 22, "decode_error": 1, "missing_input": 1}
+    assert found.last_rows is None
+    assert "The last run" not in status_text(found)
     failed = [row for table in failed_rows(str(folder / "finished")) for row in table.to_pylist()]
     assert [row["outcome"] for row in failed] == ["decode_error", "missing_input"]
 

@@ -158,8 +158,10 @@ def test_failed_rows_are_done_again_in_their_place(tmp_path: Path, gemma_folder:
         assert row["colour"] == due
         assert (row["error"] is None) == (row["outcome"] == "ok")
     assert before.keys() == parts(tmp_path / "out").keys()
-    assert status(str(tmp_path / "out")).outcomes == result.outcomes
+    found = status(str(tmp_path / "out"))
+    assert (found.outcomes, found.last_rows) == (result.outcomes, 20)
     assert run(settings, ColourTask(), backend=FAKE).new_rows == 0
+    assert status(str(tmp_path / "out")).last_rows == 20  # of the last that had something to do
     with pytest.raises(UserError, match="outcome 'gone': should be one of"):
         retry(settings, ColourTask(), ["gone"], backend=FAKE)
 
