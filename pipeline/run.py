@@ -48,7 +48,6 @@ from pipeline.output.plan import open_plan
 from pipeline.output.profile_files import ProfileFile
 from pipeline.output.result import RunResult
 from pipeline.output.run_record import claim, finish, read_record, withdraw
-from pipeline.output.status import failed_work
 from pipeline.profiling.collector import Collector
 from pipeline.storage.atomic import probe
 from pipeline.storage.write_fault import naming_output, writing_to
@@ -181,7 +180,8 @@ def retry(
         debug: Show what Ray and the workers print.
 
     Raises:
-        UserError: OUTPUT is not the run's, an outcome does not exist, or as for `run`.
+        UserError: OUTPUT is not the run's, an outcome does not exist, a file of INPUT that has such
+            rows has changed, or as for `run`.
         RunError: The retry could not be finished; resumable.
         OSError: INPUT or OUTPUT cannot be read.
     """
@@ -192,8 +192,8 @@ def retry(
     collector.moment("checked")
     if checked.plan is None:
         raise UserError(f"OUTPUT {checked.output} has no results to fix; run the job first")
-    work = [*failed_work(checked.plan, wanted, checked.config.prefix or "")]
-    if not work and not lacks_sidecars(checked, checked.plan):
+    has_work = not totals(checked.plan).outcomes.keys().isdisjoint(wanted)
+    if not has_work and not lacks_sidecars(checked, checked.plan):
         return _result(checked, None, began)
     tolerant = checked.config.model_copy(update={"max_error_rate": 1.0, "missing": None})
     checked = replace(checked, config=tolerant)
@@ -205,7 +205,7 @@ def retry(
         debug=debug,
         collector=collector,
     )
-    return _result(checked, _finish(job, partial(failed_rows, checked, work, wanted)), began)
+    return _result(checked, _finish(job, partial(failed_rows, checked, wanted)), began)
 
 
 def _finish(job: _Job, assign: Callable[[Turn], AbstractContextManager[Assignment]]) -> _Done:

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.contract.errors import UserError, shortened
 from pipeline.contract.record import Outcome, merged_column
 from pipeline.output.cleanup import clean_up_retry, clean_up_run
 from pipeline.output.commit import NewParts, PatchedParts
@@ -14,7 +15,12 @@ from pipeline.output.extension import extended, without_gone
 from pipeline.output.formats import FORMATS
 from pipeline.output.journal import OF_RETRIES, Journal
 from pipeline.output.order import shuffled
+from pipeline.output.parts import list_parts
+from pipeline.output.plan import dropped_parts
+from pipeline.output.run_record import read_record
 from pipeline.output.sidecars import WithSidecars
+from pipeline.output.status import failed_work
+from pipeline.sources import ROW_A_FILE
 from pipeline.sources.units import Work
 
 if TYPE_CHECKING:
@@ -58,10 +64,28 @@ class Assignment:
 
 
 def is_finished(checked: CheckedRun) -> bool:
-    """Whether nothing of the plan is left to commit."""
+    """Whether all is committed, cleaned up and recorded. Raises OSError."""
     plan = checked.plan
     assert plan is not None, "a run without a plan has not begun"
-    return not len(plan.pending(committed_units(plan))) and not lacks_sidecars(checked, plan)
+    return (
+        not len(plan.pending(committed_units(plan)))
+        and not lacks_sidecars(checked, plan)
+        and not _has_dropped_parts(plan)
+        and _is_recorded(plan)
+    )
+
+
+def _has_dropped_parts(plan: Plan) -> bool:
+    """Whether parts are there of rows that are not planned any more: a driver died at its end."""
+    dropped = {*dropped_parts(plan)}
+    parts = list_parts(plan.output, len(plan)) if dropped else ()
+    return any(part.path in dropped for part in parts)
+
+
+def _is_recorded(plan: Plan) -> bool:
+    """Whether the record tells of the end of a run with all of these rows."""
+    record = read_record(plan.output) or {}
+    return "finished" in record and record.get("rows") == plan.total_rows
 
 
 def lacks_sidecars(checked: CheckedRun, plan: Plan) -> bool:
@@ -139,10 +163,19 @@ def _in_order(plan: Plan, indices: np.ndarray, config: RunConfig) -> Iterator[Un
 
 
 @contextlib.contextmanager
-def failed_rows(
-    checked: CheckedRun, work: Sequence[Work], outcomes: Collection[str], mine: Turn
-) -> Iterator[Assignment]:
-    """Rows of existing parts; cleans up once they are replaced."""
+def failed_rows(checked: CheckedRun, outcomes: Collection[str], mine: Turn) -> Iterator[Assignment]:
+    """Rows of existing parts; cleans up once they are replaced.
+
+    They are looked for in the driver's turn: a retry that ended just before has fixed some.
+
+    Raises:
+        UserError: A file with such rows has changed.
+        OSError: OUTPUT cannot be read or written.
+    """
+    plan = checked.plan
+    assert plan is not None, "a retry has a plan"
+    work = [*failed_work(plan, outcomes, checked.config.prefix or "")]
+    _check_unchanged(checked, work)
     journal = Journal(checked.output, checked.task.result_schema, OF_RETRIES)
     if not any(other.work == RETRY for other in mine.beside):  # whose failures these may be
         journal.forget_failures(outcomes)
@@ -158,5 +191,22 @@ def failed_rows(
         ),
     )
     clean_up_retry((piece.unit.id for piece in work), mine.epoch)
-    if checked.sidecars is not None and checked.plan is not None:
-        checked.sidecars.write_lacking(checked.plan)
+    if checked.sidecars is not None:
+        checked.sidecars.write_lacking(plan)
+
+
+def _check_unchanged(checked: CheckedRun, work: Iterable[Work]) -> None:
+    """Refuse rows of files that are not those their parts were computed from.
+
+    By now a row may have another place in such a file. Where a file is a row, its place is its
+    path: an image that was mended is what a retry is for.
+    """
+    if not checked.changes or checked.listing.kind in ROW_A_FILE:
+        return
+    files = {file for piece in work for file in piece.unit.files}
+    changed = [file.path for file in checked.changes.changed if file.path in files]
+    if changed:
+        raise UserError(
+            f"INPUT {shortened(changed)}: changed since its rows were computed, so the failed ones "
+            "may be in other places; run the job again, which computes changed files anew"
+        )

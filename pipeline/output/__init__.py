@@ -8,6 +8,7 @@ order           in which order units are worked on, if not in that of the input
 fencing         which driver is the newest
 heartbeat       whether another run is at work
 journal         rows that are finished, of units that are not
+damage          whether a small file of ours is whole
 commit          the two ways to make parts of them
 parts           what a part is as a file
 results         which columns all parts have together

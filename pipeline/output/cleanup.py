@@ -38,7 +38,7 @@ def clean_up_run(plan: Plan, epoch: Epoch) -> None:
         return
     for part in dropped_parts(plan):
         remove_part(plan.output / part)
-    for folder in (OF_RUNS, "suspects", "probe", PROFILES):
+    for folder in (OF_RUNS, "suspects", PROFILES):
         remove_folder(plan.output / INTERNAL / folder)
     _remove_old_drafts(epoch)
 
@@ -56,7 +56,6 @@ def clean_up_retry(units: Iterable[str], epoch: Epoch) -> None:
         return
     internal = epoch.output / INTERNAL
     remove_folder(internal / OF_RETRIES)
-    remove_folder(internal / "probe")
     remove_folder(internal / PROFILES)
     marked = {info.path.partition("/")[0] for info in (internal / "suspects").tree()}
     for unit_id in marked.intersection(units):

@@ -175,6 +175,7 @@ class PatchedParts:
             missing = set(work.missing) - set(entries["position"].to_pylist())
             if missing:
                 raise RunError(f"{work.unit.name}: {len(missing)} rows were not finished")
+            entries = _without_losses(old[f"{self.prefix}outcome"], entries)
             rows = _patched(old, entries["position"], _added(entries, self.prefix))
             outcomes = _outcomes(rows[f"{self.prefix}outcome"])
             record = commit_record(
@@ -218,6 +219,19 @@ def _added(entries: pa.Table, prefix: str) -> pa.Table:
 def _with_keys(entries: pa.Table, unit: Unit) -> pa.Table:
     keys = [row_key(unit.id, position) for position in entries["position"].to_pylist()]
     return entries.append_column("row_key", pa.array(keys, pa.string()))
+
+
+def _without_losses(there: pa.ChunkedArray, entries: pa.Table) -> pa.Table:
+    """Entries but the failures of rows that have results by now: another retry was faster.
+
+    Args:
+        there: The outcomes in the part.
+        entries: See `Journal.entries`.
+    """
+    good = pa.array([str(outcome) for outcome in Outcome if outcome.has_results])
+    is_good = pc.is_in(entries["outcome"], value_set=good)
+    was_good = pc.is_in(there.take(entries["position"]), value_set=good)
+    return entries.filter(pc.or_(is_good, pc.invert(was_good)))
 
 
 def _patched(old: pa.Table, positions: pa.ChunkedArray, added: pa.Table) -> pa.Table:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.output.damage import undamaged
 from pipeline.output.parts import list_parts, part_index, read_committed
 from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import INTERNAL, Location
@@ -220,17 +221,17 @@ def _saved(output: Location) -> pa.Table:
 def _read(file: Location) -> pa.Table | None:
     """A table of counts; None if it is damaged, gone, or of a version that kept no stamps."""
     try:
-        table = pq.read_table(pa.BufferReader(file.read()))
-    except (FileNotFoundError, pa.ArrowInvalid):
+        table = undamaged(file.read())
+    except FileNotFoundError:
         return None
-    return table if table.schema.names == COUNTS.names else None
+    return None if table is None or table.schema.names != COUNTS.names else table
 
 
 def _save(output: Location, counts: pa.Table) -> None:
     if not counts.num_rows:
         return
     sink = pa.BufferOutputStream()
-    pq.write_table(counts, sink)
+    pq.write_table(counts, sink, write_page_checksum=True)
     # Not synced: a file damaged by a power loss is ignored, and its parts are counted again.
     where = _folder(output) / f"{uuid.uuid4().hex}.parquet"
     overwrite(where, sink.getvalue().to_pybytes(), sync=False)

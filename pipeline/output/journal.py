@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.contract.record import ADDED, Outcome
+from pipeline.output.damage import undamaged
 from pipeline.storage.atomic import overwrite, remove, remove_folder
 from pipeline.storage.location import INTERNAL, Location
 
@@ -78,7 +79,7 @@ class Journal:
         """
         schema = entry_schema(self.results).with_metadata({b"format": str(FORMAT).encode()})
         sink = pa.BufferOutputStream()
-        pq.write_table(entries.cast(schema), sink)
+        pq.write_table(entries.cast(schema), sink, write_page_checksum=True)
         where = self.folder(unit_id) / f"{uuid.uuid4().hex}.parquet"
         # Not synced: a file damaged by a power loss is ignored, and its rows are computed again.
         overwrite(where, sink.getvalue().to_pybytes(), sync=False)
@@ -97,7 +98,8 @@ class Journal:
         files = [info.path for info in root.tree() if info.path.endswith(".parquet")]
         columns = ["position", "outcome"]
         with ThreadPoolExecutor(READERS) as pool:
-            read = pool.map(lambda path: _read_entries(root / path, columns), files)
+            # All columns: what `entries` would not take is not finished.
+            read = pool.map(lambda path: _read_entries(root / path), files)
             for path, table in zip(files, read, strict=True):
                 if table is not None:
                     rows = found.setdefault(path.split("/", 1)[0], {})
@@ -119,8 +121,10 @@ class Journal:
         files = [info.path for info in folder.tree() if info.path.endswith(".parquet")]
         schema = entry_schema(self.results)
         with ThreadPoolExecutor(READERS) as pool:
-            read = pool.map(lambda path: _read_entries(folder / path, schema.names), files)
-            tables = [table.cast(schema) for table in read if table is not None]
+            read = pool.map(lambda path: _read_entries(folder / path), files)
+            tables = [
+                table.select(schema.names).cast(schema) for table in read if table is not None
+            ]
         return _filled(_one_per_position(pa.concat_tables([schema.empty_table(), *tables])))
 
     def forget(self, unit_id: str) -> None:
@@ -159,21 +163,35 @@ class Journal:
         return self.output / INTERNAL / self.folder_name / unit_id
 
 
-def _read_entries(file: Location, columns: list[str]) -> pa.Table | None:
-    """A journal file; None if it is damaged, or gone because its unit was committed."""
+def _read_entries(file: Location) -> pa.Table | None:
+    """A journal file; None if it is damaged, or gone because its unit was committed.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     try:
-        return pq.read_table(pa.BufferReader(file.read()), columns=columns)
-    except (FileNotFoundError, pa.ArrowInvalid):
+        body = file.read()
+    except FileNotFoundError:
         return None
+    return undamaged(body)
 
 
 def _one_per_position(entries: pa.Table) -> pa.Table:
     """Sorted by position, one row for each: a repeated step may have written a row twice.
 
-    A row that was computed is preferred to one with `same_as`.
+    A row that was computed is preferred to one with `same_as`, and of two that were computed the
+    one with results: two drivers may have computed it, one of them with an engine that failed.
     """
-    keys = [("position", "ascending", "at_end"), ("same_as", "ascending", "at_start")]
-    ordered = entries.take(pc.sort_indices(entries, sort_keys=keys))
+    good = pa.array([str(outcome) for outcome in Outcome if outcome.has_results])
+    ranked = entries.append_column(
+        "is_failed", pc.invert(pc.is_in(entries["outcome"], value_set=good)).cast(pa.int8())
+    )
+    keys = [
+        ("position", "ascending", "at_end"),
+        ("same_as", "ascending", "at_start"),
+        ("is_failed", "ascending", "at_end"),
+    ]
+    ordered = entries.take(pc.sort_indices(ranked, sort_keys=keys))
     positions = ordered["position"].combine_chunks()
     if not len(positions):
         return ordered

@@ -22,7 +22,7 @@ from pipeline.storage.atomic import create_from, draft_for, remove, replace_from
 from pipeline.storage.location import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from ray.data import Dataset
 
@@ -91,12 +91,19 @@ def list_parts(output: Location, count: int) -> Iterator[FileInfo]:
         yield from output.infos(f"{PREFIX}{page:0{PAGE_DIGITS}d}")
 
 
-def part_files(output: Location) -> list[str]:
-    """Paths of the parts on the output's filesystem, in input order."""
-    return [(output / name).path for name in sorted(output.names(PREFIX))]
+def part_files(output: Location, without: Collection[str] = ()) -> list[str]:
+    """Paths of the parts on the output's filesystem, in input order.
+
+    Args:
+        output: OUTPUT.
+        without: Names of parts that are left out.
+    """
+    return [(output / name).path for name in sorted({*output.names(PREFIX)} - {*without})]
 
 
-def open_parts(output: Location, schema: pa.Schema | None = None) -> ds.Dataset:
+def open_parts(
+    output: Location, schema: pa.Schema | None = None, without: Collection[str] = ()
+) -> ds.Dataset:
     """All parts as one dataset in input order, which reads when it is asked.
 
     Of parquet it reads what is asked for; of other formats whole parts, one after the other.
@@ -104,8 +111,9 @@ def open_parts(output: Location, schema: pa.Schema | None = None) -> ds.Dataset:
     Args:
         output: OUTPUT.
         schema: The columns; those that a part lacks are null. By default those of the first part.
+        without: Names of parts that are left out.
     """
-    files = part_files(output)
+    files = part_files(output, without)
     if all(path.endswith(PARQUET) for path in files):
         filesystem = PyFileSystem(FSSpecHandler(output.fs))
         return ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet")

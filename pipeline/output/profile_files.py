@@ -82,15 +82,15 @@ def last_profile(output: Location, record: Record) -> Profile | None:
         OSError: OUTPUT cannot be read.
     """
     folder = output / INTERNAL / FOLDER
-    found = [_parsed((folder / name).read()) for name in folder.names() if name.endswith(".json")]
+    found = [_profile_in(folder / name) for name in folder.names() if name.endswith(".json")]
     found.append(Profile.from_json(record.get("profile", {})))
     known = [profile for profile in found if profile is not None]
     return max(known, key=lambda profile: profile.ended, default=None)
 
 
-def _parsed(body: bytes) -> Profile | None:
-    """A file's profile; None if it is damaged: it is not synced."""
+def _profile_in(file: Location) -> Profile | None:
+    """A file's profile; None if its run has ended meanwhile, or it is damaged: it is not synced."""
     try:
-        return Profile.from_json(json.loads(body))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return Profile.from_json(json.loads(file.read()))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.contract.record import ADDED
 from pipeline.output.parts import open_parts, part_files, part_schema
-from pipeline.output.plan import open_plan
+from pipeline.output.plan import dropped_parts, open_plan
 from pipeline.output.run_record import prefix_of, read_record
 from pipeline.sources.columns import without_binary
 from pipeline.storage.location import Location
@@ -33,7 +33,8 @@ def open_results(output: Location) -> ds.Dataset:
     record, plan = read_record(output), open_plan(output)
     if record is None or plan is None:
         return open_parts(output)
-    return open_parts(output, results_schema(plan, record))
+    # A driver that died at its very end may have left parts of rows that it computed anew.
+    return open_parts(output, results_schema(plan, record), without=dropped_parts(plan))
 
 
 def results_schema(plan: Plan, record: Record) -> pa.Schema | None:

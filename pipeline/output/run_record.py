@@ -49,6 +49,8 @@ PROMPT_FORMAT = "template"
 OUTPUT_FORMAT = "parquet"
 """The only format of parts there was before it was recorded."""
 
+NAME = "run.json"
+"""The record's file, below `INTERNAL`."""
 Record = Mapping[str, Any]
 """A run as JSON values, see `describe_run`; once it finished also its totals and `finished`."""
 
@@ -174,8 +176,15 @@ def finish(output: Location, record: Record, totals: Mapping[str, object]) -> No
 
 
 def withdraw(output: Location) -> None:
-    """Undo a claim, if the run failed before any row was finished. Raises OSError."""
-    remove_folder(output / INTERNAL)
+    """Undo a claim, if the run failed before any row was finished. Raises OSError.
+
+    The record goes last: without it whatever is left would be taken for nobody's.
+    """
+    internal = output / INTERNAL
+    inside = (info.path.partition("/") for info in internal.tree())
+    for name in sorted({name for name, slash, _ in inside if slash}):
+        remove_folder(internal / name)
+    remove_folder(internal)
     if output.is_local and output.exists() and not output.fs.ls(output.path):
         output.fs.rmdir(output.path)
 
@@ -320,7 +329,7 @@ def _is_free(output: Location) -> bool:
 
 
 def _file(output: Location) -> Location:
-    return output / INTERNAL / "run.json"
+    return output / INTERNAL / NAME
 
 
 def _to_json(record: Record) -> bytes:

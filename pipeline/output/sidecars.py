@@ -84,8 +84,7 @@ class Sidecars:
         stamp = where.info().stamp  # first: if the part is replaced now, it is not of this version
         texts = self._texts(where)
         digests = {path: _digest(text) for path, text in texts.items()}
-        notes = folder.names()
-        ours = self._ours(folder, notes)
+        ours = self._ours(folder)
         overwrite(folder / f"{BEGUN}{uuid.uuid4().hex}.json", json.dumps(digests).encode())
         for _ in in_order(lambda path: self._put(path, texts[path], ours), texts):
             pass
@@ -173,13 +172,18 @@ class Sidecars:
             if row[self.outcome] == Outcome.OK and row[self.answer] is not None
         }
 
-    def _ours(self, folder: Location, notes: Iterable[str]) -> dict[str, set[str]]:
+    def _ours(self, folder: Location) -> dict[str, set[str]]:
         """Digests of what this OUTPUT has written, or was about to, by path."""
         ours: dict[str, set[str]] = {}
-        for name in notes:
-            written: Mapping[str, str] = json.loads((folder / name).read())
-            for path, digest in written.items():
-                ours.setdefault(path, set()).add(digest)
+        seen: set[str] = set()
+        while new := {*folder.names()} - seen:
+            for name in sorted(new):
+                # Gone: another driver has written all, and a newer note says what.
+                with contextlib.suppress(FileNotFoundError):
+                    written: Mapping[str, str] = json.loads((folder / name).read())
+                    for path, digest in written.items():
+                        ours.setdefault(path, set()).add(digest)
+            seen |= new
         return ours
 
     def _put(self, path: str, text: str, ours: Mapping[str, set[str]]) -> None:

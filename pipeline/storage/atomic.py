@@ -14,7 +14,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin
@@ -30,8 +32,14 @@ if TYPE_CHECKING:
 ONE_PUT = 5 * 2**30
 """Most bytes of one PUT on S3."""
 PRECONDITION_FAILED = 412
-PROBES = "probe"
-"""Folder below `INTERNAL` of files that only show whether they can be written."""
+PROBE = "probe-"
+"""How the files are called that are written to see whether one can write; each is removed at once.
+
+They lie in no folder of their own, which another driver could remove meanwhile."""
+TRIES = 20
+"""Attempts at what another driver may cross on a disk."""
+CROSSED_S = 0.001
+"""Pause after the second of them; each further one is longer by as much."""
 DRAFTS = "drafts"
 """Folder below `INTERNAL`, on a disk, of files that are not whole yet."""
 LOCK = "replace.lock"
@@ -128,6 +136,17 @@ def overwrite(where: Location, body: bytes, *, sync: bool = True) -> None:
     if not where.is_local:
         with_backoff(lambda: where.fs.pipe_file(where.path, body, chunksize=ONE_PUT))
         return
+    for attempt in range(TRIES):
+        try:
+            _overwrite_on_disk(where, body, sync=sync)
+            return
+        except (FileNotFoundError, FileExistsError):  # others remove the folder, or make it, now
+            if attempt == TRIES - 1:
+                raise
+            time.sleep(attempt * CROSSED_S)
+
+
+def _overwrite_on_disk(where: Location, body: bytes, *, sync: bool) -> None:
     os.makedirs(where.parent.path, exist_ok=True)
     draft = f"{where.path}.{uuid.uuid4().hex}.tmp"
     try:
@@ -149,9 +168,21 @@ def remove(where: Location) -> None:
 
 
 def remove_folder(where: Location) -> None:
-    """Delete a folder and all that is in it, unless it is gone already. Raises OSError."""
+    """Delete a folder and all that is in it, unless it is gone already. Raises OSError.
+
+    Others may write to it or delete it meanwhile: then what is left is deleted as well.
+    """
+    if not where.is_local:
+        with contextlib.suppress(FileNotFoundError):
+            with_backoff(lambda: where.fs.rm(where.path, recursive=True))
+        return
+    for attempt in range(TRIES):
+        shutil.rmtree(where.path, ignore_errors=True)
+        if not os.path.lexists(where.path):
+            return
+        time.sleep(attempt * CROSSED_S)
     with contextlib.suppress(FileNotFoundError):
-        with_backoff(lambda: where.fs.rm(where.path, recursive=True))
+        shutil.rmtree(where.path)  # which says why not
 
 
 def probe(output: Location, *, conditions: bool = True) -> None:
@@ -166,7 +197,7 @@ def probe(output: Location, *, conditions: bool = True) -> None:
     Raises:
         UserError: It does not, or it cannot be written to.
     """
-    where = output / INTERNAL / PROBES / uuid.uuid4().hex
+    where = output / INTERNAL / f"{PROBE}{uuid.uuid4().hex}"
     try:
         if conditions:
             is_supported = _keeps_conditions(where)
@@ -175,7 +206,7 @@ def probe(output: Location, *, conditions: bool = True) -> None:
             overwrite(where, b"", sync=False)
         remove(where)
     except Exception as error:  # the store's client has errors of many kinds
-        forget_probe(output)
+        _forget_probe(output, where)
         raise UserError(
             f"OUTPUT {output} cannot be written to: {one_line(error)}; {write_fix(error)}"
         ) from None
@@ -187,11 +218,11 @@ def probe(output: Location, *, conditions: bool = True) -> None:
         )
 
 
-def forget_probe(output: Location) -> None:
-    """Remove the folders that a probe made, unless there is something else in them by now."""
+def _forget_probe(output: Location, where: Location) -> None:
+    """Remove what a probe made, but not folders with something else in them by now."""
     internal = output / INTERNAL
     with contextlib.suppress(Exception):  # what it meets is told by others, or does not matter
-        remove_folder(internal / PROBES)
+        remove(where)
         if not output.is_local:
             return
         with contextlib.suppress(OSError):

@@ -13,7 +13,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import RunError, one_line
-from pipeline.storage.atomic import PROBES, overwrite, remove
+from pipeline.storage.atomic import PROBE, overwrite, remove
 from pipeline.storage.backoff import is_transient
 from pipeline.storage.location import INTERNAL
 
@@ -76,7 +76,7 @@ def naming_output(output: Location) -> Iterator[None]:
 
 def _check_writable(output: Location) -> None:
     """Try it. Raises OutputError where it will not be for long."""
-    where = output / INTERNAL / PROBES / uuid.uuid4().hex
+    where = output / INTERNAL / f"{PROBE}{uuid.uuid4().hex}"
     with contextlib.suppress(OSError), writing_to(output):
         overwrite(where, b"", sync=False)
         remove(where)

@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import ErrorRateError, RunConfig, RunError, UserError, failed_rows, retry, run, status
+from pipeline.execution import assignment
+from pipeline.output.results import open_results
+from pipeline.storage.location import locate
 from tests.pipeline.execution.test_run import colours_dataset, config, read_back
 from tests.pipeline.fakes import ANSWERED, CRASHING, DEADLY, FAKE, STARTING, ColourTask
 from tests.pipeline.sample_images import encoded, plain
@@ -74,6 +77,32 @@ def test_new_and_changed_files_alone_are_computed(tmp_path: Path, gemma_folder: 
     untouched = [name for name in before if before[name] == after.get(name)]
     assert len(untouched) == 4  # of the other file
     assert run(settings, ColourTask(), backend=FAKE).new_rows == 0
+
+
+def test_a_run_that_was_killed_before_its_clean_up_is_ended_by_the_next(
+    tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is committed, but parts of rows that are not in the input any more are there too."""
+    colours_dataset(tmp_path / "in", 300)
+    settings = config(tmp_path / "in", tmp_path / "out", gemma_folder, unit_rows=50)
+    run(settings, ColourTask(), backend=FAKE)
+    path = tmp_path / "in/000.parquet"
+    pq.write_table(pq.read_table(path).slice(70), path)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(assignment, "clean_up_run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, ColourTask(), backend=FAKE)
+    due = [*range(70, 300)]
+    assert sorted(open_results(locate(settings.output)).to_table()["n"].to_pylist()) == due
+    assert len(read_back(tmp_path / "out")) > len(due)
+    result = run(settings, ColourTask(), backend=FAKE)
+    assert (result.new_rows, result.rows) == (0, 230)
+    assert sorted(read_back(tmp_path / "out")["n"].to_pylist()) == due
+    assert (status(settings.output).last_rows, status(settings.output).rows) == (0, 230)
 
 
 def test_a_single_file_that_was_rewritten_is_a_changed_one(

@@ -196,3 +196,29 @@ def test_a_retry_that_is_ended_is_resumed(
 def fixed_parts(output: Path) -> list[str]:
     paths = output.glob("part-*")
     return [path.name for path in paths if b'"outcomes": {"ok"' in path.read_bytes()]
+
+
+def test_a_file_that_changed_is_not_retried(tmp_path: Path, gemma_folder: Path) -> None:
+    """Its rows may have other places by now, and would get the answers of others."""
+    settings = with_missing_images(tmp_path, gemma_folder, 10)
+    write_image(tmp_path / "in/a.png")
+    before, path = read_back(tmp_path / "out"), tmp_path / "in/a.parquet"
+    table = pq.read_table(path)
+    pq.write_table(pa.concat_tables([table.slice(9), table.slice(0, 9)]), path)
+    with pytest.raises(UserError, match=r"INPUT a\.parquet: changed since its rows were computed"):
+        retry(settings, ColourTask(), ["missing_input"], backend=FAKE)
+    assert read_back(tmp_path / "out") == before
+    pq.write_table(table, path)  # as it was, with another time stamp
+    assert retry(settings, ColourTask(), ["missing_input"], backend=FAKE).outcomes["ok"] == 5
+
+
+def test_an_image_that_was_repaired_is_retried(tmp_path: Path, gemma_folder: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / f"in/{name}.png")
+    whole = (tmp_path / "in/b.png").read_bytes()
+    (tmp_path / "in/b.png").write_bytes(whole[:60])
+    settings = config(tmp_path / "in", tmp_path / "out", gemma_folder, max_error_rate=1)
+    assert run(settings, ColourTask(), backend=FAKE).outcomes == {"ok": 2, "decode_error": 1}
+    (tmp_path / "in/b.png").write_bytes(whole)
+    assert retry(settings, ColourTask(), ["decode_error"], backend=FAKE).outcomes == {"ok": 3}

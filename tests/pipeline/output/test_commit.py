@@ -354,3 +354,15 @@ def test_a_patch_with_a_row_missing_changes_nothing(partly_failed: Work, output:
     remove(output / partly_failed.unit.part)
     with pytest.raises(RunError, match="is gone; run the job again"):
         commits.commit(partly_failed)
+
+
+def test_a_patch_takes_no_results_away(partly_failed: Work, output: Location) -> None:
+    """Of a retry that looked for failed rows before another one had fixed them."""
+    first, second, unit = patches(output), patches(output), partly_failed.unit
+    first.journal.append(unit.id, entries([3, 7], "fixed "))
+    assert first.commit(partly_failed).outcomes == {"ok": ROWS}
+    second.journal.append(unit.id, failed([3]))
+    second.journal.append(unit.id, entries([7], "again "))
+    assert second.commit(partly_failed).outcomes == {"ok": ROWS}
+    texts = read(output)["text"].to_pylist()
+    assert (texts[3], texts[7]) == ("fixed 3", "again 7")

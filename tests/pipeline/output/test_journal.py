@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 
 from pipeline.output.journal import OF_RETRIES, Journal, entry_schema
 from pipeline.storage.atomic import overwrite
-from pipeline.storage.location import Location
+from pipeline.storage.location import Location, locate
 from tests.pipeline.output.samples import RESULTS, entries, failed, journal_in, like, output
 
 __all__ = ["output"]
@@ -48,6 +50,36 @@ def test_a_damaged_file_is_ignored(output: Location) -> None:
     journal.append("u", entries([0]))
     assert journal.begun() == {"u": {0}}
     assert texts(journal, "u") == {0: "t0"}
+
+
+PAGE = 4096
+
+
+def test_a_file_with_a_damaged_page_is_ignored(tmp_path: Path) -> None:
+    """After a power loss a page may be zeros, while the end of the file is there."""
+    journal = journal_in(locate(str(tmp_path)))
+    journal.append("u", entries([*range(200)], "".join(f"{n * n:x}" for n in range(300))))
+    whole, (file,) = texts(journal, "u"), tmp_path.rglob("*.parquet")
+    body = file.read_bytes()
+    assert len(body) > 3 * PAGE
+    for start in range(0, len(body), PAGE):
+        end = min(start + PAGE, len(body))
+        file.write_bytes(body[:start] + bytes(end - start) + body[end:])
+        assert (journal.begun(), texts(journal, "u")) == ({}, {}), start
+    file.write_bytes(body)
+    assert texts(journal, "u") == whole
+    assert journal.begun() == {"u": {*range(200)}}
+
+
+def test_a_row_with_results_is_preferred_to_its_failure(output: Location) -> None:
+    """Two drivers computed it. Files have random names, so this is tried some times."""
+    journal = journal_in(output)
+    for number in range(8):
+        journal.append(f"u{number}", failed([0, 1]))
+        journal.append(f"u{number}", entries([0]))
+        journal.append(f"u{number}", failed([0]))
+        found = journal.entries(f"u{number}")
+        assert found["outcome"].to_pylist() == ["ok", "decode_error"]
 
 
 def test_failures_of_a_retry_that_was_killed_are_forgotten(output: Location) -> None:

@@ -54,6 +54,15 @@ def test_a_file_that_is_damaged_is_none(output: Location) -> None:
     assert last_profile(output, {"profile": known.to_json()}) == known
 
 
+def test_a_file_that_goes_meanwhile_is_none(
+    output: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run ends, and cleans up."""
+    known = profile_of(1, 2)
+    monkeypatch.setattr(Location, "names", lambda *_: ["000001.json"])
+    assert last_profile(output, {"profile": known.to_json()}) == known
+
+
 def test_it_is_written_at_times_and_never_waited_for(
     output: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import EngineConfig, RunConfig, UserError
 from pipeline.engine.checkpoint import open_checkpoint
+from pipeline.output import run_record
 from pipeline.output.run_record import (
     Record,
     choose_output,
@@ -22,8 +23,8 @@ from pipeline.output.run_record import (
     read_record,
     withdraw,
 )
-from pipeline.storage.atomic import overwrite
-from pipeline.storage.location import locate
+from pipeline.storage.atomic import overwrite, remove_folder
+from pipeline.storage.location import Location, locate
 from tests.pipeline.fakes import ColourTask
 from tests.weights import write_weights
 
@@ -201,6 +202,26 @@ def test_a_claim_is_taken_back_without_a_trace(gemma_folder: Path, tmp_path: Pat
     withdraw(output)
     assert not (tmp_path / "out").exists()
     assert read_record(output) is None
+
+
+def test_a_claim_that_is_taken_back_keeps_its_record_to_the_last(
+    gemma_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill in between would leave a journal that the next run takes for its own."""
+    output = locate(str(tmp_path / "out"))
+    claim(output, record_of(gemma_folder))
+    for name in ("journal/u/x.parquet", "plan/000000.parquet", "suspects/u/1"):
+        overwrite(output / "_gemma3_batch" / name, b"x")
+
+    def killed_at_the_end(where: Location) -> None:
+        if where.name == "_gemma3_batch":
+            raise KeyboardInterrupt
+        remove_folder(where)
+
+    monkeypatch.setattr(run_record, "remove_folder", killed_at_the_end)
+    with pytest.raises(KeyboardInterrupt):
+        withdraw(output)
+    assert [info.path for info in (output / "_gemma3_batch").tree()] == ["run.json"]
 
 
 def test_a_record_keeps_the_first_start(gemma_folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.contract.errors import RunError, UserError
 from pipeline.output.commit import NewParts, PatchedParts
 from pipeline.output.extension import extended
-from pipeline.output.journal import OF_RETRIES, Journal
+from pipeline.output.journal import OF_RETRIES, Journal, entry_schema
 from pipeline.output.plan import Plan
 from pipeline.output.sidecars import Sidecars, WithSidecars, sidecars_of
 from pipeline.sources import Kind, Listing, Source, list_input, open_source
@@ -127,6 +127,30 @@ def test_a_retry_brings_the_rest(output: Location, photos: Location) -> None:
     assert texts(photos) == {**TEXTS, "a.txt": "new0", "b.txt": "new1"}
 
 
+def test_two_runs_write_them_at_once(
+    output: Location, photos: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _ = commit_all(output, photos)
+    own, part = sidecars(output, photos), plan.unit(0).part
+    own.write(part)
+    patches = PatchedParts(journal=Journal(output, RESULTS, OF_RETRIES), run={"id": "again"})
+    patches.journal.append(plan.unit(0).id, entries([0, 1], "new"))
+    patches.commit(Work(plan.unit(0), (0, 1)))
+    names, is_first = Location.names, True
+
+    def crossed(self: Location, prefix: str = "") -> list[str]:
+        nonlocal is_first
+        found = names(self, prefix)
+        if is_first:
+            is_first = False
+            own.write(part)  # the other run, which removes the notes of the version before
+        return found
+
+    monkeypatch.setattr(Location, "names", crossed)
+    own.write(part)
+    assert texts(photos) == {"a.txt": "new0", "b.txt": "new1"}
+
+
 def test_what_is_no_answer_any_more_goes(output: Location, photos: Location) -> None:
     plan, _ = commit_all(output, photos)
     own = sidecars(output, photos)
@@ -134,7 +158,8 @@ def test_what_is_no_answer_any_more_goes(output: Location, photos: Location) -> 
     put(photos / "b.txt", b"edited by hand")
     patches = PatchedParts(journal=Journal(output, RESULTS, OF_RETRIES), run={"id": "again"})
     unit = plan.unit(0)
-    patches.journal.append(unit.id, failed([0, 1]))
+    rows = [{**row, "outcome": "truncated"} for row in entries([0, 1]).to_pylist()]
+    patches.journal.append(unit.id, pa.Table.from_pylist(rows, schema=entry_schema(RESULTS)))
     patches.commit(Work(unit, (0, 1)))
     own.write_lacking(plan)
     assert texts(photos) == {"b.txt": "edited by hand", "sub/a.txt": "t2", "sub/c.v1.txt": "t3"}

@@ -88,6 +88,31 @@ def test_nothing_is_left_lying_about(folder: Location) -> None:
     assert folder.tree() == []
 
 
+def test_a_folder_is_removed_while_others_write_to_it(tmp_path: Path) -> None:
+    """As journals are by a driver that has committed what another one still computes."""
+    folder = locate(str(tmp_path / "out/unit"))
+    ended = threading.Event()
+
+    def write() -> None:
+        for _ in range(400):
+            overwrite(folder / uuid.uuid4().hex, b"1", sync=False)
+
+    def clear() -> None:
+        while not ended.wait(0.01):
+            remove_folder(folder)
+
+    with ThreadPoolExecutor(5) as pool:
+        removed = [pool.submit(clear) for _ in range(2)]
+        written = [pool.submit(write) for _ in range(3)]
+        for each in written:
+            each.exception()
+        ended.set()
+    for each in (*written, *removed):
+        each.result()
+    remove_folder(folder)
+    assert not folder.exists()
+
+
 def test_a_body_that_ends_early_is_never_there(
     folder: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
