@@ -2,7 +2,7 @@
 
     Sure! Here is a caption for the image:      a sentence that announces the answer
     **Caption:** a dog                          a label
-    "a dog"                                     quotes, or a code fence, around all of it
+    "a dog", **a dog**                          quotes, stars or a code fence around all of it
 
 Only known words announce an answer, and only up to a colon, so that nothing is cut of what the
 answer says: "Here is a sign: STOP" stays. Where a text is translated, what the source itself has at
@@ -101,12 +101,13 @@ LABELS = "|".join(
         "번역|설명|캡션",
     )
 )
-_MARK = r"(?:\*\*|__|#+\s)?"
+_OPENED = r"(?:(?P<mark>\*\*|__)|#+\s)?\s*"
+_CLOSED = r"(?:\s*(?P<closed>(?P=mark))\s*[:：]|\s*[:：]\s*(?P<closed>(?P=mark))|\s*[:：])\s*(?=\S)"
 BEGINNING = regex.compile(
-    rf"{_MARK}\s*(?:{'|'.join(ANNOUNCED.values())}|{LABELS})\s*(?:\*\*|__)?\s*[:：]\s*(?:\*\*|__)?"
-    r"\s*(?=\S)",
-    regex.IGNORECASE,
+    rf"{_OPENED}(?:{'|'.join(ANNOUNCED.values())}|{LABELS}){_CLOSED}", regex.IGNORECASE
 )
+"""`mark` opens what is strong, as Markdown writes it; `closed` is the same mark, at its end."""
+STARS = regex.compile(r"\*\*(?P<inside>(?:(?!\*\*).)+)\*\*", regex.DOTALL)
 FENCE = regex.compile(r"(```|~~~)[\w+-]*\n(?P<inside>.*?)\n?\s*\1", regex.DOTALL)
 QUOTES = ('""', "“”", "„“", "„”", "«»", "»«", "''", "‘’", "‚‘", "「」", "『』", "``")
 
@@ -126,6 +127,7 @@ def cleaned(answer: str, source: str | None = None) -> str:
         inner = _without_beginning(text, source) or text
         inner = _inside_fence(inner, source) or inner
         inner = _inside_quotes(inner, source) or inner
+        inner = _inside_stars(inner, source) or inner
         if inner == text:
             break
         text = inner
@@ -137,7 +139,18 @@ def _without_beginning(text: str, source: str | None) -> str:
     if source is not None and regex.search("[:：]", source[:START_OF_SOURCE]):
         return ""
     found = BEGINNING.match(text.replace("’", "'"))
-    return text[found.end() :].strip() if found else ""
+    if found is None:
+        return ""
+    is_open = found["mark"] and not found["closed"]  # it goes on in the answer
+    return (found["mark"] if is_open else "") + text[found.end() :].strip()
+
+
+def _inside_stars(text: str, source: str | None) -> str:
+    """The text in stars around all of it; empty where there are none, or more of them in it."""
+    if source is not None and source.strip().startswith("**"):
+        return ""
+    found = STARS.fullmatch(text)
+    return str(found["inside"]).strip() if found else ""
 
 
 def _inside_fence(text: str, source: str | None) -> str:

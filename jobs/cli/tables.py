@@ -15,6 +15,7 @@ from jobs.options.check import unknown
 from pipeline import Outcome, UserError, failed_rows
 from pipeline.contract.errors import one_line
 from pipeline.contract.record import ADDED, counted
+from pipeline.sources.readable import readable_rows
 from pipeline.storage.access import check_access
 from pipeline.storage.location import locate
 
@@ -124,7 +125,7 @@ def show_errors(tables: Iterable[pa.Table], limit: int, console: Console, prefix
     total = 0
     for table in tables:
         total += table.num_rows
-        rows += table.slice(0, limit - len(rows)).to_pylist()
+        rows += readable_rows(table.slice(0, limit - len(rows)))
     if rows:
         console.print(_errors_table(rows, prefix))
     more = f", {len(rows):,} of them shown" if len(rows) < total else ""

@@ -23,6 +23,7 @@ from pipeline import Outcome, run
 from pipeline.contract.reason import reason_of
 from pipeline.output.parts import part_files
 from pipeline.profiling.collector import Collector
+from pipeline.sources.readable import readable_rows
 from pipeline.storage.atomic import remove_folder
 from pipeline.storage.location import Location
 
@@ -241,8 +242,7 @@ def _samples(done: RunResult, rows: Sequence[SampledRow]) -> list[Mapping[str, A
     places = sorted([*some, *_evenly(good, SHOWN - len(some))])
     data = done.dataset()
     names = [field.name for field in data.schema if not _holds_bytes(field.type)]
-    shown: list[Mapping[str, Any]] = data.take(pa.array(places), columns=names).to_pylist()
-    return shown
+    return [*readable_rows(data.take(pa.array(places), columns=names))]
 
 
 def _evenly(places: Sequence[int], count: int) -> list[int]:

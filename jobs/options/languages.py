@@ -127,7 +127,9 @@ def _suggestion(wanted: str) -> str:
     }
     base, _, rest = wanted.partition("-")
     other = get_global("language_aliases").get(base, "").replace("_", "-").lower()  # deu, iw
-    candidates = [by_name.get(wanted), f"{other}-{rest}", other, base if rest else None]
+    written = f"{base}-{script_of(f'{base}-{rest.upper()}')}-{rest}".lower()  # zh-Hant-HK
+    in_part = [written, base] if rest else []
+    candidates = [by_name.get(wanted), f"{other}-{rest}", other, *in_part]
     for candidate in candidates:
         if candidate in languages:
             return f"Did you mean '{languages[candidate].code}'? "

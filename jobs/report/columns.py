@@ -93,7 +93,7 @@ def columns_of(record: Record, names: Collection[str]) -> Columns:
     """
     prefix = prefix_of(record)
     ours = {f"{prefix}{name}" for name in ADDED.names}
-    results = [f"{prefix}{name}" for name in record["columns"]]
+    results = {f"{prefix}{name}": str(kind) for name, kind in record["columns"].items()}
     sources = dict(_sources(record["settings"]))
     languages = dict(_languages(record["settings"], prefix))
     thresholds = dict(_thresholds(record["settings"], prefix))
@@ -112,20 +112,22 @@ def columns_of(record: Record, names: Collection[str]) -> Columns:
 
 def _result(
     name: str,
-    results: Collection[str],
+    results: Mapping[str, str],
     prefix: str,
     languages: Mapping[str, str],
     thresholds: Mapping[str, float],
 ) -> Column:
     bare = name.removeprefix(prefix)
-    if bare.startswith(SCORE) and (name in thresholds or not thresholds):
+    answer, _, what = name.rpartition("_")
+    is_of_answer = what in OF_ANSWERS and answer in results
+    may_be_score = not thresholds and bare.startswith(SCORE) and results[name] == "double"
+    if name in thresholds or (may_be_score and not is_of_answer):
         threshold = thresholds.get(name, THRESHOLD)
         label = bare.removeprefix(SCORE)
         return Column(name=name, role=Role.SCORE, label=label, threshold=threshold)
     if thresholds:  # `flagged` and `labels` follow from the scores and the thresholds
         return Column(name=name, role=Role.REMARK, label=bare)
-    answer, _, what = name.rpartition("_")
-    if what in OF_ANSWERS and answer in results:
+    if is_of_answer:
         return Column(name=name, role=Role.REMARK, label=OF_ANSWERS[what], of=answer)
     if bare.endswith(("_language", "_language_confidence")):
         of = bare.removesuffix("_confidence").removesuffix("_language")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +18,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.output.parts import part_index, read_part
-from pipeline.sources.columns import is_image_struct, is_string, without_binary
+from pipeline.sources.columns import is_image_struct, without_binary
+from pipeline.sources.readable import readable_values
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
     from jobs.report.sampling import Ordinals
     from pipeline.output.plan import Plan
 
+EXACT_IN_JAVASCRIPT = 2**53 - 1
+"""JavaScript would round a larger integer, and show another id."""
 LONGEST = 200_000
 MOST_CHARACTERS = 24 * 2**20
 AHEAD = 4
 """Parts that are read at once."""
-REPLACED = "\ufffd"
 
 Values = dict[str, list[Any]]
 
@@ -114,30 +116,15 @@ def _append(rows: Rows, table: pa.Table) -> None:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    try:
-        return [shown(value) for value in column.to_pylist()]
-    except (
-        UnicodeDecodeError
-    ):  # parquet may hold text that is not UTF-8, which Arrow does not check
-        return [*_readable(column)]
-
-
-def _readable(column: pa.ChunkedArray) -> Iterator[Any]:
-    if is_string(column.type):
-        for body in column.cast(pa.large_binary()).to_pylist():
-            yield None if body is None else body.decode(errors="replace")
-        return
-    for value in column:
-        try:
-            yield shown(value.as_py())
-        except UnicodeDecodeError:
-            yield REPLACED
+    return [shown(value) for value in readable_values(column)]
 
 
 def shown(value: Any) -> Any:
     """A value as JSON and a reader can take it: text, number, bool, list of texts, or None."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, int) and abs(value) > EXACT_IN_JAVASCRIPT:
+        return str(value)
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):

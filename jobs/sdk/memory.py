@@ -26,7 +26,7 @@ import pyarrow as pa
 from pipeline import UserError
 from pipeline.contract.errors import one_line
 from pipeline.contract.record import ADDED
-from pipeline.sources.columns import is_image_struct, is_string
+from pipeline.sources.columns import is_image_struct, is_list, is_string
 
 if TYPE_CHECKING:
     pass
@@ -156,7 +156,10 @@ def _table(columns: Mapping[str, Any], rows: int, needed: Collection[str] | None
 
 
 def _array(name: str, cells: Any) -> Any:
-    """Cells as an Arrow array: texts and paths as strings, images as bytes, a mix as structs."""
+    """Cells as an Arrow array: texts and paths as strings, images as bytes, a mix as structs.
+
+    Lists of them likewise.
+    """
     if getattr(cells, "dtype", None) not in (None, object):
         return pa.array(cells, from_pandas=True)  # a pandas type, which Arrow knows
     plain = [
@@ -164,15 +167,11 @@ def _array(name: str, cells: Any) -> Any:
         for cell in map(_plain, cells)
     ]
     kinds = {type(cell) for cell in plain} - {type(None)}
-    if kinds == {str, bytes}:
-        plain = [
-            {
-                "bytes": cell if isinstance(cell, bytes) else None,
-                "path": cell if isinstance(cell, str) else None,
-            }
-            for cell in plain
-        ]
-        return pa.array(plain, IMAGE)
+    if _are_structs(plain):
+        return pa.array([_struct(cell) for cell in plain], IMAGE)
+    if kinds == {list} and _are_structs([item for cell in plain for item in cell or ()]):
+        lists = [None if cell is None else [_struct(item) for item in cell] for cell in plain]
+        return pa.array(lists, pa.list_(IMAGE))
     try:
         return pa.array(plain, None if kinds else pa.string(), from_pandas=True)
     except UnicodeEncodeError:  # half a surrogate pair: only its row fails, as in a file
@@ -182,6 +181,22 @@ def _array(name: str, cells: Any) -> Any:
         return pa.array(encoded, pa.binary()).view(pa.string())
     except (pa.ArrowException, OverflowError) as error:
         raise UserError(f"input: column '{name}' cannot be read: {one_line(error)}") from None
+
+
+def _are_structs(cells: Sequence[Any]) -> bool:
+    """Whether these become structs of images: paths and bytes, or dicts of the two."""
+    cells = [cell for cell in cells if cell is not None]
+    dicts = [cell for cell in cells if isinstance(cell, dict)]
+    kinds = {type(cell) for cell in cells}
+    is_mix = kinds == {str, bytes} or (bool(dicts) and kinds <= {str, bytes, dict})
+    return is_mix and all(cell and cell.keys() <= {"bytes", "path"} for cell in dicts)
+
+
+def _struct(cell: Any) -> dict[str, Any] | None:
+    """A path, bytes, or a dict of the two as a struct of `IMAGE`."""
+    if cell is None or isinstance(cell, dict):
+        return cell
+    return {"path": cell} if isinstance(cell, str) else {"bytes": cell}
 
 
 def with_absolute_paths(table: pa.Table, columns: Iterable[str], here: str) -> pa.Table:
@@ -196,7 +211,8 @@ def with_absolute_paths(table: pa.Table, columns: Iterable[str], here: str) -> p
     """
     for name in columns:
         kind = table.schema.field(name).type
-        has_paths = is_string(kind) or (pa.types.is_list(kind) and is_string(kind.value_type))
+        item = kind.value_type if is_list(kind) else kind
+        has_paths = is_string(item) or is_image_struct(item)
         if is_image_struct(kind):
             has_paths = table[name].combine_chunks().field("bytes").null_count > 0
         with contextlib.suppress(UnicodeError):  # only the row with half a surrogate pair fails

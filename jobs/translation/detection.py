@@ -127,7 +127,7 @@ def detect(text: str, among: Sequence[str] | None = None) -> Detected:
 
 def same_language(code: str, other: str) -> bool:
     """Whether two codes mean the same language, as described in the module."""
-    regions = _region(code), _region(other)
+    regions = region_of(code), region_of(other)
     is_same_region = regions[0] == regions[1] or None in regions
     is_same_script = script_of(code) == script_of(other)
     return is_same_region and _base(code) == _base(other) and is_same_script
@@ -227,7 +227,8 @@ def _base(code: str) -> str:
     return SAME.get(base, base)
 
 
-def _region(code: str) -> str | None:
+def region_of(code: str) -> str | None:
+    """The region in a code: `AT` of `de-AT`."""
     regions = [part for part in code.split("-")[1:] if len(part) != 4]  # noqa: PLR2004  no script
     return regions[0].upper() if regions else None
 

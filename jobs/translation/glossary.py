@@ -9,12 +9,13 @@ is found.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import regex
 
 from jobs.translation.language_table import LanguageTable, read_header, read_lines, read_row
+from pipeline.contract.errors import UserError
 
 MOST_TERMS = 40
 """Most terms of one text: more would leave no room for the text itself."""
@@ -31,8 +32,8 @@ class Glossary(LanguageTable):
 
         Args:
             text: A text in the source language.
-            source: Code of its language. Without a column `de-AT`, the column `de` is used.
-            target: Code of the language to translate to, likewise.
+            source: Code of its language; see `pairs` for the column that is used.
+            target: Code of the language to translate to.
         """
         finder = self._finders.get((source, target))
         if finder is None:
@@ -45,16 +46,31 @@ class Glossary(LanguageTable):
         return {}
 
 
-def read_glossary(path: str | Path) -> Glossary:
+def read_glossary(
+    path: str | Path, source: str | None = None, targets: Sequence[str] = ()
+) -> Glossary:
     """Read a glossary from a CSV file.
 
+    Args:
+        path: The file.
+        source: Code of the language that all texts have; None if it is not known beforehand.
+        targets: Codes of the languages to translate to.
+
     Raises:
-        UserError: The file cannot be read, or is not in the format that the module describes.
+        UserError: The file cannot be read, is not in the format that the module describes, or has
+            no column of a language that is translated.
     """
     lines = read_lines("glossary", path)
     languages = read_header("glossary", path, lines[0])
     rows = (read_row("glossary", path, len(languages), line) for line in lines[1:])
-    return Glossary(languages, tuple(rows))
+    glossary = Glossary(languages, tuple(rows))
+    has_source = source is None or glossary.source_column(source) is not None
+    if not has_source or (targets and all(glossary.column(code) is None for code in targets)):
+        missing = ", ".join(targets) if has_source else source
+        raise UserError(
+            f"glossary {path}: has no column for {missing}; its columns are {', '.join(languages)}"
+        )
+    return glossary
 
 
 class _Finder:

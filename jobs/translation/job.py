@@ -110,7 +110,11 @@ def translation_task(options: TranslateOptions, model: Model) -> TranslationTask
         asks_languages=profile.asks_languages,
         continues_text=profile.continues_text,
         examples=_examples(options, profile, None if source == AUTO else source, targets),
-        glossary=read_glossary(options.glossary) if options.glossary else None,
+        glossary=(
+            read_glossary(options.glossary, None if source == AUTO else source, targets)
+            if options.glossary
+            else None
+        ),
         chunk_tokens=options.chunk_tokens,
         context_tokens=options.context_tokens,
         max_tokens=options.max_tokens,

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from jobs.options.files import read_text
 from jobs.options.languages import find_language
+from jobs.translation.detection import region_of, same_language
 from pipeline.contract.errors import UserError
 
 Line = tuple[int, list[str]]
@@ -49,19 +50,34 @@ class LanguageTable:
         """The rows that have a text in both languages, in the order of the file.
 
         Args:
-            source: Code of a language. Without a column `de-AT`, the column `de` is used.
-            target: Code of the other one, likewise.
+            source: Code of a language; without a column of its own, see `column`, that of a region
+                is used: what is detected is `en`, and the header may have `en-US`.
+            target: Code of the other one.
         """
-        one, other = self.column(source), self.column(target)
+        one, other = self.source_column(source), self.column(target)
         if one is None or other is None:
             return ()
         return tuple((row[one], row[other]) for row in self.rows if row[one] and row[other])
 
     def column(self, code: str) -> int | None:
-        """The index of the column with this code, or with the code without script and region."""
-        for wanted in (code, code.split("-", maxsplit=1)[0]):
-            if wanted in self.languages:
-                return self.languages.index(wanted)
+        """The index of the column with this code, or of one of no region that means the language.
+
+        `de` serves `de-AT`, `zh-Hant` serves `zh-TW`, and `no` serves `nb`; `zh` has another script
+        than `zh-TW`, and `pt-BR` is not all of `pt`.
+        """
+        if code in self.languages:
+            return self.languages.index(code)
+        return self._find(code, lambda language: region_of(language) is None)
+
+    def source_column(self, code: str) -> int | None:
+        """As `column`; failing that, the first column that means the language in any region."""
+        found = self.column(code)
+        return self._find(code, lambda _: True) if found is None else found
+
+    def _find(self, code: str, is_usable: Callable[[str], bool]) -> int | None:
+        for place, language in enumerate(self.languages):
+            if is_usable(language) and same_language(code, language):
+                return place
         return None
 
 

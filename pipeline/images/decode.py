@@ -15,7 +15,7 @@ import io
 
 import numpy as np
 import pi_heif
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pipeline.contract.errors import RowError, one_line
 from pipeline.contract.image_formats import EXTRA, SUFFIXES_BY_FORMAT
@@ -26,6 +26,17 @@ from pipeline.storage.contents import HEAD, JPEG_XL, recognised
 
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its EXIF orientation (CIPA DC-008, tag 0x0112)."""
 
 
 def decode_image(
@@ -59,7 +70,7 @@ def decode_image(
             if is_turned and not getattr(image, "jpeg", False):  # a JPEG is unpacked as it was
                 decoded = _to_rgb(image)
             else:
-                decoded = _to_rgb(ImageOps.exif_transpose(image))
+                decoded = _to_rgb(_upright(image))
             if keep_encoded:
                 decoded.info[ENCODED] = encoded_of(image, body)
             return decoded
@@ -70,6 +81,19 @@ def decode_image(
     except Exception as error:  # decoders meet arbitrary bytes: any fault is the row's own
         message = one_line(error)
     raise RowError(Outcome.DECODE_ERROR, "decode", message)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation shows it; as it is where its EXIF cannot be read.
+
+    `ImageOps.exif_transpose` (Pillow 13) also writes the EXIF anew, and fails where some other tag
+    in it is malformed.
+    """
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # it is of arbitrary bytes
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def format_of(body: bytes) -> str | None:

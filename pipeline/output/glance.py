@@ -16,6 +16,7 @@ from pipeline.output.pictures import Pictures
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import prefix_of, read_record
 from pipeline.sources.columns import is_image_struct, without_binary
+from pipeline.sources.readable import readable_rows
 from pipeline.storage.location import Location
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _table(record: Record, plan: Plan, part: Location, options: StorageOptions |
     images = _images(record, plan, part, rows.num_rows, options)
     heads = [*(["image"] if any(images) else []), *names]
     lines = ["".join(f"<th style='text-align:start'>{escape(name)}</th>" for name in heads)]
-    for image, row in zip(images, rows.select(names).to_pylist(), strict=True):
+    for image, row in zip(images, readable_rows(rows.select(names)), strict=True):
         cells = [image] if any(images) else []
         cells += [_cell(row[name]) for name in names]
         lines.append("".join(f"<td style='{CELL}'>{cell}</td>" for cell in cells))

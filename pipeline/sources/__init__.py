@@ -14,6 +14,7 @@
     common_type  which type holds the values of two
     fit          how a file's rows get the columns of all files
     scanned      how files without an index of their rows are cut
+    readable     what is shown of a value that Python cannot hold
     columns      which columns a task may read, and which pass through
     units        what a unit is, and its id
     selection    which rows a run takes, where it does not take all

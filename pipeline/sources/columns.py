@@ -45,7 +45,7 @@ def check_columns(schema: pa.Schema, columns: Mapping[str, ColumnKind]) -> None:
                 f"its columns are {', '.join(schema.names)}",
             )
         type_ = schema.field(name).type
-        if kind is ColumnKind.IMAGES and _is_list(type_):
+        if kind is ColumnKind.IMAGES and is_list(type_):
             type_ = type_.value_type
         if kind is ColumnKind.TEXT and not _is_text(type_):
             raise UserError(f"column '{name}' is {type_}; a text column is string")
@@ -94,7 +94,8 @@ def _is_text(type_: pa.DataType) -> bool:
     return is_string(type_.value_type if pa.types.is_dictionary(type_) else type_)
 
 
-def _is_list(type_: pa.DataType) -> bool:
+def is_list(type_: pa.DataType) -> bool:
+    """Whether it is one of Arrow's list types."""
     return bool(
         pa.types.is_list(type_)
         or pa.types.is_large_list(type_)
@@ -111,7 +112,7 @@ def without_binary(schema: pa.Schema) -> pa.Schema:
 
 
 def _holds_binary(type_: pa.DataType) -> bool:
-    return _holds_binary(type_.value_type) if _is_list(type_) else is_binary(type_)
+    return _holds_binary(type_.value_type) if is_list(type_) else is_binary(type_)
 
 
 def table_of(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

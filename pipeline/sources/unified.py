@@ -93,10 +93,17 @@ def unified(
 def _distinct(
     found: Iterable[tuple[str, pa.Schema]],
 ) -> tuple[list[_Fields], Mapping[bytes, bytes] | None]:
-    """The first file of each schema, and the metadata of the first of all."""
+    """The first file of each schema, and the metadata of the first of all.
+
+    Raises:
+        UserError: A file has two columns of one name.
+    """
     distinct: dict[pa.Schema, str] = {}
     metadata, last = None, None
     for path, schema in found:
+        twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"INPUT {path} has two columns '{twice}'; rename one of them")
         if last is None:
             metadata = schema.metadata
         if last is None or not schema.equals(last):

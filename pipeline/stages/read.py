@@ -125,12 +125,12 @@ def _rows_of(
 def _values(table: pa.Table) -> list[dict[str, Any]]:
     """A table's rows as Python values.
 
-    Parquet files may hold text that is not UTF-8, which Arrow does not check; such a row has only
-    the value `FAULT`.
+    Parquet files may hold text that is not UTF-8, which Arrow does not check, and times that Python
+    has not, such as the end of the year 9999 in a zone; such a row has only the value `FAULT`.
     """
     try:
         return list(table.to_pylist())
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         return [_values_or_fault(table.slice(at, 1)) for at in range(table.num_rows)]
 
 
@@ -141,6 +141,8 @@ def _values_or_fault(row: pa.Table) -> dict[str, Any]:
             values[name] = row[name][0].as_py()
         except UnicodeDecodeError as error:
             return {FAULT: f"the column '{name}' is not UTF-8 (at byte {error.start})"}
+        except (ValueError, OverflowError) as error:
+            return {FAULT: f"the column '{name}' has no value that can be read: {one_line(error)}"}
     return values
 
 

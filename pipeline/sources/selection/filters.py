@@ -6,6 +6,7 @@ the condition is true. All columns and types are checked before anything is read
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
 from functools import reduce
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.suggest import suggestion
 from pipeline.sources.columns import is_string
 from pipeline.sources.selection.condition import name_of, parsed, value_of
@@ -45,6 +46,8 @@ FUNCTIONS: Mapping[str, Callable[..., pc.Expression]] = {
 }
 NUMBER, TEXT, TRUTH, TIME, OTHER = "a number", "text", "true or false", "a time", "other"
 """What values of a type are to a condition."""
+ANY_INTEGER = pa.decimal128(20)
+"""Holds the integers of every width, with a sign and without."""
 WRITTEN = {NUMBER: "5", TEXT: "'text'", TRUTH: "true", TIME: "'2024-01-31'"}
 
 
@@ -77,13 +80,21 @@ class Filter:
         return Filter((*columns,), _Meaning(schema).of(tree))
 
     def matches(self, rows: pa.Table) -> pa.ChunkedArray:
-        """[rows] bool: which rows of a table match; never null."""
+        """[rows] bool: which rows of a table match; never null.
+
+        Raises:
+            UserError: It cannot be computed.
+        """
         from pyarrow import acero
 
         source = acero.Declaration("table_source", acero.TableSourceNodeOptions(rows))
         projected = acero.ProjectNodeOptions([self.expression], ["is_match"])
         plan = acero.Declaration("project", projected, inputs=[source])
-        return pc.fill_null(plan.to_table(use_threads=False)["is_match"], False)
+        try:
+            found = plan.to_table(use_threads=False)["is_match"]
+        except pa.ArrowException as error:
+            raise UserError(f"where: cannot be computed: {one_line(error)}") from error
+        return pc.fill_null(found, False)
 
 
 @dataclass(frozen=True)
@@ -116,10 +127,44 @@ class _Column:
             expression = expression.cast(plain)
         return _Column(name, plain, family, expression)
 
-    def scalar(self, value: Value) -> pa.Scalar:
+    def with_value(self, sign: str, value: Value) -> pc.Expression:
+        """Compared with a value. Raises UserError where that cannot be one of this column.
+
+        Arrow would cast both to one type, and fail where a value of the column is not exact in it.
+        """
+        if not pa.types.is_integer(self.type) or isinstance(value, bool | str):
+            return COMPARISONS[sign](self.expression, self._scalar(value))
+        bits, is_signed = self.type.bit_width, pa.types.is_signed_integer(self.type)
+        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if is_signed else (0, 2**bits)
+        if isinstance(value, int) and low <= value < high:
+            return COMPARISONS[sign](self.expression, pa.scalar(value, self.type))
+        return COMPARISONS[sign](self.about, pa.scalar(_about(value)))
+
+    def with_column(self, sign: str, other: _Column) -> pc.Expression:
+        """Compared with a column. Raises UserError where the two cannot be compared."""
+        if other.family != self.family or OTHER in (self.family, other.family):
+            raise UserError(
+                f"where: columns '{self.name}' ({self.type}) and '{other.name}' "
+                f"({other.type}) cannot be compared"
+            )
+        compare = COMPARISONS[sign]
+        if self.type == other.type:
+            return compare(self.expression, other.expression)
+        if self.family != NUMBER:
+            return compare(self.expression, other.expression.cast(self.type))
+        if pa.types.is_integer(self.type) and pa.types.is_integer(other.type):
+            return compare(self.expression.cast(ANY_INTEGER), other.expression.cast(ANY_INTEGER))
+        return compare(self.about, other.about)
+
+    @property
+    def about(self) -> pc.Expression:
+        """The column's numbers as floats, the nearest ones."""
+        return self.expression.cast(pa.float64(), safe=False)
+
+    def _scalar(self, value: Value) -> pa.Scalar:
         """A value as one of this column. Raises UserError where it cannot be one."""
         if _family_of(value) == self.family == NUMBER and not isinstance(value, str):
-            return pa.scalar(float(value) if abs(value) >= 2**63 else value)
+            return pa.scalar(_about(value))
         if _family_of(value) == self.family:
             return pa.scalar(value, self.type)
         if self.family == TIME and isinstance(value, str):
@@ -165,27 +210,17 @@ class _Meaning:
             return self._with_value(right, MIRRORED.get(sign, sign), left)
         if right.data == "value":
             return self._with_value(left, sign, right)
-        column = self._column(left)
-        other = self._column(right)
-        if other.family != column.family or OTHER in (column.family, other.family):
-            raise UserError(
-                f"where: columns '{column.name}' ({column.type}) and '{other.name}' "
-                f"({other.type}) cannot be compared"
-            )
-        is_same = column.family == NUMBER or column.type == other.type
-        values = other.expression if is_same else other.expression.cast(column.type)
-        return COMPARISONS[sign](column.expression, values)
+        return self._column(left).with_column(sign, self._column(right))
 
     def _with_value(self, named: Tree[Token], sign: str, value: Tree[Token]) -> pc.Expression:
-        column = self._column(named)
-        return COMPARISONS[sign](column.expression, column.scalar(_value(value)))
+        return self._column(named).with_value(sign, _value(value))
 
     def listed(
         self, named: Tree[Token], opposite: Token | None, *values: Tree[Token]
     ) -> pc.Expression:
         column = self._column(named)
         # One by one, unlike `is_in`, null is neither in a list nor not in it.
-        found = (column.expression == column.scalar(_value(value)) for value in values)
+        found = (column.with_value("=", _value(value)) for value in values)
         return _or_opposite(reduce(operator.or_, found), opposite)
 
     def null(self, named: Tree[Token], opposite: Token | None) -> pc.Expression:
@@ -259,6 +294,14 @@ def _family(type_: pa.DataType) -> str:
         return TRUTH
     is_time = pa.types.is_date(type_) or pa.types.is_timestamp(type_) or pa.types.is_time(type_)
     return TIME if is_time else OTHER
+
+
+def _about(value: float) -> float:
+    """A number as a float, of those beyond all floats the infinite one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _family_of(value: Value) -> str:

@@ -127,7 +127,10 @@ def _not_ruled_out(
     """
     if not is_plain:
         return [group.id for group in fragment.row_groups]
-    kept = fragment.split_by_row_group(condition.expression)
+    try:
+        kept = fragment.split_by_row_group(condition.expression)
+    except pa.ArrowException:  # the condition cannot be computed of their statistics
+        return [group.id for group in fragment.row_groups]
     return sorted(group.id for part in kept for group in part.row_groups)
 
 

@@ -15,7 +15,12 @@ AROUND = [
     "Okay, here are tags for this image: {}",
     "Certainly! Below is the translated text:\n\n{}",
     "**Caption:** {}",
+    "**Caption**: {}",
+    "**Caption: {}**",
     "## Description: {}",
+    "**{}**",
+    "Here is a caption for the image:\n\n**{}**",
+    "**Here is a caption:**\n\n**{}**",
     "Alt text: {}",
     "Hier ist die Übersetzung ins Deutsche:\n\n{}",
     "Gerne! Hier ist eine kurze Bildbeschreibung: {}",
@@ -63,6 +68,8 @@ def test_what_is_around_an_answer_is_cut(around: str) -> None:
         "Two men; one says: “Hello”",
         "```\na\n```\nand\n```\nb\n```",
         "Description of a crime",
+        "**Warning** of a **dog**",
+        "__init__",
         "Hier ist es schön: Berge und Seen",
         "Sure! A dog.",
         "Caption:",
@@ -84,11 +91,24 @@ def test_nothing_of_an_answer_is_cut(answer: str) -> None:
         ('"Come in," he said.', "»Kommen Sie herein«"),
         ("“Come in”", '"Herein"'),
         ("```\nprint(1)\n```", "```\nprint(1)\n```"),
+        ("**Warning**", "**Warnung**"),
     ],
 )
 def test_what_the_source_has_stays(source: str, answer: str) -> None:
     assert cleaned(answer, source) == answer
     assert cleaned(answer) != answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "rest"),
+    [
+        ("Here is a caption:\n\n**Overall:** a dog", "**Overall:** a dog"),
+        ("Caption: __init__ on a screen", "__init__ on a screen"),
+        ("**Caption: A** dog", "**A** dog"),
+    ],
+)
+def test_marks_of_the_answer_itself_stay(answer: str, rest: str) -> None:
+    assert cleaned(answer) == rest
 
 
 def test_a_translation_loses_what_its_source_has_not() -> None:

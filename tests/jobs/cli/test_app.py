@@ -218,6 +218,13 @@ def test_the_demonstrations_default_folder_is_a_fresh_one(
     assert demonstration._new_folder(None) == tmp_path / "gemma3-batch-demo-3"
 
 
+def test_a_time_that_python_has_not_is_shown() -> None:
+    console = Console(width=200, file=io.StringIO())
+    late = pa.array([253402300799 * 1000], pa.int64()).view(pa.timestamp("s"))
+    show_errors([pa.table({"at": late, "row_key": ["k"], "outcome": ["too_long"]})], 20, console)
+    assert "1 row" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_hostile_rows_are_shown_as_they_are() -> None:
     console = Console(width=200, file=io.StringIO())
     rows = pa.table(

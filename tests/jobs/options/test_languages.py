@@ -49,6 +49,8 @@ def test_all_languages_of_wmt24pp_are_known() -> None:
         ("deu", "de"),
         ("iw", "he"),
         ("pt-XX", "pt"),
+        ("zh-HK", "zh-Hant-HK"),
+        ("zh-SG", "zh-Hans-SG"),
         ("sh", "sr-Latn"),
         ("filipino", "fil"),
         ("xx", "xh"),

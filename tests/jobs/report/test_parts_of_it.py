@@ -10,9 +10,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from jobs.report.columns import Role, columns_of
 from jobs.report.histograms import histogram, of_scores, quantiles
 from jobs.report.plan_file import SUFFIX, foreseen, read_plan_file
 from jobs.report.reasons import group, pattern
+from jobs.report.rows import shown
 from jobs.report.thumbnails import encoded, interleaved
 from pipeline.storage.location import locate
 
@@ -137,3 +139,18 @@ def test_what_was_foreseen_stands_beside_what_happened(tmp_path: Path) -> None:
     )
     assert found.others == (("format", "1"),)
     assert foreseen(read_plan_file(locate(str(tmp_path / "none"))), cast("Any", STATUS), {}) is None
+
+
+def test_an_integer_that_javascript_would_round_is_text() -> None:
+    exact = 2**53 - 1
+    assert [shown(value) for value in (exact, -exact, True)] == [exact, -exact, True]
+    assert [shown(value) for value in (exact + 1, -exact - 1)] == [str(exact + 1), str(-exact - 1)]
+
+
+def test_only_a_number_is_a_score() -> None:
+    names = ["p_desc_de", "p_desc_de_outcome", "p_desc_de_quality", "p_violence"]
+    kinds = ["string", "string", "double", "double"]
+    record = {"columns": dict(zip(names, kinds, strict=True)), "settings": {}, "config": {}}
+    found = {column.name: column.role for column in columns_of(record, names).all}
+    roles = [Role.ANSWER, Role.REMARK, Role.REMARK, Role.SCORE]
+    assert found == dict(zip(names, roles, strict=True))

@@ -76,7 +76,7 @@ def test_dicts_that_differ() -> None:
     given = [{"n": object()}, {"image": b"x"}, {"image": "a.png"}]
     table = rows_of(given, "image", ["image"]).table
     assert table["image"].to_pylist() == [
-        {"bytes": None, "path": None},
+        None,
         {"bytes": b"x", "path": None},
         {"bytes": None, "path": "a.png"},
     ]
@@ -121,6 +121,49 @@ def test_relative_paths_start_here() -> None:
         assert first_local_path(table, ["image"]) == here
         found = str(table["image"].to_pylist())
         assert found == str(cells).replace("'a.png'", repr(here))
+
+
+BYTES = b"\xff\xd8\xff\xe0"
+
+
+@pytest.mark.parametrize(
+    ("cells", "due"),
+    [
+        ([[BYTES, "a.jpg"]], [[(BYTES, None), (None, "/here/a.jpg")]]),
+        ([[BYTES], None, ["a.jpg"], []], [[(BYTES, None)], None, [(None, "/here/a.jpg")], []]),
+        ([{"bytes": None, "path": "a.jpg"}], [(None, "/here/a.jpg")]),
+        ([{"bytes": BYTES}, "a.jpg"], [(BYTES, None), (None, "/here/a.jpg")]),
+        ([[{"path": "a.jpg"}, BYTES]], [[(None, "/here/a.jpg"), (BYTES, None)]]),
+    ],
+)
+def test_paths_and_bytes_may_be_mixed(cells: list[Any], due: list[Any]) -> None:
+    table = rows_of([{"image": cell} for cell in cells], "image").table
+    found = with_absolute_paths(table, ["image"], "/here")["image"].to_pylist()
+
+    def pair(cell: Any) -> Any:
+        if isinstance(cell, list):
+            return [pair(item) for item in cell]
+        return cell and (cell["bytes"], cell["path"])
+
+    assert [pair(cell) for cell in found] == due
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.large_list(pa.string()),
+        pa.list_(pa.string(), 1),
+        pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+    ],
+    ids=str,
+)
+def test_paths_in_every_kind_of_list_start_here(kind: pa.DataType) -> None:
+    is_struct = pa.types.is_struct(kind.value_type)
+    cell = [{"bytes": None, "path": "a.jpg"} if is_struct else "a.jpg"]
+    table = pa.table({"image": pa.array([cell, None], kind)})
+    found, none = with_absolute_paths(table, ["image"], "/here")["image"].to_pylist()
+    assert (found[0]["path"] if is_struct else found[0]) == "/here/a.jpg"
+    assert none is None
 
 
 def test_a_list_of_dicts() -> None:

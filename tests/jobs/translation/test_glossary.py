@@ -74,6 +74,47 @@ def test_a_column_serves_the_regions_of_its_language(glossary: Glossary) -> None
     assert glossary.terms("harbour", "en", "fr") == ()
 
 
+@pytest.mark.parametrize(
+    ("header", "source", "target", "is_found"),
+    [
+        ("en,zh", "en", "zh-TW", False),  # Simplified terms for Traditional text
+        ("en,zh-Hant", "en", "zh-TW", True),
+        ("en,zh", "en", "zh-CN", True),
+        ("en,sr", "en", "sr-Latn", False),
+        ("nb,de", "no", "de", True),  # which is what is detected
+        ("de,no", "de", "nb", True),
+        ("en-US,de", "en", "de", True),
+        ("zh-CN,de", "zh", "de", True),
+        ("zh-CN,de", "zh-Hant", "de", False),
+    ],
+)
+def test_a_column_serves_what_means_its_language(
+    tmp_path: Path, header: str, source: str, target: str, is_found: bool
+) -> None:
+    glossary = read_glossary(written(tmp_path, f"{header}\nSoftware,Programm\n"))
+    assert bool(glossary.terms("Software", source, target)) == is_found
+
+
+@pytest.mark.parametrize(
+    ("source", "targets", "missing"),
+    [
+        (None, ("fr", "zh-TW"), "fr, zh-TW"),
+        ("fr", ("de",), "fr"),
+        (None, ("fr", "de"), None),
+        ("en-GB", ("de-AT",), None),
+    ],
+)
+def test_one_that_can_never_apply_is_refused(
+    tmp_path: Path, source: str | None, targets: tuple[str, ...], missing: str | None
+) -> None:
+    path = written(tmp_path, "en,de,zh\na,b,c\n")
+    if missing is None:
+        assert read_glossary(path, source, targets).rows
+        return
+    with pytest.raises(UserError, match=f"has no column for {missing}; its columns are en, de, zh"):
+        read_glossary(path, source, targets)
+
+
 def test_there_are_never_too_many(tmp_path: Path) -> None:
     rows = "".join(f"term{n},Wort{n}\n" for n in range(200))
     glossary = read_glossary(written(tmp_path, f"en,de\n{rows}"))

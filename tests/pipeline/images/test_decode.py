@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from pipeline.contract.errors import RowError
 from pipeline.contract.image_formats import SUFFIXES_BY_FORMAT
@@ -187,6 +188,38 @@ def test_exif_orientation_turns_the_image_upright() -> None:
     assert upright.size == (20, 40)
     assert upright.getpixel((10, 5))[0] > 150  # type: ignore[index]
     assert upright.getpixel((10, 35))[2] > 200  # type: ignore[index]
+
+
+TURNED = [1, 2, 3, 4, 5, 6, 7, 8]
+MALFORMED = {"no text": (282, "72"), "too large": (259, 70000), "no number": (256, "wide")}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_every_orientation_is_as_pillow_turns_it(orientation: int) -> None:
+    lying = plain((0, 0, 255), size=(40, 24))
+    lying.paste(RED, (0, 0, 13, 9))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    body = encoded(lying, "PNG", exif=exif)
+    due = ImageOps.exif_transpose(Image.open(io.BytesIO(body)))
+    assert decode_image(body, MAX_PIXELS).tobytes() == due.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("fault", MALFORMED)
+def test_another_tag_that_is_malformed_costs_no_image(fault: str) -> None:
+    tag, value = MALFORMED[fault]
+    tiff = TiffImagePlugin.ImageFileDirectory_v2()
+    tiff[0x0112] = 6
+    tiff.tagtype[tag] = 4 if isinstance(value, int) else 2  # LONG, ASCII
+    tiff[tag] = value
+    stream = io.BytesIO(b"II*\x00\x08\x00\x00\x00")
+    stream.seek(8)
+    tiff.save(stream)
+    exif = b"Exif\x00\x00" + stream.getvalue()
+    body = encoded(plain(RED, size=(40, 20)), "JPEG", exif=exif)
+    with pytest.raises((TypeError, ValueError, struct.error)):
+        ImageOps.exif_transpose(Image.open(io.BytesIO(body)))
+    assert decode_image(body, MAX_PIXELS).size == (20, 40)
 
 
 def test_bytes_stay_with_an_image_only_if_that_is_wanted() -> None:

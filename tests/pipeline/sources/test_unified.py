@@ -258,3 +258,10 @@ def test_what_may_lie_side_by_side_is_what_pyarrow_reads(
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         rows = 0
     assert reads_as(before, after) == (rows == len(old) + len(new))
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    twice = pa.schema([("text", TEXT), ("n", NUMBER), ("text", TEXT)])
+    fault = r"INPUT b\.parquet has two columns 'text'; rename one of them"
+    with pytest.raises(UserError, match=fault):
+        unified([("a.parquet", pa.schema([("text", TEXT)])), ("b.parquet", twice)])

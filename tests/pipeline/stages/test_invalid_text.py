@@ -1,4 +1,4 @@
-"""Text that is not UTF-8: parquet files hold it, and Arrow does not look."""
+"""Values that parquet holds and Python cannot: text that is not UTF-8, times beyond its last."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline import EngineConfig, RunConfig, run
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import ColumnKind, Generation, Prepared, Request, Result, Row, Sampling
 from pipeline.sources import list_input, open_source
+from pipeline.sources.readable import readable_rows
 from pipeline.sources.units import Work
 from pipeline.stages.blocks import Item, unpack, unseal
 from pipeline.stages.read import pack_work, read_units
@@ -73,6 +74,33 @@ def test_such_a_row_is_a_fault_of_its_own(tmp_path: Path, type_: pa.DataType, de
     assert {item.outcome for item in items if item.outcome} == {Outcome.DECODE_ERROR}
     assert items[4].error == "read: the column 'text' is not UTF-8 (at byte 4)"
     assert items[5].payload == {"n": 5, "text": "café"}
+
+
+LAST = {
+    "9999 in Berlin": (pa.timestamp("s", "Europe/Berlin"), 253402300799),
+    "milliseconds read as seconds": (pa.timestamp("s"), 1700000000000),
+    "a day before the year 1": (pa.date32(), -800000),
+}
+
+
+@pytest.mark.parametrize("case", LAST)
+def test_a_time_that_python_has_not_is_a_fault_of_its_row(tmp_path: Path, case: str) -> None:
+    type_, value = LAST[case]
+    column = pa.array([0, value, None], pa.int64())
+    if pa.types.is_date(type_):
+        column = column.cast(pa.int32())
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"at": column.view(type_)}), tmp_path / "in/a.parquet")
+    source = open_source(list_input(str(tmp_path / "in")), unit_rows=60, keep_images=False)
+    work = pa.table({"work": [pack_work(Work(unit(files=("a.parquet",), stop=3)))]})
+    sealed = read_units(work, source, ["at"], False, 32)
+    items: list[Item] = [item for one in sealed for block in unseal(one) for item in unpack(block)]
+    assert [item.outcome for item in items] == [None, Outcome.DECODE_ERROR, None]
+    assert "read: the column 'at' has no value that can be read" in str(items[1].error)
+    rows = readable_rows(pa.table({"at": column.view(type_), "n": [1, 2, 3]}))
+    assert [row["n"] for row in rows] == [1, 2, 3]
+    assert rows[2]["at"] is None
+    assert isinstance(rows[1]["at"], str)
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -102,3 +102,44 @@ def test_what_cannot_be_is_said_in_one_line(condition: str, fault: str) -> None:
         Filter.of(condition, ROWS.schema)
     assert str(raised.value).startswith("where: ")
     assert "\n" not in str(raised.value)
+
+
+INTEGERS = pa.table(
+    {
+        "hash": pa.array([1, 2**63 + 5, 2**64 - 1, None], pa.uint64()),
+        "id": pa.array([-1, 2**62 + 1, 5, 7], pa.int64()),
+        "small": pa.array([1, -100, 100, None], pa.int8()),
+        "share": pa.array([0.5, 1e18, 5, 8]),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("hash > 5", [1, 2]),
+        ("hash != 1", [1, 2]),
+        ("hash in (1, 18446744073709551615)", [0, 2]),
+        ("hash not in (1, 2)", [1, 2]),
+        ("hash = 9223372036854775813", [1]),
+        ("hash > 9223372036854775813", [2]),
+        ("hash < 18446744073709551616", [0, 1]),  # as a float, which is 2**64 - 1 too
+        ("hash > -1", [0, 1, 2]),
+        ("hash > 1.5", [1, 2]),
+        ("id > 1.5", [1, 2, 3]),
+        ("id = 4611686018427387905", [1]),
+        ("id = 4611686018427387904", []),
+        ("id < 9223372036854775808", [0, 1, 2, 3]),
+        ("id > -1e300", [0, 1, 2, 3]),
+        ("small < 300", [0, 1, 2]),
+        ("small = -100 or small = 1000", [1]),
+        ("hash > id", [0, 1, 2]),
+        ("id > share", [1]),
+        ("small < id", [1]),
+    ],
+)
+def test_integers_of_every_width_are_compared(condition: str, rows: list[int]) -> None:
+    """Arrow alone would cast both sides to one type, and fail where a value does not fit."""
+    found = Filter.of(condition, INTEGERS.schema)
+    is_match = found.matches(INTEGERS.select(found.columns))
+    assert [row for row, match in enumerate(is_match.to_pylist()) if match] == rows
