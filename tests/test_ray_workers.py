@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +51,20 @@ def test_forked_workers_draw_different_random_numbers() -> None:
     workers = [ray.remote(num_cpus=0)(Worker).remote() for _ in range(3)]
     drawn = ray.get([worker.drawn.remote() for worker in workers])
     assert len({name for names in drawn for name in names}) == 2 * len(workers)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_forked_worker_imports_from_the_path_that_it_is_given(tmp_path: Path) -> None:
+    import ray
+
+    (tmp_path / "only_here_7.py").write_text("VALUE = 7\n")
+
+    def seen() -> int:
+        return int(importlib.import_module("only_here_7").VALUE)
+
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    worker = ray.remote(num_cpus=0, runtime_env={"env_vars": {"PYTHONPATH": path}})(seen)
+    assert ray.get(worker.remote()) == 7
 
 
 @pytest.mark.usefixtures("ray_cluster")

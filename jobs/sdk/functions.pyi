@@ -146,7 +146,7 @@ def caption(
         max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
-        join: Work beside another run into the same OUTPUT; each row is done once.
+        join: Work beside another run into the same OUTPUT; what one has finished, the other leaves out.
         allow_private_addresses: Follow links to images into private networks too.
         storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
 
@@ -289,7 +289,7 @@ def translate(
         max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
-        join: Work beside another run into the same OUTPUT; each row is done once.
+        join: Work beside another run into the same OUTPUT; what one has finished, the other leaves out.
         allow_private_addresses: Follow links to images into private networks too.
         storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
 
@@ -398,7 +398,7 @@ def moderate(
         max_error_rate: Stop once more than this share of a run's rows has failed; by default if the first 200 all failed for one reason; 1 never stops.
         new_version: Write to OUTPUT-v2 where OUTPUT has another prompt, model or setting.
         single_driver: Accept a store that ignores conditional writes: no other run writes.
-        join: Work beside another run into the same OUTPUT; each row is done once.
+        join: Work beside another run into the same OUTPUT; what one has finished, the other leaves out.
         allow_private_addresses: Follow links to images into private networks too.
         storage_options: Arguments of fsspec's filesystems by protocol, as JSON. Never recorded.
 

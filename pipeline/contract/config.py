@@ -343,7 +343,9 @@ class RunSettings(SliceSettings):
         False, description="Accept a store that ignores conditional writes: no other run writes."
     )
     join: bool = Field(
-        False, description="Work beside another run into the same OUTPUT; each row is done once."
+        False,
+        description="Work beside another run into the same OUTPUT; what one has finished, the other"
+        " leaves out.",
     )
     allow_private_addresses: bool = Field(
         False, description="Follow links to images into private networks too."

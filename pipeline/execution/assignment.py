@@ -108,7 +108,7 @@ def all_units(checked: CheckedRun, mine: Turn) -> Iterator[Assignment]:
     if source.schema != plan.schema:  # another driver was faster, over a larger input
         source = source.with_schema(plan.schema)
     yield Assignment(
-        work=map(Work, _in_order(plan, plan.pending(is_committed), checked.config)),
+        work=map(Work, _in_order(plan, plan.pending(is_committed), checked.config, mine)),
         rows=plan.total_rows,
         rows_done=int(plan.rows[is_committed].sum()),
         rows_failed=sum(n for name, n in outcomes.items() if not Outcome(name).has_results),
@@ -155,10 +155,15 @@ def _new_parts(checked: CheckedRun, source: Source) -> NewParts:
     )
 
 
-def _in_order(plan: Plan, indices: np.ndarray, config: RunConfig) -> Iterator[Unit]:
-    """Units in the order in which they are worked on: that of the input, or a random one."""
+def _in_order(plan: Plan, indices: np.ndarray, config: RunConfig, mine: Turn) -> Iterator[Unit]:
+    """Units in the order in which they are worked on: that of the input, or a random one.
+
+    Beside another run it is random too: what one has finished, the other leaves out.
+    """
     if config.shuffle:
         return shuffled(plan, indices, config.sample_seed)
+    if mine.beside:
+        return shuffled(plan, indices, mine.epoch.number)
     return (plan.unit(int(index)) for index in indices)
 
 

@@ -25,7 +25,7 @@ from pipeline.stages.read import pack_work, read_units
 from pipeline.stages.render import Render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ray.data import Dataset
 
@@ -75,6 +75,7 @@ class Flow:
         drain: Asks the engines to finish.
         starts: Where the engines tell the steps of their start.
         care: How many rows are worked on at once.
+        is_done: Tells of work that another driver has finished; None where there can be none.
     """
 
     work: Sequence[Work]
@@ -87,6 +88,7 @@ class Flow:
     drain: Drain | None = None
     starts: StartBoard | None = None
     care: Care = Care.NONE
+    is_done: Callable[[Work], bool] | None = None
 
     def receipts(self) -> Iterator[dict[str, Any]]:
         """Run the stages.
@@ -150,6 +152,7 @@ class Flow:
                 "dedup": self.config.dedup,
                 "block_rows": self._depth.block_rows,
                 "missing": self.config.missing,
+                "is_done": self.is_done,
             },
             compute=ray.data.TaskPoolStrategy(size=self.placement.readers),
             num_cpus=0,

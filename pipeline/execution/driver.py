@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import gc
 import time
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.contract.errors import RunError, UserError, one_line
+from pipeline.contract.errors import RunError, UserError
 from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
 from pipeline.execution.alarms import Alarms
@@ -24,6 +25,7 @@ from pipeline.execution.dataflow import WRITES, Flow
 from pipeline.execution.depth import ROWS, Care, has_images, longest_block
 from pipeline.execution.error_rate import ErrorRate
 from pipeline.execution.ledger import Ledger, Noted
+from pipeline.execution.root_cause import cause_of
 from pipeline.execution.start_watch import watching_start
 from pipeline.execution.unfinished import describe_unfinished
 from pipeline.metrics.table import FLOW_RESTARTS
@@ -54,6 +56,8 @@ BATCH_BLOCKS = 100_000
 """Blocks of rows in a batch; each takes some hundred bytes of the driver's memory."""
 FRUITLESS_ROUNDS = 3
 """Rounds over the same rows, none of which is finished, before the run gives up."""
+MOST_SHOWN = 160
+"""Characters that are shown of what Ray says of a loss."""
 ISOLATED_ROWS = 1000
 """At most so many missing rows are isolated."""
 LOST_ROWS = 2 * ROWS
@@ -115,6 +119,7 @@ class Driver:
         self._alarms = Alarms(progress, committer.journal.output)
         self._ready: float | None = None
         self._last = time.time()
+        self._loss = ""
         self.rows = 0
         """Rows that this run finished."""
         self.model_class: str | None = None
@@ -174,7 +179,7 @@ class Driver:
             if left:
                 self._metrics.happened(FLOW_RESTARTS)
             if fruitless == FRUITLESS_ROUNDS:
-                raise RunError(_stuck(ledger.work()))
+                raise RunError(_stuck(ledger.work(), self._loss))
             care = self._care(left, fruitless)
         self._commits.wait()
         self._note_time()
@@ -215,7 +220,10 @@ class Driver:
                         self._take(receipt, ledger)
                     self._note_time()
             except RayError as error:  # such as a lost machine: missing rows are computed again
-                self._progress.tell("continuing", f"continuing after: {one_line(error, 120)}")
+                self._loss = cause_of(error)
+                self._progress.tell(
+                    "continuing", f"continuing after: {shorten(self._loss, MOST_SHOWN)}"
+                )
             finally:
                 self._shutdown.forget()
                 # Ray Data (2.60) leaves its actors' handles in reference cycles. Until those are
@@ -236,6 +244,7 @@ class Driver:
             drain=self._shutdown.follow(),
             starts=starts,
             care=care,
+            is_done=None if self._config.single_driver else self._committer.is_committed,
         )
 
     def _expect(self, flow: Flow) -> None:
@@ -340,11 +349,12 @@ def _rows(work: Iterable[Work]) -> int:
     return sum(piece.rows for piece in work)
 
 
-def _stuck(work: Sequence[Work]) -> str:
+def _stuck(work: Sequence[Work], loss: str) -> str:
+    """What is said of rows that are not finished; `loss` is what Ray said last, if anything."""
     others = f" and {len(work) - 1} other unit(s)" if len(work) > 1 else ""
     return (
         f"{_rows(work):,} row(s) of {work[0].unit.name}{others} could not be finished: their "
-        "processes or the store failed again and again\n"
+        f"processes or the store failed again and again{f'; the last: {loss}' if loss else ''}\n"
         "What is finished is kept; run the same command again."
     )
 

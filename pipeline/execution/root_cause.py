@@ -36,14 +36,19 @@ def raising_root_cause() -> Iterator[None]:
         raise _root_cause(error) from error
 
 
+def cause_of(error: Exception) -> str:
+    """What the first traceback in an error of Ray ends with, or the error's text, in one line."""
+    text = _COLOUR.sub("", str(error).split(_NEXT_LINK, maxsplit=1)[0]).strip()
+    lines = text.splitlines()
+    # The message follows the last indented line.
+    indented = [number for number, line in enumerate(lines) if line.startswith((" ", "\t"))]
+    return " ".join(lines[indented[-1] + 1 :] if indented else lines) or one_line(error)
+
+
 def _root_cause(error: Exception) -> RunError:
-    text = str(error)
-    if _NEXT_LINK not in text:
+    if _NEXT_LINK not in str(error):
         return RunError(f"the run stopped: {one_line(error)}")
-    # The message follows the last indented line of the first traceback.
-    lines = _COLOUR.sub("", text.split(_NEXT_LINK, maxsplit=1)[0]).strip().splitlines()
-    indented = [number for number, line in enumerate(lines) if line.startswith(" ")]
-    cause = " ".join(lines[indented[-1] + 1 if indented else 0 :])
+    cause = cause_of(error)
     found = _CLASS.match(cause)
     if found and found["name"] == RunError.__name__:
         return RunError(cause[found.end() :])

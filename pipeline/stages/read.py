@@ -26,7 +26,7 @@ from pipeline.storage.backoff import is_transient
 from pipeline.storage.refusals import Refusal, refusal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pipeline.sources import Source
 
@@ -43,6 +43,7 @@ def read_units(
     dedup: bool,
     block_rows: int,
     missing: str | None = None,
+    is_done: Callable[[Work], bool] | None = None,
 ) -> Iterator[pa.Table]:
     """Read units.
 
@@ -54,6 +55,7 @@ def read_units(
         block_rows: Most rows of a block; one of long rows has fewer. One of rows that are kept,
             which carry nothing, has up to `COPY_ROWS`.
         missing: Rows are kept, not computed, that have a value in this column; None computes all.
+        is_done: Tells of a unit that another driver has finished since; it is left out.
 
     Yields:
         Sealed blocks; the payload of a row is a dict of Python values. For a unit that cannot be
@@ -63,7 +65,7 @@ def read_units(
         OSError: A unit cannot be read for now; the driver runs its rows again.
     """
     items = itertools.chain.from_iterable(
-        _read_unit(pickle.loads(packed), source, columns, dedup, missing)  # noqa: S301  `pack_work`
+        _read_unit(pickle.loads(packed), source, columns, dedup, missing, is_done)  # noqa: S301  `pack_work`
         for packed in work["work"].to_pylist()
     )
     measured = Stretch("read")
@@ -75,9 +77,16 @@ def read_units(
 
 
 def _read_unit(
-    work: Work, source: Source, columns: Sequence[str], dedup: bool, missing: str | None
+    work: Work,
+    source: Source,
+    columns: Sequence[str],
+    dedup: bool,
+    missing: str | None,
+    is_done: Callable[[Work], bool] | None,
 ) -> Iterator[Item]:
     try:
+        if is_done is not None and is_done(work):
+            return
         if missing is not None:
             kept, work = _divided(work, source, missing)
             yield from (Item(work.unit.id, position).kept() for position in kept)

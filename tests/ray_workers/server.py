@@ -94,7 +94,9 @@ def become(worker: Wanted, streams: list[int]) -> None:
     sys.modules["ray._raylet"].Config.initialize("{}")  # reads Ray's variables again
     script = worker.command[0]
     sys.argv = worker.command
-    sys.path.insert(0, str(Path(script).parent))
+    python_path = worker.variables.get("PYTHONPATH", "").split(os.pathsep)
+    own = [folder for folder in python_path if folder and folder not in sys.path]
+    sys.path[:0] = [str(Path(script).parent), *own]
     runpy.run_path(script, run_name="__main__")
 
 
