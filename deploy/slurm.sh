@@ -110,5 +110,6 @@ if [ -n "$preempted" ] && ((status == 143)); then   # the signal ended `wait`, n
     status=0
     wait "$driver" || status=$?
 fi
-if [ -n "$preempted" ] && ((status == 1)); then again 1; fi
+# 143: the signal came before the run had begun its rows, or after it had ended them.
+if [ -n "$preempted" ] && ((status == 1 || status == 143)); then again 1; fi
 exit "$status"

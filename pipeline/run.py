@@ -33,7 +33,7 @@ from pipeline.execution.cluster import cluster, starts_own_cluster
 from pipeline.execution.display.display import Display, display_of
 from pipeline.execution.driver import Driver
 from pipeline.execution.engine_logs import EngineLogs
-from pipeline.execution.placement import place
+from pipeline.execution.placement import machine_gpus, place
 from pipeline.execution.preparation import CheckedRun, check_outcomes, check_pickles, check_run
 from pipeline.execution.progress import RunProgress
 from pipeline.execution.quiet import quiet
@@ -320,7 +320,7 @@ def _placement(config: RunConfig, backend: Backend) -> Placement:
     resources = ray.cluster_resources()
     if not backend.holds_gpus:
         resources.pop("GPU", None)
-    return place(config, resources)
+    return place(config, resources, machine_gpus())
 
 
 def _result(checked: CheckedRun, done: _Done | None, began: float) -> RunResult:

@@ -46,6 +46,8 @@ def exit_codes(
     """
     try:
         yield
+    except typer.Exit:  # it is told already
+        raise
     except (Exception, KeyboardInterrupt) as error:
         code, text = _described(error)
     else:
@@ -71,7 +73,7 @@ def _described(error: BaseException) -> tuple[int, str]:
             code, text = TOO_MANY_FAILED, str(error)
         case RunError():
             code, text = RUN_FAILED, f"{error}\n{DEBUG}"
-        case KeyboardInterrupt():
+        case KeyboardInterrupt() | typer.Abort():  # Ctrl-C, and at a question
             code, text = INTERRUPTED, "interrupted; what is finished is kept"
         case _:  # a disk, a store, or a bug, ours or a library's
             fault = access_fault(error)

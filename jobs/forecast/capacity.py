@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from jobs.forecast.course import WAVES
 from pipeline.execution.cluster import cluster, starts_own_cluster
 from pipeline.execution.depth import depth, images_of
-from pipeline.execution.placement import place
+from pipeline.execution.placement import machine_gpus, place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pipeline import RunConfig, Task
     from pipeline.engine.interface import Backend
@@ -71,23 +71,32 @@ def capacity_of(config: RunConfig, backend: Backend) -> Capacity:
     Raises:
         UserError: It has too few GPUs, or does not answer.
     """
-    resources = dict(_resources())
+    resources, machines = _resources()
     if not backend.holds_gpus:
         resources.pop("GPU", None)
-    placement = place(config, resources)
+    placement = place(config, resources, machines)
     shares = backend.holds_gpus and not placement.engine_gpus and starts_own_cluster()
     return Capacity(resources=resources, placement=placement, shares_cpus=shares)
 
 
-def _resources() -> Mapping[str, float]:
+def _resources() -> tuple[dict[str, float], Sequence[int]]:
+    """Ray's totals, and the GPUs of each machine."""
     if starts_own_cluster():
-        gpus = len(os.listdir(GPUS)) if os.path.isdir(GPUS) else 0
-        return {"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)}
+        gpus = _own_gpus()
+        return {"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)}, [gpus]
     import ray
 
     with cluster(debug=False):
-        found: Mapping[str, float] = ray.cluster_resources()
-        return found
+        return dict(ray.cluster_resources()), machine_gpus()
+
+
+def _own_gpus() -> int:
+    """GPUs that a cluster on this machine would have: those that `CUDA_VISIBLE_DEVICES` leaves."""
+    gpus = len(os.listdir(GPUS)) if os.path.isdir(GPUS) else 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return gpus
+    return min(gpus, len([name for name in visible.split(",") if name.strip()]))
 
 
 def limit_of(

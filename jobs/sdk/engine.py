@@ -22,7 +22,7 @@ from pipeline.engine.model_files import BUNDLED
 from pipeline.engine.supported_versions import check_versions
 from pipeline.engine.warm_hosts import WarmHosts
 from pipeline.execution.cluster import cluster
-from pipeline.execution.placement import place
+from pipeline.execution.placement import machine_gpus, place
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -100,7 +100,7 @@ class Engine:
         resources = ray.cluster_resources()
         if not self._holds.holds_gpus:
             resources.pop("GPU", None)
-        placement = place(config, resources)
+        placement = place(config, resources, machine_gpus())
         self._requests = placement.requests * placement.engines
         return WarmHosts.start(
             self._config,

@@ -49,12 +49,14 @@ OUTPUT_FORMATS = ("parquet", "jsonl", "csv", "webdataset")
 """What `output_format` may be; `output.formats` has a module for each."""
 OUR_ENGINE_ARGS = (
     "enable_lora",
+    "hf_token",
     "limit_mm_per_prompt",
     "mm_processor_cache_gb",
     "mm_processor_kwargs",
     "worker_extension_cls",
 )
-"""Arguments of vLLM's engine that we set ourselves."""
+"""Arguments of vLLM's engine that we set ourselves, and one that would be kept with the results:
+`HF_TOKEN` in the environment is for that."""
 
 
 def _not_blank(value: str) -> str:
@@ -234,7 +236,8 @@ class EngineConfig(EngineSettings):
     def _leaves_ours_alone(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
         taken = sorted(value.keys() & {*cls.model_fields, *OUR_ENGINE_ARGS})
         if taken:
-            raise ValueError(f"'{taken[0]}' is not to be set here")
+            instead = "; set HF_TOKEN in the environment" if taken[0] == "hf_token" else ""
+            raise ValueError(f"'{taken[0]}' is not to be set here{instead}")
         return value
 
 

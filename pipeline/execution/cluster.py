@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
@@ -23,9 +24,10 @@ from pipeline.execution.quiet import (
     environment,
     level,
     messages_in_a_file,
+    noting_variables,
     ray_log_level,
+    removing_variables,
     without_log_level_line,
-    without_new_variables,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ UNTOLD = {"RAY_DATA_USAGE_DISABLED": "1"}
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  where Ray puts its object store
 OWN_CLUSTER = ("", "local")
 """Values of `RAY_ADDRESS` that name no cluster."""
+MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where a container finds its limit: cgroups of version 2, and of version 1."""
 LEAST_SHARED = GIB // 2
 """Bytes; with less, Ray (2.60) puts its object store on a disk, and says so nowhere we look."""
 START_TRIES = 3
@@ -99,8 +103,9 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
     say("starting Ray" if local else f"connecting to Ray at {address}")
     if local and (fault := _shared_memory_fault()):
         say(fault)
-    with ray_log_level(debug), without_new_variables():
-        parts = _start_local(debug) if local else _connect(address, debug)
+    with ray_log_level(debug), removing_variables() as new:
+        with noting_variables(new):
+            parts = _start_local(debug) if local else _connect(address, debug)
         try:
             with messages_in_a_file(debug), environment(UNTOLD):
                 yield
@@ -181,9 +186,8 @@ def _start_local(debug: bool) -> list[psutil.Process]:
     from ray._private import worker
 
     defaults = {"RAY_USAGE_STATS_ENABLED": "0", **WORKERS}
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with _start_faults(), environment(defaults), without_log_level_line(debug):
-        start_ray(debug, object_store_memory=_object_store(memory))
+        start_ray(debug, object_store_memory=_object_store(_memory()))
     if not debug:
         end_idle_processes()
     node = worker._global_node
@@ -294,8 +298,19 @@ def _object_store(memory: int) -> int:
         memory: Bytes of the machine's memory.
     """
     room = shutil.disk_usage(SHARED_MEMORY).free if os.path.isdir(SHARED_MEMORY) else 0
-    least = min(max(memory // 32, GIB // 2), 8 * GIB)  # it may lie in a file then
-    return max(least, min(memory // 8, 64 * GIB, room * 9 // 10))
+    least = min(max(memory // 32, GIB // 2), 8 * GIB)
+    if room < LEAST_SHARED:
+        return least  # it lies in a file then
+    return min(max(least, min(memory // 8, 64 * GIB)), room * 9 // 10)
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory, or those that its container may use."""
+    found = [psutil.virtual_memory().total]
+    for path in MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # none, or `max`
+            found.append(int(Path(path).read_text()))
+    return int(min(found))
 
 
 def _end(parts: list[psutil.Process], *, engines_first: bool, at_once: bool = False) -> None:

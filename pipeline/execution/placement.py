@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pipeline.contract.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pipeline.contract.config import RunConfig
 
@@ -55,19 +55,29 @@ class Placement:
     cpu_share: float
 
 
-def place(config: RunConfig, resources: Mapping[str, float]) -> Placement:
+def machine_gpus() -> tuple[int, ...]:
+    """GPUs of each machine of the cluster that this process is connected to."""
+    import ray
+
+    return tuple(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"])
+
+
+def place(
+    config: RunConfig, resources: Mapping[str, float], machines: Sequence[int] | None = None
+) -> Placement:
     """Fit a run to a cluster.
 
     Args:
         config: The run.
         resources: Ray's totals by name, of which `CPU` and `GPU` are used.
+        machines: GPUs of each machine: an engine's are on one. None if all are on one.
 
     Raises:
         UserError: The cluster has too few GPUs for one engine or for the replicas asked for.
     """
     cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
     per_engine = config.engine.tensor_parallel_size if gpus else 0
-    engines = _engines(config, gpus, per_engine)
+    engines = _engines(config, [gpus] if machines is None or not gpus else machines, per_engine)
     spare = int(cpus) - engines - 1
     renderers = config.render_workers or min(max(spare, 1), RENDERERS_PER_ENGINE * engines)
     readers = READERS_PER_ENGINE * engines
@@ -90,15 +100,21 @@ def check_this_machine(config: RunConfig) -> None:
         UserError: It has none, and an engine needs several.
     """
     if not glob.glob("/dev/nvidia[0-9]*") and not os.path.exists("/dev/kfd"):
-        _engines(config, 0, 0)
+        _engines(config, [0], 0)
 
 
-def _engines(config: RunConfig, gpus: int, per_engine: int) -> int:
+def _engines(config: RunConfig, machines: Sequence[int], per_engine: int) -> int:
+    gpus = sum(machines)
     if not gpus:
         if config.engine.tensor_parallel_size > 1:
             raise UserError("tensor_parallel_size: there is no GPU; leave it at 1")
         return config.engine_replicas or 1
-    fitting = gpus // per_engine
+    if max(machines) < per_engine <= gpus:
+        raise UserError(
+            f"tensor_parallel_size: an engine's {per_engine} GPUs are on one machine, and the "
+            f"largest here has {max(machines)}; lower it"
+        )
+    fitting = sum(on_one // per_engine for on_one in machines)
     if fitting < (config.engine_replicas or 1):
         wanted = config.engine_replicas or 1
         raise UserError(

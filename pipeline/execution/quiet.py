@@ -122,14 +122,27 @@ def environment(defaults: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_new_variables() -> Iterator[None]:
-    """Environment variables that are new after the block are removed: Ray (2.60) sets some."""
+def removing_variables() -> Iterator[set[str]]:
+    """Environment variables whose names the block adds to the set are removed after it."""
+    names: set[str] = set()
+    try:
+        yield names
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def noting_variables(names: set[str]) -> Iterator[None]:
+    """Environment variables that are new after the block are added: Ray (2.60) sets some.
+
+    Others that are set later are the caller's, in whose process an `Engine` may be for long.
+    """
     before = {*os.environ}
     try:
         yield
     finally:
-        for name in {*os.environ} - before:
-            del os.environ[name]
+        names |= {*os.environ} - before
 
 
 @contextlib.contextmanager

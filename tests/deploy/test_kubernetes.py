@@ -185,3 +185,7 @@ def test_only_its_own_pods_and_kuberay_reach_it(built: Any) -> None:
     (rule,) = policy["ingress"]
     assert set(rule) == {"from"}
     assert all("podSelector" in peer for peer in rule["from"])
+    labels = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
+    # Of KubeRay's operator, in values.yaml and in config/manager (1.6 to 1.7); no Ray pod has it.
+    assert {"app.kubernetes.io/component": "kuberay-operator"} in labels
+    assert {"app.kubernetes.io/name": "kuberay"} not in labels

@@ -38,7 +38,9 @@ def test_it_is_what_skypilot_takes() -> None:
 
 
 def test_secrets_have_no_values_and_no_port_is_opened() -> None:
-    assert {*TASK["secrets"]} == {"RAY_AUTH_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert {*TASK["secrets"]} == {
+        *("RAY_AUTH_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN")
+    }
     assert {*TASK["secrets"].values()} == {None}
     assert "ports" not in TASK["resources"]
     assert "RAY_AUTH_MODE=token" in TASK["run"]

@@ -28,6 +28,7 @@ from pipeline import UserError
 from pipeline.contract.suggest import suggestion
 from pipeline.output.counts import committed_counts
 from pipeline.output.parts import part_index, read_part
+from pipeline.sources.fit import fit
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
@@ -74,13 +75,20 @@ class Side:
         names = {own: common for common, own in self.columns.items()}
         table = read_part(self.output / part, lambda field: field.name in names)
         table = table.rename_columns([names[name] for name in table.column_names])
-        for common in self.columns:
-            if common not in table.column_names:  # a part from before a file brought the column
-                table = table.append_column(common, pa.nulls(table.num_rows))
+        planned = {field.name: field.type for field in self.plan.schema}
+        schema = pa.schema(
+            # A part from before a file brought the column has none.
+            (common, planned.get(own) or _type_in(table, common))
+            for common, own in self.columns.items()
+        )
         unit = int(self.plan.heads[part_index(part)])
-        table = table.select([*self.columns])
+        table = fit(table, schema)
         table = table.append_column(UNIT, pa.repeat(unit, table.num_rows))
         return table.append_column(POSITION, pa.array(range(table.num_rows), pa.int64()))
+
+
+def _type_in(table: pa.Table, name: str) -> pa.DataType:
+    return table.schema.field(name).type if name in table.column_names else pa.null()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app as cli
 from jobs.cli import confirmation
+from jobs.cli.exit_codes import exit_codes
 from jobs.cli.plan_screen import amount, plan_screen
 from jobs.registry import JOBS, find_model
 from jobs.sdk.assembly import configure
@@ -167,3 +168,13 @@ def test_a_run_waits_for_yes(
         confirmation.ask(job, *place)
     assert ended.value.exit_code == 130
     assert made == [] if is_kept else ["plan", "plan"]
+
+
+@pytest.mark.parametrize(("ends", "text"), [(typer.Exit(130), ""), (typer.Abort(), "interrupted")])
+def test_no_is_no_failure(ends: Exception, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, exit_codes(debug=False):
+        raise ends
+    assert ended.value.exit_code == 130
+    shown = capsys.readouterr().err
+    assert text in shown
+    assert bool(shown) == bool(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,18 @@ def test_a_server_is_no_gpu_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> N
     assert capacity_of(config(), dataclasses.replace(FAKE, holds_gpus=False)).gpus == 0
     with pytest.raises(UserError, match="asked for, the cluster has 4"):
         capacity_of(config(engine_replicas=5), FAKE)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"), [(None, 8), ("0", 1), ("2,3", 2), ("", 0), ("GPU-1, GPU-2,", 2)]
+)
+def test_gpus_that_are_hidden_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, gpus: int
+) -> None:
+    for number in range(8):
+        (tmp_path / str(number)).mkdir()
+    monkeypatch.setattr(capacity, "GPUS", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert capacity._own_gpus() == gpus

@@ -54,3 +54,10 @@ def test_an_endpoint_is_sent_more_requests_than_a_cpu_works_on() -> None:
     assert texts.requests(on_gpu=False) == 1024
     few = EngineConfig(model="m", endpoint=url, max_num_seqs=3)
     assert few.requests(on_gpu=True) == 3
+
+
+def test_a_token_is_not_recorded_among_the_engine_s_arguments() -> None:
+    with pytest.raises(
+        ValidationError, match="'hf_token' is not to be set here; set HF_TOKEN in the"
+    ):
+        EngineConfig(model="m", engine_args={"hf_token": "hf_secret"})

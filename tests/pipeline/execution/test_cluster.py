@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline import RunError, UserError
 from pipeline.execution import cluster as module
-from pipeline.execution.cluster import cluster
+from pipeline.execution.cluster import GIB, cluster
+from pipeline.execution.quiet import noting_variables, removing_variables
 
 CODE = """
 import json, logging, os, subprocess, sys, warnings
@@ -149,3 +152,45 @@ def test_a_port_where_another_program_listens_is_no_cluster(answer: bytes, is_ra
             return
         with pytest.raises(UserError, match="another program listens on that port"):
             module._check_answers(address)
+
+
+@pytest.mark.parametrize(
+    ("memory", "shared", "store"),
+    [
+        (1024, 512, 64),  # GiB
+        (128, 100, 16),
+        (128, 2, 1.8),  # docker run --shm-size=2g
+        (512, 2, 1.8),
+        (16, 0.0625, 0.5),  # in a file
+        (8, 8, 1),
+        (2, 2, 0.5),
+    ],
+)
+def test_the_object_store_fits_into_the_shared_memory(
+    monkeypatch: pytest.MonkeyPatch, memory: float, shared: float, store: float
+) -> None:
+    """Ray would put it on a disk, and says so nowhere that a user looks."""
+    free = SimpleNamespace(free=int(shared * GIB))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: free)
+    assert module._object_store(int(memory * GIB)) == pytest.approx(store * GIB, rel=0.01)
+
+
+def test_a_container_s_memory_is_what_it_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = module._memory()
+    for content, due in (("max\n", whole), (f"{GIB}\n", GIB), (f"{2**62}\n", whole)):
+        (tmp_path / "limit").write_text(content)
+        monkeypatch.setattr(module, "MEMORY_LIMITS", (str(tmp_path / "limit"), "/none"))
+        assert module._memory() == due
+
+
+def test_variables_that_are_set_meanwhile_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OF_RAY", raising=False)
+    monkeypatch.delenv("OF_A_CALLER", raising=False)
+    with removing_variables() as new:
+        with noting_variables(new):
+            os.environ["OF_RAY"] = "1"
+        os.environ["OF_A_CALLER"] = "2"
+    assert "OF_RAY" not in os.environ
+    assert os.environ.pop("OF_A_CALLER") == "2"

@@ -92,3 +92,28 @@ def test_gpus_are_shared_out_by_tensor_parallel_size() -> None:
         place(run(tensor_parallel_size=16), {"CPU": 64, "GPU": 8})
     with pytest.raises(UserError, match="there is no GPU"):
         place(run(tensor_parallel_size=2), {"CPU": 64})
+
+
+@pytest.mark.parametrize(
+    ("machines", "gpus_of_engine", "engines"),
+    [([1, 1], 1, 2), ([6, 6], 4, 2), ([8, 4, 0], 4, 3), ([2, 1], 2, 1)],
+)
+def test_the_gpus_of_an_engine_are_on_one_machine(
+    machines: list[int], gpus_of_engine: int, engines: int
+) -> None:
+    """Ray would wait for ever for a machine that has them all."""
+    resources = {"CPU": 64.0, "GPU": float(sum(machines))}
+    placement = place(run(tensor_parallel_size=gpus_of_engine), resources, machines)
+    assert (placement.engines, placement.engine_gpus) == (engines, gpus_of_engine)
+    with pytest.raises(UserError, match=f"{engines + 1} engine"):
+        settings = {"tensor_parallel_size": gpus_of_engine, "engine_replicas": engines + 1}
+        place(run(**settings), resources, machines)
+
+
+def test_an_engine_that_fits_on_no_machine_is_refused() -> None:
+    wanted = (
+        r"tensor_parallel_size: an engine's 2 GPUs are on one machine, and .* here has 1; lower"
+    )
+    with pytest.raises(UserError, match=wanted):
+        place(run(tensor_parallel_size=2), {"CPU": 32.0, "GPU": 2.0}, [1, 1])
+    assert place(run(), {"CPU": 32.0}, [0, 0]).engine_gpus == 0

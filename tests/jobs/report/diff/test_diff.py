@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -15,6 +17,8 @@ from jobs.report.diff.compare import Difference, compare_outputs
 from jobs.report.diff.page import write_page
 from jobs.report.diff.words import Kind, differing_words
 from pipeline import UserError
+from pipeline.output import parts
+from pipeline.storage.location import Location
 from tests.jobs.report.outputs import (
     caption_task,
     image_rows,
@@ -94,6 +98,21 @@ def test_rows_of_outputs_that_were_cut_otherwise_are_paired_by_a_column(
     check(compare_outputs(two[0], other, on="name"))
     with pytest.raises(UserError, match=r"no column 'nmae'.*name"):
         compare_outputs(two[0], other, on="nmae")
+
+
+def test_a_part_from_before_a_column_came_has_none(
+    two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_part(part: Location, is_wanted: Callable[[pa.Field], bool]) -> pa.Table:
+        table = parts.read_part(part, is_wanted)
+        return table.drop_columns(["name"]) if "part-00000000" in part.name else table
+
+    monkeypatch.setattr(pairs, "read_part", read_part)
+    changes = compare_outputs(*two, on="name").changes
+    assert (changes.both, changes.unclear) == (
+        ROWS - 12,
+        (12, 12),
+    )  # units of at most 13 rows have 12
 
 
 def test_rows_in_one_alone_and_rows_that_share_a_value_are_counted(tmp_path: Path) -> None:
