@@ -85,7 +85,7 @@ def test_more_machines_bring_their_cpus() -> None:
 
 
 def test_a_server_is_no_gpu_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capacity, "_resources", lambda: {"CPU": 8.0, "GPU": 4.0})
+    monkeypatch.setattr(capacity, "_resources", lambda: ({"CPU": 8.0, "GPU": 4.0}, [4]))
     assert capacity_of(config(), FAKE).gpus == 1
     assert capacity_of(config(), dataclasses.replace(FAKE, holds_gpus=False)).gpus == 0
     with pytest.raises(UserError, match="asked for, the cluster has 4"):

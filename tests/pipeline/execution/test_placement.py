@@ -105,8 +105,8 @@ def test_the_gpus_of_an_engine_are_on_one_machine(
     resources = {"CPU": 64.0, "GPU": float(sum(machines))}
     placement = place(run(tensor_parallel_size=gpus_of_engine), resources, machines)
     assert (placement.engines, placement.engine_gpus) == (engines, gpus_of_engine)
+    settings = {"tensor_parallel_size": gpus_of_engine, "engine_replicas": engines + 1}
     with pytest.raises(UserError, match=f"{engines + 1} engine"):
-        settings = {"tensor_parallel_size": gpus_of_engine, "engine_replicas": engines + 1}
         place(run(**settings), resources, machines)
 
 
