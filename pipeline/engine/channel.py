@@ -36,8 +36,15 @@ class Begin:
 
 @dataclass(frozen=True)
 class Ask:
-    """To the engine: answer this request."""
+    """To the engine: answer this request.
 
+    Attributes:
+        number: Its own; a key may be asked for again while it is still worked on.
+        key: Decides its seed.
+        rendered: The request.
+    """
+
+    number: int
     key: str
     rendered: Rendered
 
@@ -46,7 +53,7 @@ class Ask:
 class Abort:
     """To the engine: nobody waits for this answer any more."""
 
-    key: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,7 @@ class Progress:
     """From the engine, after steps and about once a second: a sign of life.
 
     Attributes:
-        answers: What is finished, by key.
+        answers: What is finished, by number.
         running: Requests that it works on.
         waiting: Requests that it has and does not work on yet.
         steps: Steps since it started.
@@ -100,7 +107,7 @@ class Progress:
         cached_tokens: Those of them that its prefix cache had.
     """
 
-    answers: Mapping[str, Generation | RowError] = field(default_factory=dict)
+    answers: Mapping[int, Generation | RowError] = field(default_factory=dict)
     running: int
     waiting: int
     steps: int
@@ -117,13 +124,17 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._outbox: SimpleQueue[object] = SimpleQueue()
+        self._outbox: SimpleQueue[list[memoryview] | None] = SimpleQueue()
         self._writer = Thread(target=self._write_all, name="channel", daemon=True)
         self._writer.start()
 
     def send(self, message: object) -> None:
-        """Send a message, without waiting. To an end that is closed, it is lost."""
-        self._outbox.put(message)
+        """Send a message, without waiting. To an end that is closed, it is lost.
+
+        Raises:
+            Exception: It cannot be pickled.
+        """
+        self._outbox.put(_packed(message))
 
     def receive(self) -> Any:
         """Wait for the next message.
@@ -138,7 +149,7 @@ class Channel:
 
     def flush(self, seconds: float) -> None:
         """Send what is still to be sent, for so long; nothing more can be sent then."""
-        self._outbox.put(_LAST)
+        self._outbox.put(None)
         self._writer.join(seconds)
 
     def _read(self, length: int) -> bytearray:
@@ -156,13 +167,12 @@ class Channel:
 
     def _write_all(self) -> None:
         with contextlib.suppress(OSError):  # the one who receives notices that the other is gone
-            while (message := self._outbox.get()) is not _LAST:
-                for piece in _packed(message):
+            while (pieces := self._outbox.get()) is not None:
+                for piece in pieces:
                     self._socket.sendall(piece)
 
 
 _HEAD = struct.Struct("!I")
-_LAST = object()
 
 
 def _packed(message: object) -> list[memoryview]:

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-PROMPT_CACHE = 1024
+PROMPT_CACHE = 256
 """Distinct prompts remembered; a job with a constant prompt encodes it once."""
+REMEMBERED = 4000
+"""Characters of the longest prompt that is remembered: a longer one is mostly a row's own text, and
+its ids take some 45 bytes each."""
 
 
 class TextTokenizer(Protocol):
@@ -71,8 +74,7 @@ class PromptEncoder:
         self._control = tokenizer.control
         longest_first = sorted(self._control, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
-        self.encode = functools.lru_cache(PROMPT_CACHE)(self._encode)
-        """`encode(prompt, system, images, languages, labels)`: see `_encode`."""
+        self._remembered = functools.lru_cache(PROMPT_CACHE)(self._encode)
 
     def ids_of(self, control: str) -> tuple[int, ...]:
         """The id of a control string, or nothing if the tokenizer does not know it."""
@@ -106,7 +108,7 @@ class PromptEncoder:
         """The number of tokens of a text on its own."""
         return len(self._encode_text(text))
 
-    def _encode(
+    def encode(
         self,
         prompt: str,
         system: str | None = None,
@@ -128,6 +130,17 @@ class PromptEncoder:
             ValueError: The template leaves one of the texts out or repeats it, or there are labels
                 for more or fewer images.
         """
+        encode = self._remembered if len(prompt) <= REMEMBERED else self._encode
+        return encode(prompt, system, images, languages, labels)
+
+    def _encode(
+        self,
+        prompt: str,
+        system: str | None,
+        images: int,
+        languages: tuple[str, str] | None,
+        labels: tuple[str, ...],
+    ) -> tuple[int, ...]:
         texts = {} if not prompt.strip() and images else {_mark(0): prompt.strip()}
         content = _content([_marked(0, prompt)] if texts else [], images, languages)
         if labels:

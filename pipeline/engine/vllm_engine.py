@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 from functools import partial
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline.contract.errors import RowError, UserError
+from pipeline.contract.errors import RowError, UserError, one_line
+from pipeline.contract.record import Outcome
 from pipeline.engine.adapters import fetch_adapters
 from pipeline.engine.channel import (
     Abort,
@@ -90,7 +92,8 @@ class VllmEngine:
         self._orphan_cleanup.engine_is_ready()
         self._watchdog = Watchdog(config.stall_seconds)
         self._is_watched = False
-        self._asked: dict[str, asyncio.Future[Generation]] = {}
+        self._asked: dict[int, asyncio.Future[Generation]] = {}
+        self._numbers = itertools.count()
         self._death: EngineDiedError | None = None
         self._last = Progress(running=0, waiting=0, steps=0)
         self._reader = Thread(target=self._read, name="answers", daemon=True)
@@ -112,17 +115,26 @@ class VllmEngine:
             self._is_watched = True
             self._watchdog.__enter__()
         future: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
-        self._asked[key] = future
+        number = next(self._numbers)
+        self._asked[number] = future
         try:
             if self._death is not None:
                 raise self._death
-            self._channel.send(Ask(key, rendered))
+            self._send(Ask(number, key, rendered))
             return await future
         except asyncio.CancelledError:
-            self._channel.send(Abort(key))
+            self._channel.send(Abort(number))
             raise
         finally:
-            self._asked.pop(key, None)
+            self._asked.pop(number, None)
+
+    def _send(self, message: Ask) -> None:
+        """Raises RowError where the request holds what only its own process knows."""
+        try:
+            self._channel.send(message)
+        except Exception as error:  # whatever pickling somebody's objects raises
+            fault = f"the request cannot be sent to the engine: {one_line(error)}"
+            raise RowError(Outcome.ENGINE_ERROR, "generate", fault) from error
 
     def stats(self) -> EngineStats:
         """See `InferenceEngine.stats`."""
@@ -171,6 +183,8 @@ class VllmEngine:
             return self._channel.receive()
         except EOFError:
             return Died(f"its process ended{self._how()}")
+        except Exception as error:  # what it sent cannot be read
+            return Died(one_line(error))
 
     def _how(self) -> str:
         """How the engine's process ended, as far as that can be known."""
@@ -189,16 +203,16 @@ class VllmEngine:
             self._last = message
             if self._is_watched:
                 self._watchdog.reset()
-            self._settle((key, message.answers[key]) for key in message.answers)
+            self._settle(message.answers.items())
         self._sockets.remove()  # whoever holds this engine ends its process now
         self._death = EngineDiedError(f"the engine died: {message.message}")
-        self._settle((key, self._death) for key in [*self._asked])
+        self._settle((number, self._death) for number in [*self._asked])
 
     def _settle(
-        self, answers: Iterable[tuple[str, Generation | RowError | EngineDiedError]]
+        self, answers: Iterable[tuple[int, Generation | RowError | EngineDiedError]]
     ) -> None:
-        for key, answer in answers:
-            future = self._asked.get(key)
+        for number, answer in answers:
+            future = self._asked.get(number)
             if future is not None:
                 with contextlib.suppress(RuntimeError):  # its loop is closed
                     future.get_loop().call_soon_threadsafe(_set, future, answer)

@@ -182,7 +182,7 @@ class _Steps:
         self._engine_input = engine_input
         self._channel = channel
         self._inbox: SimpleQueue[Any] = SimpleQueue()
-        self._asked: dict[str, Rendered] = {}
+        self._asked: dict[int, Rendered] = {}
         self._steps = self._prompt_tokens = self._cached_tokens = 0
         self._told = 0.0
 
@@ -190,7 +190,7 @@ class _Steps:
         """Until the other end closes."""
         Thread(target=self._receive, name="requests", daemon=True).start()
         while True:
-            answers: dict[str, Generation | RowError] = {}
+            answers: dict[int, Generation | RowError] = {}
             for message in self._messages():
                 if isinstance(message, Close):
                     return
@@ -205,6 +205,9 @@ class _Steps:
                 self._inbox.put(self._channel.receive())
         except EOFError:
             self._inbox.put(Close())
+        except Exception:  # what the other end sent cannot be read here
+            logging.getLogger(__name__).exception("the engine ends")
+            self._inbox.put(Close())
 
     def _messages(self) -> Iterator[Any]:
         """What has come in; without work, what comes in within a second."""
@@ -216,26 +219,28 @@ class _Steps:
         except Empty:
             return
 
-    def _take(self, message: Ask | Abort, answers: dict[str, Generation | RowError]) -> None:
+    def _take(self, message: Ask | Abort, answers: dict[int, Generation | RowError]) -> None:
+        number = message.number
         if isinstance(message, Abort):
-            if self._asked.pop(message.key, None) is not None:
-                self._engine.abort_request([message.key])
+            if self._asked.pop(number, None) is not None:
+                self._engine.abort_request([str(number)])
             return
-        key, rendered = message.key, message.rendered
+        rendered = message.rendered
         try:
             prompt = self._engine_input(rendered.prompt)
             adapter = None if rendered.adapter is None else self._adapters[rendered.adapter]
-            parameters = sampling_params(rendered, key)
-            self._engine.add_request(key, prompt, parameters, lora_request=adapter)
-            self._asked[key] = rendered
+            parameters = sampling_params(rendered, message.key)
+            self._engine.add_request(str(number), prompt, parameters, lora_request=adapter)
+            self._asked[number] = rendered
         except Exception as error:  # vLLM refuses this request
-            answers[key] = _failure(one_line(error.__cause__ or error))
+            answers[number] = _failure(one_line(error.__cause__ or error))
 
-    def _step(self) -> Iterator[tuple[str, Generation | RowError]]:
+    def _step(self) -> Iterator[tuple[int, Generation | RowError]]:
         self._steps += 1
         for output in self._engine.step():
             if output.finished:
-                yield output.request_id, self._answer(output, self._asked.pop(output.request_id))
+                number = int(output.request_id)
+                yield number, self._answer(output, self._asked.pop(number))
 
     def _answer(self, output: Any, rendered: Rendered) -> Generation | RowError:
         """What vLLM's finished `RequestOutput` says."""
@@ -261,7 +266,7 @@ class _Steps:
             ),
         )
 
-    def _tell(self, answers: dict[str, Generation | RowError]) -> None:
+    def _tell(self, answers: dict[int, Generation | RowError]) -> None:
         """Send answers at once, and a sign of life now and then."""
         now = time.monotonic()
         if not answers and now - self._told < SIGN_OF_LIFE_SECONDS:

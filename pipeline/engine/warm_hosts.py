@@ -156,8 +156,15 @@ class EngineHost:
     ) -> None:
         self._engine = attempt(make_engine, config, "the engine")
 
-    async def generate(self, rendered: Rendered, key: str) -> Generation | RowError | Fault:
-        """As `InferenceEngine.generate`, but returns a failure of the row or the run as a value."""
+    async def generate(
+        self, rendered: Rendered, key: str
+    ) -> Generation | RowError | EngineDiedError | Fault:
+        """As `InferenceEngine.generate`, but returns a failure of the row or the run as a value.
+
+        A host that Ray started anew, and whose engine did not start, returns `EngineDiedError`.
+        """
+        if isinstance(self._engine, Fault):
+            return EngineDiedError(f"the engine died: {self._engine.message}")
         try:
             return await self._made.generate(rendered, key)
         except RowError as error:
@@ -197,6 +204,8 @@ class RendererHost:
 
     def render(self, request: Request, images: Sequence[Image]) -> Rendered | RowError:
         """As `Renderer.render`, but returns a row's failure instead of raising it."""
+        if isinstance(self._renderer, Fault):  # it was started anew, and could not
+            end_process()
         try:
             with self._watchdog:
                 return self._made.render(request, images)
@@ -247,7 +256,11 @@ class EngineConnection:
         self._in_flight[number] += 1
         host = self.hosts[number]
         try:
-            answer: Generation | RowError | Fault = await host.generate.remote(rendered, key)
+            answer: Generation | RowError | EngineDiedError | Fault
+            answer = await host.generate.remote(rendered, key)
+            if isinstance(answer, EngineDiedError):
+                self._lose(number)
+                raise answer
             self.model_class = self.model_class or await host.model_class.remote()
         except RayTaskError as error:  # the host lives
             raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(error)) from error

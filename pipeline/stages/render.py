@@ -50,6 +50,8 @@ class Shown:
     labels: tuple[str, ...] = ("",)
 
 
+Loaded = dict[tuple[int, tuple[int, float | None] | None], "Shown | RowError"]
+"""What a row's cells show, by the cell and, of a video, how many frames are asked for."""
 BLOCK_BYTES = 32 * 896 * 896 * 3
 """Bytes of images after which a block goes on; the rows that are left make another one."""
 
@@ -135,14 +137,12 @@ class Render:
 
     def _render_row(self, item: Item, renderer: Renderer) -> tuple[Item, StoreError | None]:
         self._watchdog.reset()
-        images: dict[int, Shown | RowError] = {}
+        images: Loaded = {}
         rendered = self._rendered(item, renderer, images)
         refusals = (found for found in images.values() if isinstance(found, StoreError))
         return rendered, next(refusals, None)
 
-    def _rendered(
-        self, item: Item, renderer: Renderer, images: dict[int, Shown | RowError]
-    ) -> Item:
+    def _rendered(self, item: Item, renderer: Renderer, images: Loaded) -> Item:
         try:
             prepared = self._task.prepare(item.payload)
             render = partial(self._render_request, renderer, images)
@@ -154,9 +154,7 @@ class Render:
             fault = RowError(Outcome.DECODE_ERROR, "render", one_line(error))
             return item.failed(fault)
 
-    def _render_request(
-        self, renderer: Renderer, images: dict[int, Shown | RowError], request: Request
-    ) -> Rendered:
+    def _render_request(self, renderer: Renderer, images: Loaded, request: Request) -> Rendered:
         shown = [self._load(image, images) for image in request.images]
         labels = tuple(label for one in shown for label in one.labels)
         with step("tokenise"):
@@ -165,11 +163,12 @@ class Render:
                 [image for one in shown for image in one.images],
             )
 
-    def _load(self, image: ImageRef | VideoRef, images: dict[int, Shown | RowError]) -> Shown:
+    def _load(self, image: ImageRef | VideoRef, images: Loaded) -> Shown:
         """Load an image once for all requests of its row, and fail for all of them."""
-        found = images.get(id(image.value))
+        frames = (image.most, image.fps) if isinstance(image, VideoRef) else None
+        found = images.get((id(image.value), frames))
         if found is None:
-            found = images[id(image.value)] = self._try_to_load(image)
+            found = images[id(image.value), frames] = self._try_to_load(image)
         if isinstance(found, RowError):
             raise found
         return found

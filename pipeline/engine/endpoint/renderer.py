@@ -36,8 +36,11 @@ LISTED_OF_COMPLETIONS = 5
 TEMPLATE_TOKENS = 32
 IMAGE_TOKENS = 280
 """At most, of Gemma 3: 256 soft tokens, and what is around them."""
+LEAST_IMAGE_TOKENS = 256
 BYTES_PER_TOKEN = 3
 """Of letters in UTF-8. Gemma 3 has about four in English, and six (two signs) in Chinese."""
+MOST_BYTES_PER_TOKEN = 8
+"""What a token has at most, on average over a text."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class EndpointRenderer:
         The prompt is a `Prompt`. `prompt_tokens` is 0, as the server counts them.
 
         Raises:
-            RowError: It has more images than `max_images`.
+            RowError: It has more images than `max_images`, or is too long in any case.
         """
         if len(images) > self._max_images:
             message = f"{len(images)} images in a request, the limit is {self._max_images}"
@@ -110,14 +113,26 @@ class EndpointRenderer:
         return estimated_tokens(text)
 
     def _most_tokens(self, request: Request, images: int) -> int:
-        """Tokens of the answer, at most: what fits after the prompt. A server would refuse more.
+        """Tokens of the answer, at most.
 
-        An engine of the run's own ends an answer where the context does.
+        vLLM (0.32) ends an answer where the context does, as an engine of the run's own. Other
+        servers refuse what may not fit: they are asked for what is left if the prompt is as short
+        as it can be. What they refuse is `too_long`; an answer is not cut by an estimate.
+
+        Raises:
+            RowError: The prompt alone is longer than the context, however short its tokens are.
         """
+        wanted = min(request.sampling.max_tokens, self.max_model_len)
+        if self._is_vllm:
+            return wanted
         texts = (request.prompt, request.system or "", *request.labels)
-        prompt = sum(map(self.count, texts))
-        left = self.max_model_len - prompt - TEMPLATE_TOKENS - images * IMAGE_TOKENS
-        return max(1, min(request.sampling.max_tokens, left))
+        least = sum(len(text.encode("utf-8", "replace")) for text in texts) // MOST_BYTES_PER_TOKEN
+        left = self.max_model_len - least - images * LEAST_IMAGE_TOKENS
+        if left < 1:
+            limit = f"the limit is {self.max_model_len:,}"
+            message = f"the prompt has {self.max_model_len - left:,} tokens or more, {limit}"
+            raise RowError(Outcome.TOO_LONG, "render", message)
+        return min(wanted, left)
 
     def _said(self, request: Request, urls: Sequence[str]) -> dict[str, Any]:
         if self._is_raw:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
 
@@ -34,11 +34,15 @@ def tell(text: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[IO[str]]:
     """Within the block no other process of this machine is in such a block for the folder.
 
     Args:
         folder: In our cache; made if it does not exist.
+
+    Yields:
+        The file that is locked. A process that it is passed to holds the lock for as long as it
+        lives, also when this one is killed.
 
     Raises:
         UserError: The cache cannot be written to, or its disk is full, here or within the block.
@@ -47,7 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder.parent / f"{folder.name}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            yield file
     except OSError as error:
         if error.errno is None:  # not a disk's
             raise

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
 from pipeline.engine.models import gguf_conversion
@@ -88,18 +88,19 @@ class GgufFile:
                 )
         made = self._made()
         work = made.with_name(f"{made.name}.partial")
-        with locked(work):
+        with locked(work) as lock:
             if made.exists():
                 return
             shutil.rmtree(work)  # what is left of a conversion that was killed
             tell(f"converting {self.path}; some minutes, once")
-            self._convert(work)
+            self._convert(work, lock)
             os.replace(work, made)
 
-    def _convert(self, folder: Path) -> None:
+    def _convert(self, folder: Path, lock: IO[str]) -> None:
         done = subprocess.run(  # noqa: S603  ourselves
             [sys.executable, "-m", gguf_conversion.__name__, str(self.path), str(folder)],
             env={**os.environ, **ENVIRONMENT, "PYTHONPATH": _python_path()},
+            pass_fds=[lock.fileno()],
             capture_output=True,
             text=True,
             check=False,

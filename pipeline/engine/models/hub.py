@@ -8,6 +8,7 @@ once, whole or not at all, also from several processes.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sys
@@ -29,6 +30,8 @@ NAME = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))
 COMMIT = re.compile(r"[0-9a-f]{40}")
 PAGE = "https://huggingface.co/"
 ANSWER_SECONDS = 20.0
+INDEX = "model.safetensors.index.json"
+"""Which shard has which weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ class HubModel:
         from huggingface_hub import snapshot_download
 
         try:
-            return Path(
+            found = Path(
                 snapshot_download(
                     self.id,
                     revision=self.revision,
@@ -104,6 +107,20 @@ class HubModel:
             )
         except OSError:  # `LocalEntryNotFoundError`, and what a damaged cache gives
             return None
+        return found if self._is_listed() or _is_whole(found, weights=weights) else None
+
+    def _is_listed(self) -> bool:
+        """Whether the cache knows which files there are, so that `snapshot_download` looked.
+
+        It does not where others downloaded single files, as `AutoTokenizer` does (2.4).
+        """
+        from huggingface_hub import get_cached_repo_tree
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+        try:
+            return bool(get_cached_repo_tree(self.id, revision=self.revision))
+        except CachedRepoTreeNotFoundError:
+            return False
 
     def fetch(self, options: StorageOptions, *, weights: bool) -> None:
         """Download what of a pinned model is not here yet.
@@ -166,6 +183,22 @@ class HubModel:
         else:
             why = f"cannot be downloaded from {page}: {one_line(error)}"
         return UserError(f"model {self.name}: {why}")
+
+
+def _is_whole(folder: Path, *, weights: bool) -> bool:
+    """Whether the files that no model does without are in a folder."""
+    has = {path.name for path in folder.iterdir()}
+    if "config.json" not in has or has.isdisjoint(("tokenizer.json", "tokenizer.model")):
+        return False
+    if not weights:
+        return True
+    if INDEX not in has:
+        return any(name.endswith(".safetensors") for name in has)
+    try:
+        named = json.loads((folder / INDEX).read_text())["weight_map"].values()
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+    return has.issuperset(named)
 
 
 def _api(options: StorageOptions) -> Any:

@@ -59,7 +59,7 @@ def main() -> None:
     aborted = []
     while not isinstance(message := channel.receive(), Close):
         if isinstance(message, Abort):
-            aborted.append(message.key)
+            aborted.append(str(message.number))
             continue
         prompt = message.rendered.prompt
         match prompt if isinstance(prompt, str) else "":
@@ -74,8 +74,9 @@ def main() -> None:
             case "wait":
                 continue
             case "aborted":
-                message = Ask(message.key, replace(message.rendered, prompt=",".join(aborted)))
-        answers = {message.key: answer(message)}
+                rendered = replace(message.rendered, prompt=",".join(aborted))
+                message = Ask(message.number, message.key, rendered)
+        answers = {message.number: answer(message)}
         channel.send(Progress(answers=answers, running=3, waiting=2, steps=1))
 
 

@@ -8,7 +8,7 @@ import pytest
 from jinja2 import TemplateError
 
 from gemma3_model.tokenizer import TextTokenizer
-from pipeline.engine.chat_template import PromptEncoder
+from pipeline.engine.chat_template import REMEMBERED, PromptEncoder
 from pipeline.engine.model_files import load_tokenizer, model_folder, named_tokens
 from pipeline.engine.profile import read_profile
 from pipeline.engine.turns import GEMMA, RAW
@@ -210,3 +210,14 @@ def test_text_before_an_image_is_text(tokenizer: Any, ours: TextTokenizer, templ
     assert encoder.encode("Which?", None, 3, None, ("", "", "")) == encoder.encode(
         "Which?", None, 3
     )
+
+
+def test_long_prompts_are_not_remembered(ours: TextTokenizer) -> None:
+    """They are the rows' own texts, and would fill the renderer's memory."""
+    encoder = encoder_of(ours)
+    for number in range(3):
+        encoder.encode(f"{number} " + "word " * (REMEMBERED // 5))
+    assert encoder._remembered.cache_info().currsize == 0
+    for _ in range(3):
+        encoder.encode("Describe this image.", None, 1)
+    assert encoder._remembered.cache_info().hits == 2

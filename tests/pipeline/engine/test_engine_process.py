@@ -77,7 +77,28 @@ def test_a_request_that_nobody_waits_for_is_aborted(engine: VllmEngine) -> None:
             await asyncio.wait_for(engine.generate(request("wait"), "late"), 0.01)
         return (await engine.generate(request("aborted"), "next")).text
 
-    assert asyncio.run(give_up()) == "late"
+    assert asyncio.run(give_up()) == "0"  # the number of the first
+
+
+def test_one_key_may_be_asked_for_twice_at_once(engine: VllmEngine) -> None:
+    """As where Ray tries a block again whose first call still runs."""
+
+    async def ask() -> list[str]:
+        asked = (engine.generate(request(prompt), "same") for prompt in ("one", "two", "three"))
+        return [answer.text for answer in await asyncio.gather(*asked)]
+
+    assert asyncio.run(ask()) == ["one", "two", "three"]
+
+
+def test_a_request_that_does_not_pickle_fails_alone(engine: VllmEngine) -> None:
+    async def ask() -> list[Any]:
+        asked = [engine.generate(request(prompt), prompt and "x") for prompt in (lambda: 1, "fine")]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    refused, fine = asyncio.run(ask())
+    assert isinstance(refused, RowError)
+    assert str(refused).startswith("generate: the request cannot be sent to the engine: ")
+    assert fine.text == "fine"
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import EngineConfig, run
+from pipeline import EngineConfig, Sampling, run
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import Backend, EngineDiedError, Rendered
-from pipeline.engine.warm_hosts import WarmHosts
+from pipeline.engine.warm_hosts import EngineConnection, EngineHost, WarmHosts
 from tests.pipeline.execution.test_run import colours_dataset, config, read_back
 from tests.pipeline.fakes import CRASHING, DEADLY, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.sample_images import encoded, plain
@@ -92,3 +95,35 @@ def test_a_row_that_ends_engines_or_renderers_alone_is_blamed(warm: Warm) -> Non
     errors = {row["n"]: row["error"] for row in read_back(warm.folder / "out").to_pylist()}
     assert errors[900].startswith("generate: the process died or hung 3 times")
     assert errors[901].startswith("render: the process died or hung 3 times")
+
+
+def test_a_host_that_came_back_broken_is_not_used() -> None:
+    """A row that it gets is not blamed for that."""
+
+    def start(_: EngineConfig) -> FakeEngine:
+        raise RuntimeError("no memory is left")
+
+    host = EngineHost(EngineConfig(model="m"), start)
+    rendered = Rendered(("x", []), 1, Sampling(1))
+    answer = asyncio.run(host.generate(rendered, "k"))
+    assert isinstance(answer, EngineDiedError)
+    assert answer.fault is None
+    assert isinstance(pickle.loads(pickle.dumps(answer)), EngineDiedError)
+
+    lost: list[int] = []
+
+    class Connection(EngineConnection):
+        async def _choose(self) -> int:
+            return 0
+
+        def _lose(self, number: int) -> None:
+            lost.append(number)
+
+    class Remote:
+        async def remote(self, *_: object) -> object:
+            return answer
+
+    connection = Connection([SimpleNamespace(generate=Remote(), model_class=Remote())])
+    with pytest.raises(EngineDiedError, match="no memory is left"):
+        asyncio.run(connection.generate(rendered, "k"))
+    assert lost == [0]

@@ -71,6 +71,18 @@ class BesideImage(FilmTask):
         return (ImageRef(jpeg((30, 30, 30))), *super().images(row))
 
 
+class LongAndShort(FilmTask):
+    """The same video twice, with other numbers of frames."""
+
+    def prepare(self, row: Row) -> Prepared:
+        return Prepared(
+            tuple(
+                Request("What?", Sampling(4), images=(VideoRef(row["video"], most),))
+                for most in (1, 3, 1)
+            )
+        )
+
+
 def rendered(task: Any, values: Sequence[object], folder: Path) -> list[Item]:
     stage = Render(task, CONFIG, Listing, locate(str(folder)), LIMITS)
     items = [Item("u", place, payload={"video": value}) for place, value in enumerate(values)]
@@ -94,6 +106,12 @@ def test_a_videos_frames_are_the_images_of_each_request(tmp_path: Path, monkeypa
     (item,) = rendered(FilmTask(), ["a.mp4"], tmp_path)
     assert [one.prompt for one in item.payload.requests] == [([5, 15, 25], LABELS)] * 2
     assert opened == ["a.mp4"]  # once for both questions
+
+
+def test_requests_may_ask_for_other_numbers_of_frames(tmp_path: Path) -> None:
+    (item,) = rendered(LongAndShort(), [numbered_video(30)], tmp_path)
+    numbers = [one.prompt[0] for one in item.payload.requests]
+    assert numbers == [[15], [5, 15, 25], [15]]
 
 
 def test_an_image_beside_a_video_has_no_text_before_it(tmp_path: Path) -> None:

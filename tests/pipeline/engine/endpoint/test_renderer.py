@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -156,11 +157,16 @@ def test_only_vllm_is_told_of_loops() -> None:
 
 
 def test_an_answer_is_asked_for_no_longer_than_the_context_is() -> None:
+    """And never for a few tokens because an estimate leaves no room: vLLM counts by itself."""
     request = Request("word " * 100, Sampling(5000))
-    most = body_of(request, max_model_len=1000)["max_tokens"]
-    assert 700 < most <= 1000 - 100
-    assert body_of(request, max_model_len=100)["max_tokens"] == 1
+    assert body_of(request, max_model_len=1000)["max_tokens"] == 1000
+    assert body_of(request, max_model_len=100)["max_tokens"] == 100
     assert body_of(replace(request, sampling=Sampling(9)))["max_tokens"] == 9
+    other = partial(body_of, served_by="sglang")
+    assert 900 < other(request, max_model_len=1000)["max_tokens"] < 1000
+    assert other(Request("word " * 5000, Sampling(512)), max_model_len=8192)["max_tokens"] == 512
+    with pytest.raises(RowError, match="the prompt has 3,125 tokens or more, the limit is 1,000"):
+        other(Request("word " * 5000, Sampling(512)), max_model_len=1000)
 
 
 def test_scored_words_are_asked_for_by_the_likeliest_tokens() -> None:

@@ -109,6 +109,23 @@ def test_of_several_processes_one_downloads(hub: tuple[Hub, StorageOptions]) -> 
     assert len(served.log) == asked, "a commit that is here needs no hub"
 
 
+def test_what_others_have_downloaded_in_part_is_completed(
+    hub: tuple[Hub, StorageOptions],
+) -> None:
+    """As `AutoTokenizer.from_pretrained` leaves it, without a listing of what there is."""
+    _, options = hub
+    endpoint = options["hf"]["endpoint"]
+    for name in ("config.json", "tokenizer.json"):
+        huggingface_hub.hf_hub_download(NAME, name, endpoint=endpoint)
+    cached = Path(huggingface_hub.constants.HF_HUB_CACHE)
+    (commit,) = {path.name for path in cached.glob("*/snapshots/*")}
+    pinned = f"hf://{NAME}@{commit}"
+    assert not is_here(pinned)
+    assert fetched(NAME, options) == pinned
+    assert files(model_folder(pinned)) == NEEDED
+    assert is_here(pinned)
+
+
 def test_renderers_fetch_no_weights(hub: tuple[Hub, StorageOptions]) -> None:
     _, options = hub
     checkpoint = open_checkpoint(NAME, options=options)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -106,6 +110,28 @@ def test_a_gguf_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monke
     file.rename(tmp_path / "moved.gguf")
     (tmp_path / "moved.gguf").rename(file)
     assert open_checkpoint(str(file)).path.stat().st_mtime_ns == made
+
+
+def test_a_conversion_holds_the_lock_also_without_its_parent(tmp_path: Path) -> None:
+    """Where that is killed: a second conversion into the same folder would damage both."""
+    folder = tmp_path / "work"
+    code = (
+        "import pathlib, subprocess, sys, time\n"
+        "from pipeline.engine.models.cache import locked\n"
+        f"with locked(pathlib.Path({str(folder)!r})) as lock:\n"
+        "    child = subprocess.Popen(['sleep', '600'], pass_fds=[lock.fileno()])\n"
+        "    print(child.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    with (tmp_path / "work.lock").open("w") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        child.kill()
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def test_another_models_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
