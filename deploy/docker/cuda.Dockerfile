@@ -36,7 +36,9 @@ FROM base
 LABEL org.opencontainers.image.title="gemma3-batch" \
     org.opencontainers.image.description="Captions, translates and moderates very large datasets with Gemma 3, on NVIDIA GPUs" \
     org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --uid 1000 --create-home --shell /bin/bash gemma
+# A volume at the cache keeps models; an empty one takes over the folder's owner.
+RUN useradd --uid 1000 --create-home --shell /bin/bash gemma \
+    && install --directory --owner=gemma --group=gemma /home/gemma/.cache
 COPY --from=build /opt/gemma3-batch /opt/gemma3-batch
 ENV PATH=/opt/gemma3-batch/bin:$PATH \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \

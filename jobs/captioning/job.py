@@ -73,6 +73,7 @@ class CaptionOptions(JobOptions):
     fps: float | None = Field(
         None,
         gt=0,
+        allow_inf_nan=False,
         description="Frames a second of each video, but at most max_images, evenly spaced.",
     )
     style: str | None = Field(

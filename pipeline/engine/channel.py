@@ -54,6 +54,7 @@ class Abort:
     """To the engine: nobody waits for this answer any more."""
 
     number: int
+    key: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ class VllmEngine:
             self._send(Ask(number, key, rendered))
             return await future
         except asyncio.CancelledError:
-            self._channel.send(Abort(number))
+            self._channel.send(Abort(number, key))
             raise
         finally:
             self._asked.pop(number, None)

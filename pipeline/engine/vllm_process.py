@@ -221,16 +221,17 @@ class _Steps:
 
     def _take(self, message: Ask | Abort, answers: dict[int, Generation | RowError]) -> None:
         number = message.number
+        name = f"{message.key}#{number}"  # in vLLM's own messages; the key alone may be there twice
         if isinstance(message, Abort):
             if self._asked.pop(number, None) is not None:
-                self._engine.abort_request([str(number)])
+                self._engine.abort_request([name])
             return
         rendered = message.rendered
         try:
             prompt = self._engine_input(rendered.prompt)
             adapter = None if rendered.adapter is None else self._adapters[rendered.adapter]
             parameters = sampling_params(rendered, message.key)
-            self._engine.add_request(str(number), prompt, parameters, lora_request=adapter)
+            self._engine.add_request(name, prompt, parameters, lora_request=adapter)
             self._asked[number] = rendered
         except Exception as error:  # vLLM refuses this request
             answers[number] = _failure(one_line(error.__cause__ or error))
@@ -239,7 +240,7 @@ class _Steps:
         self._steps += 1
         for output in self._engine.step():
             if output.finished:
-                number = int(output.request_id)
+                number = int(output.request_id.rpartition("#")[2])
                 yield number, self._answer(output, self._asked.pop(number))
 
     def _answer(self, output: Any, rendered: Rendered) -> Generation | RowError:

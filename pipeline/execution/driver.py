@@ -34,6 +34,7 @@ from pipeline.profiling.measures import Measures, unpacked
 from pipeline.profiling.stopwatch import step
 from pipeline.sources.units import Work
 from pipeline.stages.poison_rows import MAX_DEATHS, PoisonRows
+from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -167,11 +168,7 @@ class Driver:
         while missing := ledger.work():
             self._stream(ledger, care)
             self._commits.wait()
-            for work in ledger.work():
-                # Another driver may have committed a unit and removed its journal.
-                if self._committer.is_committed(work):
-                    self._skip(work.rows)
-                    ledger.close(work.unit.id)
+            self._leave_out_committed(ledger)
             if care is Care.ALONE:
                 self._settle_poison_rows(ledger)
             left = _rows(ledger.work())
@@ -183,6 +180,15 @@ class Driver:
             care = self._care(left, fruitless)
         self._commits.wait()
         self._note_time()
+
+    def _leave_out_committed(self, ledger: Ledger) -> None:
+        """Close units that another driver has committed, whose journal it has removed."""
+        missing = ledger.work()
+        found = in_order(self._committer.is_committed, missing)
+        for work, is_committed in zip(missing, found, strict=True):
+            if is_committed:
+                self._skip(work.rows)
+                ledger.close(work.unit.id)
 
     def _care(self, left: int, fruitless: int) -> Care:
         """How the rows that are left are run."""

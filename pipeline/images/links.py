@@ -115,7 +115,7 @@ def _follow(url: str, max_bytes: int, deadline: float, allow_private: bool) -> b
         with _request(here, url, deadline, allow_private) as response:
             if response.status not in REDIRECTS or "Location" not in response.headers:
                 return _body(response, url, max_bytes)
-            here = urljoin(here, response.headers["Location"])
+            here = _joined(here, response.headers["Location"], url)
     raise _missing(url, f"more than {MAX_REDIRECTS} redirects")
 
 
@@ -155,6 +155,13 @@ def _shut_down_at(deadline: float, sock: socket.socket) -> threading.Timer:
     timer.daemon = True
     timer.start()
     return timer
+
+
+def _joined(here: str, location: str, url: str) -> str:
+    try:
+        return urljoin(here, location)
+    except ValueError:
+        raise _missing(url, "it leads to what is not a valid URL") from None
 
 
 def _parsed(here: str, url: str) -> Url:

@@ -129,6 +129,7 @@ class JsonLines:
             if isinstance(types, UserError):
                 faults.append(types)
             elif types is not None:
+                _check_names(types, file.path)
                 yield file.path, columns_of(types, planned)
 
     def _types_in(self, file: FileInfo) -> Types | UserError | None:
@@ -248,3 +249,15 @@ def _parsed(line: bytes) -> Mapping[str, Any]:
     if not isinstance(row, dict):
         raise MisfitError("it is JSON, but not an object")
     return row
+
+
+def _check_names(types: Types, path: str) -> None:
+    """Raises UserError where a column's name cannot be one."""
+    for name in types:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"INPUT {path}: the column {name!a} has half of a character (a lone "
+                "surrogate) in its name; rename it"
+            ) from None

@@ -106,6 +106,11 @@ def test_five_redirects_and_no_more(server: Server) -> None:
     assert "more than 5 redirects" in fault(server.url("/loop"))
 
 
+def test_a_redirect_to_no_url_is_a_missing_input(server: Server) -> None:
+    server.routes["/x"] = respond(302, Location="http://[")
+    assert "it leads to what is not a valid URL" in fault(server.url("/x"))
+
+
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/"])
 def test_a_redirect_to_another_protocol_is_not_followed(server: Server, target: str) -> None:
     server.routes["/x"] = respond(302, Location=target)

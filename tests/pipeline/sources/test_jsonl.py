@@ -314,3 +314,9 @@ def test_a_file_that_breaks_after_planning_raises_when_it_is_read(place: Place) 
     place.write("a.jsonl.gz", packed[: len(packed) // 2])
     with pytest.raises(OSError, match="cut off or damaged"):
         rows_of(source, cuts, ["n"])
+
+
+def test_half_a_character_in_a_column_s_name_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "bad\\ud800": 1}\n')
+    with pytest.raises(UserError, match=r"INPUT a\.jsonl: the column 'bad\\ud800' has half of a"):
+        open_source(list_input(str(tmp_path)), unit_rows=10, keep_images=False)
