@@ -84,6 +84,9 @@ class Driver:
         profile_file: Where the profile is found meanwhile; None keeps it nowhere.
     """
 
+    _loss = ""
+    """What Ray said of the last loss."""
+
     def __init__(
         self,
         *,
@@ -120,7 +123,6 @@ class Driver:
         self._alarms = Alarms(progress, committer.journal.output)
         self._ready: float | None = None
         self._last = time.time()
-        self._loss = ""
         self.rows = 0
         """Rows that this run finished."""
         self.model_class: str | None = None
