@@ -16,11 +16,11 @@ from typing import Any
 
 from pipeline.contract.errors import UserError
 from pipeline.engine.model_files import AGAIN, POINTER, read_json, refuse_pointer
+from pipeline.engine.models.needed_files import INDEX
 
 LENGTH_BYTES = 8
 MOST_HEADER_BYTES = 100_000_000
 """The format's own limit."""
-INDEX = "model.safetensors.index.json"
 NUMBERED = re.compile(r"(.+-)(\d{5})-of-(\d{5})\.safetensors")
 """How the files of one model are named, where there are several."""
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.contract.errors import RunError
 from pipeline.contract.record import Outcome, answer_column, output_schema, row_key
+from pipeline.output.journal import have_results
 from pipeline.output.parts import (
     Committed,
     commit_record,
@@ -228,9 +229,8 @@ def _without_losses(there: pa.ChunkedArray, entries: pa.Table) -> pa.Table:
         there: The outcomes in the part.
         entries: See `Journal.entries`.
     """
-    good = pa.array([str(outcome) for outcome in Outcome if outcome.has_results])
-    is_good = pc.is_in(entries["outcome"], value_set=good)
-    was_good = pc.is_in(there.take(entries["position"]), value_set=good)
+    is_good = have_results(entries["outcome"])
+    was_good = have_results(there.take(entries["position"]))
     return entries.filter(pc.or_(is_good, pc.invert(was_good)))
 
 

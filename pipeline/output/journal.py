@@ -163,6 +163,12 @@ class Journal:
         return self.output / INTERNAL / self.folder_name / unit_id
 
 
+def have_results(outcomes: pa.ChunkedArray) -> pa.ChunkedArray:
+    """[rows] bool: which outcomes are no failures; null is one."""
+    good = pa.array([str(outcome) for outcome in Outcome if outcome.has_results])
+    return pc.is_in(outcomes, value_set=good)
+
+
 def _read_entries(file: Location) -> pa.Table | None:
     """A journal file; None if it is damaged, or gone because its unit was committed.
 
@@ -182,10 +188,8 @@ def _one_per_position(entries: pa.Table) -> pa.Table:
     A row that was computed is preferred to one with `same_as`, and of two that were computed the
     one with results: two drivers may have computed it, one of them with an engine that failed.
     """
-    good = pa.array([str(outcome) for outcome in Outcome if outcome.has_results])
-    ranked = entries.append_column(
-        "is_failed", pc.invert(pc.is_in(entries["outcome"], value_set=good)).cast(pa.int8())
-    )
+    is_failed = pc.invert(have_results(entries["outcome"])).cast(pa.int8())
+    ranked = entries.append_column("is_failed", is_failed)
     keys = [
         ("position", "ascending", "at_end"),
         ("same_as", "ascending", "at_start"),

@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from jobs.demo.dataset import write_dataset
-from pipeline.storage.location import INTERNAL
+from pipeline import UserError, status
 from tests.chaos.test_chaos import ray_address, ray_workers
 
 STALL = "stall"
@@ -30,6 +30,7 @@ still.
 A render actor comes straight after a driver: a fast one is done, and gone, before the engine is.
 """
 PATIENCE_S = 150.0
+BLOCK_ROWS = 8
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Ray's own, which notice within two minutes that their cluster is gone (2.60)."""
 
@@ -43,7 +44,7 @@ def command(folder: Path, output: Path) -> list[str]:
         "engine = EngineConfig(model=model.path, dtype=model.dtype, max_num_seqs=2,"
         f" stall_seconds={STALL_S}); "
         "run(RunConfig(input=sys.argv[1], output=sys.argv[2], engine=engine, unit_rows=64,"
-        " block_rows=8), CaptionTask(prompt=model.caption_prompt))"
+        f" block_rows={BLOCK_ROWS}), CaptionTask(prompt=model.caption_prompt))"
     )
     return [sys.executable, "-c", script, str(folder), str(output)]
 
@@ -63,18 +64,22 @@ class Attempts:
         self.driver = subprocess.Popen(self.command, env=environment)
 
     def finished(self) -> int:
-        """A number that grows with every block that is safe."""
-        parts = len([*self.output.glob("part-*")])
-        return parts * 8 + len([*self.output.glob(f"{INTERNAL}/journal/*/*.parquet")])
+        """Rows that are safe. Not files: after a loss a block has fewer rows, and a commit takes
+        the files of its unit away."""
+        try:
+            found = status(str(self.output))
+        except UserError:  # it has not begun
+            return 0
+        return found.rows_done + found.rows_journalled
 
     def wait_for_work(self, blocks: int) -> None:
         """Until so many more blocks are safe."""
         before, give_up = self.finished(), time.monotonic() + PATIENCE_S
-        while self.finished() < before + blocks:
+        while self.finished() < before + blocks * BLOCK_ROWS:
             assert self.driver is not None
             assert self.driver.poll() is None, "it ended before it was killed"
             assert time.monotonic() < give_up, "no row was finished in time"
-            time.sleep(0.05)
+            time.sleep(0.2)
 
     def kill(self, what: str) -> None:
         if what == "driver":

@@ -33,10 +33,8 @@ LISTED = 20
 """Likeliest tokens that are listed for `score_tokens`: the most that OpenAI and vLLM give."""
 LISTED_OF_COMPLETIONS = 5
 """The same of `/completions` elsewhere than at vLLM."""
-TEMPLATE_TOKENS = 32
-IMAGE_TOKENS = 280
-"""At most, of Gemma 3: 256 soft tokens, and what is around them."""
 LEAST_IMAGE_TOKENS = 256
+"""Of Gemma 3: its soft tokens, without what is around them."""
 BYTES_PER_TOKEN = 3
 """Of letters in UTF-8. Gemma 3 has about four in English, and six (two signs) in Chinese."""
 MOST_BYTES_PER_TOKEN = 8

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.engine.models.cache import cache, locked
-from pipeline.engine.models.needed_files import left_out
+from pipeline.engine.models.needed_files import INDEX, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,6 @@ NAME = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))
 COMMIT = re.compile(r"[0-9a-f]{40}")
 PAGE = "https://huggingface.co/"
 ANSWER_SECONDS = 20.0
-INDEX = "model.safetensors.index.json"
-"""Which shard has which weight."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ OTHER_FORMATS = (
 HIDDEN = ".*"
 NOT_NEEDED = (FOLDERS, HIDDEN, *OTHER_FORMATS)
 """Patterns of names that are left out; `huggingface_hub` takes them as they are."""
+INDEX = "model.safetensors.index.json"
+"""Which of several files has which weight."""
 WEIGHTS = ("*.safetensors",)
 """What renderers, which read no weights, leave out as well."""
 
