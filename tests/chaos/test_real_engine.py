@@ -55,12 +55,12 @@ class Attempts:
     def __init__(self, folder: Path, output: Path) -> None:
         self.command, self.output = command(folder, output), output
         self.driver: subprocess.Popen[bytes] | None = None
-        self.started = 0.0
+        self.stale: set[psutil.Process] = set()
 
     def start(self) -> None:
         environment = {**os.environ, "RAY_ADDRESS": ray_address(), "HF_HUB_OFFLINE": "1"}
         environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-        self.started = time.time()
+        self.stale = set(at_work())
         self.driver = subprocess.Popen(self.command, env=environment)
 
     def finished(self) -> int:
@@ -90,7 +90,7 @@ class Attempts:
             return
         give_up = time.monotonic() + PATIENCE_S
         name = "VLLM::" if what == STALL else what
-        while not (victims := running(name, self.started)):  # it may still be starting
+        while not (victims := self.running(name)):  # it may still be starting
             assert self.driver is not None
             assert self.driver.poll() is None, f"it ended before {name} was killed"
             assert time.monotonic() < give_up, f"no {name} to kill"
@@ -100,15 +100,20 @@ class Attempts:
         else:
             victims[-1].kill()
 
+    def running(self, what: str) -> list[psutil.Process]:
+        """This driver's processes with this in their names, the youngest last.
 
-def running(what: str, since: float) -> list[psutil.Process]:
-    """Processes of Ray's workers and of vLLM's with this in their names, the youngest last.
+        Not those that worked for a driver before, which may be about to end. The age of a process
+        does not tell: Ray gives a new actor a worker that was idle, which is older than the driver.
+        """
+        found = [p for p, line in at_work().items() if what in line and p not in self.stale]
+        return sorted(found, key=lambda process: process.create_time())
 
-    One that started before `since` may belong to a driver that is dead already.
-    """
-    named = [process for process, line in ray_workers(("ray::", "VLLM::")) if what in line]
-    young = [process for process in named if process.create_time() > since]
-    return sorted(young, key=lambda process: process.create_time())
+
+def at_work() -> dict[psutil.Process, str]:
+    """Ray's workers that have work, and vLLM's processes, each with its name."""
+    found = ray_workers(("ray::", "VLLM::"))
+    return {p: line for p, line in found if not line.startswith("ray::IDLE")}
 
 
 @pytest.mark.long
