@@ -1,13 +1,17 @@
 """Answers requests with vLLM's offline class `LLM`, for a benchmark to compare with.
 
-The same settings as the engine of a job, the same requests, rendered beforehand, all given at once:
-what is left of that in a job is what the job is worth. Decides nothing about how either runs.
+The same settings as the engine of a job, the same requests, all given at once: rendered beforehand,
+or as a script gives them, whose images vLLM prepares. What is left of that in a job is what the job
+is worth. Decides nothing about how either runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from pipeline.engine.vllm_sampling import sampling_params
 from pipeline.engine.vllm_settings import engine_args, prepare_process
@@ -17,6 +21,29 @@ if TYPE_CHECKING:
 
     from pipeline.contract.config import EngineConfig
     from pipeline.engine.interface import Rendered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A request as users of vLLM write it.
+
+    Attributes:
+        token_ids: The prompt, with one placeholder for each image.
+        images: Its images as files hold them.
+    """
+
+    token_ids: Sequence[int]
+    images: Sequence[bytes] = ()
+
+    def for_vllm(self) -> dict[str, Any]:
+        """vLLM's `TokensPrompt`."""
+        if not self.images:
+            return {"prompt_token_ids": [*self.token_ids]}
+        images = [Image.open(BytesIO(image)).convert("RGB") for image in self.images]
+        return {
+            "prompt_token_ids": [*self.token_ids],
+            "multi_modal_data": {"image": images},
+        }
 
 
 class OfflineEngine:
@@ -56,7 +83,21 @@ class OfflineEngine:
         else:
             ids = [{"prompt_token_ids": prompt.token_ids} for prompt in prompts]
             outputs = self._llm.generate(ids, params, use_tqdm=False)
-        return [sum(len(answer.token_ids) for answer in output.outputs) for output in outputs]
+        return _tokens(outputs)
+
+    def generate_from(self, prompts: Sequence[Prompt], rendered: Sequence[Rendered]) -> list[int]:
+        """Answer all requests as a script over `LLM.generate` would: vLLM prepares the images.
+
+        Args:
+            prompts: What is asked, for vLLM to make of it what it does.
+            rendered: The same requests rendered; only their sampling parameters are used.
+
+        Returns:
+            As `generate` does.
+        """
+        params = [sampling_params(request, str(at)) for at, request in enumerate(rendered)]
+        given = [prompt.for_vllm() for prompt in prompts]
+        return _tokens(self._llm.generate(given, params, use_tqdm=False))
 
     def _run(self, prompts: Sequence[Any], params: Sequence[Any]) -> list[Any]:
         """What `LLM.generate` does, but for the images, which it would prepare once more."""
@@ -73,3 +114,8 @@ class OfflineEngine:
     def close(self) -> None:
         """Stop the engine and its processes; left to the end of the process, it can hang (0.32)."""
         self._llm.llm_engine.engine_core.shutdown()
+
+
+def _tokens(outputs: Sequence[Any]) -> list[int]:
+    """Generated tokens of each request."""
+    return [sum(len(answer.token_ids) for answer in output.outputs) for output in outputs]

@@ -84,11 +84,7 @@ class GemmaRenderer:
         return self._render(request, () if earlier is None else earlier.prompt.images)
 
     def _render(self, request: Request, views: tuple[Views, ...]) -> Rendered:
-        ids = list(
-            self._prompts.encode(
-                request.prompt, request.system, len(views), request.languages, request.labels
-            )
-        )
+        ids = list(self.token_ids(request, len(views)))
         prompt = self._images.prompt(ids, views) if self._images and views else RenderedPrompt(ids)
         length = len(prompt.token_ids)
         # At least one position must be left for the answer.
@@ -105,6 +101,16 @@ class GemmaRenderer:
             nbytes=prompt.nbytes,
             adapter=self._adapter(request),
             labels=request.labels,
+        )
+
+    def token_ids(self, request: Request, images: int) -> tuple[int, ...]:
+        """The ids of a request's prompt, with one placeholder for each image.
+
+        Raises:
+            ValueError: The chat template refuses the request.
+        """
+        return self._prompts.encode(
+            request.prompt, request.system, images, request.languages, request.labels
         )
 
     def count(self, text: str) -> int:

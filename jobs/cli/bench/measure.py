@@ -5,6 +5,8 @@ Each side answers the same rows with the same settings:
     render      one process renders them, without an engine
     engine      our engine, all requests given at once, rendered beforehand
     offline     vLLM's `LLM.generate`, the same (with `compare`)
+    offline_rows  it again from the rows in memory, whose images it decodes and prepares itself
+                (with `compare`, of jobs with images)
     job         the whole job, from parquet files to parquet files through Ray
 
 Starting an engine is not counted on any side. Of a job the rate is from the moment when its engine
@@ -82,11 +84,14 @@ def _repetition(
     rendered = render(workload)
     report.add(Side.RENDER, rows=rendered.rate)
     report.add_answered(Side.ENGINE, measured_engine(rendered))
+    has_images = any(prompt.images for prompt in rendered.prompts)
     del rendered
     if compare:
         with offline_process(workload) as offline:
             offline.wait_until_ready()
             report.add_answered(Side.OFFLINE, offline.measure(workload))
+            if has_images:
+                report.add_answered(Side.ROWS, offline.measure(workload, rendered=False))
     _measure_job(report, workload, output, console)
 
 

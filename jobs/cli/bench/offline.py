@@ -1,8 +1,8 @@
 """vLLM's `LLM.generate` over a workload, in a process of its own that measures when it is told to.
 
 So an engine can stand ready while another is measured, and leaves nothing behind in this process.
-The protocol is a line of JSON each way: a workload, what was measured of it. vLLM's own lines on
-the standard output are passed over.
+The protocol is a line of JSON each way: a workload and how it is given, what was measured of it.
+vLLM's own lines on the standard output are passed over.
 """
 
 from __future__ import annotations
@@ -57,10 +57,19 @@ class OfflineProcess:
         answer = self._answer()
         assert answer == READY, answer
 
-    def measure(self, workload: Workload) -> Answered:
-        """Answer a workload whose engine has the same settings. Raises RunError."""
+    def measure(self, workload: Workload, *, rendered: bool = True) -> Answered:
+        """Answer a workload whose engine has the same settings.
+
+        Args:
+            workload: What is answered.
+            rendered: Whether its rows are rendered beforehand; else vLLM prepares their images.
+
+        Raises:
+            RunError: The process ended.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(workload.to_json() + "\n")
+        asked = {"workload": workload.to_json(), "rendered": rendered}
+        self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         return Answered(**json.loads(self._answer()))
 
@@ -115,11 +124,15 @@ def serve(first: Workload, lines: Iterable[str]) -> None:
     engine.generate(rows.requests[:1])  # not measured: the first loads libraries
     _say(READY)
     for line in lines:
-        workload = Workload.from_json(line)
+        asked = json.loads(line)
+        workload = Workload.from_json(asked["workload"])
         if workload != first:
             rows, first = render(workload, threads=os.cpu_count() or 1), workload
         began = time.perf_counter()
-        tokens = engine.generate(rows.requests)
+        if asked["rendered"]:
+            tokens = engine.generate(rows.requests)
+        else:
+            tokens = engine.generate_from(rows.prompts, rows.requests)
         seconds = time.perf_counter() - began
         done = Answered(rows=len(rows.rows), output_tokens=sum(tokens), seconds=seconds)
         _say(json.dumps(asdict(done)))

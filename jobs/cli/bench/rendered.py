@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow.dataset
 
 from pipeline.contract.task import ImageRef, Measured
+from pipeline.engine.offline import Prompt
 from pipeline.engine.renderer import GemmaRenderer
 from pipeline.engine.vllm_engine import VLLM
 from pipeline.execution.preparation import check_run
@@ -39,11 +41,13 @@ class RenderedRows:
     Attributes:
         engine: The configuration of the engine that the job would run.
         rows: The requests of each row.
+        prompts: What all of them ask, as users of vLLM write it.
         rate: Rows a second of one thread.
     """
 
     engine: EngineConfig
     rows: tuple[Requests, ...]
+    prompts: tuple[Prompt, ...]
     rate: float
 
     @property
@@ -76,7 +80,9 @@ def render(workload: Workload, *, threads: int = 1) -> RenderedRows:
         done.append(render_row(rows[len(done)]))
     rate = len(done) / (time.perf_counter() - began)
     done += _in_threads(checked, rows[len(done) :], threads)
-    return RenderedRows(engine=checked.config.engine, rows=tuple(done), rate=rate)
+    prompts = tuple(prompt for row in rows for prompt in render_row.prompts(row))
+    engine = checked.config.engine
+    return RenderedRows(engine=engine, rows=tuple(done), prompts=prompts, rate=rate)
 
 
 def _in_threads(checked: CheckedRun, rows: Sequence[Row], threads: int) -> Iterator[Requests]:
@@ -112,3 +118,21 @@ class _RowRenderer:
             self._renderer.render(request, [*map(load, request.images)])
             for request in self._task.prepare(row).requests
         )
+
+    def prompts(self, row: Row) -> list[Prompt]:
+        """The same requests, with their images as files hold them."""
+        return [
+            Prompt(
+                token_ids=self._renderer.token_ids(request, len(request.images)),
+                images=[_file(image) for image in request.images],
+            )
+            for request in self._task.prepare(row).requests
+        ]
+
+
+def _file(image: ImageRef | VideoRef) -> bytes:
+    """A workload's images are all in its parquet file, in Hugging Face's form."""
+    assert isinstance(image.value, Mapping)
+    content = image.value["bytes"]
+    assert isinstance(content, bytes)
+    return content

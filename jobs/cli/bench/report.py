@@ -25,6 +25,7 @@ class Side(StrEnum):
     RENDER = "render"
     ENGINE = "engine"
     OFFLINE = "offline"
+    ROWS = "offline_rows"
     JOB = "job"
 
 
@@ -32,6 +33,7 @@ TITLES = {
     Side.RENDER: "render, one process",
     Side.ENGINE: "our engine, rendered beforehand",
     Side.OFFLINE: "vLLM's LLM.generate, rendered beforehand",
+    Side.ROWS: "vLLM's LLM.generate, from images in memory",
     Side.JOB: "the whole job through Ray",
 }
 
@@ -84,7 +86,7 @@ class Report:
         jobs = self.rates.get(Side.JOB, [])
         return {
             side: [job.rows / alone.rows for job, alone in zip(jobs, self.rates[side], strict=True)]
-            for side in (Side.ENGINE, Side.OFFLINE)
+            for side in (Side.ENGINE, Side.OFFLINE, Side.ROWS)
             if side in self.rates
         }
 

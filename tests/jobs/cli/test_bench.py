@@ -53,7 +53,7 @@ def test_every_side_is_measured(warm_engine: Engine, monkeypatch: pytest.MonkeyP
     assert done.exit_code == 0, done.output
     print(done.stdout)
     found = json.loads(done.stdout)
-    check(found, "engine", "offline", "job")
+    check(found, "engine", "offline", "offline_rows", "job")
     assert Profile.from_json(found["profile"]) is not None
 
 
