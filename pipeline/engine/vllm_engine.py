@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from pipeline.contract.task import Generation
     from pipeline.engine.interface import Rendered
 
+    _Answer = Generation | RowError | EngineDiedError
+    _Future = asyncio.Future[Generation]
+
 SHUTDOWN_SECONDS = 30.0
 
 
@@ -208,14 +211,16 @@ class VllmEngine:
         self._death = EngineDiedError(f"the engine died: {message.message}")
         self._settle((number, self._death) for number in [*self._asked])
 
-    def _settle(
-        self, answers: Iterable[tuple[int, Generation | RowError | EngineDiedError]]
-    ) -> None:
+    def _settle(self, answers: Iterable[tuple[int, _Answer]]) -> None:
+        """Hand answers out, all those that one event loop waits for in one call to it."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Future, _Answer]]] = {}
         for number, answer in answers:
             future = self._asked.get(number)
             if future is not None:
-                with contextlib.suppress(RuntimeError):  # its loop is closed
-                    future.get_loop().call_soon_threadsafe(_set, future, answer)
+                by_loop.setdefault(future.get_loop(), []).append((future, answer))
+        for loop, found in by_loop.items():
+            with contextlib.suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(_set, found)
 
     def _end(self, patience: float) -> None:
         """Wait for the engine's process to end; after so many seconds, end it."""
@@ -235,13 +240,12 @@ VLLM = Backend(
 )
 
 
-def _set(
-    future: asyncio.Future[Generation], answer: Generation | RowError | EngineDiedError
-) -> None:
-    """Within the future's own loop."""
-    if future.done():
-        return
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
+def _set(answers: Iterable[tuple[_Future, _Answer]]) -> None:
+    """Within the futures' own loop."""
+    for future, answer in answers:
+        if future.done():
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

@@ -38,8 +38,7 @@ def _scoring(token_ids: Sequence[int]) -> Any:
     Never in one batch with requests that use `logprobs=k`: those would get -inf (vLLM 0.32, pull
     request 51789).
     """
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     return SamplingParams(
         max_tokens=1,
@@ -47,20 +46,21 @@ def _scoring(token_ids: Sequence[int]) -> Any:
         logprob_token_ids=[*token_ids],
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
     )
 
 
 def sampling_params(rendered: Rendered, key: str) -> Any:
-    """vLLM's `SamplingParams` of a request.
+    """vLLM's `SamplingParams` of a request, for vLLM to keep: nobody else has this object.
 
     Args:
         rendered: The request.
         key: Names the request; also seeds a sampled answer.
     """
-    from vllm import SamplingParams
     from vllm.sampling_params import (
         RepetitionDetectionParams,
         RequestOutputKind,
+        SamplingParams,
         StructuredOutputsParams,
     )
 
@@ -88,4 +88,5 @@ def sampling_params(rendered: Rendered, key: str) -> Any:
         logprobs=0 if sampling.mean_log_probability else None,  # of the sampled token alone
         extra_args=SUM_ALONE if sampling.mean_log_probability else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
     )

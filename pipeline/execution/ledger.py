@@ -112,7 +112,9 @@ class Ledger:
         piece = self._open.get(unit_id)
         if piece is None:  # closed already; the receipt is a repetition
             return Noted()
-        begun = self._begun.setdefault(unit_id, _Unit({*piece.missing}))
+        if unit_id not in self._begun:
+            self._begun[unit_id] = _Unit({*piece.missing})
+        begun = self._begun[unit_id]
         finished = begun.note(same_as, outcomes or {})
         complete = None if begun.missing else self.close(unit_id)
         return Noted(outcomes=finished, complete=complete)

@@ -95,6 +95,11 @@ def test_each_request_gets_its_own_answer(url: str, server: Server) -> None:
     assert len(server.seen) == 50
 
 
+def test_half_a_surrogate_pair_is_sent_as_json_says_it(url: str, server: Server) -> None:
+    asked(url, ["caf\ud83d", "café"])
+    assert {body["messages"][0]["content"] for body in server.seen} == {"caf\ud83d", "café"}
+
+
 def test_sampled_answers_are_seeded_by_the_row(url: str, server: Server) -> None:
     drawn = Sampling(8, temperature=1.0, seed=3)
     for _ in range(2):
