@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -569,12 +570,44 @@ def test_a_state_that_does_not_pickle_fails_its_row_only() -> None:
     assert "render: Prepared.state: TypeError: cannot pickle" in (failed.error or "")
 
 
+class TwoArgumentsError(Exception):
+    """Pickles, but its copy would be made with one argument."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} {other}")
+
+
+class OpenHandle:
+    def __getstate__(self) -> object:
+        raise ValueError("the handle is open")
+
+
+@pytest.mark.parametrize("state", [OpenHandle(), TwoArgumentsError(1, 2)])
+def test_a_state_that_cannot_travel_fails_its_row_only(state: object) -> None:
+    sent = [Item("u", 0, payload=RenderedRow((), state)), Item("u", 1, payload={"a": 1})]
+    failed, kept = unpack(pack(sent))
+    assert (failed.position, failed.outcome) == (0, Outcome.DECODE_ERROR)
+    assert (failed.error or "").startswith("render: Prepared.state: ")
+    assert kept.payload == {"a": 1}
+
+
+def test_what_a_machine_lacks_is_not_its_rows_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("of_the_driver")
+    exec("class State:\n    pass", module.__dict__)
+    monkeypatch.setitem(sys.modules, "of_the_driver", module)
+    block = pack([Item("u", 0, payload=module.State())])
+    monkeypatch.delitem(sys.modules, "of_the_driver")
+    with pytest.raises(ModuleNotFoundError, match="of_the_driver"):
+        list(unpack(block))
+
+
 @pytest.mark.parametrize(
     ("result", "outcome", "error"),
     [
         (Result({"colour": [1]}, outcome="ok"), "ok", None),  # type: ignore[arg-type]
         (Result(outcome="okay"), "engine_error", "parse: ValueError: 'okay' is not a valid Outc"),  # type: ignore[arg-type]
         (Result(outcome=Outcome.REPETITION, error=ValueError("x")), "repetition", "x"),  # type: ignore[arg-type]
+        (Result(outcome=Outcome.REFUSED, error="no \ud83d, s3://k:s@b"), "refused", "no ?, s3://b"),
     ],
 )
 def test_an_outcome_is_one_of_ours_and_an_error_text(
