@@ -127,6 +127,7 @@ class WarmHosts:
             engine=partial(_connect_engine, self.engines),
             follow_up_renderer=self.holds.follow_up_renderer,
             holds_gpus=False,
+            answering=len(self.engines),
             takes_encoded=self.holds.takes_encoded,
             needs=self.holds.needs,
             check=self.holds.check,
