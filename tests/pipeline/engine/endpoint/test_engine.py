@@ -307,6 +307,14 @@ class TestBefore:
         with pytest.raises(UserError, match="refuses the model 'other'"):
             self.check(url, model="other")
 
+    @pytest.mark.parametrize("path", ["", "/v2"])
+    def test_a_wrong_path(self, path: str, url: str) -> None:
+        """FastAPI's answer to it is not the API's; nor is that of a gateway without a server."""
+        place = url.removesuffix("/v1") + path
+        fault = rf"endpoint {place} has nothing at /chat/completions \(status 404\); .*:8000/v1$"
+        with pytest.raises(UserError, match=fault):
+            self.check(place)
+
     def test_the_key(self, url: str, server: Server, monkeypatch: Any) -> None:
         server.key = KEY
         with pytest.raises(UserError, match=r"let us in \(Unauthorized\); set its key in GEMMA"):
