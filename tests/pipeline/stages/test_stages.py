@@ -349,6 +349,33 @@ def test_a_request_that_may_fail_costs_its_row_nothing_else() -> None:
     assert failed.outcome is Outcome.ENGINE_ERROR
 
 
+def test_no_request_outlives_its_row() -> None:
+    """It would be in the engine beside more rows than there is room for, and be blamed on them."""
+    given_up = []
+
+    class Patient(FakeEngine):
+        async def generate(self, rendered: Any, key: str) -> Generation:
+            if key.endswith("-1"):
+                raise RowError(Outcome.ENGINE_ERROR, "generate", "refused")
+            try:
+                return await asyncio.sleep(60, Generation("", 1, 1, "stop"))
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # the engine is told
+                given_up.append(key)
+                raise
+
+    async def test() -> tuple[Item, list[str]]:
+        stage = Generate(CONFIG, Patient)
+        request = Rendered("x", 1, Sampling(4))
+        items = [Item("u", 0, payload=RenderedRow((request,) * 3, None))]
+        (row,) = await stage._feed.answers(pack(items))
+        return row, sorted(key[-2:] for key in given_up)
+
+    row, ended = asyncio.run(asyncio.wait_for(test(), 30))
+    assert row.error == "generate: refused"
+    assert ended == ["-0", "-2"]
+
+
 def test_the_engine_is_closed_when_its_process_exits() -> None:
     code = """
 from pipeline.contract.config import EngineConfig
