@@ -182,7 +182,7 @@ def test_what_fails_in_a_host_is_told_by_its_cause() -> None:
     answer = asyncio.run(engine.generate(Rendered("x", 1, Sampling(1)), "k"))
     assert str(answer) == "generate: KeyError: 'no such adapter'"
     renderer = RendererHost(EngineConfig(model="m"), Unable)
-    for answer in (renderer.render(Request("x", Sampling(1)), []), renderer.count("x")):
-        assert isinstance(answer, RowError)
-        assert str(answer) == "render: ValueError: the template has no language 'xx'"
-        assert answer.outcome is Outcome.DECODE_ERROR
+    for failure in (renderer.render(Request("x", Sampling(1)), []), renderer.count("x")):
+        assert isinstance(failure, RowError)
+        assert str(failure) == "render: ValueError: the template has no language 'xx'"
+        assert failure.outcome is Outcome.DECODE_ERROR
