@@ -33,7 +33,7 @@ from pipeline.images import ImageLimits
 from pipeline.output import journal as journal_module
 from pipeline.output.journal import Journal
 from pipeline.sources import Source, list_input, open_source
-from pipeline.sources.source import COPY_ROWS, READ_BYTES
+from pipeline.sources.source import COPY_ROWS, READ_BYTES, size_of
 from pipeline.sources.units import Work
 from pipeline.stages import poison_rows as poison_module
 from pipeline.stages.blocks import BLOCK, Item, measures_of, pack, seal, unpack, unseal
@@ -163,6 +163,10 @@ def test_a_block_has_few_rows_and_few_bytes(tmp_path: Path) -> None:
         [item.position for item in unpack(one)] for one in blocks(work, source, ["b"], True, 4)
     ]
     assert found == [[0, 1, 2, 3], [4, 5, 6], [7, 8], [9, 10]]
+
+
+def test_what_a_map_holds_counts() -> None:
+    assert size_of({"m": [("key", b"x" * 1000), ("other", None)]}) == 1008
 
 
 def test_of_identical_rows_the_first_travels(tmp_path: Path) -> None:
@@ -568,6 +572,7 @@ def test_a_row_leaves_a_mark_while_it_is_worked_on_alone(tmp_path: Path) -> None
         worker.join()
     with poison_rows.isolated("render", "u", 5):
         pass
+    (tmp_path / "_gemma3_batch/suspects/u/.nfs0000000123").touch()  # an NFS client's own
     assert poison_rows.found("u") == {4: "render"}
     poison_rows.clear("u")
     assert poison_rows.found("u") == {}
