@@ -317,10 +317,7 @@ def _placement(config: RunConfig, backend: Backend) -> Placement:
     """How the run's actors share the cluster that this process is connected to."""
     import ray
 
-    resources = ray.cluster_resources()
-    if not backend.holds_gpus:
-        resources.pop("GPU", None)
-    return place(config, resources, machine_gpus())
+    return place(config, ray.cluster_resources(), machine_gpus(), backend)
 
 
 def _result(checked: CheckedRun, done: _Done | None, began: float) -> RunResult:

@@ -74,7 +74,7 @@ def capacity_of(config: RunConfig, backend: Backend) -> Capacity:
     resources, machines = _resources()
     if not backend.holds_gpus:
         resources.pop("GPU", None)
-    placement = place(config, resources, machines)
+    placement = place(config, resources, machines, backend)
     shares = backend.holds_gpus and not placement.engine_gpus and starts_own_cluster()
     return Capacity(resources=resources, placement=placement, shares_cpus=shares)
 

@@ -64,7 +64,9 @@ class Engine:
         keeps_name = self._options.model in BUNDLED or config.endpoint is not None
         self._model = self._options.model if keeps_name else job.model.path
         found = open_model(config.model, config.prompt_format, endpoint=config.endpoint)
-        self._config = resolve_model(config, found)
+        self._config = resolve_model(config, found).model_copy(
+            update={"has_images": found.profile.has_vision}
+        )
         self._holds.check(self._config.model_copy(update={"has_images": False}))
         self._hosts: WarmHosts | None = None
         self._requests: int | None = None
@@ -97,10 +99,7 @@ class Engine:
 
         replicas = self._options.engine_replicas
         config = RunConfig(input="-", output="-", engine=self._config, engine_replicas=replicas)
-        resources = ray.cluster_resources()
-        if not self._holds.holds_gpus:
-            resources.pop("GPU", None)
-        placement = place(config, resources, machine_gpus())
+        placement = place(config, ray.cluster_resources(), machine_gpus(), self._holds)
         self._requests = placement.requests * placement.engines
         return WarmHosts.start(
             self._config,

@@ -1,8 +1,9 @@
-"""Decides what is removed from messages, error columns and logs: credentials.
+"""Decides what is removed from messages, error columns and logs: credentials, and what is no text.
 
 These are the user info and the query of every URL (where presigned links carry keys and
 signatures), and the values of environment variables whose names say that they are secret. What
-looks like the user of an Azure URL is a container, and stays.
+looks like the user of an Azure URL is a container, and stays. Half of a surrogate pair, as JSON may
+hold it, can be written to no file and becomes a question mark.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _URL = re.compile(
 
 
 def redact(text: str) -> str:
-    """The text without credentials."""
+    """The text without credentials, as it can be written."""
     secrets = [
         value
         for name, value in os.environ.items()
@@ -35,4 +36,4 @@ def redact(text: str) -> str:
     ]
     for secret in sorted(secrets, key=len, reverse=True):  # one may be part of another
         text = text.replace(secret, HIDDEN)
-    return _URL.sub(r"\g<scheme>\g<rest>", text)
+    return _URL.sub(r"\g<scheme>\g<rest>", text).encode("utf-8", "replace").decode()

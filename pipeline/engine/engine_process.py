@@ -128,17 +128,11 @@ def started_ahead(
     """
     sockets = SocketFolder()
     path = os.path.join(sockets.path, "engine")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen(1)
-        process = psutil.Popen(
-            _command(listener),
-            pass_fds=[listener.fileno()],
-            env=_environment(),
-            stdin=subprocess.PIPE,  # until somebody has taken it over, it ends when this closes
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    process = _listening(path)
+    if process is None:
+        sockets.remove()
+        yield make
+        return
     begin = Begin(config, {VARIABLE: sockets.path}) if _has_one_device(config) else None
     with contextlib.suppress(BrokenPipeError):  # it is gone; engines start their own
         process.stdin.write(pickle.dumps(begin))
@@ -151,6 +145,24 @@ def started_ahead(
             process.stdin.close()
         wait_for_end(process, END_SECONDS)
         sockets.remove()
+
+
+def _listening(path: str) -> psutil.Popen | None:
+    """A process that listens there; None where the path is too long for a socket, say."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            listener.bind(path)
+        except OSError:
+            return None
+        listener.listen(1)
+        return psutil.Popen(
+            _command(listener),
+            pass_fds=[listener.fileno()],
+            env=_environment(),
+            stdin=subprocess.PIPE,  # until somebody has taken it over, it ends when this closes
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 def _has_one_device(config: EngineConfig) -> bool:

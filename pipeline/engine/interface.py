@@ -202,6 +202,8 @@ class Backend:
         ahead: Starts what the first engine needs while Ray has yet to start on this machine, and
             gives what makes engines then; None if there is nothing to start.
         holds_gpus: Whether the engine runs inside the actor that makes it, which then claims GPUs.
+        answering: Engines that answer behind each that it makes, for which rows are rendered and
+            read; 1 where an engine answers itself.
         takes_encoded: Whether the renderer wants the bytes of images beside their pixels, where
             others read them as we do (`images.encoded`).
         tells_notes: Whether `EngineStats.note` is ever set.
@@ -216,6 +218,7 @@ class Backend:
     follow_up_renderer: Callable[[EngineConfig], FollowUpRenderer] | None = None
     ahead: Callable[[EngineConfig], AbstractContextManager[MakeEngine]] | None = None
     holds_gpus: bool = True
+    answering: int = 1
     takes_encoded: bool = False
     tells_notes: bool = False
     needs: tuple[str, ...] = ()

@@ -127,6 +127,7 @@ class WarmHosts:
             engine=partial(_connect_engine, self.engines),
             follow_up_renderer=self.holds.follow_up_renderer,
             holds_gpus=False,
+            answering=len(self.engines),
             takes_encoded=self.holds.takes_encoded,
             needs=self.holds.needs,
             check=self.holds.check,
@@ -174,6 +175,8 @@ class EngineHost:
                 return error.fault
             logging.getLogger(__name__).error("%s; this process ends", error)
             end_process()
+        except Exception as error:
+            return RowError(Outcome.ENGINE_ERROR, "generate", one_line(error))
 
     async def model_class(self) -> str:
         """See `InferenceEngine.model_class`."""
@@ -211,10 +214,15 @@ class RendererHost:
                 return self._made.render(request, images)
         except RowError as error:
             return error
+        except Exception as error:  # fails the row, as with a renderer of the run's own
+            return _render_error(error)
 
-    def count(self, text: str) -> int:
-        """See `Renderer.count`."""
-        return self._made.count(text)
+    def count(self, text: str) -> int | RowError:
+        """As `Renderer.count`, but returns a failure instead of raising it."""
+        try:
+            return self._made.count(text)
+        except Exception as error:
+            return _render_error(error)
 
     def fault(self) -> Fault | None:
         """Why the renderer did not start, or None; answers once it is loaded."""
@@ -250,23 +258,27 @@ class EngineConnection:
             RowError: This request failed.
             EngineDiedError: The host died while it worked on this; or no host comes back.
         """
+        import ray
         from ray.exceptions import RayError, RayTaskError
 
         number = await self._choose()
         self._in_flight[number] += 1
         host = self.hosts[number]
         try:
-            answer: Generation | RowError | EngineDiedError | Fault
-            answer = await host.generate.remote(rendered, key)
+            reference = host.generate.remote(rendered, key)
+            answer: Generation | RowError | EngineDiedError | Fault = await reference
             if isinstance(answer, EngineDiedError):
                 self._lose(number)
                 raise answer
             self.model_class = self.model_class or await host.model_class.remote()
-        except RayTaskError as error:  # the host lives
-            raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(error)) from error
+        except RayTaskError as error:  # the host lives, and could not read the request
+            raise RowError(Outcome.ENGINE_ERROR, "generate", one_line(error.cause)) from error
         except RayError as error:
             self._lose(number)
             raise EngineDiedError(f"the engine died: {one_line(error)}") from error
+        except asyncio.CancelledError:  # Ray would let the host go on
+            ray.cancel(reference)
+            raise
         finally:
             self._in_flight[number] -= 1
         if isinstance(answer, Fault):
@@ -345,8 +357,13 @@ class RendererConnection:
         return _or_raise(answer)
 
     def count(self, text: str) -> int:
-        """See `Renderer.count`."""
-        return int(self._call("count", text))
+        """See `Renderer.count`.
+
+        Raises:
+            RowError: It cannot be counted.
+        """
+        answer: int | RowError = self._call("count", text)
+        return _or_raise(answer)
 
     def _call(self, method: str, *arguments: object) -> Any:
         import ray
@@ -388,6 +405,10 @@ def _connect_engine(hosts: Sequence[Any], _: EngineConfig) -> EngineConnection:
 
 def _connect_renderer(hosts: Sequence[Any], config: EngineConfig) -> RendererConnection:
     return RendererConnection(hosts, config.max_model_len)
+
+
+def _render_error(error: Exception) -> RowError:
+    return RowError(Outcome.DECODE_ERROR, "render", one_line(error))
 
 
 def _or_raise(answer: T | RowError) -> T:

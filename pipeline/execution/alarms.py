@@ -65,10 +65,10 @@ class Alarms:
         if share < MANY or share < TIMES_MORE * before:
             return
         failed = {name: n for name, n in self._last.items() if not Outcome(name).has_results}
-        than = f", {percentage(before)} of those before" if self._before else ""
+        than = f", {_failed_percentage(self._before)} of those before" if self._before else ""
         self._progress.warn(
             "error_rate",
-            f"{percentage(share)} of the last {self._last.total():,} rows failed "
+            f"{_failed_percentage(self._last)} of the last {self._last.total():,} rows failed "
             f"({counted(failed)}){than}; `gemma3-batch errors` shows why",
             share=round(share, 3),
             before=round(before, 3),
@@ -96,6 +96,13 @@ class Alarms:
             )
 
 
+def _failed(outcomes: Counter[str]) -> int:
+    return sum(n for name, n in outcomes.items() if not Outcome(name).has_results)
+
+
 def _failed_share(outcomes: Counter[str]) -> float:
-    failed = sum(n for name, n in outcomes.items() if not Outcome(name).has_results)
-    return failed / (outcomes.total() or 1)
+    return _failed(outcomes) / (outcomes.total() or 1)
+
+
+def _failed_percentage(outcomes: Counter[str]) -> str:
+    return percentage(_failed(outcomes), outcomes.total())

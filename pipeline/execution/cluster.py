@@ -54,6 +54,8 @@ LEAST_SHARED = GIB // 2
 """Bytes; with less, Ray (2.60) puts its object store on a disk, and says so nowhere we look."""
 START_TRIES = 3
 TOO_SLOW = "timed out during startup"
+LONG_NAME = "AF_UNIX path length"
+"""In what Ray says where its temporary folder is too deep for sockets."""
 CONNECT_SECONDS = 5.0
 SETTINGS = b"\x04"
 """The type of HTTP/2's first frame (RFC 9113, 6.5), and below where it is in the frame's head."""
@@ -271,9 +273,14 @@ def _start_faults() -> Iterator[None]:
         yield
     except Exception as error:  # it has many kinds, and plain ones
         files = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+        fix = (
+            f"It needs idle cores, and room in {SHARED_MEMORY} and in {files}; make room there, or "
+            "try again."
+        )
+        if LONG_NAME in str(error):
+            fix = "Set RAY_TMPDIR to a folder with a short name, such as /tmp."
         raise RunError(
-            f"Ray did not start on this machine: {one_line(error, 200)}\nIt needs idle cores, and "
-            f"room in {SHARED_MEMORY} and in {files}; make room there, or try again."
+            f"Ray did not start on this machine: {one_line(error, 200)}\n{fix}"
         ) from error
 
 

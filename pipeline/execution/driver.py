@@ -86,6 +86,8 @@ class Driver:
 
     _loss = ""
     """What Ray said of the last loss."""
+    _are_counted = False
+    """Whether all rows that it works on were finished, and counted, once already."""
 
     def __init__(
         self,
@@ -156,7 +158,9 @@ class Driver:
             for _ in range(FRUITLESS_ROUNDS - 1):
                 if not self._commits.failed:
                     break
+                self._are_counted = True  # though the journal may lack them now
                 self._finish(self._commits.take_failed(), self._journal.outcomes())
+            self._are_counted = False
             self._commits.save_counts()
         self._check_complete()
         self._rate.check(least=1)
@@ -210,6 +214,8 @@ class Driver:
         self._progress.tell_there()
 
     def _skip(self, rows: int, failed: int = 0) -> None:
+        if self._are_counted:
+            return
         self._progress.skip(rows, failed)
         self._metrics.skip(rows)
 
@@ -288,7 +294,7 @@ class Driver:
         unit, fault = receipt["unit"], receipt["fault"]
         same_as = dict(zip(receipt["positions"], receipt["same_as"], strict=True))
         outcomes = dict(zip(receipt["positions"], receipt["outcomes"], strict=True))
-        noted = ledger.note(unit, same_as, outcomes)
+        noted = self._noted(ledger, unit, same_as, outcomes)
         self._metrics.finished(noted.outcomes, receipt["prompt_tokens"], receipt["output_tokens"])
         self._progress.advance(noted.outcomes, receipt["prompt_tokens"], receipt["output_tokens"])
         self._count(noted, receipt["reasons"], receipt["error"], kept=receipt["kept"])
@@ -298,6 +304,17 @@ class Driver:
             raise (UserError if receipt["is_users"] else RunError)(fault)
         if fault is not None and ledger.is_open(unit):  # otherwise another try has read it
             self._unreadable.append((ledger.close(unit), fault))
+
+    def _noted(
+        self,
+        ledger: Ledger,
+        unit_id: str,
+        same_as: Mapping[int, int | None],
+        outcomes: Mapping[int, str],
+    ) -> Noted:
+        """Take in rows that are in the journal now. Returns those that are not counted yet."""
+        noted = ledger.note(unit_id, same_as, outcomes)
+        return Noted(complete=noted.complete) if self._are_counted else noted
 
     def _count(
         self, noted: Noted, reasons: Iterable[str], error: str | None, *, kept: bool = False
@@ -319,7 +336,7 @@ class Driver:
             table = pa.Table.from_pylist(entries, schema=entry_schema(self._task.result_schema))
             self._journal.append(work.unit.id, table)
             settled = dict.fromkeys(poison, str(Outcome.ENGINE_ERROR))
-            noted = ledger.note(work.unit.id, dict.fromkeys(poison), settled)
+            noted = self._noted(ledger, work.unit.id, dict.fromkeys(poison), settled)
             self._metrics.finished(noted.outcomes, 0, 0)
             self._progress.advance(noted.outcomes)
             if noted.complete is not None:

@@ -67,7 +67,7 @@ class ErrorRate:
             return
         if self._most is None:
             self._check_alike()
-        elif self._failed > self._most * self._rows:
+        elif self._failed / self._rows > self._most:  # 29 of 100 are 0.29; 0.29 * 100 is less
             raise ErrorRateError(
                 f"{self._failed:,} of {self._rows:,} rows failed, more than max_error_rate "
                 f"{self._most:g} allows; the last: {self._example}\n{GO_ON}."

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.contract.config import RunConfig
+    from pipeline.engine.interface import Backend
 
 RENDERERS_PER_ENGINE = 16
 """Most renderers for each engine, unless `render_workers` asks for more."""
@@ -63,7 +64,10 @@ def machine_gpus() -> tuple[int, ...]:
 
 
 def place(
-    config: RunConfig, resources: Mapping[str, float], machines: Sequence[int] | None = None
+    config: RunConfig,
+    resources: Mapping[str, float],
+    machines: Sequence[int] | None = None,
+    backend: Backend | None = None,
 ) -> Placement:
     """Fit a run to a cluster.
 
@@ -71,16 +75,21 @@ def place(
         config: The run.
         resources: Ray's totals by name, of which `CPU` and `GPU` are used.
         machines: GPUs of each machine: an engine's are on one. None if all are on one.
+        backend: What makes the engines; None for engines that hold GPUs themselves.
 
     Raises:
         UserError: The cluster has too few GPUs for one engine or for the replicas asked for.
     """
-    cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
+    holds_gpus = backend is None or backend.holds_gpus
+    cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0)) if holds_gpus else 0
     per_engine = config.engine.tensor_parallel_size if gpus else 0
-    engines = _engines(config, [gpus] if machines is None or not gpus else machines, per_engine)
+    engines = config.engine_replicas or 1
+    if holds_gpus:
+        engines = _engines(config, [gpus] if machines is None or not gpus else machines, per_engine)
+    answering = engines * (1 if backend is None else backend.answering)
     spare = int(cpus) - engines - 1
-    renderers = config.render_workers or min(max(spare, 1), RENDERERS_PER_ENGINE * engines)
-    readers = READERS_PER_ENGINE * engines
+    renderers = config.render_workers or min(max(spare, 1), RENDERERS_PER_ENGINE * answering)
+    readers = READERS_PER_ENGINE * answering
     share = min(1.0, math.floor(100 * cpus / (engines + renderers + readers)) / 100)
     return Placement(
         engines=engines,
@@ -88,7 +97,7 @@ def place(
         requests=config.engine.requests(on_gpu=bool(gpus)),
         renderers=renderers,
         readers=readers,
-        parsers=-(-engines // ENGINES_PER_PARSER),
+        parsers=-(-answering // ENGINES_PER_PARSER),
         cpu_share=share,
     )
 

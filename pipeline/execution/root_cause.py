@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import RunError, UserError, one_line
+from pipeline.contract.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +38,16 @@ def raising_root_cause() -> Iterator[None]:
 
 
 def cause_of(error: Exception) -> str:
-    """What the first traceback in an error of Ray ends with, or the error's text, in one line."""
+    """What the first traceback in an error of Ray ends with, or the error's text, in one line.
+
+    Redacted, as it is shown.
+    """
     text = _COLOUR.sub("", str(error).split(_NEXT_LINK, maxsplit=1)[0]).strip()
     lines = text.splitlines()
     # The message follows the last indented line.
     indented = [number for number, line in enumerate(lines) if line.startswith((" ", "\t"))]
-    return " ".join(lines[indented[-1] + 1 :] if indented else lines) or one_line(error)
+    message = " ".join(lines[indented[-1] + 1 :] if indented else lines)
+    return redact(message) or one_line(error)
 
 
 def _root_cause(error: Exception) -> RunError:

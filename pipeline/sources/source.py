@@ -50,7 +50,7 @@ def size_of(value: object) -> int:
         return len(value)
     if isinstance(value, dict):
         return sum(map(size_of, value.values()))
-    return sum(map(size_of, value)) if isinstance(value, list) else 0
+    return sum(map(size_of, value)) if isinstance(value, (list, tuple)) else 0  # a map has pairs
 
 
 class Source(Protocol):

@@ -14,7 +14,6 @@ is to stay as it is travels sealed, as one row of another table.
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -128,9 +127,13 @@ def _pickled(item: Item) -> tuple[Item, list[memoryview] | None]:
         return item, None
     try:
         return item, dumped(item.payload)
-    except (TypeError, AttributeError, pickle.PicklingError) as error:
-        message = f"Prepared.state: {one_line(error)}"
-        return item.failed(RowError(Outcome.DECODE_ERROR, "render", message)), None
+    except Exception as error:
+        return item.failed(_state_error(error)), None
+
+
+def _state_error(error: Exception) -> RowError:
+    message = f"Prepared.state: {one_line(error)}"
+    return RowError(Outcome.DECODE_ERROR, "render", message)
 
 
 def seal(block: pa.Table) -> pa.Table:
@@ -165,7 +168,13 @@ def measures_of(block: pa.Table) -> Measures:
 
 
 def unpack(block: pa.Table) -> Iterator[Item]:
-    """Yield the items of a block one by one; large arrays in payloads stay where the block is."""
+    """Yield the items of a block one by one; large arrays in payloads stay where the block is.
+
+    A row fails whose payload pickled but cannot be read, as an exception of two arguments cannot.
+
+    Raises:
+        ImportError: This machine lacks a module, which is no fault of the rows.
+    """
     columns = [
         bodies(block.column(name)) if name == "payload" else block.column(name)
         for name in BLOCK.names
@@ -186,12 +195,19 @@ def _item(
     error: pa.Scalar,
     fault: pa.Scalar,
 ) -> Item:
-    return Item(
+    item = Item(
         unit.as_py(),
         position.as_py(),
         same_as.as_py(),
-        None if payload is None else loaded(payload),
-        Outcome(outcome.as_py()) if outcome.is_valid else None,
-        error.as_py(),
-        Fault(**json.loads(fault.as_py())) if fault.is_valid else None,
+        outcome=Outcome(outcome.as_py()) if outcome.is_valid else None,
+        error=error.as_py(),
+        fault=Fault(**json.loads(fault.as_py())) if fault.is_valid else None,
     )
+    if payload is None:
+        return item
+    try:
+        return item.carrying(loaded(payload))
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error_of_state:
+        return item.failed(_state_error(error_of_state))

@@ -33,7 +33,7 @@ from pipeline.stages.start_board import READY
 from pipeline.storage.write_fault import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -176,10 +176,8 @@ class Generate:
             for number, request in enumerate(rendered.requests, len(rendered.asked))
         ]
         try:
-            # Of one, as most rows have, `gather` would make another task.
-            generations = (
-                (await answers[0],) if len(answers) == 1 else tuple(await asyncio.gather(*answers))
-            )
+            # Of one, as most rows have, `_together` would make another task.
+            generations = (await answers[0],) if len(answers) == 1 else await _together(answers)
         except RowError as error:
             return item.failed(error)
         except EngineDiedError as error:
@@ -227,6 +225,20 @@ def _told(starts: StartBoard | None) -> Iterator[None]:
     with following_steps(tell):
         yield
     tell(READY)
+
+
+async def _together(
+    answers: Sequence[Coroutine[None, None, Generation]],
+) -> tuple[Generation, ...]:
+    """All answers of a row. If one fails, it fails once the engine has none of the others."""
+    tasks = [asyncio.create_task(answer) for answer in answers]
+    try:
+        return tuple(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def _answer(

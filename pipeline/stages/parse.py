@@ -19,6 +19,7 @@ import pyarrow as pa
 from pipeline.contract.errors import Fault, RowError, one_line
 from pipeline.contract.reason import reason_of
 from pipeline.contract.record import Outcome
+from pipeline.contract.redaction import redact
 from pipeline.contract.task import Result, Task
 from pipeline.output.journal import Journal, entry_schema
 from pipeline.profiling.measures import Measures, Stretch
@@ -149,7 +150,7 @@ def _receipt(
         "error": (failed[-1]["error"] or str(failed[-1]["outcome"])) if failed else None,
         "model_class": report and report.model_class,
         "engine_ready": report and report.ready,
-        "fault": fault and fault.message,
+        "fault": fault and redact(fault.message),
         "ends_run": fault and fault.ends_run,
         "is_users": fault and fault.is_users,
         "measures": measures.packed(),
@@ -190,7 +191,7 @@ def _parsed(answered: Answered, task: Task) -> Result:
         if unknown:
             raise KeyError(f"{task.name} has no result column {', '.join(sorted(unknown))}")
         pa.Table.from_pylist([dict(result.columns)], schema=task.result_schema)
-        error_text = None if result.error is None else str(result.error)
+        error_text = None if result.error is None else redact(str(result.error))
         return replace(result, outcome=Outcome(result.outcome), error=error_text)
     except RowError as error:
         return Result(outcome=error.outcome, error=str(error))

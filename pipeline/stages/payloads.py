@@ -31,7 +31,7 @@ def dumped(payload: object) -> list[memoryview]:
     """The parts of a payload: header, pickle, and the large arrays in it, which are not copied.
 
     Raises:
-        Exception: It does not pickle; TypeError, AttributeError or PicklingError.
+        Exception: It does not pickle; of any class, as what a task keeps decides.
     """
     from ray import cloudpickle
 

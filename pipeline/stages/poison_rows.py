@@ -8,6 +8,7 @@ process. Marks outlive the driver, so a poison row is found even if it takes the
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections import Counter
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MAX_DEATHS = 3
 """Deaths of its process after which an isolated row counts as a poison row. One is not enough: a
 machine that was taken away looks the same."""
+_MARK = re.compile(r"(?P<row>\d+)-(?P<stage>\w+)-")
+"""How its name begins. Others are a file system's own."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class PoisonRows:
 
     def found(self, unit_id: str) -> dict[int, str]:
         """Positions of poison rows, and the stage that each one kills. Raises OSError."""
-        marks = (name.split("-") for name in self._folder(unit_id).names())
-        deaths = Counter((int(mark[0]), mark[1]) for mark in marks)
+        marks = filter(None, map(_MARK.match, self._folder(unit_id).names()))
+        deaths = Counter((int(mark["row"]), mark["stage"]) for mark in marks)
         return {row: stage for (row, stage), count in deaths.items() if count >= MAX_DEATHS}
 
     def clear(self, unit_id: str) -> None:

@@ -22,6 +22,7 @@ engine         all of it as an `InferenceEngine`
     says that the prompt is too long (400, 413)           `too_long`
     filtered the prompt or the answer                     `refused`
     answers 401, 402, 404 of the model, or redirects      the run ends (exit 2), with what to mend
+    has nothing at the address when a run is checked      the run does not begin (exit 2)
     answers 403                                           the same; `refused` once it has answered
     gives no log-probabilities where they are needed      the run ends (exit 2)
     comes back with another model under the name          the run ends (exit 2)

@@ -181,8 +181,8 @@ class Availability:
 
 
 def _clock(seconds: float) -> str:
-    """The time of day in so many seconds."""
-    return time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
+    """The time of day in so many seconds, with this machine's zone; the reader's may be another."""
+    return time.strftime("%H:%M:%S %Z", time.localtime(time.time() + seconds))
 
 
 def _minutes(seconds: float) -> str:

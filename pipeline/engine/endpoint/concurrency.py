@@ -55,6 +55,8 @@ class Concurrency:
         self._rate: float | None = None
         """Answers a second at this limit, smoothed."""
         self._cuts = 0
+        self._has_answered = True
+        """Whether there was an answer since it was halved."""
         self._was_full = False
         self._begin_round()
 
@@ -98,6 +100,7 @@ class Concurrency:
         Args:
             sent: When its request was sent; see `turn`.
         """
+        self._has_answered = True
         if sent < self._began:
             return
         self._answers += 1
@@ -111,12 +114,15 @@ class Concurrency:
     def cut(self, seen: int) -> None:
         """Halve the limit, because the server says that it is too much, or failed.
 
+        Once until it answers: one that is away, or starts, refuses one request as it does many.
+
         Args:
             seen: `cuts` when the request was sent that this is about. Of those that were on their
                 way together, the first one halves it.
         """
-        if seen == self._cuts:
+        if seen == self._cuts and self._has_answered:
             self._cuts += 1
+            self._has_answered = False
             self._limit = max(1.0, self._limit / 2)
             self._settle(None)
             self._begin_round()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import RowError
 from pipeline.contract.record import Outcome
+from pipeline.contract.redaction import redact
 
 if TYPE_CHECKING:
     from pipeline.engine.endpoint.client import Reply
@@ -109,10 +110,10 @@ def row_error(reply: Reply, say: str) -> RowError:
 
 
 def message_of(reply: Reply) -> str:
-    """What the server says is wrong, in one line; the status where it says nothing."""
+    """What the server says is wrong, in one line, redacted; the status where it says nothing."""
     error = _error(reply.body)
     found = next((error[name] for name in ("message", "detail") if error.get(name)), None)
-    text = " ".join(str(found).split()) if found else f"status {reply.status}"
+    text = redact(" ".join(str(found).split())) if found else f"status {reply.status}"
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 

@@ -152,6 +152,11 @@ def check_endpoint(config: EngineConfig, *, address: Address) -> None:
     except NoReplyError:
         return  # it listed its models a moment ago, and has much to do: the rows will wait
     verdict = verdict_of(reply, has_answered=False)
+    if verdict is Verdict.AWAY:
+        raise UserError(
+            f"endpoint {address.url} has nothing at {body[0]} ({_says(address, reply)}); give its "
+            "whole address, as http://host:8000/v1"
+        )
     if verdict in (Verdict.ROW, Verdict.RUN):
         raise _refusal(address, reply, config.model, with_image=config.has_images)
 
@@ -241,8 +246,12 @@ def _refusal(
     address: Address, reply: Reply, model: str = "", *, with_image: bool = False
 ) -> UserError:
     """What is wrong with the address, the key or the model."""
-    where, says = f"endpoint {address.url}", address.without_key(message_of(reply))
-    return UserError(f"{where} {refusal_of(reply, says, model, address, with_image=with_image)}")
+    says = refusal_of(reply, _says(address, reply), model, address, with_image=with_image)
+    return UserError(f"endpoint {address.url} {says}")
+
+
+def _says(address: Address, reply: Reply) -> str:
+    return address.without_key(message_of(reply))
 
 
 def refusal_of(

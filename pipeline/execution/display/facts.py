@@ -37,8 +37,3 @@ class Facts:
     seconds_left: float | None = None
     doing: str = ""
     bound: str | None = None
-
-    @property
-    def share(self) -> float:
-        """Of the rows that are finished, 0 to 1."""
-        return self.done / self.total if self.total else 1.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.contract.redaction import redact
 
@@ -39,9 +39,18 @@ class JsonLog:
             values: Its other fields, as JSON values.
         """
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        fields = {"time": now.replace("+00:00", "Z"), "event": event, **values}
-        self.stream.write(redact(json.dumps(fields, ensure_ascii=False)) + "\n")
+        fields = {"time": now.replace("+00:00", "Z"), "event": event, **_redacted(values)}
+        self.stream.write(json.dumps(fields, ensure_ascii=False) + "\n")
         self.stream.flush()
+
+
+def _redacted(value: Any) -> Any:
+    """A JSON value whose texts are redacted; their quotes and commas stay JSON's own."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {name: _redacted(one) for name, one in value.items()}
+    return [*map(_redacted, value)] if isinstance(value, (list, tuple)) else value
 
 
 class JsonDisplay:

@@ -27,14 +27,14 @@ def duration(seconds: float) -> str:
     return f"{whole // DAY:,} d {whole % DAY // HOUR} h"
 
 
-def percentage(share: float) -> str:
-    """A share of a whole, rounded down: `100 %` is said of nothing that lacks a row."""
-    return f"{int(100 * share)} %"
+def percentage(part: int, whole: int) -> str:
+    """A part of a whole, rounded down: `100 %` is said of nothing that lacks a row."""
+    return f"{100 * part // whole if whole else 100} %"
 
 
 def rows(facts: Facts) -> str:
     """How far a run is: `1,200 of 3,000 rows, 40 %`."""
-    return f"{facts.done:,} of {facts.total:,} rows, {percentage(facts.share)}"
+    return f"{facts.done:,} of {facts.total:,} rows, {percentage(facts.done, facts.total)}"
 
 
 def rates(facts: Facts) -> str:

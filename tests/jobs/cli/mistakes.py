@@ -343,6 +343,13 @@ MISTAKES = (
     ),
     mistake(
         SERVER,
+        CAPTION + "--endpoint {pathless}",
+        "endpoint {pathless} has nothing at /chat/completions (...); give its whole address, as "
+        "http://host:8000/v1",
+        "The path is what comes before `/chat/completions`; of most servers that is `/v1`.",
+    ),
+    mistake(
+        SERVER,
         CAPTION + "--endpoint {locked}",
         "endpoint {locked} does not let us in (Unauthorized); set its key in GEMMA3_BATCH_API_KEY",
         "The key is never an option, so that it is in no history.",
@@ -515,7 +522,7 @@ PLACES = {
     "in": "IMAGES", "out": "OUT", "texts": "texts.csv", "empty": "EMPTY", "other": "OTHER",
     "photos": "photos.parquet", "broken": "broken.parquet", "begun": "BEGUN", "llama": "LLAMA",
     "base": "BASE", "folder": "FOLDER", "hub": "URL", "nobody": "head:6379", "taken": "head:6379",
-    "locked": "http://host:8000/v1",
+    "locked": "http://host:8000/v1", "pathless": "http://host:8000",
 }  # fmt: skip
 """What stands for the test's files on the page."""
 

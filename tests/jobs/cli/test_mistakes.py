@@ -91,7 +91,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     hub.add("us/gemma", BUNDLED["demo"], "models")
     hub.repositories["models", "us/gemma"].is_gated = True
     with hub.running() as url, serving(Server(key="k")) as locked, other_program() as taken:
-        yield {**own, "hub": url, "locked": locked, "taken": taken, "nobody": "127.0.0.1:9"}
+        own |= {"locked": locked, "pathless": locked.removesuffix("/v1")}
+        yield {**own, "hub": url, "taken": taken, "nobody": "127.0.0.1:9"}
 
 
 def begin(source: Path, output: Path) -> None:

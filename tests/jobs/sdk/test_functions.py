@@ -34,6 +34,7 @@ from pipeline import (
     Sampling,
     UserError,
 )
+from pipeline.contract.config import REQUESTS_ON_GPU, REQUESTS_WITH_IMAGES
 from tests.pipeline.sample_videos import encoded_video
 
 SCENES = [*islice(held_out_scenes(21), 24)]
@@ -166,6 +167,15 @@ def test_jobs_ask_in_the_format_of_their_engine() -> None:
     assert Engine(model="demo").options({})["prompt_format"] == "template"
     with pytest.raises(UserError, match="prompt_format: is the engine's"):
         Engine(model="demo").options({"prompt_format": "raw"})
+
+
+def test_an_engine_of_a_model_without_vision_has_slots_for_texts(gemma_folder: Path) -> None:
+    assert Engine(model="demo")._config.requests(on_gpu=True) == REQUESTS_WITH_IMAGES
+    (gemma_folder / "config.json").write_text(
+        json.dumps({"architectures": ["Gemma3ForCausalLM"], "max_position_embeddings": 1024})
+    )
+    text = Engine(model=str(gemma_folder))
+    assert text._config.requests(on_gpu=True) == REQUESTS_ON_GPU
 
 
 def test_data_in_memory_may_be_for_a_base_model(tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ def test_other_variables_are_not_secret(monkeypatch: pytest.MonkeyPatch) -> None
     assert redact("gibraltar") == "gibraltar"
 
 
+def test_half_of_a_surrogate_pair_is_no_text_that_can_be_written() -> None:
+    assert redact("caf\ud83d at https://u:p@h/x") == "caf? at https://h/x"
+    assert redact("café 😀") == "café 😀"
+
+
 def test_every_error_text_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "open-sesame")
     leak = "s3://u:p@b/x?q=1 open-sesame"

@@ -191,6 +191,19 @@ def test_an_engine_ends_with_whoever_holds_it() -> None:
     assert_gone(pid)
 
 
+def test_nothing_is_started_ahead_where_a_sockets_path_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(folder))
+    before = light_processes()
+    with engine_process.started_ahead(VllmEngine, EngineConfig(model="fine")) as make:
+        assert light_processes() == before
+        assert make is VllmEngine
+    assert [*folder.iterdir()] == []
+
+
 def test_an_engine_takes_over_a_process_that_was_started_ahead() -> None:
     with engine_process.started_ahead(VllmEngine, EngineConfig(model="fine")) as make:
         (ahead,) = light_processes()

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import EngineConfig, Sampling, run
+from pipeline import EngineConfig, Request, Sampling, run
+from pipeline.contract.errors import RowError
+from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import Backend, EngineDiedError, Rendered
-from pipeline.engine.warm_hosts import EngineConnection, EngineHost, WarmHosts
+from pipeline.engine.warm_hosts import EngineConnection, EngineHost, RendererHost, WarmHosts
 from tests.pipeline.execution.test_run import colours_dataset, config, read_back
 from tests.pipeline.fakes import CRASHING, DEADLY, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.sample_images import encoded, plain
@@ -97,6 +99,39 @@ def test_a_row_that_ends_engines_or_renderers_alone_is_blamed(warm: Warm) -> Non
     assert errors[901].startswith("render: the process died or hung 3 times")
 
 
+class PatientEngine(FakeEngine):
+    async def generate(self, rendered: Rendered, key: str) -> Generation:
+        (Path(self.config.model) / "begun").touch()
+        try:
+            return await asyncio.sleep(600, Generation("", 1, 1, "stop"))
+        finally:
+            (Path(self.config.model) / "given-up").touch()
+
+
+def test_a_request_that_is_given_up_leaves_its_host(gemma_folder: Path) -> None:
+    settings = EngineConfig(model=str(gemma_folder), max_num_seqs=16)
+    patient = Backend(name="fake", renderer=FakeRenderer, engine=PatientEngine)
+    hosts = WarmHosts.start(settings, engines=1, renderers=1, gpus_per_engine=0, holds=patient)
+
+    async def until(name: str) -> None:
+        while not (gemma_folder / name).exists():
+            await asyncio.sleep(0.01)
+
+    async def test() -> None:
+        connection = hosts.backend().engine(settings)
+        asked = asyncio.create_task(connection.generate(Rendered("x", 1, Sampling(1)), "k"))
+        await until("begun")
+        asked.cancel()
+        await until("given-up")
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+
+    try:
+        asyncio.run(asyncio.wait_for(test(), 60))
+    finally:
+        hosts.close()
+
+
 def test_a_host_that_came_back_broken_is_not_used() -> None:
     """A row that it gets is not blamed for that."""
 
@@ -127,3 +162,27 @@ def test_a_host_that_came_back_broken_is_not_used() -> None:
     with pytest.raises(EngineDiedError, match="no memory is left"):
         asyncio.run(connection.generate(rendered, "k"))
     assert lost == [0]
+
+
+def test_what_fails_in_a_host_is_told_by_its_cause() -> None:
+    """As in an engine of the run's own; Ray's exceptions begin with a traceback."""
+
+    class Failing(FakeEngine):
+        async def generate(self, rendered: Rendered, key: str) -> Generation:
+            raise KeyError("no such adapter")
+
+    class Unable(FakeRenderer):
+        def render(self, request: Request, images: object) -> Rendered:
+            raise ValueError("the template has no language 'xx'")
+
+        def count(self, text: str) -> int:
+            raise ValueError("the template has no language 'xx'")
+
+    engine = EngineHost(EngineConfig(model="m"), Failing)
+    answer = asyncio.run(engine.generate(Rendered("x", 1, Sampling(1)), "k"))
+    assert str(answer) == "generate: KeyError: 'no such adapter'"
+    renderer = RendererHost(EngineConfig(model="m"), Unable)
+    for failure in (renderer.render(Request("x", Sampling(1)), []), renderer.count("x")):
+        assert isinstance(failure, RowError)
+        assert str(failure) == "render: ValueError: the template has no language 'xx'"
+        assert failure.outcome is Outcome.DECODE_ERROR

@@ -132,6 +132,15 @@ def test_a_start_that_was_too_slow_is_tried_again_and_leaves_nothing(
             process.kill()
 
 
+def test_a_temporary_folder_with_a_long_name_is_told_with_the_fix() -> None:
+    long = OSError(
+        "validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: x"
+    )
+    told = pytest.raises(RunError, match=r"\nSet RAY_TMPDIR to a folder with a short name")
+    with told, module._start_faults():
+        raise long
+
+
 @pytest.mark.parametrize(
     ("answer", "is_ray"),
     [(b"\0\0\x06\x04\0\0\0\0\0", True), (b"HTTP/1.1 400 Bad Request\r\n", False), (b"", False)],

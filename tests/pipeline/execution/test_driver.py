@@ -110,6 +110,29 @@ def test_rows_that_equal_a_failed_one_count_as_failures(output: Location) -> Non
         driver._take(receipt(*same, same_as=[0] * len(same)), ledger)
 
 
+def test_rows_count_once_though_a_commit_found_no_journal_of_them(
+    output: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = driver_of(output)
+    begun: list[Work] = []
+
+    def stream(ledger: Ledger, _: object) -> None:
+        for work in ledger.work():
+            driver._take(receipt(*work.missing, failed=[0]), ledger)
+
+    def start(work: Work) -> None:
+        begun.append(work)
+        if len(begun) == 1:
+            driver._commits.failed["u"] = (work, "its journal lacks rows")
+
+    monkeypatch.setattr(driver, "_stream", stream)
+    monkeypatch.setattr(driver._commits, "start", start)
+    driver.drive([Work(unit(id="u", stop=3))])
+    assert [work.rows for work in begun] == [3, 3]
+    facts = driver._progress.facts()
+    assert (driver.rows, facts.done, facts.outcomes) == (3, 3, {"ok": 2, "refused": 1})
+
+
 def test_rows_that_were_kept_do_not_hide_that_all_others_fail(output: Location) -> None:
     ledger = Ledger([Work(unit(id="u", stop=2000))], {})
     driver = driver_of(output)

@@ -30,6 +30,15 @@ def test_a_share_is_judged_once_there_are_enough_rows() -> None:
         few.check(least=1)
 
 
+@pytest.mark.parametrize(("most", "failed"), [(0.29, 29), (0.57, 57), (0.58, 58)])
+def test_a_run_that_is_exactly_at_its_limit_goes_on(most: float, failed: int) -> None:
+    rate = ErrorRate(most)
+    rate.note(100, failed, error="x")
+    rate.check(least=1)
+    with pytest.raises(ErrorRateError):
+        rate.note(100, failed + 1)
+
+
 def test_without_a_limit_a_run_stops_where_all_fail_alike() -> None:
     rate = ErrorRate(None)
     for number in range(199):

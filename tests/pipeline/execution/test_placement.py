@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline import EngineConfig, RunConfig, UserError
+from pipeline.engine.warm_hosts import WarmHosts
 from pipeline.execution.placement import place
 
 H200 = {"CPU": 16.0, "GPU": 1.0}
@@ -117,3 +118,18 @@ def test_an_engine_that_fits_on_no_machine_is_refused() -> None:
     with pytest.raises(UserError, match=wanted):
         place(run(tensor_parallel_size=2), {"CPU": 32.0, "GPU": 2.0}, [1, 1])
     assert place(run(), {"CPU": 32.0}, [0, 0]).engine_gpus == 0
+
+
+def test_a_run_on_a_warm_engine_is_for_all_engines_that_answer() -> None:
+    """Its one actor passes rows on to all of them, and holds none of their GPUs."""
+    warm = WarmHosts(engines=[None] * 8, renderers=[None]).backend()
+    settings = {"engine_replicas": 1, "max_num_seqs": 8 * 256, "tensor_parallel_size": 2}
+    cluster = {"CPU": 192.0, "GPU": 16.0}
+    placement = place(run(**settings), cluster, [16], warm)
+    assert (placement.engines, placement.engine_gpus, placement.requests) == (1, 0, 2048)
+    own = place(run(tensor_parallel_size=2), cluster, [16])
+    assert (placement.renderers, placement.readers, placement.parsers) == (
+        own.renderers, own.readers, own.parsers
+    ) == (128, 16, 2)  # fmt: skip
+    actors = placement.engines + placement.renderers
+    assert placement.cpu_share * (actors + placement.readers) <= 192

@@ -102,6 +102,25 @@ def test_json_has_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "u:p" not in stream.getvalue()
 
 
+def test_json_stays_json_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "progress")
+    stream = io.StringIO()
+    JsonLog(stream).write(
+        "progress", why=['403 for "https://h/p?X-Sig=1"'], at={"path": "s3://k:s@b"}
+    )
+    (found,) = objects(stream)
+    assert found["event"] == "progress"
+    assert found["why"] == ['403 for "https://h/p"']
+    assert found["at"] == {"path": "s3://b"}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_path_is_shown_as_it_is(terminal: bool) -> None:
+    shown = console(terminal=terminal)
+    display_of("caption", shown).tell("log", "/data/a:100:b/out [red]")
+    assert lines(shown) == ["caption: /data/a:100:b/out [red]"]
+
+
 def test_what_a_terminal_echoes_stays_on_the_last_line() -> None:
     """After a line as wide as the terminal, `^C` would begin another and shift what follows."""
     shown = console(terminal=True)
@@ -201,8 +220,9 @@ def test_times_have_their_two_largest_units(seconds: float, said: str) -> None:
 
 
 def test_not_all_is_not_100_percent() -> None:
-    assert percentage(0.9999) == "99 %"
-    assert percentage(1.0) == "100 %"
+    assert percentage(9999, 10_000) == "99 %"
+    assert [percentage(rows, 100) for rows in range(101)] == [f"{rows} %" for rows in range(101)]
+    assert percentage(0, 0) == "100 %"
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ The actor died because its node has died."""
         (IN_ITS_CREATION, "ModuleNotFoundError: No module named 'gone'"),
         (OF_A_NODE, "The actor died because its node has died."),
         ("The node is gone.", "The node is gone."),
+        ("No s3://key:secret@b/x?sig=1.", "No s3://b/x."),
         ("", "RuntimeError"),
     ],
 )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from pipeline.images import ImageLimits
 from pipeline.output import journal as journal_module
 from pipeline.output.journal import Journal
 from pipeline.sources import Source, list_input, open_source
-from pipeline.sources.source import COPY_ROWS, READ_BYTES
+from pipeline.sources.source import COPY_ROWS, READ_BYTES, size_of
 from pipeline.sources.units import Work
 from pipeline.stages import poison_rows as poison_module
 from pipeline.stages.blocks import BLOCK, Item, measures_of, pack, seal, unpack, unseal
@@ -162,6 +163,10 @@ def test_a_block_has_few_rows_and_few_bytes(tmp_path: Path) -> None:
         [item.position for item in unpack(one)] for one in blocks(work, source, ["b"], True, 4)
     ]
     assert found == [[0, 1, 2, 3], [4, 5, 6], [7, 8], [9, 10]]
+
+
+def test_what_a_map_holds_counts() -> None:
+    assert size_of({"m": [("key", b"x" * 1000), ("other", None)]}) == 1008
 
 
 def test_of_identical_rows_the_first_travels(tmp_path: Path) -> None:
@@ -346,6 +351,33 @@ def test_a_request_that_may_fail_costs_its_row_nothing_else() -> None:
     assert one.payload.generations[0].text == "1 2 3"
     assert one.payload.engine is not None
     assert failed.outcome is Outcome.ENGINE_ERROR
+
+
+def test_no_request_outlives_its_row() -> None:
+    """It would be in the engine beside more rows than there is room for, and be blamed on them."""
+    given_up = []
+
+    class Patient(FakeEngine):
+        async def generate(self, rendered: Any, key: str) -> Generation:
+            if key.endswith("-1"):
+                raise RowError(Outcome.ENGINE_ERROR, "generate", "refused")
+            try:
+                return await asyncio.sleep(60, Generation("", 1, 1, "stop"))
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # the engine is told
+                given_up.append(key)
+                raise
+
+    async def test() -> tuple[Item, list[str]]:
+        stage = Generate(CONFIG, Patient)
+        request = Rendered("x", 1, Sampling(4))
+        items = [Item("u", 0, payload=RenderedRow((request,) * 3, None))]
+        (row,) = await stage._feed.answers(pack(items))
+        return row, sorted(key[-2:] for key in given_up)
+
+    row, ended = asyncio.run(asyncio.wait_for(test(), 30))
+    assert row.error == "generate: refused"
+    assert ended == ["-0", "-2"]
 
 
 def test_the_engine_is_closed_when_its_process_exits() -> None:
@@ -540,6 +572,7 @@ def test_a_row_leaves_a_mark_while_it_is_worked_on_alone(tmp_path: Path) -> None
         worker.join()
     with poison_rows.isolated("render", "u", 5):
         pass
+    (tmp_path / "_gemma3_batch/suspects/u/.nfs0000000123").touch()  # an NFS client's own
     assert poison_rows.found("u") == {4: "render"}
     poison_rows.clear("u")
     assert poison_rows.found("u") == {}
@@ -569,12 +602,44 @@ def test_a_state_that_does_not_pickle_fails_its_row_only() -> None:
     assert "render: Prepared.state: TypeError: cannot pickle" in (failed.error or "")
 
 
+class TwoArgumentsError(Exception):
+    """Pickles, but its copy would be made with one argument."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} {other}")
+
+
+class OpenHandle:
+    def __getstate__(self) -> object:
+        raise ValueError("the handle is open")
+
+
+@pytest.mark.parametrize("state", [OpenHandle(), TwoArgumentsError(1, 2)])
+def test_a_state_that_cannot_travel_fails_its_row_only(state: object) -> None:
+    sent = [Item("u", 0, payload=RenderedRow((), state)), Item("u", 1, payload={"a": 1})]
+    failed, kept = unpack(pack(sent))
+    assert (failed.position, failed.outcome) == (0, Outcome.DECODE_ERROR)
+    assert (failed.error or "").startswith("render: Prepared.state: ")
+    assert kept.payload == {"a": 1}
+
+
+def test_what_a_machine_lacks_is_not_its_rows_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("of_the_driver")
+    exec("class State:\n    pass", module.__dict__)
+    monkeypatch.setitem(sys.modules, "of_the_driver", module)
+    block = pack([Item("u", 0, payload=module.State())])
+    monkeypatch.delitem(sys.modules, "of_the_driver")
+    with pytest.raises(ModuleNotFoundError, match="of_the_driver"):
+        list(unpack(block))
+
+
 @pytest.mark.parametrize(
     ("result", "outcome", "error"),
     [
         (Result({"colour": [1]}, outcome="ok"), "ok", None),  # type: ignore[arg-type]
         (Result(outcome="okay"), "engine_error", "parse: ValueError: 'okay' is not a valid Outc"),  # type: ignore[arg-type]
         (Result(outcome=Outcome.REPETITION, error=ValueError("x")), "repetition", "x"),  # type: ignore[arg-type]
+        (Result(outcome=Outcome.REFUSED, error="no \ud83d, s3://k:s@b"), "refused", "no ?, s3://b"),
     ],
 )
 def test_an_outcome_is_one_of_ours_and_an_error_text(

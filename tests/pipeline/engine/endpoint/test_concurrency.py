@@ -94,11 +94,25 @@ def test_of_requests_that_failed_together_one_halves_it(clock: Clock) -> None:
     for _ in range(40):
         limiter.cut(seen)
     assert limiter.limit == 32
+    for limit in (16, 8, 4, 2, 1, 1):
+        limiter.answered(clock.now)
+        limiter.cut(limiter.cuts)
+        assert limiter.limit == limit
+
+
+def test_a_server_that_answers_nothing_says_nothing_of_how_many_it_takes(clock: Clock) -> None:
+    """One that starts anew says 503 to every wave of tries, and then takes as many as before."""
+    limiter = Concurrency(1024)
+    for rate in (100, 200):
+        one_round(limiter, clock, rate)
+    sent = clock.now
+    for _ in range(20):
+        clock.now += 1
+        limiter.cut(limiter.cuts)
+    assert limiter.limit == 32
+    limiter.answered(sent)  # one that it had before
     limiter.cut(limiter.cuts)
     assert limiter.limit == 16
-    for _ in range(20):
-        limiter.cut(limiter.cuts)
-    assert limiter.limit == 1
 
 
 def test_one_who_gives_up_waiting_passes_the_turn_on() -> None:

@@ -173,7 +173,7 @@ def test_rows_wait_for_a_server_that_is_away(server: Server, monkeypatch: Any) -
     finally:
         for context in contexts:
             context.__exit__(None, None, None)
-    assert "the endpoint is away since" in notes[0]
+    assert re.match(r"the endpoint is away since \d\d:\d\d:\d\d \S+ \(", notes[0])
     assert "(connection refused); rows wait" in notes[0]
 
 
@@ -311,6 +311,14 @@ class TestBefore:
         self.check(url)
         with pytest.raises(UserError, match="refuses the model 'other'"):
             self.check(url, model="other")
+
+    @pytest.mark.parametrize("path", ["", "/v2"])
+    def test_a_wrong_path(self, path: str, url: str) -> None:
+        """FastAPI's answer to it is not the API's; nor is that of a gateway without a server."""
+        place = url.removesuffix("/v1") + path
+        fault = rf"endpoint {place} has nothing at /chat/completions \(status 404\); .*:8000/v1$"
+        with pytest.raises(UserError, match=fault):
+            self.check(place)
 
     def test_the_key(self, url: str, server: Server, monkeypatch: Any) -> None:
         server.key = KEY

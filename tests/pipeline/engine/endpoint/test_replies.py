@@ -99,6 +99,7 @@ def test_a_refused_request_is_an_outcome_of_its_row(
         ({"detail": "Not Found"}, "Not Found"),
         (None, "status 400"),
         ([], "status 400"),
+        ({"error": "caf\ud83d: https://h/x?key=1"}, "caf?: https://h/x"),
         ({"error": {"message": "x" * 999}}, "x" * 299 + "…"),
     ],
 )
