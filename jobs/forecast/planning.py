@@ -231,6 +231,8 @@ def _say(console: Console | None, checked: CheckedRun, cuts: Sequence[Cut], samp
         f"{len(sample.strata):,} of them",
         highlight=False,
         soft_wrap=True,
+        markup=False,
+        emoji=False,
     )
 
 

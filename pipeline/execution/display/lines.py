@@ -46,7 +46,9 @@ class LineDisplay:
         self._print(figures(facts))
 
     def _print(self, text: str) -> None:
-        self._console.print(f"{self._title}: {text}", highlight=False, soft_wrap=True, markup=False)
+        self._console.print(
+            f"{self._title}: {text}", highlight=False, soft_wrap=True, markup=False, emoji=False
+        )
 
 
 def figures(facts: Facts) -> str:

@@ -60,7 +60,7 @@ class LiveDisplay:
 
     def tell(self, event: str, text: str, **values: object) -> None:
         """See `Display.tell`. It stays above the lines that change."""
-        self._console.print(f"{self._title}: {text}", highlight=False, markup=False)
+        self._console.print(f"{self._title}: {text}", highlight=False, markup=False, emoji=False)
 
     def show(self, facts: Facts) -> None:
         """See `Display.show`."""

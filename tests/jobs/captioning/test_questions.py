@@ -144,6 +144,17 @@ def test_a_question_that_fails_costs_those_alone_that_use_its_answer(task: Quest
     }
 
 
+@pytest.mark.parametrize("answer", ['["circle"]', '"yes"', '{"good": 99}', '{"good": "\\ud83d"}'])
+def test_a_json_of_another_kind_costs_its_own_question_alone(
+    task: QuestionsTask, answer: str
+) -> None:
+    _, result = asked(task, {**GOOD, "good title": said(answer)})
+    assert result.columns["doubt_outcome"] == "engine_error"
+    assert result.columns["caption"] == "a red circle"
+    assert "doubt" not in result.columns
+    assert pa.Table.from_pylist([dict(result.columns)], schema=task.result_schema).num_rows == 1
+
+
 def test_an_answer_that_is_cut_is_used_and_a_refusal_is_not(task: QuestionsTask) -> None:
     rounds, result = asked(task, {**GOOD, "Describe": said("a red circle on", "length")})
     assert "shows: a red circle on Tags" in rounds[1][0].prompt
