@@ -176,7 +176,7 @@ def questions_task(options: CaptionOptions, model: Model) -> QuestionsTask:
     questions = []
     for entry in read_questions(options.prompts):
         own = {**entry.values}
-        name, image = own.pop("name"), own.pop("image", True)
+        name, image = own.pop("name"), own.pop("image")
         with entry.checking():
             task = caption_task(check_options(CaptionOptions, {**shared, **own}), model)
         questions.append(Question(name=name, image=image, task=task))

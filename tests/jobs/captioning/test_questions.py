@@ -203,6 +203,19 @@ def test_the_record_gives_the_same_task_again(task: QuestionsTask) -> None:
     assert restored_task(**json.loads(json.dumps(task.settings))) == task
 
 
+def test_no_is_norwegian_in_a_file_of_prompts_too(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.yaml"
+    file.write_text(
+        "- {name: a, prompt: 2024-01-02, language: no, clean: off, max_tokens: 010}\n"
+        "- {name: b, image: no, json_schema: {type: object, additionalProperties: no}}\n"
+    )
+    first, second = task_of(str(file)).questions
+    assert first.task.prompt == "2024-01-02 Answer in Norwegian."
+    assert (first.task.clean, first.task.max_tokens) == (False, 10)
+    assert (first.image, second.image) == (True, False)
+    assert json.loads(second.task.json_schema or "")["additionalProperties"] is False
+
+
 @pytest.mark.parametrize(
     ("prompts", "told"),
     [
