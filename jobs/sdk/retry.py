@@ -14,7 +14,7 @@ from jobs.registry import JOBS, find_job, job_names, load_job
 from pipeline import EngineConfig, RunConfig, RunResult, UserError, retry
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
-from pipeline.output.run_record import class_place, read_record, why_no_record
+from pipeline.output.run_record import class_place, input_of, read_record, why_no_record
 from pipeline.storage.access import check_access
 from pipeline.storage.location import MEMORY, locate
 
@@ -72,7 +72,7 @@ def retry_rows(
     config = RunConfig.model_validate(
         {
             **record["config"],
-            "input": _input(record),
+            "input": input_of(record),
             "output": output,
             "join": join,
             "storage_options": storage_options or {},
@@ -84,14 +84,6 @@ def retry_rows(
         engine = EngineConfig.model_validate({**config.engine.model_dump(), **given})
         config = config.model_copy(update={"engine": engine})
     return retry(config, restore_task(record), outcomes, console=console, debug=debug)
-
-
-def _input(record: Mapping[str, Any]) -> str:
-    """INPUT of a run; of a relative path the place, as a retry may be in another folder."""
-    named: str = record["config"]["input"]
-    is_path = "://" not in named and not named.startswith("/")
-    place: str = record.get("input", named)  # earlier versions did not record it
-    return place if is_path else named
 
 
 def restore_task(record: Mapping[str, Any]) -> Task:
