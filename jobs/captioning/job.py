@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PositiveInt, model_validator
 
 from jobs.captioning.json_schema import read_schema
 from jobs.captioning.prompt import columns_in
@@ -126,16 +126,16 @@ class CaptionOptions(JobOptions):
     clean: Clean = False
     quality: Quality = False
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _takes_the_frames(cls, values: Any) -> Any:
+    def _takes_the_frames(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
         """Unless `max_images` is given, a request takes the frames that are asked for."""
         if not isinstance(values, dict) or values.get("max_images") is not None:
-            return values
-        frames = FPS_IMAGES if values.get("fps") else values.get("frames")
-        if not isinstance(frames, int) or frames <= DEFAULT_IMAGES:
-            return values
-        return {**values, "max_images": frames}
+            return read(values)
+        given = {name: value for name, value in values.items() if name != "max_images"}
+        options = read(given)  # by now frames are a number, also where they were text
+        frames = FPS_IMAGES if options.fps else options.frames or 0
+        return options if frames <= DEFAULT_IMAGES else read({**given, "max_images": frames})
 
     @property
     def is_of_videos(self) -> bool:
@@ -176,7 +176,7 @@ def questions_task(options: CaptionOptions, model: Model) -> QuestionsTask:
     questions = []
     for entry in read_questions(options.prompts):
         own = {**entry.values}
-        name, image = own.pop("name"), own.pop("image", True)
+        name, image = own.pop("name"), own.pop("image")
         with entry.checking():
             task = caption_task(check_options(CaptionOptions, {**shared, **own}), model)
         questions.append(Question(name=name, image=image, task=task))

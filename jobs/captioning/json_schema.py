@@ -2,7 +2,7 @@
 
 These parts of a schema get an Arrow type of their own: objects with named properties, arrays,
 strings, numbers, booleans, enumerations, each of them or `null`, and references within the schema.
-Any other part becomes a string column that holds its JSON.
+Any other part becomes a string column that holds its JSON, of a string the text alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from jobs.options.files import read_text
 from pipeline import UserError
+from pipeline.contract.errors import one_line
 
 Schema = Mapping[str, Any]
 
@@ -25,7 +26,7 @@ SCALARS = {
     "boolean": pa.bool_(),
 }
 JSON_TEXT = pa.string()
-"""The type of any other part: a string that holds its JSON."""
+"""The type of any other part: a string that holds its JSON, of a string the text alone."""
 
 
 def read_schema(value: str | Schema) -> dict[str, Any]:
@@ -116,14 +117,40 @@ def _enumeration_type(values: Sequence[object]) -> pa.DataType:
 
 
 def conform(value: Any, type_: pa.DataType) -> Any:
-    """Turn a parsed answer into a value of the type; what has no type of its own becomes JSON."""
+    """Turn a parsed answer into a value of the type; what has no type of its own becomes JSON.
+
+    Raises:
+        ValueError: It is of another kind, which an engine that keeps to the schema does not write,
+            or does not fit, such as an integer of over 64 bits.
+    """
+    found = _converted(value, type_)
+    try:
+        pa.scalar(found, type_)
+    except (TypeError, OverflowError, pa.ArrowException) as error:
+        raise ValueError(f"{type_}: {one_line(error)}") from None
+    return found
+
+
+def _converted(value: Any, type_: pa.DataType) -> Any:
     if value is None:
         return None
     if pa.types.is_struct(type_):
-        fields = [type_.field(index) for index in range(type_.num_fields)]
-        return {field.name: conform(value.get(field.name), field.type) for field in fields}
+        if not isinstance(value, dict):
+            raise ValueError(f"an object was asked for, not a {type(value).__name__}")
+        return {field.name: _converted(value.get(field.name), field.type) for field in type_}
     if pa.types.is_list(type_):
-        return [conform(item, type_.value_type) for item in value]
+        if not isinstance(value, list):
+            raise ValueError(f"a list was asked for, not a {type(value).__name__}")
+        return [_converted(item, type_.value_type) for item in value]
     if pa.types.is_string(type_) and not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
+    if pa.types.is_float64(type_) and type(value) is int:
+        return _float(value)  # Arrow takes no integer that a float rounds
     return value
+
+
+def _float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None

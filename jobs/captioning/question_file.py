@@ -16,6 +16,7 @@ image, as about another answer alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jobs.captioning.prompt import columns_in
@@ -47,6 +48,8 @@ KIND = EntryKind(
     required=("name",),
 )
 """Options of the job that a prompt may have of its own."""
+TRUTHS = {"yes": True, "on": True, "no": False, "off": False}
+"""Words of YAML that are read as text."""
 
 
 def read_questions(source: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Entry]:
@@ -56,14 +59,20 @@ def read_questions(source: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
         UserError: The file cannot be read or is wrong; one line with the file and, for YAML, the
             line in it.
     """
-    entries = read_entries(source, KIND)
-    for entry in entries:
-        with entry.checking():
-            _check(entry)
-    return entries
+    return [*map(_checked, read_entries(source, KIND))]
 
 
-def _check(entry: Entry) -> None:
+def _checked(entry: Entry) -> Entry:
+    with entry.checking():
+        _check_name(entry)
+        given = entry.values.get("image", True)
+        image = TRUTHS.get(given) if isinstance(given, str) else given
+        if not isinstance(image, bool):
+            raise UserError(f"image: should be true or false (got {given!r})")
+    return replace(entry, values={**entry.values, "image": image})
+
+
+def _check_name(entry: Entry) -> None:
     name = entry.values["name"]
     try:
         is_name = columns_in(f"{{{name}}}") == (name,)
@@ -71,5 +80,3 @@ def _check(entry: Entry) -> None:
         is_name = False
     if not is_name or name != name.strip():
         raise UserError(f"name: '{name}' cannot be written in braces; use letters, digits and _")
-    if not isinstance(entry.values.get("image", True), bool):
-        raise UserError(f"image: should be true or false (got {entry.values['image']!r})")

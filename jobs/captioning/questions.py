@@ -249,7 +249,7 @@ def _result(question: Question, generation: Generation) -> Result:
         return question.task.answer(question.name, generation)
     except RowError as error:
         return Result(outcome=error.outcome, error=str(error))
-    except ValueError as error:  # not JSON although there is a schema
+    except ValueError as error:  # not JSON of its schema
         return Result(outcome=Outcome.ENGINE_ERROR, error=f"parse: {one_line(error)}")
 
 

@@ -218,7 +218,7 @@ class CaptionTask:
         Raises:
             RowError: The JSON was longer than `max_tokens`, or the answer is empty, a loop or a
                 refusal.
-            ValueError: The answer is not JSON although there is a schema.
+            ValueError: The answer is not JSON of the schema's type although there is one.
         """
         is_loop = answer.finish_reason == "repetition"
         if is_loop and self.json_schema is not None:

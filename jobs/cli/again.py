@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NAME = "gemma3-batch"
 SECRET_FLAGS = ("--storage-options",)
 LEFT_OUT = "..."
+WITH_VALUES = ("-X", "-W", "--check-hash-based-pycs")
+"""Options of Python after which comes a value."""
 
 
 def command_again(given: Sequence[str] | None = None) -> str:
@@ -39,12 +41,12 @@ def _arguments(given: Sequence[str]) -> list[str]:
 
 def _script(given: Sequence[str]) -> int:
     """Where the program's name is: after `-m`, or the first that is no option of Python's."""
-    for number, one in enumerate(given[1:], 1):
-        if one == "-m":
+    number = 1
+    while number < len(given) and given[number].startswith("-"):
+        if given[number] == "-m":
             return number + 1
-        if not one.startswith("-"):
-            return number
-    return len(given)
+        number += 2 if given[number] in WITH_VALUES else 1
+    return number
 
 
 def _program(given: Sequence[str]) -> list[str]:

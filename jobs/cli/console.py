@@ -27,8 +27,8 @@ ERR = Console(stderr=True)
 
 
 def print_plain(text: str, console: Console = OUT) -> None:
-    """Print text as it is: not wrapped, coloured or read as markup."""
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    """Print text as it is: not wrapped, coloured, or read as markup or names of emoji."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def shown_as(form: LogForm) -> Console | JsonLog:

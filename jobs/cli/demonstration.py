@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow.dataset
 from rich.table import Table
+from rich.text import Text
 
+from jobs.cli.console import print_plain
 from jobs.registry import DEMO
 from jobs.sdk.functions import caption
 from pipeline import RunResult, UserError
@@ -63,7 +65,7 @@ def demonstrate(
 
     folder = _new_folder(output)
     images, captions = folder / "input", folder / "captions"
-    console.print(f"Drawing {rows} images into {images}", highlight=False)
+    print_plain(f"Drawing {rows} images into {images}", console)
     write_dataset(images, rows)
     result = caption(str(images), str(captions), model=DEMO, console=console, debug=debug)
     shown = _read_back(captions)
@@ -100,15 +102,15 @@ def _show(done: Demonstration, rows: list[dict[str, str | None]], console: Conso
         f"at {done.run.rows_per_second:.1f} rows/s after the engine's start.",
         highlight=False,
     )
-    console.print(_next_steps(done), highlight=False, soft_wrap=True)
+    print_plain(_next_steps(done), console)
 
 
 def _table(rows: list[dict[str, str | None]]) -> Table:
     table = Table("image", "caption", "true caption", title="Some of the rows")
     for row in rows:
-        right = row["caption"] == row["truth"]
+        style = "green" if row["caption"] == row["truth"] else "red"
         shown = row["caption"] if row["caption"] is not None else f"({row['outcome']})"
-        table.add_row(row["name"], f"[{'green' if right else 'red'}]{shown}[/]", row["truth"])
+        table.add_row(row["name"], Text(shown, style), row["truth"])
     return table
 
 

@@ -26,6 +26,7 @@ import yaml
 from pydantic import ValidationError
 
 from jobs.options.check import OptionError, unknown
+from jobs.options.yaml_values import Loader, text_of
 from jobs.registry import find_job, load_job
 from jobs.sdk.assembly import ConfiguredJob, configure
 from pipeline import UserError
@@ -42,8 +43,6 @@ OWN = ("job", "task", "input", "output")
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray (2.60) in a process that `ray job submit` starts. Undocumented, but there is no public
 way to ask; no issue found."""
-WORD_TAGS = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-"""YAML 1.1 gives these tags to words that users mean as text."""
 QUOTED = re.compile(r"'([^']+)'")
 FIRST_WORD = re.compile(r"\w*")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -173,15 +172,20 @@ def _parse(path: str) -> tuple[dict[str, Any], dict[str, int]]:
         raise
     except Exception as error:  # each store's client raises its own kinds
         raise UserError(f"{path} cannot be read: {one_line(error)}") from None
-    loader = yaml.SafeLoader(text)
     try:
+        loader = Loader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise UserError(f"{path}: should hold fields, `job: caption` and so on")
         lines = _lines(node, path)
-        values = {key.value: _value(value, loader) for key, value in node.value}
+        values = _fields(node, loader)
     except RecursionError:
         raise UserError(f"{path}: a list contains itself, or is nested too deeply") from None
+    except yaml.reader.ReaderError as error:
+        number, character = 1 + text.count("\n", 0, error.position), f"U+{error.character:04X}"
+        raise UserError(
+            f"{path}:{number}: the character {character} cannot be in YAML; remove it"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -205,22 +209,34 @@ def _lines(node: yaml.MappingNode, path: str) -> dict[str, int]:
     return lines
 
 
-def _value(node: yaml.Node, loader: yaml.SafeLoader) -> Any:
+def _fields(node: yaml.MappingNode, loader: Loader) -> dict[str, Any]:
+    return {key.value: _value(value, loader) for key, value in node.value}
+
+
+def _value(node: yaml.Node, loader: Loader) -> Any:
     """A field's value.
 
-    YAML 1.1 reads `no` (Norwegian) as false, and dates as dates; both stay text here. Options that
-    are true or false take `no` and `off` as well.
+    `no` stays text, also in a list and in the fields of a list's entries. In other mappings, as of
+    `engine_args`, nothing is known of the values, and it is false as in YAML 1.1.
     """
     if isinstance(node, yaml.SequenceNode):
-        return [_value(item, loader) for item in node.value]
-    is_word = node.tag in WORD_TAGS and node.value.lower() not in ("true", "false")
-    if is_word:
-        return node.value
+        return [_item(item, loader) for item in node.value]
+    text = text_of(node)
+    if text is not None:
+        return text
     try:
         return loader.construct_object(node, deep=True)
     except (ValueError, TypeError) as error:
         message = f"cannot be read: {one_line(error)}"
         raise yaml.MarkedYAMLError(problem=message, problem_mark=node.start_mark) from None
+
+
+def _item(node: yaml.Node, loader: Loader) -> Any:
+    """A list's item; one that is a mapping has fields as the file has."""
+    if not isinstance(node, yaml.MappingNode):
+        return _value(node, loader)
+    loader.flatten_mapping(node)
+    return _fields(node, loader)
 
 
 def _expand(value: Any, where: str) -> Any:

@@ -26,7 +26,7 @@ from jobs.forecast.predictor import (
     weights,
 )
 from jobs.forecast.sample import Sample, draw
-from jobs.forecast.stored import load, save
+from jobs.forecast.stored import is_current, load, save
 from jobs.forecast.units import units_left
 from jobs.registry import find_job
 from jobs.sdk.assembly import configure
@@ -138,10 +138,20 @@ def plan_job(
 
 
 def kept_plan(job: ConfiguredJob, source: str, output: str) -> Forecast | None:
-    """The forecast that is kept for a run, if there is one; raises like `plan`."""
+    """The forecast that is kept for a run, if INPUT and OUTPUT are still as it says.
+
+    Raises like `plan`.
+    """
     config, task = job.run_config(source, output), job.task()
     checked = check_run(config, task, backend_of(config.engine))
-    return load(checked.output, checked.record)
+    kept = load(checked.output, checked.record)
+    is_due = kept is not None and is_current(kept, units_left(checked), _there(checked))
+    return kept if is_due else None
+
+
+def _there(checked: CheckedRun) -> int:
+    """Rows that OUTPUT has already."""
+    return 0 if checked.plan is None else totals(checked.plan).rows
 
 
 def plan_run(
@@ -208,7 +218,7 @@ def _measure(
         capacity=capacity,
         asked=asked,
         disturbed=load.share if capacity.shares_cpus and load.share > DISTURBED else 0.0,
-        there=0 if checked.plan is None else totals(checked.plan).rows,
+        there=_there(checked),
     )
 
 
@@ -221,6 +231,8 @@ def _say(console: Console | None, checked: CheckedRun, cuts: Sequence[Cut], samp
         f"{len(sample.strata):,} of them",
         highlight=False,
         soft_wrap=True,
+        markup=False,
+        emoji=False,
     )
 
 

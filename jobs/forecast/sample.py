@@ -240,36 +240,41 @@ def _files(checked: CheckedRun, cuts: Sequence[Cut], looked: Sequence[Window]) -
 
 
 def _look(checked: CheckedRun, cuts: Sequence[Cut], window: Window) -> Candidates:
-    """Candidates of one window."""
+    """Candidates of one window.
+
+    A unit's kept rows come first, so what is not looked at of a window are rows to compute.
+    """
     read, first = _piece(cuts[window.unit], window, checked.source.kind)
+    rows = min(window.rows, read.rows)
     sizes: dict[int, int] = {}
     copies: Counter[int] = Counter()
-    kept = held = seen = 0
+    kept = computed = held = 0
     unreadable: list[str] = []
-    for item in _items(checked, read):
+    for item in _items(checked, read, rows):
         if item.fault is not None:
             _check_goes_on(item)
             unreadable.append(item.fault.message)
+            rows = kept + computed
             break
-        seen += 1
         if item.outcome is Outcome.KEPT:
             kept += 1
-        elif item.same_as is not None:
-            copies[item.same_as] += 1
-        else:
+            continue
+        computed += 1
+        copies[item.position if item.same_as is None else item.same_as] += 1
+        if item.same_as is None:
             sizes[item.position] = size_of(item.payload)
-            copies[item.position] += 1
             held += sizes[item.position]
-        if seen >= window.rows or held >= WINDOW_BYTES * window.rows / WINDOW_ROWS:
+        if kept + computed == rows or held >= WINDOW_BYTES * window.rows / WINDOW_ROWS:
             break
-    each = window.stands_for / max(seen, 1)
+    kept_rows = window.stands_for * kept / max(rows, 1)
+    each = (window.stands_for - kept_rows) / max(computed, 1)
     return Candidates(
         units=np.full(len(sizes), window.unit, np.int64),
         positions=np.array([*sizes], np.int64) + first,
         sizes=np.array([*sizes.values()], np.float64),
         weights=np.full(len(sizes), each),
         copies=np.array([copies[position] for position in sizes], np.int64),
-        kept=kept * each,
+        kept=kept_rows,
         unreadable=tuple(unreadable),
     )
 
@@ -282,13 +287,13 @@ def _piece(cut: Cut, window: Window, kind: Kind) -> tuple[Cut, int]:
     return replace(cut, start=start, stop=start + window.rows), window.first
 
 
-def _items(checked: CheckedRun, cut: Cut) -> Iterator[Item]:
-    """The rows as a run reads them."""
+def _items(checked: CheckedRun, cut: Cut, rows: int) -> Iterator[Item]:
+    """The first rows of a cut as a run reads them."""
     known: Mapping[str, object] = {field.name: getattr(cut, field.name) for field in fields(Cut)}
     unit = Unit(**known, index=0, id="", part="")  # type: ignore[arg-type]
     config = checked.config
     blocks = read_units(
-        pa.table({"work": [pack_work(Work(unit))]}),
+        pa.table({"work": [pack_work(Work(unit, tuple(range(rows))))]}),
         checked.source,
         [*checked.task.columns],
         config.dedup,

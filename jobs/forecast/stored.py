@@ -14,13 +14,16 @@ from jobs.forecast.beside import beside
 from jobs.forecast.forecast import Forecast
 from pipeline import Outcome, UserError
 from pipeline.contract.errors import one_line
-from pipeline.output.run_record import differences, has_same_input, read_record
+from pipeline.output.run_record import differences, has_same_input, read_record, slice_of
 from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline import RunResult
     from pipeline.output.run_record import Record
+    from pipeline.sources.units import Cut
     from pipeline.storage.location import Location
 
 SUFFIX = ".plan.json"
@@ -72,6 +75,29 @@ def is_of(forecast: Forecast, record: Record) -> bool:
     """Whether a forecast is of the run with this record."""
     before = forecast.record
     return has_same_input(before, record) and not differences(before, record)
+
+
+def is_current(forecast: Forecast, cuts: Sequence[Cut], there: int) -> bool:
+    """Whether a forecast is of about the rows that its run has to compute now.
+
+    Where only missing values are computed, nobody knows how many those are without reading all
+    rows; there the units are compared.
+
+    Args:
+        forecast: A forecast that is of the run (`is_of`).
+        cuts: What the run has left.
+        there: Rows that OUTPUT has.
+    """
+    left = sum(cut.rows for cut in cuts)
+    if "missing" in slice_of(forecast.record):
+        is_same = forecast.rows <= left and _is_near(len(cuts), forecast.units, forecast.units)
+    else:
+        is_same = _is_near(left, forecast.rows, forecast.rows)
+    return is_same and _is_near(there, forecast.there, forecast.rows)
+
+
+def _is_near(one: int, other: int, all_rows: int) -> bool:
+    return abs(one - other) <= SAME_ROWS * all_rows
 
 
 def compared(result: RunResult) -> str | None:

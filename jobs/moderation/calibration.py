@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
 
-WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+WORDS = {
+    **dict.fromkeys(("yes", "true", "1", "1.0"), True),
+    **dict.fromkeys(("no", "false", "0", "0.0"), False),
+}
 """Labels as text, in any case of letters. Booleans, 1 and 0, and lists of names are labels too."""
 
 
@@ -219,8 +222,8 @@ def _read(where: Location, column: str, policy: str, labels: str) -> tuple[Float
 
 
 def _truth(value: object, policy: str, labels: str) -> bool | None:
-    """Whether a label says that the policy is violated; None for null."""
-    if value is None:
+    """Whether a label says that the policy is violated; None for null and NaN."""
+    if value is None or value != value:  # noqa: PLR0124  only NaN is not itself
         return None
     if isinstance(value, list):
         return policy in value

@@ -49,11 +49,12 @@ def check_options(model: type[Options], values: Mapping[str, Any]) -> Options:
     try:
         return model(**values)
     except ValidationError as error:
-        fault = error.errors()[0]
-        name = str(fault["loc"][0])
+        fault, told = error.errors()[0], describe_fault(error)
+        # What is wrong with options together has no place; its message begins with the first.
+        name = str(fault["loc"][0]) if fault["loc"] else told.partition(":")[0]
         if fault["type"] == "missing":
             raise OptionError(name, f"{name}: is missing") from None
-        raise OptionError(name, describe_fault(error)) from None
+        raise OptionError(name, told) from None
 
 
 def check_storage_options(text: str | None) -> StorageOptions:

@@ -23,6 +23,7 @@ import yaml
 
 from jobs.options.check import unknown
 from jobs.options.files import read_text
+from jobs.options.yaml_values import Loader, text_of
 from pipeline import UserError
 
 
@@ -120,7 +121,7 @@ def _parse_json(text: str, where: str) -> Any:
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=Loader)
         return _value(node, yaml.constructor.SafeConstructor())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -131,16 +132,30 @@ def _parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where} is not YAML: {reason}") from None
 
 
-def _value(node: Any, constructor: Any) -> Any:
-    """The value of a YAML node; tags that would make other objects are refused."""
+def _value(node: Any, constructor: Any, *, is_inner: bool = False) -> Any:
+    """The value of a YAML node; tags that would make other objects are refused.
+
+    `no` is text among an entry's values, and false in a mapping within one, such as a JSON schema.
+    """
     if isinstance(node, yaml.MappingNode):
         return [
-            _Pair(str(key.value), _value(value, constructor), key.start_mark.line + 1)
+            _Pair(
+                str(key.value),
+                _value(
+                    value,
+                    constructor,
+                    is_inner=is_inner or isinstance(value, yaml.MappingNode),
+                ),
+                key.start_mark.line + 1,
+            )
             for key, value in node.value
         ]
     if isinstance(node, yaml.SequenceNode):
-        return [_value(item, constructor) for item in node.value]
-    return None if node is None else constructor.construct_object(node)
+        return [_value(item, constructor, is_inner=is_inner) for item in node.value]
+    text = None if node is None or is_inner else text_of(node)
+    if node is None or text is not None:
+        return text
+    return constructor.construct_object(node)
 
 
 def _pairs(value: Any) -> Any:

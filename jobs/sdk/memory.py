@@ -210,17 +210,23 @@ def with_absolute_paths(table: pa.Table, columns: Iterable[str], here: str) -> p
         here: The folder that the paths are relative to.
     """
     for name in columns:
-        kind = table.schema.field(name).type
-        item = kind.value_type if is_list(kind) else kind
-        has_paths = is_string(item) or is_image_struct(item)
-        if is_image_struct(kind):
-            has_paths = table[name].combine_chunks().field("bytes").null_count > 0
-        with contextlib.suppress(UnicodeError):  # only the row with half a surrogate pair fails
-            if has_paths:
-                cells = [_absolute(cell, here) for cell in table[name].to_pylist()]
-                place = table.schema.get_field_index(name)
-                table = table.set_column(place, table.schema.field(name), pa.array(cells, kind))
+        field, place = table.schema.field(name), table.schema.get_field_index(name)
+        chunks = [_with_absolute(chunk, here) for chunk in table[name].chunks]
+        table = table.set_column(place, field, pa.chunked_array(chunks, field.type))
     return table
+
+
+def _with_absolute(cells: pa.Array, here: str) -> pa.Array:
+    """Cells of an image column, a chunk of it: all chunks together may be too large for one."""
+    kind = cells.type
+    item = kind.value_type if is_list(kind) else kind
+    has_paths = is_string(item) or is_image_struct(item)
+    if is_image_struct(kind):
+        has_paths = cells.field("bytes").null_count > 0
+    with contextlib.suppress(UnicodeError):  # only the row with half a surrogate pair fails
+        if has_paths:
+            return pa.array([_absolute(cell, here) for cell in cells.to_pylist()], kind)
+    return cells
 
 
 def first_local_path(table: pa.Table, columns: Iterable[str]) -> str | None:

@@ -83,8 +83,19 @@ def _file_rows(schema: pa.Schema) -> int:
 
 def _write_file(table: pa.Table, folder: Location, number: int) -> None:
     file, stream = folder / f"{number:06}.parquet", pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), stream, row_group_size=ROW_GROUP)
+    pq.write_table(in_one_piece(table), stream, row_group_size=ROW_GROUP)
     file.fs.pipe_file(file.path, stream.getvalue().to_pybytes())
+
+
+def in_one_piece(table: pa.Table) -> pa.Table:
+    """The same rows however they were cut: a chunk for each column, or one for each row.
+
+    The latter where a chunk cannot hold them: of images in structs, over 2 GiB.
+    """
+    try:
+        return table.combine_chunks()
+    except pa.ArrowInvalid:
+        return pa.concat_tables(table.slice(row, 1) for row in range(table.num_rows))
 
 
 def _named_by_content(folder: Location) -> Location:
@@ -102,17 +113,19 @@ Span = tuple[Any, int, int]
 def _spans(dataset: Any, rows: int) -> Iterator[list[Span]]:
     """Cut a dataset into pieces of so many rows, however its blocks are cut."""
     held: list[Span] = []
+    room = rows
     for bundle in dataset.iter_internal_ref_bundles():
         for entry, part in zip(bundle.blocks, bundle.slices, strict=True):
             start = part.start_offset if part else 0
             end = part.end_offset if part else entry.metadata.num_rows
             while start < end:
-                stop = min(end, start + rows - sum(stop - start for _, start, stop in held))
+                stop = min(end, start + room)
                 held.append((entry.ref, start, stop))
+                room -= stop - start
                 start = stop
-                if sum(stop - start for _, start, stop in held) == rows:
+                if not room:
                     yield held
-                    held = []
+                    held, room = [], rows
     if held:
         yield held
 

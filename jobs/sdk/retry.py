@@ -14,7 +14,7 @@ from jobs.registry import JOBS, find_job, job_names, load_job
 from pipeline import EngineConfig, RunConfig, RunResult, UserError, retry
 from pipeline.contract.config import describe_fault
 from pipeline.contract.errors import one_line
-from pipeline.output.run_record import class_place, read_record, why_no_record
+from pipeline.output.run_record import class_place, input_of, read_record, why_no_record
 from pipeline.storage.access import check_access
 from pipeline.storage.location import MEMORY, locate
 
@@ -72,6 +72,7 @@ def retry_rows(
     config = RunConfig.model_validate(
         {
             **record["config"],
+            "input": input_of(record),
             "output": output,
             "join": join,
             "storage_options": storage_options or {},

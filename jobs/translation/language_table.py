@@ -49,13 +49,15 @@ class LanguageTable:
     def pairs(self, source: str, target: str) -> tuple[tuple[str, str], ...]:
         """The rows that have a text in both languages, in the order of the file.
 
+        There are none where one column serves both, as `pt` does for `pt-BR` and `pt-PT`.
+
         Args:
             source: Code of a language; without a column of its own, see `column`, that of a region
                 is used: what is detected is `en`, and the header may have `en-US`.
             target: Code of the other one.
         """
         one, other = self.source_column(source), self.column(target)
-        if one is None or other is None:
+        if one is None or other is None or one == other:
             return ()
         return tuple((row[one], row[other]) for row in self.rows if row[one] and row[other])
 

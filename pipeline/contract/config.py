@@ -382,10 +382,15 @@ SECRET = {"storage_options", "endpoint"}
 
 
 def describe_fault(error: ValidationError) -> str:
-    """One line that names the first wrong field of a configuration and what is wrong with it."""
+    """One line that names the first wrong field of a configuration and what is wrong with it.
+
+    What is wrong with fields together is told as it is, without the values of all fields.
+    """
     fault = error.errors()[0]
     field = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
+    if not field:
+        return message
     message = message[0].lower() + message[1:]
     if SECRET & {*fault["loc"]}:
         return f"{field}: {message}"

@@ -101,6 +101,38 @@ def extended(
             return plan
 
 
+def rows_left(
+    plan: Plan,
+    is_committed: np.ndarray,
+    source: Source,
+    changes: Changes,
+    selection: Selection = ALL_ROWS,
+) -> Iterator[Cut]:
+    """What a run would have to compute once `extended` and `without_gone` have saved their plans.
+
+    Nothing is written.
+
+    Args:
+        plan: The plan so far.
+        is_committed: [units] bool, see `counts.committed_units`.
+        source: What cuts the input; its columns are those of new and changed files too.
+        changes: The input against the plan.
+        selection: Which rows of the input are planned.
+
+    Raises:
+        UserError: A new file cannot be read, or its columns differ.
+        OSError: OUTPUT or the input cannot be read.
+    """
+    recut = _Recut(plan, changes, source, selection)
+    pieces = [*recut.pieces()]
+    taken_over = {old.index for _, _, old in pieces if old is not None}
+    obsolete = {*taken_over, *recut.dropped, *_lost(plan, is_committed, changes.gone)}
+    pending = (int(index) for index in plan.pending(is_committed))
+    yield from (plan.unit(index) for index in pending if index not in obsolete)
+    yield from (cut for cut, _, _ in pieces if cut.rows)
+    yield from selection.cuts(source, changes.new, plan.total_rows)
+
+
 def changes_of(plan: Plan, listing: Listing, selection: Selection = ALL_ROWS) -> Changes:
     """What has changed in an input since it was planned, as far as the selection takes it in.
 
@@ -170,10 +202,7 @@ def without_gone(
     Raises:
         OSError: OUTPUT cannot be read or written.
     """
-    if not len(gone):
-        return plan, []
-    pending = {*plan.pending(is_committed).tolist()}
-    found = [index for index, is_all in plan.units_of(gone) if is_all and index in pending]
+    found = _lost(plan, is_committed, gone)
     paths = sorted({path for index in found for path in plan.unit(index).files})
     if not found:
         return plan, []
@@ -186,6 +215,14 @@ def without_gone(
     newer = open_plan(plan.output)
     assert newer is not None, "it was extended"
     return newer, paths if is_ours else []  # the next run drops them, if another one was faster
+
+
+def _lost(plan: Plan, is_committed: np.ndarray, gone: pa.ChunkedArray) -> list[int]:
+    """Indices of the units that are not committed and whose files are all gone."""
+    if not len(gone):
+        return []
+    pending = {*plan.pending(is_committed).tolist()}
+    return [index for index, is_all in plan.units_of(gone) if is_all and index in pending]
 
 
 def _save(

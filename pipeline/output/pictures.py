@@ -7,7 +7,6 @@ of others. Rows are named by their unit and position.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from pipeline.images import ImageLimits, load_video
 from pipeline.images.decode import decode_image
 from pipeline.images.fetch import fetch_image
 from pipeline.output.parts import part_schema, read_part
+from pipeline.output.run_record import input_of
 from pipeline.sources import ROW_A_FILE, HubChoice, Kind, known_input, open_source, read_taken
 from pipeline.sources.columns import is_binary, is_image_struct
 from pipeline.storage.location import Location
@@ -168,7 +168,7 @@ class Pictures:
             choice = HubChoice(
                 config=config.get("config"), split=config.get("split"), commit=self._plan.commit
             )
-            listing = known_input(_place(self._record), unit.files[0], self._options, choice)
+            listing = known_input(input_of(self._record), unit.files[0], self._options, choice)
             self._source = open_source(
                 listing,
                 unit_rows=config["unit_rows"],
@@ -239,11 +239,3 @@ def _picture(
     return Picture(
         unit=unit.index, position=position, value=value, root=root, size=size, fault=fault
     )
-
-
-def _place(record: Record) -> str:
-    """INPUT, from whichever folder."""
-    named: str = record["config"]["input"]
-    if "://" in named or os.path.isabs(named) or "input" not in record:
-        return named
-    return str(record["input"])  # a relative path is on this machine's disk, and no dataset's

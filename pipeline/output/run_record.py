@@ -11,6 +11,7 @@ import datetime
 import importlib.metadata
 import itertools
 import json
+import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -211,6 +212,14 @@ def has_same_input(old: Record, new: Record) -> bool:
         return bool(old["input"] == new["input"])
     named: str = old["config"]["input"]  # before it was recorded: it may be a relative path
     return ("://" in named or named.startswith("/")) and named == new["config"]["input"]
+
+
+def input_of(record: Record) -> str:
+    """INPUT of a run, as it can be read from whichever folder."""
+    named: str = record["config"]["input"]
+    if "://" in named or os.path.isabs(named) or "input" not in record:
+        return named
+    return str(record["input"])  # a relative path is on this machine's disk, and no dataset's
 
 
 def skipped_of(record: Record) -> tuple[Skipped, ...]:

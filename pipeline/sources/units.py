@@ -139,6 +139,8 @@ def cut_row_groups(row_groups: Sequence[int], unit_rows: int) -> list[tuple[int,
 
 def cut_evenly(start: int, stop: int, unit_rows: int) -> list[tuple[int, int]]:
     """Cut `[start, stop)` into the fewest ranges of at most `unit_rows`, of nearly equal length."""
+    if stop == start:
+        return []
     pieces = -(-(stop - start) // unit_rows)
     borders = [start + (stop - start) * i // pieces for i in range(pieces + 1)]
     return list(itertools.pairwise(borders))

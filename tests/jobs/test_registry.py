@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import model_validator
 
 from jobs import caption, moderate, translate
 from jobs.captioning.job import CaptionOptions
@@ -18,7 +19,7 @@ from jobs.cli.app import job_command
 from jobs.cli.job_file import read_job_file
 from jobs.cli.reference import pages
 from jobs.options.check import OptionError, check_options
-from jobs.options.common import destination
+from jobs.options.common import JobOptions, destination
 from jobs.registry import JOBS
 from jobs.translation.job import TranslateOptions
 from pipeline import EngineConfig, RunConfig, UserError
@@ -167,6 +168,46 @@ def test_a_wrong_value_is_told_with_its_option(
     with pytest.raises(OptionError, match=fault) as told:
         check_options(CaptionOptions, values)
     assert told.value.option == option
+
+
+class Ordered(JobOptions):
+    """Options of one's own that are checked together."""
+
+    low: int = 0
+    high: int = 1
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Ordered:
+        if self.low > self.high:
+            raise ValueError(f"low: should be at most high (got {self.low})")
+        return self
+
+
+def test_options_that_are_checked_together_are_told_by_what_is_said_of_them() -> None:
+    given = {"model": "m", "low": 2, "storage_options": {"s3": {"key": "secret"}}}
+    with pytest.raises(OptionError) as told:
+        check_options(Ordered, given)
+    assert str(told.value) == "low: should be at most high (got 2)"
+    assert told.value.option == "low"
+
+
+@pytest.mark.parametrize(
+    ("given", "most"),
+    [
+        ({"frames": "16"}, 16),
+        ({"frames": 16}, 16),
+        ({"frames": "4"}, 8),
+        ({"frames": "16", "max_images": "2"}, 2),
+        ({"fps": "0.5"}, 24),
+        ({"fps": "0.5", "frames": "30"}, 24),
+        ({"frames": 16, "max_images": None}, 16),
+        ({}, 8),
+    ],
+)
+def test_a_request_takes_the_frames_that_are_asked_for(given: dict[str, Any], most: int) -> None:
+    read = check_options(CaptionOptions, {"model": "m", **given})
+    assert read.max_images == most
+    assert ("max_images" in read.model_fields_set) == (most not in (8,))
 
 
 @pytest.mark.parametrize("thresholds", [{"violence": True}, "violence=true", {"violence": "high"}])

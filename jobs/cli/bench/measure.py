@@ -30,6 +30,7 @@ from jobs.cli.bench.workload import synthetic
 from jobs.sdk.calls import run_job
 from pipeline import UserError
 from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.output.run_record import SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +68,9 @@ def bench(
     """
     if options.get("endpoint") is not None:
         raise UserError("endpoint: bench measures engines of this machine; leave it out")
+    sliced = next((name for name in SLICE if options.get(name) is not None), None)
+    if sliced is not None:  # the job alone would leave rows out
+        raise UserError(f"{sliced}: bench measures all rows that it makes; give --rows")
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder, "input")
         workload = synthetic(job, options, where, rows=rows, input_tokens=input_tokens)

@@ -33,7 +33,7 @@ NO_SETTING = re.compile(r"^(?![ \t#-]|\s*$|\[|[\w.'\"-]+\s*[:=])", re.M)
 LINE_MARKS = re.compile(r"\[[ xX]\]\s+|\[\^[^\]\s]{1,60}\]:\s+")
 """At the start of a block's text, before its words: a task's checkbox, a footnote's name."""
 DEFINITION = re.compile(
-    r"\[(?!\^)[^\]\n]{1,300}\]:\s*(?:<[^<>\n]*>|\S*(?:[/#:@]|\.\w)\S*)"
+    r"\[(?!\^)[^\]\n]{1,300}\]:\s*(?:<[^<>\n]*>|(?=\S*(?:[/#:@]|\.\w))\S++)"
     r"""(?:\s+(?:"[^"]*"|'[^']*'|\([^()]*\)))?\s*"""
 )
 SENTENCE_END = re.compile(r"""[.!?…。！？।؟።][\s"'”’»)\]]*\Z""")
@@ -152,9 +152,15 @@ def _passages(text: str, kind: Kind, lines: Iterable[tuple[int, int]]) -> Iterat
 
 
 def _between_oversized(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The parts of a line before, between and after oversized elements."""
-    at = start
-    for first, last in inline.oversized_spans(text[start:end]):
+    """The parts of a line before, between and after oversized elements.
+
+    A definition is not divided: what is before the link would no longer be known as one.
+    """
+    at, line = start, text[start:end]
+    oversized = inline.oversized_spans(line)
+    if oversized and DEFINITION.fullmatch(line.strip()):
+        oversized = []
+    for first, last in oversized:
         yield at, start + first
         at = start + last
     yield at, end

@@ -64,6 +64,32 @@ def test_values_fit_their_type() -> None:
     assert conform([1, "é"], pa.string()) == '[1, "é"]'
 
 
+def test_whole_numbers_of_any_size_are_numbers() -> None:
+    number = pa.float64()
+    for value in (5, 12345678901234567890, -(2**53) - 1):
+        assert pa.array([conform(value, number)], number).to_pylist() == [float(value)]
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "fault"),
+    [
+        ([1, 2], CAT, "an object was asked for, not a list"),
+        ("cat", CAT, "an object was asked for, not a str"),
+        ("cat", {"type": "array", "items": {"type": "string"}}, "a list was asked for, not a str"),
+        (CAT, {"type": "array", "items": {"type": "string"}}, "a list was asked for, not a dict"),
+        ({"age": 10**20}, CAT, "int"),
+        ({"age": "5"}, CAT, "'5'"),
+        pytest.param(10**400, {"type": "number"}, "too large", id="too large"),
+        ("\ud83d", {"type": "string"}, "surrogates not allowed"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(
+    value: object, schema: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(ValueError, match=fault):
+        conform(value, arrow_type(schema))
+
+
 def test_a_schema_is_read_from_json_and_from_files(tmp_path: Path) -> None:
     file = tmp_path / "cat.json"
     file.write_text(json.dumps(CAT))

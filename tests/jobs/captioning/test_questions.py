@@ -144,6 +144,17 @@ def test_a_question_that_fails_costs_those_alone_that_use_its_answer(task: Quest
     }
 
 
+@pytest.mark.parametrize("answer", ['["circle"]', '"yes"', '{"good": 99}', '{"good": "\\ud83d"}'])
+def test_a_json_of_another_kind_costs_its_own_question_alone(
+    task: QuestionsTask, answer: str
+) -> None:
+    _, result = asked(task, {**GOOD, "good title": said(answer)})
+    assert result.columns["doubt_outcome"] == "engine_error"
+    assert result.columns["caption"] == "a red circle"
+    assert "doubt" not in result.columns
+    assert pa.Table.from_pylist([dict(result.columns)], schema=task.result_schema).num_rows == 1
+
+
 def test_an_answer_that_is_cut_is_used_and_a_refusal_is_not(task: QuestionsTask) -> None:
     rounds, result = asked(task, {**GOOD, "Describe": said("a red circle on", "length")})
     assert "shows: a red circle on Tags" in rounds[1][0].prompt
@@ -190,6 +201,19 @@ def test_what_is_set_outside_holds_for_each_that_does_not_set_it() -> None:
 
 def test_the_record_gives_the_same_task_again(task: QuestionsTask) -> None:
     assert restored_task(**json.loads(json.dumps(task.settings))) == task
+
+
+def test_no_is_norwegian_in_a_file_of_prompts_too(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.yaml"
+    file.write_text(
+        "- {name: a, prompt: 2024-01-02, language: no, clean: off, max_tokens: 010}\n"
+        "- {name: b, image: no, json_schema: {type: object, additionalProperties: no}}\n"
+    )
+    first, second = task_of(str(file)).questions
+    assert first.task.prompt == "2024-01-02 Answer in Norwegian."
+    assert (first.task.clean, first.task.max_tokens) == (False, 10)
+    assert (first.image, second.image) == (True, False)
+    assert json.loads(second.task.json_schema or "")["additionalProperties"] is False
 
 
 @pytest.mark.parametrize(

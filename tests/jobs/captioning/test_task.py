@@ -98,6 +98,12 @@ def test_a_further_caption_that_is_none_is_null() -> None:
     assert result.outcome is Outcome.OK
 
 
+def test_a_further_json_of_another_kind_is_null() -> None:
+    task = task_of(n=3, temperature=1.0, json_schema='{"type": "integer"}')
+    result = task.result(None, [generation("1", others=("99999999999999999999", "[2]"))])
+    assert result.columns == {"caption": 1, "captions": [1, None, None]}
+
+
 def test_a_json_that_is_a_loop_is_no_caption_and_its_texts_are_the_users() -> None:
     loop = generation('["a dog", "a dog", "a do', "repetition")
     with pytest.raises(RowError, match="repeats itself"):

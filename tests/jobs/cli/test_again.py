@@ -19,6 +19,16 @@ def test_it_is_what_was_typed_quoted_for_a_shell() -> None:
     assert "'my images'" in again
 
 
+@pytest.mark.parametrize(
+    "own", [["-X", "dev"], ["-W", "ignore"], ["-P", "-Xdev", "-X", "utf8", "-W", "error"]]
+)
+def test_options_of_python_with_a_value_are_no_programs(own: list[str]) -> None:
+    given = ["python3", *own, "-m", "jobs", *ARGUMENTS]
+    assert shlex.split(command_again(given)) == given
+    script = ["python3", *own, "/tmp/run.py", *ARGUMENTS]
+    assert shlex.split(command_again(script)) == ["/tmp/run.py", *ARGUMENTS]
+
+
 def test_a_command_that_the_shell_finds_goes_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

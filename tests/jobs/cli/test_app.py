@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app as cli
 from jobs.cli import running
+from jobs.cli.console import print_plain
 from jobs.cli.tables import export_errors, show_errors
 from pipeline import ErrorRateError, RunError, RunResult, UserError
 from pipeline.engine.model_files import BUNDLED
@@ -181,28 +182,29 @@ def test_exit_codes(
     assert "Traceback" in done.stderr
 
 
-def test_that_every_row_failed_is_said_and_not_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    def result(**outcomes: int) -> RunResult:
-        return RunResult(
-            output="b",
-            rows=3,
-            outcomes=outcomes,
-            duplicates=0,
-            new_rows=3,
-            model_class=None,
-            seconds=1.0,
-            rows_per_second=0.0,
-        )
+def finished(**outcomes: int) -> RunResult:
+    return RunResult(
+        output="b",
+        rows=3,
+        outcomes=outcomes,
+        duplicates=0,
+        new_rows=3,
+        model_class=None,
+        seconds=1.0,
+        rows_per_second=0.0,
+    )
 
+
+def test_that_every_row_failed_is_said_and_not_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
     command = ["caption", "a", "b", "--model", "demo"]
     monkeypatch.setattr(
-        running, "run_job", lambda *_, **__: result(decode_error=2, missing_input=1)
+        running, "run_job", lambda *_, **__: finished(decode_error=2, missing_input=1)
     )
     done = CliRunner().invoke(cli.app, command)
     assert done.exit_code == 3
     assert done.stderr.startswith("gemma3-batch: all 3 rows failed, none has results; ")
     assert CliRunner().invoke(cli.app, [*command, "--max-error-rate", "1"]).exit_code == 0
-    monkeypatch.setattr(running, "run_job", lambda *_, **__: result(decode_error=2, truncated=1))
+    monkeypatch.setattr(running, "run_job", lambda *_, **__: finished(decode_error=2, truncated=1))
     assert CliRunner().invoke(cli.app, command).exit_code == 0
 
 
@@ -216,6 +218,22 @@ def test_the_demonstrations_default_folder_is_a_fresh_one(
     (tmp_path / "gemma3-batch-demo").mkdir()
     (tmp_path / "gemma3-batch-demo-2").touch()
     assert demonstration._new_folder(None) == tmp_path / "gemma3-batch-demo-3"
+
+
+def test_paths_are_shown_as_they_are(tmp_path: Path) -> None:
+    from jobs.cli import demonstration
+
+    console = Console(width=40, file=io.StringIO())
+    print_plain("job.yaml:100: limit: [old]", console)
+    folder = tmp_path / "[old] :cat:"
+    run = finished(ok=1)
+    rows: list[dict[str, str | None]] = [dict.fromkeys(("name", "caption", "truth"), "a [b]")]
+    done = demonstration.Demonstration(images=folder, captions=folder, run=run, exact=1)
+    demonstration._show(done, rows, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown.startswith("job.yaml:100: limit: [old]\n")
+    assert shown.count(str(folder)) == 2
+    assert "a [b]" in shown
 
 
 def test_a_time_that_python_has_not_is_shown() -> None:

@@ -129,6 +129,7 @@ def test_a_report_of_several_repetitions() -> None:
         (["--option", "max_tokenz=3"], "max_tokenz"),
         (["--job", "captoin"], "did you mean 'caption'?"),
         (["--model", "/nowhere"], "/nowhere"),
+        (["--option", "limit=3"], "limit: bench measures all rows that it makes"),
     ],
 )
 def test_what_is_wrong_is_said(arguments: list[str], message: str) -> None:

@@ -108,6 +108,35 @@ def test_no_is_norwegian_or_false_and_a_date_is_text(tmp_path: Path) -> None:
     assert read(tmp_path, text.replace("[de, no]", "no")).job.options.model_dump()["to"] == ("no",)
 
 
+def test_words_mean_the_same_in_the_entries_of_a_list(tmp_path: Path) -> None:
+    text = (
+        "job: caption\ninput: /in\noutput: /out\nmodel: demo\n"
+        "engine_args: {revision: 2024-01-01, block_size: 010}\n"
+        "limit: 010\nwhere: 12:30\n"
+        "prompts:\n"
+        "- &first {name: a, language: no, clean: no}\n"
+        "- {<<: *first, name: b, json_schema: {additionalProperties: no}}\n"
+    )
+    options = read(tmp_path, text).job.options
+    assert isinstance(options, CaptionOptions)
+    assert (options.limit, options.where) == (10, "12:30")
+    assert options.engine_args == {"revision": "2024-01-01", "block_size": "010"}
+    first = {"name": "a", "language": "no", "clean": "no"}
+    schema = {"json_schema": {"additionalProperties": False}}
+    assert options.prompts == [first, {**first, "name": "b", **schema}]
+
+
+@pytest.mark.parametrize(("character", "name"), [("\x07", "U+0007"), ("\x00", "U+0000")])
+def test_a_control_character_is_told_with_its_line(
+    tmp_path: Path, character: str, name: str
+) -> None:
+    with pytest.raises(UserError) as told:
+        read(tmp_path, f"job: caption\ninput: /in{character}\n")
+    assert str(told.value) == (
+        f"{tmp_path}/job.yaml:2: the character {name} cannot be in YAML; remove it"
+    )
+
+
 def test_a_fault_that_is_found_later_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     text = "job: translate\ninput: /no/input\noutput: /out\nmodel: demo\nto: [fr, dee]\n"

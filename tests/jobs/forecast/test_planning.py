@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from jobs.forecast import planning
 from jobs.forecast.capacity import capacity_of
 from jobs.forecast.forecast import Forecast
 from jobs.forecast.other_load import OtherLoad
-from jobs.forecast.planning import Asked, plan_run
-from jobs.forecast.stored import compared, load, place_of
+from jobs.forecast.planning import Asked, kept_plan, plan_run
+from jobs.forecast.stored import compared, load, place_of, save
+from jobs.registry import JOBS
+from jobs.sdk.assembly import configure
 from pipeline import EngineConfig, RunConfig, UserError, run
 from pipeline.contract.errors import RunError
 from pipeline.engine.interface import Backend
 from pipeline.execution.preparation import check_run
 from pipeline.storage.location import locate
+from tests.jobs.forecast.made import forecast as made
 from tests.pipeline.execution.test_run import colours_dataset
 from tests.pipeline.fakes import FAKE, ColourTask, FakeEngine, FakeRenderer
 from tests.stores import S3
@@ -81,6 +85,20 @@ def test_a_plan_says_what_the_run_then_does(tmp_path: Path, gemma_folder: Path) 
     assert forecast.size == pytest.approx(size, rel=0.3)
     with pytest.raises(UserError, match="has all rows of INPUT"):
         plan_run(config, ColourTask(), Asked(), backend=FAKE)
+
+
+def test_the_plan_of_an_input_that_has_grown_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "backend_of", lambda _: FAKE)
+    colours_dataset(tmp_path / "in", 100)
+    job = configure(JOBS["caption"], {"model": "demo"})
+    place = str(tmp_path / "in"), str(tmp_path / "out")
+    checked = check_run(job.run_config(*place), job.task(), FAKE)
+    save(made(rows=100, units=5, record=checked.record), checked.output)
+    assert kept_plan(job, *place) is not None
+    shutil.copy(tmp_path / "in/000.parquet", tmp_path / "in/later.parquet")
+    assert kept_plan(job, *place) is None
 
 
 @pytest.mark.usefixtures("ray_cluster")

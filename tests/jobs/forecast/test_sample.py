@@ -139,6 +139,24 @@ def test_rows_that_are_kept_are_not_planned(tmp_path: Path, gemma_folder: Path) 
     assert {*read(run, sample, "answer")} == {None}
 
 
+@pytest.mark.parametrize("length", [10, 2000])
+def test_kept_rows_of_a_window_do_not_crowd_out_the_others(
+    tmp_path: Path, gemma_folder: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """A unit's kept rows are told first; a look into it ends after its rows, or at long ones."""
+    monkeypatch.setattr("jobs.forecast.sample.WHOLE_ROWS", 100)
+    monkeypatch.setattr("jobs.forecast.sample.WINDOW_BYTES", 32 * 1024)
+    (tmp_path / "in").mkdir()
+    lines = (
+        {"text": f"{at} " + "w" * length, "answer": "old" if at % 4 else None} for at in range(4000)
+    )
+    (tmp_path / "in/a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run = checked(tmp_path / "in", gemma_folder, missing="answer", unit_rows=1000)
+    population = draw(run, units_left(run), 100).population
+    assert population.rows == pytest.approx(1000, rel=0.02)
+    assert population.computed == 1.0
+
+
 def test_sizes_of_images_are_those_of_their_files(tmp_path: Path, gemma_folder: Path) -> None:
     """Empty files and large ones are found without opening one."""
     folder = tmp_path / "in"

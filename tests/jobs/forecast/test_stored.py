@@ -11,9 +11,18 @@ from typing import Any
 import pytest
 
 from jobs.forecast.forecast import Forecast
-from jobs.forecast.stored import comparison, duration, load, percents, place_of, save
+from jobs.forecast.stored import (
+    comparison,
+    duration,
+    is_current,
+    load,
+    percents,
+    place_of,
+    save,
+)
 from pipeline import RunResult, UserError
 from pipeline.profiling.profile import EngineProfile, Profile
+from pipeline.sources.units import Cut
 from pipeline.storage.location import locate
 from tests.jobs.forecast.made import RECORD, forecast
 
@@ -48,6 +57,34 @@ def test_it_is_for_the_same_run_only(tmp_path: Path, path: tuple[str, ...], valu
     place[path[-1]] = value
     assert load(output, RECORD) is not None
     assert load(output, other) is None
+
+
+def cuts(*rows: int) -> list[Cut]:
+    return [Cut(files=(f"{at}",), start=0, stop=count) for at, count in enumerate(rows)]
+
+
+@pytest.mark.parametrize(
+    ("left", "there", "is_so"),
+    [
+        (cuts(1000, 1000), 0, True),
+        (cuts(1000, 950), 50, True),  # a little of it is done
+        (cuts(1000, 500), 500, False),
+        (cuts(1000, 1000), 2000, False),  # it is done, and as much came to INPUT
+        (cuts(1000, 1000, 1000), 0, False),
+        ([], 2000, False),
+    ],
+)
+def test_it_is_for_the_same_rows_only(left: list[Cut], there: int, is_so: bool) -> None:
+    assert is_current(forecast(), left, there) == is_so
+
+
+def test_of_rows_that_lack_a_value_there_are_fewer_than_are_read() -> None:
+    config = {**RECORD["config"], "missing": "caption"}
+    kept = forecast(rows=40, record={**RECORD, "config": config})
+    assert is_current(kept, cuts(1000, 1000), 0)
+    assert not is_current(kept, cuts(1000, 1000, 1000), 0)
+    assert not is_current(kept, cuts(20, 10), 0)
+    assert not is_current(forecast(rows=40), cuts(1000, 1000), 0)
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"format": 1}', '{"format": 99}'])

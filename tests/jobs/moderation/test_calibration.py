@@ -95,6 +95,14 @@ def test_labels_that_are_all_the_same(tmp_path: Path) -> None:
     assert (found.at_run.precision, found.at_run.recall, found.at_run.f1) == (0, None, None)
 
 
+def test_labels_may_be_numbers_as_text_and_missing_as_in_pandas(tmp_path: Path) -> None:
+    for labels in (["1.0", "0.0"] * 3 + [None] * 2, [1.0, 0.0] * 3 + [math.nan] * 2):
+        folder = tmp_path / type(labels[0]).__name__
+        folder.mkdir()
+        found = calibrate(output(folder, labels), "red", labels="truth")
+        assert (found.positives, found.left_out) == (3, 2)
+
+
 def test_columns_may_have_a_prefix(tmp_path: Path) -> None:
     found = calibrate(output(tmp_path, TRUTHS, prefix="gemma_"), "red", labels="truth")
     assert (found.rows, found.positives) == (6, 3)

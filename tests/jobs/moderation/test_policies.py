@@ -82,7 +82,7 @@ def test_texts_are_kept_as_they_are(tmp_path: Path) -> None:
         ("p.yaml", "- name: a\n  text: b\n- name: Ab\n  text: b", ":3: policy name 'Ab': should"),
         ("p.yaml", "- name: a\n  txt: b", ":1: 'txt': there is no such key; did you mean 'text'?"),
         ("p.yaml", "a: No a\nb:\n", ":2: policy 'b': its text should be words"),
-        ("p.yaml", "a: yes", ":1: policy 'a': its text should be words"),
+        ("p.yaml", "a: true", ":1: policy 'a': its text should be words"),
         ("p.yaml", "a: No a\n\na: No a", ":3: there are two policies 'a'; rename one"),
         ("p.yaml", "- name: a\n  text: b\n  text: c", ":1: 'text' is there twice"),
         ("p.yaml", "- {name: a, text: b, threshold: high}", "threshold should be a number from 0"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,13 @@ from jobs.sdk.memory import (
     rows_of,
     with_absolute_paths,
 )
-from jobs.sdk.parquet_files import FILE_ROWS, FILE_ROWS_OF_BINARY, write_ray_dataset, write_rows
+from jobs.sdk.parquet_files import (
+    FILE_ROWS,
+    FILE_ROWS_OF_BINARY,
+    in_one_piece,
+    write_ray_dataset,
+    write_rows,
+)
 from pipeline import UserError
 from pipeline.storage.location import Location, locate
 from pipeline.storage.ray_memory import ray_folder
@@ -121,6 +128,25 @@ def test_relative_paths_start_here() -> None:
         assert first_local_path(table, ["image"]) == here
         found = str(table["image"].to_pylist())
         assert found == str(cells).replace("'a.png'", repr(here))
+
+
+def of_two_gigabytes() -> pa.Table:
+    """More bytes of images than one chunk of structs can hold; no page of them is ever touched."""
+    body = pa.py_buffer(bytes(1_100_000_000))
+    offsets = pa.py_buffer(np.array([0, len(body)], np.int32))
+    image = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, body])
+    cells = pa.StructArray.from_arrays([image, pa.array(["a.png"])], names=["bytes", "path"])
+    named = pa.array([{"bytes": None, "path": "b.png"}], cells.type)
+    return pa.table({"image": pa.chunked_array([cells, cells, named])})
+
+
+def test_images_in_memory_may_be_of_any_size() -> None:
+    table = with_absolute_paths(of_two_gigabytes(), ["image"], "/here")
+    paths = [chunk.field("path").to_pylist() for chunk in table["image"].chunks]
+    assert paths == [["a.png"], ["a.png"], ["/here/b.png"]]
+    assert [len(chunk) for chunk in in_one_piece(table)["image"].chunks] == [1, 1, 1]
+    small = pa.table({"n": pa.chunked_array([[1], [2, 3]])})
+    assert [len(chunk) for chunk in in_one_piece(small)["n"].chunks] == [3]
 
 
 BYTES = b"\xff\xd8\xff\xe0"

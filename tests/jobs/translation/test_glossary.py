@@ -95,6 +95,12 @@ def test_a_column_serves_what_means_its_language(
     assert bool(glossary.terms("Software", source, target)) == is_found
 
 
+def test_a_column_is_no_translation_of_itself(tmp_path: Path) -> None:
+    glossary = read_glossary(written(tmp_path, "pt,en\nautocarro,bus\n"))
+    assert glossary.terms("o autocarro", "pt-BR", "pt-PT") == ()
+    assert glossary.terms("o autocarro", "pt-BR", "en") == (("autocarro", "bus"),)
+
+
 @pytest.mark.parametrize(
     ("source", "targets", "missing"),
     [

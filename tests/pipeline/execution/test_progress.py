@@ -137,6 +137,13 @@ def test_a_terminal_shows_figures_below_what_it_says() -> None:
     assert "1,890 ok, 2 decode_error, 8 failed before" in text.rpartition("colour: ")[2]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_nothing_that_is_said_is_taken_for_a_picture_or_a_style(terminal: bool) -> None:
+    shown = console(terminal=terminal)
+    display_of("own:cat:", shown).tell("warning", "line:100: is [bold]")
+    assert lines(shown)[0].rstrip() == "own:cat:: line:100: is [bold]"
+
+
 def test_nothing_is_shown_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
     run(RunProgress(display_of("colour", None), 3000))
     assert capsys.readouterr() == ("", "")

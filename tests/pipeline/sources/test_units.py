@@ -34,6 +34,10 @@ def test_even_cuts_cover_everything_once(rows: int) -> None:
     assert max(lengths) - min(lengths) <= 1
 
 
+def test_nothing_is_cut_into_nothing() -> None:
+    assert cut_evenly(0, 0, 10) == []
+
+
 def test_an_id_changes_with_whatever_the_unit_holds() -> None:
     file = ("a/b.parquet", 100, "7")
     same = unit_id([("a/b.parquet", 100, "7")], 0, 10)

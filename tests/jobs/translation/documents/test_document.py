@@ -109,6 +109,24 @@ def test_where_there_is_nothing_to_translate_nothing_is_sent(sample: Sample) -> 
     assert document.join([]) == sample.text
 
 
+BASE64 = "iVBORw0KGgo/" * 40
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"[image1]: <data:image/png;base64,{BASE64}>",
+        f"[image1]: data:image/png;base64,{BASE64}",
+        f"[the docs]: https://example.com/{'a/' * 200} 'A title'",
+    ],
+)
+def test_a_link_definition_of_any_length_is_frame(line: str) -> None:
+    text = f"![][image1] Hello there.\n\n{line}\n"
+    document = cut(text, language="en", budget=400, count=count_pieces)
+    assert [chunk.text for chunk in document.chunks] == ["![][image1] Hello there."]
+    assert document.join(["Hallo."]).endswith(f"\n\n{line}\n")
+
+
 @pytest.mark.parametrize("code", PROSE)
 def test_a_text_that_fits_is_one_chunk_as_it_is(code: str) -> None:
     text = "\n\n".join(PROSE[code])
@@ -198,6 +216,7 @@ HARD = {
     "digits": "1" * 50_000 + "a",
     "grouped": "1 000 " * 20_000 + "a",
     "entities": "&a" * 50_000,
+    "definitions": "[1]: " + "QUJD/" * 10_000 + " see below",
 }
 
 
