@@ -42,8 +42,7 @@ def status_text(status: Status) -> str:
         f"{status.task}: {status.rows_done:,} of {status.rows:,} rows ({share:.1%}) in "
         f"{status.units_done:,} of {status.units:,} parts",
         f"Outcomes: {counted(status.outcomes) or 'none yet'}",
-        f"Started {status.started}, "
-        + (f"finished {status.finished}" if status.finished else "not finished"),
+        f"Started {status.started}, " + _ended(status),
     ]
     if status.last_rows is not None and status.last_seconds is not None:
         new = f"{status.last_rows:,} new rows in {status.last_seconds:.0f} s"
@@ -57,6 +56,14 @@ def status_text(status: Status) -> str:
         lines.append(f"Slice of INPUT: {', '.join(parts)}")
     lines += skipped_lines(status.skipped)
     return "\n".join(lines)
+
+
+def _ended(status: Status) -> str:
+    """When it finished; a run over a larger INPUT than the one before may not have."""
+    if status.finished is None:
+        return "not finished"
+    is_whole = status.rows_done >= status.rows
+    return f"{'' if is_whole else 'not finished; an earlier run '}finished {status.finished}"
 
 
 def skipped_lines(skipped: Iterable[Skipped]) -> list[str]:

@@ -90,7 +90,8 @@ def write_report(
     chosen = choose(committed_counts(plan), rows)
     say(f"reading {sum(len(n) for part in chosen.values() for n in part.values()):,} rows")
     columns = columns_of(record, _names(plan, record, [*chosen]))
-    read = read_rows(plan, chosen, columns.added("outcome"))
+    read = read_rows(plan, chosen, columns)
+    columns = columns.without(read.left_out)
     images = _images(record, plan, read, image_seconds, storage_options, say)
     state = status(output, storage_options)
     body = render("report", **_content(state, record, columns, read, images, where)).encode()
@@ -178,6 +179,7 @@ def _content(
         "record_json": json.dumps(_without_profile(record), indent=2, ensure_ascii=False),
         "counted": counted,
         "shown": len(rows),
+        "left_out": rows.left_out,
         "is_exact": len(rows) == state.rows_done,
         "columns": columns,
         "scores": columns.of_role(Role.SCORE),

@@ -278,7 +278,7 @@ def _empty(entry: Entry) -> Piece:
 
 
 def _taken_away(path: str) -> Piece:
-    """A piece that says that no unit has this file any more, so that it is planned if it is back."""
+    """A piece that says that no unit has this file any more: it is planned once it is back."""
     return _empty({"path": path, "size": -1, "stamp": "", "tag": TAKEN_AWAY})
 
 

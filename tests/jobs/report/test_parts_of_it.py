@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,6 +147,34 @@ def test_an_integer_that_javascript_would_round_is_text() -> None:
     exact = 2**53 - 1
     assert [shown(value) for value in (exact, -exact, True)] == [exact, -exact, True]
     assert [shown(value) for value in (exact + 1, -exact - 1)] == [str(exact + 1), str(-exact - 1)]
+
+
+def test_values_that_json_has_not_are_their_text() -> None:
+    values = [datetime.date(2026, 1, 2), decimal.Decimal("12.50"), {"a": [datetime.date(1, 2, 3)]}]
+    assert [*map(shown, values)] == ["2026-01-02", "12.50", '{"a": ["0001-02-03"]}']
+
+
+def test_a_score_just_below_a_threshold_stays_below() -> None:
+    assert (shown(0.4999999), shown(0.4999999, is_exact=True)) == (0.5, 0.4999999)
+    assert shown(float("nan"), is_exact=True) is None
+
+
+@pytest.mark.parametrize(
+    ("results", "settings", "of"),
+    [
+        (["spoken_language"], {}, None),
+        (["text_language", "text_language_confidence"], {}, "text"),
+        (["text_language"], {"text_column": "text"}, "text"),
+    ],
+)
+def test_a_language_is_a_remark_where_it_is_of_a_column(
+    results: list[str], settings: dict[str, Any], of: str | None
+) -> None:
+    columns = dict.fromkeys(results, "string")
+    record = {"columns": columns, "settings": settings, "config": {"prefix": "g_"}}
+    found = columns_of(record, ["text", *(f"g_{name}" for name in results)]).all[1:]
+    assert {column.of for column in found} == {of}
+    assert {column.role for column in found} == {Role.REMARK if of else Role.ANSWER}
 
 
 def test_only_a_number_is_a_score() -> None:
