@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from jobs.cli.tables import plain
-from jobs.report.diff.words import Kind, differing_words
+from jobs.report.diff.words import Kind, around_change, differing_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -83,8 +83,8 @@ def _answers(changes: Changes) -> Table:
     right = [Column(name, justify="right") for name in names]
     table = Table("answer", *right)
     for name in changes.compared:
-        total, most = changes.distance.get(name, (0.0, 0.0))
-        moved = [f"{total / changes.both:.4f}", f"{most:.4f}"] if name in changes.distance else []
+        distance = changes.distance.get(name)
+        moved = [f"{distance.mean:.4f}", f"{distance.most:.4f}"] if distance else []
         changed = changes.changed[name]
         table.add_row(Text(plain(name)), f"{changed:,}", f"{changed / changes.both:.1%}", *moved)
     return table
@@ -96,7 +96,7 @@ def _samples(samples: list[Sample]) -> Table:
         change = _first_change(sample)
         assert change is not None, "only changed ones are shown"
         text = Text()
-        for piece in differing_words(*(value[:LONGEST] for value in change)):
+        for piece in differing_words(*around_change(*change, LONGEST)):
             text.append(plain(piece.text).join(MARKS[piece.kind]), STYLES[piece.kind])
         table.add_row(Text(plain(sample.name[-60:])), text)
     return table
