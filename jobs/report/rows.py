@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from jobs.report.columns import Role
 from pipeline.output.parts import part_index, read_part
-from pipeline.sources.columns import is_image_struct, without_binary
+from pipeline.sources.columns import has_binary
 from pipeline.sources.readable import readable_values
 from pipeline.storage.parallel import in_order
 
@@ -119,10 +119,8 @@ def _read(
 
 
 def _is_shown(column: pa.Field) -> bool:
-    """Whether a column is no bytes; of images only their path, which other columns mostly tell."""
-    if is_image_struct(column.type):
-        return False
-    return bool(without_binary(pa.schema([column])).names)
+    """Whether a column has no bytes, as images have, whose path other columns mostly tell."""
+    return not has_binary(column.type)
 
 
 def _append(rows: Rows, table: pa.Table, scores: Collection[str]) -> None:

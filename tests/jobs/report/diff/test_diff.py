@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from jobs.cli.app import app
 from jobs.report.diff import pairs
+from jobs.report.diff.changes import Changes
 from jobs.report.diff.compare import Difference, compare_outputs
 from jobs.report.diff.page import write_page
 from jobs.report.diff.words import Kind, around_change, differing_words
@@ -322,3 +323,14 @@ def test_the_command_shows_a_table_or_json(two: tuple[str, str], tmp_path: Path)
     assert (tmp_path / "d.html").exists()
     wrong = CliRunner().invoke(app, ["diff", two[0], str(tmp_path)])
     assert wrong.exit_code == 2
+
+
+def test_no_file_is_written_into_an_output(
+    two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Changes, "add", None)  # the page is refused before anything is compared
+    commands = [["diff", *two, "--to", f"{output}/d.html"] for output in two]
+    for command in (*commands, ["errors", two[0], "--export", f"{two[0]}/part-x.parquet"]):
+        run = CliRunner().invoke(app, command)
+        assert run.exit_code == 2
+        assert "lies in OUTPUT; name a file outside of it" in run.stderr
