@@ -72,7 +72,8 @@ def _settings(found: Difference) -> Table:
 
 def _outcomes(changes: Changes) -> Table:
     names = sorted({name for pair in changes.outcomes for name in pair})
-    table = Table("first, then second", *(Column(name, justify="right") for name in names))
+    right = [Column(name, justify="right", overflow="fold") for name in names]
+    table = Table(Column("first, then second", overflow="fold"), *right)
     for before in names:
         table.add_row(before, *(_count(changes.outcomes[before, after]) for after in names))
     return table
@@ -81,7 +82,7 @@ def _outcomes(changes: Changes) -> Table:
 def _answers(changes: Changes) -> Table:
     names = ("changed", "share", *(("moved by", "at most") if changes.distance else ()))
     right = [Column(name, justify="right") for name in names]
-    table = Table("answer", *right)
+    table = Table(Column("answer", overflow="fold"), *right)
     for name in changes.compared:
         distance = changes.distance.get(name)
         moved = [f"{distance.mean:.4f}", f"{distance.most:.4f}"] if distance else []

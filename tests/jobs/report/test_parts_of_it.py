@@ -103,7 +103,9 @@ def test_units_are_visited_from_everywhere_first() -> None:
     assert max(order[:63]) > 900
 
 
-STATUS = SimpleNamespace(rows_done=90, outcomes={"ok": 80, "refused": 10}, finished="now")
+STATUS = SimpleNamespace(
+    rows_done=90, outcomes={"ok": 80, "refused": 10}, finished="now", profile=None
+)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,8 @@ def test_a_plan_file_of_any_content_is_taken(tmp_path: Path, content: str) -> No
 def test_what_was_foreseen_stands_beside_what_happened(tmp_path: Path) -> None:
     content = {
         "format": 1,
-        "rows": 100,
+        "rows": 90,
+        "there": 0,
         "time": {"seconds": 4.5, "interval": {"low": 4, "high": 5}, "rows_per_second": 20},
         "failed": {"share": 0.02, "interval": {"low": 0.01, "high": 0.2}},
         "read": {"total": 1000},
@@ -129,18 +132,40 @@ def test_what_was_foreseen_stands_beside_what_happened(tmp_path: Path) -> None:
     }
     (tmp_path / f"out{SUFFIX}").write_text(json.dumps(content))
     output = locate(str(tmp_path / "out") + "/")
-    record = {"seconds": 3.0, "rows_per_second": 30.0}
+    record = {"seconds": 3.0, "rows_per_second": 30.0, "new_rows": 89}
     found = foreseen(read_plan_file(output), cast("Any", STATUS), record, (1234.0, 7.0))
     assert found is not None
     assert found.compared == (
-        ("rows", "100", "90"),
+        ("rows", "90", "90"),
         ("share of rows that fail", "0.02 (0.01 to 0.2)", "0.111"),
         ("seconds", "4.5 (4 to 5)", "3"),
         ("rows a second", "20", "30"),
         ("tokens of prompts", "1,000", "1,234"),
     )
-    assert found.others == (("format", "1"),)
+    assert found.others == (("format", "1"), ("there", "0"))
     assert foreseen(read_plan_file(locate(str(tmp_path / "none"))), cast("Any", STATUS), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("there", "new_rows", "engines", "compared"),
+    [
+        (0, 5, 1, ["rows", "share of rows that fail", "tokens of answers"]),  # of a retry
+        (0, 90, 2, ["rows", "share of rows that fail", "tokens of answers"]),
+        (40, 50, 1, ["rows", "seconds"]),
+        (40, None, 1, ["rows"]),
+    ],
+)
+def test_a_plan_is_compared_with_what_it_was_of(
+    there: int, new_rows: int | None, engines: int, compared: list[str]
+) -> None:
+    profile = SimpleNamespace(engine=SimpleNamespace(engines=engines))
+    state = SimpleNamespace(**{**vars(STATUS), "profile": profile})
+    content = {"rows": 90 - there, "there": there, "replicas": 1, "time": {"seconds": 4.0}}
+    content |= {"failed": {"share": 0.1}, "written": {"total": 900}}
+    found = foreseen(content, cast("Any", state), {"seconds": 3.0, "new_rows": new_rows})
+    assert found is not None
+    assert found.compared[0] == ("rows", "90", "90")
+    assert [what for what, _, _ in found.compared] == compared
 
 
 def test_an_integer_that_javascript_would_round_is_text() -> None:

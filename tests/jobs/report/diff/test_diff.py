@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from jobs.cli.app import app
+from jobs.cli.diff_tables import _outcomes
 from jobs.report.diff import pairs
 from jobs.report.diff.changes import Changes
 from jobs.report.diff.compare import Difference, compare_outputs
 from jobs.report.diff.page import write_page
 from jobs.report.diff.words import Kind, around_change, differing_words
-from pipeline import UserError
+from pipeline import Outcome, UserError
 from pipeline.output import parts
 from pipeline.storage.location import Location
 from tests.jobs.report.outputs import (
@@ -323,6 +327,18 @@ def test_the_command_shows_a_table_or_json(two: tuple[str, str], tmp_path: Path)
     assert (tmp_path / "d.html").exists()
     wrong = CliRunner().invoke(app, ["diff", two[0], str(tmp_path)])
     assert wrong.exit_code == 2
+
+
+def test_no_outcome_and_no_count_is_cut_on_a_narrow_terminal() -> None:
+    names = [*map(str, Outcome)][:7]
+    changes = Changes(compared=(), sources=(), naming=None, samples=0)
+    changes.outcomes.update({(name, name): 1_234_567 for name in names})
+    console = Console(width=80, file=io.StringIO())
+    console.print(_outcomes(changes))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    cells = [re.split("[│┃]", line) for line in lines if line[0] in "│┃"]
+    columns = ["".join(cell.strip() for cell in column) for column in zip(*cells, strict=True)]
+    assert columns[2:-1] == [f"{name}1,234,567" for name in sorted(names)]
 
 
 def test_no_file_is_written_into_an_output(
