@@ -11,11 +11,13 @@ from pipeline.storage.atomic import overwrite
 from pipeline.storage.location import Location, is_writable, locate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.storage.location import StorageOptions
 
 
 def target_of(
-    path: str, option: str, outputs: tuple[str, ...], storage_options: StorageOptions | None
+    path: str, option: str, outputs: Iterable[Location], storage_options: StorageOptions | None
 ) -> Location:
     """The file that an option names.
 
@@ -32,7 +34,7 @@ def target_of(
     if not is_writable(where):
         raise UserError(f"{option}: {where} cannot be written to; use a path, s3:// or gs://")
     check_access(where, option)
-    if any(locate(output, storage_options).contains(where) for output in outputs):
+    if any(output.contains(where) for output in outputs):
         raise UserError(f"{option}: {where} lies in OUTPUT; name a file outside of it")
     if where.is_folder():
         raise UserError(f"{option}: {where} is a folder; name a file in it")

@@ -83,7 +83,7 @@ def write_report(
         OSError: OUTPUT cannot be read.
     """
     where, record, plan = open_output(output, storage_options)
-    target = target_of(to or f"{where.name}-report.html", "to", (output,), storage_options)
+    target = target_of(to or f"{where.name}-report.html", "to", (where,), storage_options)
     chosen = choose(committed_counts(plan), rows)
     say(f"reading {sum(len(n) for part in chosen.values() for n in part.values()):,} rows")
     columns = columns_of(record, _names(plan, record, [*chosen]))

@@ -14,6 +14,7 @@ from jobs.cli.tables import export_errors, read_failed_rows, show_errors
 from jobs.options.check import check_storage_options
 from jobs.report.target import target_of
 from pipeline.output.status import added_prefix
+from pipeline.storage.location import locate
 
 
 def errors_command(
@@ -41,5 +42,5 @@ def errors_command(
         if export is None:
             show_errors(tables, limit, OUT, prefix)
         else:
-            where = target_of(export, "export", (output,), options)
+            where = target_of(export, "export", [locate(output, options)], options)
             print_plain(f"{export_errors(tables, where):,} rows written to {export}")

@@ -45,8 +45,7 @@ def write_page(found: Difference, to: str, *, storage_options: StorageOptions | 
         UserError: The file cannot be written.
         OSError: OUTPUT cannot be read.
     """
-    outputs = str(found.one.output), str(found.other.output)
-    target = target_of(to, "to", outputs, storage_options)
+    target = target_of(to, "to", (found.one.output, found.other.output), storage_options)
     samples = found.changes.kept()
     images = _images(found, samples, storage_options)
     rows = [_shown(sample, image) for sample, image in zip(samples, images, strict=True)]

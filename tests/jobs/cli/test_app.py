@@ -22,6 +22,7 @@ from pipeline import ErrorRateError, RunError, RunResult, UserError, failed_rows
 from pipeline.engine.model_files import BUNDLED
 from pipeline.storage.location import locate
 from tests.jobs.report.outputs import caption_task, drawing, make_output
+from tests.stores import S3
 
 
 @pytest.fixture
@@ -326,3 +327,9 @@ def test_errors_that_end_in_the_middle_leave_the_file_as_it_was(tmp_path: Path) 
         export_errors(tables(), where)
     assert files(tmp_path) == {where.path}
     assert pq.read_table(where.path)["n"].to_pylist() == [1, 2]
+
+
+def test_errors_are_exported_to_a_store(s3: S3) -> None:
+    where = locate(f"{s3.url}/failed.parquet", s3.options)
+    assert export_errors([pa.table({"n": [1, 2]})], where) == 2
+    assert pq.read_table(pa.BufferReader(where.read()))["n"].to_pylist() == [1, 2]
