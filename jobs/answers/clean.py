@@ -6,7 +6,7 @@
 
 Only known words announce an answer, and only up to a colon, so that nothing is cut of what the
 answer says: "Here is a sign: STOP" stays. Where a text is translated, what the source itself has at
-its beginning, or around it, stays.
+its beginning, or around it, stays; so does a label of which the source may have a dash.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ MOST_LAYERS = 4
 """How often one is looked for within another: a label within quotes within a fence."""
 START_OF_SOURCE = 100
 """Characters of a source in which a colon may be that of the answer's beginning."""
+COLON = regex.compile("[:：]")
+DASH = regex.compile(r"^.{1,40}?(?:[–—]|\s-\s)", regex.DOTALL)
+"""After a word or a few of a source; a translation may have a colon for it."""
 
 _KIND = r"(?:one|single|two|short|brief|concise|detailed|simple|possible|suggested|factual|"
 _KIND += (
@@ -104,7 +107,7 @@ LABELS = "|".join(
 _OPENED = r"(?:(?P<mark>\*\*|__)|#+\s)?\s*"
 _CLOSED = r"(?:\s*(?P<closed>(?P=mark))\s*[:：]|\s*[:：]\s*(?P<closed>(?P=mark))|\s*[:：])\s*(?=\S)"
 BEGINNING = regex.compile(
-    rf"{_OPENED}(?:{'|'.join(ANNOUNCED.values())}|{LABELS}){_CLOSED}", regex.IGNORECASE
+    rf"{_OPENED}(?:{'|'.join(ANNOUNCED.values())}|(?P<label>{LABELS})){_CLOSED}", regex.IGNORECASE
 )
 """`mark` opens what is strong, as Markdown writes it; `closed` is the same mark, at its end."""
 STARS = regex.compile(r"\*\*(?P<inside>(?:(?!\*\*).)+)\*\*", regex.DOTALL)
@@ -136,10 +139,10 @@ def cleaned(answer: str, source: str | None = None) -> str:
 
 def _without_beginning(text: str, source: str | None) -> str:
     """The text after what announces it; empty where nothing does."""
-    if source is not None and regex.search("[:：]", source[:START_OF_SOURCE]):
+    if source is not None and COLON.search(source[:START_OF_SOURCE]):
         return ""
     found = BEGINNING.match(text.replace("’", "'"))
-    if found is None:
+    if found is None or (found["label"] and source is not None and DASH.match(source)):
         return ""
     is_open = found["mark"] and not found["closed"]  # it goes on in the answer
     return (found["mark"] if is_open else "") + text[found.end() :].strip()

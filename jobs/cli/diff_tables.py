@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from jobs.cli.tables import plain
-from jobs.report.diff.words import Kind, differing_words
+from jobs.report.diff.words import Kind, around_change, differing_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -72,7 +72,8 @@ def _settings(found: Difference) -> Table:
 
 def _outcomes(changes: Changes) -> Table:
     names = sorted({name for pair in changes.outcomes for name in pair})
-    table = Table("first, then second", *(Column(name, justify="right") for name in names))
+    right = [Column(name, justify="right", overflow="fold") for name in names]
+    table = Table(Column("first, then second", overflow="fold"), *right)
     for before in names:
         table.add_row(before, *(_count(changes.outcomes[before, after]) for after in names))
     return table
@@ -81,10 +82,10 @@ def _outcomes(changes: Changes) -> Table:
 def _answers(changes: Changes) -> Table:
     names = ("changed", "share", *(("moved by", "at most") if changes.distance else ()))
     right = [Column(name, justify="right") for name in names]
-    table = Table("answer", *right)
+    table = Table(Column("answer", overflow="fold"), *right)
     for name in changes.compared:
-        total, most = changes.distance.get(name, (0.0, 0.0))
-        moved = [f"{total / changes.both:.4f}", f"{most:.4f}"] if name in changes.distance else []
+        distance = changes.distance.get(name)
+        moved = [f"{distance.mean:.4f}", f"{distance.most:.4f}"] if distance else []
         changed = changes.changed[name]
         table.add_row(Text(plain(name)), f"{changed:,}", f"{changed / changes.both:.1%}", *moved)
     return table
@@ -96,7 +97,7 @@ def _samples(samples: list[Sample]) -> Table:
         change = _first_change(sample)
         assert change is not None, "only changed ones are shown"
         text = Text()
-        for piece in differing_words(*(value[:LONGEST] for value in change)):
+        for piece in differing_words(*around_change(*change, LONGEST)):
             text.append(plain(piece.text).join(MARKS[piece.kind]), STYLES[piece.kind])
         table.add_row(Text(plain(sample.name[-60:])), text)
     return table

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pipeline.profiling.profile import EngineProfile, Profile
 
 BARS = "▁▂▃▄▅▆▇█"
-MOST_BARS = 60
+MOST_BARS = 32
+"""As many as there is room for on a terminal of eighty columns."""
 SHOWN_SHARE = 0.01
 """Steps that took less of their stage's time are not shown."""
 COURSES = {

@@ -16,8 +16,7 @@ from pipeline import Outcome, UserError, failed_rows
 from pipeline.contract.errors import one_line
 from pipeline.contract.record import ADDED, counted
 from pipeline.sources.readable import readable_rows
-from pipeline.storage.access import check_access
-from pipeline.storage.location import locate
+from pipeline.storage.atomic import draft_beside, overwrite_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from jobs.moderation.calibration import Calibration
     from pipeline import Status
     from pipeline.sources import Skipped
-    from pipeline.storage.location import StorageOptions
+    from pipeline.storage.location import Location, StorageOptions
 
 SHOWN = ("outcome", "error")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -42,8 +41,7 @@ def status_text(status: Status) -> str:
         f"{status.task}: {status.rows_done:,} of {status.rows:,} rows ({share:.1%}) in "
         f"{status.units_done:,} of {status.units:,} parts",
         f"Outcomes: {counted(status.outcomes) or 'none yet'}",
-        f"Started {status.started}, "
-        + (f"finished {status.finished}" if status.finished else "not finished"),
+        f"Started {status.started}, " + _ended(status),
     ]
     if status.last_rows is not None and status.last_seconds is not None:
         new = f"{status.last_rows:,} new rows in {status.last_seconds:.0f} s"
@@ -57,6 +55,14 @@ def status_text(status: Status) -> str:
         lines.append(f"Slice of INPUT: {', '.join(parts)}")
     lines += skipped_lines(status.skipped)
     return "\n".join(lines)
+
+
+def _ended(status: Status) -> str:
+    """When it finished; a run over a larger INPUT than the one before may not have."""
+    if status.finished is None:
+        return "not finished"
+    is_whole = status.rows_done >= status.rows
+    return f"{'' if is_whole else 'not finished; an earlier run '}finished {status.finished}"
 
 
 def skipped_lines(skipped: Iterable[Skipped]) -> list[str]:
@@ -153,8 +159,6 @@ def _errors_table(rows: Sequence[Mapping[str, object]], prefix: str) -> Table:
 
 def _cell(value: object) -> Text:
     """A value as plain text: not read as markup, and without control characters."""
-    if isinstance(value, dict) and value.get("path"):  # an image of a Hugging Face dataset
-        value = value["path"]
     return Text("" if value is None else plain(str(value)))
 
 
@@ -163,10 +167,8 @@ def plain(text: str) -> str:
     return CONTROL.sub("\ufffd", text)
 
 
-def export_errors(
-    tables: Iterable[pa.Table], path: str, options: StorageOptions | None = None
-) -> int:
-    """Write all rows to one parquet file, a path or a URI; returns how many.
+def export_errors(tables: Iterable[pa.Table], where: Location) -> int:
+    """Write all rows to one parquet file, which is there once all are; returns how many.
 
     Raises:
         UserError: The file cannot be written.
@@ -174,14 +176,17 @@ def export_errors(
     tables = iter(tables)
     first = next(tables, None)  # an error about OUTPUT is raised before a file is made
     schema, total = pa.schema([]) if first is None else first.schema, 0
-    where = locate(path, options)
-    check_access(where, "export")
-    try:
-        file = where.fs.open(where.path, "wb")
-    except OSError as error:
-        raise UserError(f"export: {path} cannot be written: {one_line(error)}") from None
-    with file, pq.ParquetWriter(file, schema) as writer:
-        for rows in () if first is None else itertools.chain([first], tables):
-            writer.write_table(rows)
-            total += rows.num_rows
+    with draft_beside(where) as draft:
+        with _writer(draft, where, schema) as writer:
+            for rows in () if first is None else itertools.chain([first], tables):
+                writer.write_table(rows)
+                total += rows.num_rows
+        overwrite_from(draft, where)
     return total
+
+
+def _writer(draft: str, where: Location, schema: pa.Schema) -> pq.ParquetWriter:
+    try:
+        return pq.ParquetWriter(draft, schema)
+    except OSError as error:
+        raise UserError(f"export: {where} cannot be written: {one_line(error)}") from None

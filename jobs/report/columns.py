@@ -7,7 +7,7 @@ as far as they name theirs so: `..._outcome`, `..._lost`, `..._raw`, `..._qualit
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,10 @@ class Columns:
         """Those of one role."""
         return [column for column in self.all if column.role is role]
 
+    def without(self, names: Collection[str]) -> Columns:
+        """Those that are not among some."""
+        return replace(self, all=tuple(c for c in self.all if c.name not in names))
+
     def added(self, name: str) -> str:
         """The name, in this OUTPUT, of a column that every run adds."""
         return f"{self.prefix}{name}"
@@ -102,7 +106,8 @@ def columns_of(record: Record, names: Collection[str]) -> Columns:
         if name in ours:
             continue
         if name in results:
-            found.append(_result(name, results, prefix, languages, thresholds))
+            about = _language_of(name.removeprefix(prefix), record["columns"], sources)
+            found.append(_result(name, results, prefix, languages, thresholds, about))
         else:
             role = Role.SOURCE if name in sources else Role.OTHER
             found.append(Column(name=name, role=role, label=name, language=sources.get(name)))
@@ -116,6 +121,7 @@ def _result(
     prefix: str,
     languages: Mapping[str, str],
     thresholds: Mapping[str, float],
+    about: str | None,
 ) -> Column:
     bare = name.removeprefix(prefix)
     answer, _, what = name.rpartition("_")
@@ -129,10 +135,20 @@ def _result(
         return Column(name=name, role=Role.REMARK, label=bare)
     if is_of_answer:
         return Column(name=name, role=Role.REMARK, label=OF_ANSWERS[what], of=answer)
-    if bare.endswith(("_language", "_language_confidence")):
-        of = bare.removesuffix("_confidence").removesuffix("_language")
-        return Column(name=name, role=Role.REMARK, label=bare, of=of)
+    if about is not None:
+        return Column(name=name, role=Role.REMARK, label=bare, of=about)
     return Column(name=name, role=Role.ANSWER, label=bare, language=languages.get(name))
+
+
+def _language_of(result: str, results: Collection[str], sources: Collection[str]) -> str | None:
+    """The column of INPUT whose language a result tells, or how sure that is; None if neither.
+
+    One that was found is told with its confidence; an answer may be called `spoken_language`.
+    """
+    language = result.removesuffix("_confidence")
+    of = language.removesuffix("_language")
+    is_found = f"{language}_confidence" in results or of in sources
+    return of if is_found and of != language else None
 
 
 def _sources(settings: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:

@@ -1,7 +1,8 @@
 """Reads what `plan` foresaw, `OUTPUT.plan.json` beside OUTPUT, and sets it beside what happened.
 
 Of that file nothing is taken for granted: what it tells of rows, tokens, time and storage is found
-by the names of its fields, and everything else in it is shown as it is.
+by the names of its fields, and everything else in it is shown as it is. A plan is of the rows that
+OUTPUT did not have yet, and its time of as many engines.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pipeline import Outcome
 from pipeline.storage.location import Location
@@ -33,6 +34,10 @@ FOUND = {
 }
 """By what is compared, how the field that foresees it may be called, with the objects it is in."""
 OF_RECORD = {"seconds": "seconds", "rows a second": "rows_per_second"}
+THERE, ENGINES = "there", "replicas"
+"""Fields that say how many rows OUTPUT had already, and what the time holds for."""
+SAME_ROWS = 0.05
+"""By how much the rows of a run may differ from those that were planned, for its time to count."""
 INTERVAL = ("interval.low", "interval.high")
 """Fields beside such a one, between which it is most likely."""
 
@@ -75,7 +80,8 @@ def foreseen(
     if not isinstance(content, Mapping):
         return None
     fields = dict(_flat(content))
-    happened = _happened(status, record, tokens)
+    there = fields[THERE] if _is_number(fields.get(THERE)) else 0
+    happened = _happened(status, tokens, there) | _times(status, record, fields)
     compared, taken = [], set()
     for what, name in FOUND.items():
         field = next((f for f, v in fields.items() if name.fullmatch(f) and _is_number(v)), None)
@@ -83,13 +89,14 @@ def foreseen(
             around = [f"{field.rpartition('.')[0]}.{end}".lstrip(".") for end in INTERVAL]
             around = [end for end in around if end not in taken]  # of the first number beside it
             between = [fields[end] for end in around if _is_number(fields.get(end))]
-            compared.append((what, _expected(fields[field], between), _number(happened[what])))
+            value = fields[field] + (there if what == "rows" else 0)
+            compared.append((what, _expected(value, between), _number(happened[what])))
             taken |= {field, *around}
     others = [(f, _text(v)) for f, v in fields.items() if f not in taken and not _is_table(v)]
     return Foreseen(compared=tuple(compared), others=tuple(others[:MOST_FIELDS]))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -104,15 +111,27 @@ def _expected(value: float, between: list[float]) -> str:
     return f"{_number(value)} ({_number(between[0])} to {_number(between[1])})"
 
 
-def _happened(status: Status, record: Record, tokens: tuple[float, float]) -> dict[str, float]:
-    failed = sum(n for o, n in status.outcomes.items() if not Outcome(o).has_results)
+def _happened(status: Status, tokens: tuple[float, float], there: float) -> dict[str, float]:
+    """What is in OUTPUT; beside rows that were there before the plan, rows alone are comparable."""
     found: dict[str, float] = {"rows": status.rows_done}
-    if status.rows_done:
+    if status.rows_done and not there:
+        failed = sum(n for o, n in status.outcomes.items() if not Outcome(o).has_results)
         found["share of rows that fail"] = failed / status.rows_done
         found |= {"tokens of prompts": tokens[0], "tokens of answers": tokens[1]}
-    if status.finished is not None:
-        found |= {name: record[key] for name, key in OF_RECORD.items() if record.get(key)}
     return found
+
+
+def _times(status: Status, record: Record, fields: Mapping[str, Any]) -> dict[str, float]:
+    """Those of the last run, if it was of the rows and engines that were planned: no retry, say."""
+    planned, done = fields.get("rows"), record.get("new_rows")
+    if status.finished is None or not _is_number(planned) or done is None:
+        return {}
+    engines = status.profile.engine.engines if status.profile else None
+    if engines is not None and fields.get(ENGINES, engines) != engines:
+        return {}
+    if abs(done - planned) > SAME_ROWS * planned:
+        return {}
+    return {name: record[key] for name, key in OF_RECORD.items() if record.get(key)}
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

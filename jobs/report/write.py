@@ -17,17 +17,14 @@ from jobs.report.plan_file import foreseen, read_plan_file
 from jobs.report.reasons import Reason, group
 from jobs.report.rows import Rows, read_rows
 from jobs.report.sampling import choose
+from jobs.report.target import save, target_of
 from jobs.report.thumbnails import NOT_WANTED, Thumbnail, thumbnails
-from pipeline import Outcome, UserError, status
-from pipeline.contract.errors import one_line
+from pipeline import Outcome, status
 from pipeline.output.counts import committed_counts
 from pipeline.output.parts import part_schema
 from pipeline.output.pictures import Pictures
 from pipeline.output.results import results_schema
 from pipeline.output.status import open_output
-from pipeline.storage.access import check_access
-from pipeline.storage.atomic import overwrite
-from pipeline.storage.location import Location, is_writable, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.output.plan import Plan
     from pipeline.output.run_record import Record
     from pipeline.output.status import Status
-    from pipeline.storage.location import StorageOptions
+    from pipeline.storage.location import Location, StorageOptions
 
 ROWS = 10_000
 IMAGE_SECONDS = 120.0
@@ -86,43 +83,17 @@ def write_report(
         OSError: OUTPUT cannot be read.
     """
     where, record, plan = open_output(output, storage_options)
-    target = target_of(where, to, "report", storage_options)
+    target = target_of(to or f"{where.name}-report.html", "to", (where,), storage_options)
     chosen = choose(committed_counts(plan), rows)
     say(f"reading {sum(len(n) for part in chosen.values() for n in part.values()):,} rows")
     columns = columns_of(record, _names(plan, record, [*chosen]))
-    read = read_rows(plan, chosen, columns.added("outcome"))
+    read = read_rows(plan, chosen, columns)
+    columns = columns.without(read.left_out)
     images = _images(record, plan, read, image_seconds, storage_options, say)
     state = status(output, storage_options)
     body = render("report", **_content(state, record, columns, read, images, where)).encode()
     save(target, body)
     return _written(target, body, read, state, images or [])
-
-
-def target_of(
-    output: Location, to: str | None, kind: str, options: StorageOptions | None
-) -> Location:
-    """The file that a page is written to.
-
-    Raises:
-        UserError: It is a folder, lies in OUTPUT, or is in a store that cannot be written to.
-    """
-    where = locate(to or f"{output.name}-{kind}.html", options)
-    if not is_writable(where):
-        raise UserError(f"to: {where} cannot be written to; use a path, s3:// or gs://")
-    check_access(where, "to")
-    if output.contains(where):
-        raise UserError(f"to: {where} lies in OUTPUT; name a file outside of it")
-    if where.is_folder():
-        raise UserError(f"to: {where} is a folder; name a file in it")
-    return where
-
-
-def save(where: Location, body: bytes) -> None:
-    """Write a page. Raises UserError."""
-    try:
-        overwrite(where, body, sync=False)
-    except Exception as error:  # the stores' clients have errors of many kinds
-        raise UserError(f"to: {where} cannot be written: {one_line(error)}") from None
 
 
 def _names(plan: Plan, record: Record, parts: Sequence[str]) -> list[str]:
@@ -178,6 +149,7 @@ def _content(
         "record_json": json.dumps(_without_profile(record), indent=2, ensure_ascii=False),
         "counted": counted,
         "shown": len(rows),
+        "left_out": rows.left_out,
         "is_exact": len(rows) == state.rows_done,
         "columns": columns,
         "scores": columns.of_role(Role.SCORE),

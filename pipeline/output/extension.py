@@ -2,8 +2,9 @@
 
 Units that exist keep their place. The units of a changed input file take over the parts of its old
 units, and old units beyond those are dropped. Units that are not committed and none of whose input
-files is in the input any more are dropped as well: nobody could finish them. Each of their files
-gets an entry that says so, in a unit without rows, so that a file that comes back is planned again.
+files is in the input any more are dropped as well: nobody could finish them. Each of their files,
+and each image that is gone from a unit which is cut again, gets an entry that says so, in a unit
+without rows, so that a file that comes back is planned again.
 
 Where a run does not take all rows of its input, units have only those that it takes. Files without
 any have an entry too; but where a number of rows is given (`Selection.is_bounded`), further files
@@ -206,12 +207,8 @@ def without_gone(
     paths = sorted({path for index in found for path in plan.unit(index).files})
     if not found:
         return plan, []
-    marks: list[Entry] = [
-        {"path": path, "size": -1, "stamp": "", "tag": TAKEN_AWAY} for path in paths
-    ]
-    pieces = map(_empty, marks)
-    dropped = [*found, *range(len(plan), len(plan) + len(marks))]
-    is_ours = _save(plan.output, plan, plan.schema, pieces, dropped, plan.commit, _suffix(plan))
+    pieces = map(_taken_away, paths)
+    is_ours = _save(plan.output, plan, plan.schema, pieces, found, plan.commit, _suffix(plan))
     newer = open_plan(plan.output)
     assert newer is not None, "it was extended"
     return newer, paths if is_ours else []  # the next run drops them, if another one was faster
@@ -241,19 +238,30 @@ def _save(
         plan: The plan so far.
         schema: The input's columns.
         pieces: The units to add.
-        dropped: Indices of units that are obsolete; complete once all pieces were taken.
+        dropped: Indices of units that are obsolete; complete once all pieces were taken. Those of
+            pieces that only say that a file was taken away are added.
         commit: The commit of the input's repository, if it lies in one.
         suffix: That of the parts' format.
     """
     number, first = (len(plan.files), len(plan)) if plan else (0, 0)
     where = plan_folder(output) / f"{number:06d}.parquet"
-    rows = (_row(index, *piece, suffix) for index, piece in enumerate(pieces, first))
+    rows = _rows(pieces, first, suffix, dropped)
     with draft_for(where) as draft:
         with pq.ParquetWriter(draft, UNITS, store_schema=False) as writer:
             for group in _groups(rows):
                 writer.write_table(pa.Table.from_pylist(group, schema=UNITS))
             writer.add_key_value_metadata(plan_metadata(schema, dropped, commit))
         return create_from(draft, where)
+
+
+def _rows(
+    pieces: Iterable[Piece], first: int, suffix: str, dropped: list[int]
+) -> Iterator[dict[str, Any]]:
+    """What a plan file says of pieces; those of files that were taken away are dropped at once."""
+    for index, (cut, files, old) in enumerate(pieces, first):
+        if not cut.rows and files[0]["tag"] == TAKEN_AWAY:
+            dropped.append(index)
+        yield _row(index, cut, files, old, suffix)
 
 
 def _row(index: int, cut: Cut, files: list[Entry], old: Unit | None, suffix: str) -> dict[str, Any]:
@@ -304,6 +312,11 @@ def _entries(root: Location, files: Sequence[FileInfo]) -> Iterator[Entry]:
 def _empty(entry: Entry) -> Piece:
     """A piece without rows, so that a file without rows counts as planned."""
     return Cut(files=(entry["path"],), start=0, stop=0), [entry], None
+
+
+def _taken_away(path: str) -> Piece:
+    """A piece that says that no unit has this file any more: it is planned once it is back."""
+    return _empty({"path": path, "size": -1, "stamp": "", "tag": TAKEN_AWAY})
 
 
 def _new(
@@ -395,6 +408,7 @@ class _Recut:
             for path in paths:
                 back.pop(path, None)
             yield Cut(files=paths, start=0, stop=len(paths)), files, unit
+            yield from (_taken_away(f["path"]) for f in planned if f["path"] in gone)
         yield from _new([*back.values()], self._source, self._selection)
 
     def _of_rows(self, old: Iterable[Unit]) -> Iterator[Piece]:

@@ -7,6 +7,7 @@ which its name tells. The rest of the pipeline hands over Arrow tables and gets 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 PREFIX = "part-"
 DIGITS = 8
+NAME = re.compile(rf"{PREFIX}\d{{{DIGITS}}}-\w+\.\w+")
+"""What parts of every format are called, also of a later one. Copies that people make are not."""
 PAGE_DIGITS = 4
 """Object stores are asked for names by their first digits, 10,000 names at most at a time."""
 FORMAT = 2
@@ -84,11 +87,10 @@ def list_parts(output: Location, count: int) -> Iterator[FileInfo]:
     Raises:
         OSError: OUTPUT cannot be listed.
     """
-    if output.is_local:
-        yield from output.infos(PREFIX)
-        return
-    for page in range(-(-count // 10 ** (DIGITS - PAGE_DIGITS))):
-        yield from output.infos(f"{PREFIX}{page:0{PAGE_DIGITS}d}")
+    pages = range(-(-count // 10 ** (DIGITS - PAGE_DIGITS)))
+    digits = [""] if output.is_local else [f"{page:0{PAGE_DIGITS}d}" for page in pages]
+    for first in digits:
+        yield from (info for info in output.infos(PREFIX + first) if NAME.fullmatch(info.path))
 
 
 def part_files(output: Location, without: Collection[str] = ()) -> list[str]:
@@ -98,7 +100,8 @@ def part_files(output: Location, without: Collection[str] = ()) -> list[str]:
         output: OUTPUT.
         without: Names of parts that are left out.
     """
-    return [(output / name).path for name in sorted({*output.names(PREFIX)} - {*without})]
+    names = sorted(name for name in output.names(PREFIX) if NAME.fullmatch(name))
+    return [(output / name).path for name in names if name not in without]
 
 
 def open_parts(

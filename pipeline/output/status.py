@@ -24,6 +24,7 @@ from pipeline.output.run_record import (
     slice_of,
     why_no_record,
 )
+from pipeline.sources.columns import has_binary, image_paths, is_image_struct
 from pipeline.sources.fit import fit
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.access import check_access
@@ -139,8 +140,8 @@ def failed_rows(
         options: Arguments of fsspec's filesystems, by protocol.
 
     Yields:
-        The rows of one part with all columns but the binary ones, in input order; all tables have
-        the same columns.
+        The rows of one part with all columns but those that hold bytes, of images in structs their
+        path, in input order; all tables have the same columns.
 
     Raises:
         UserError: OUTPUT is not that of a run.
@@ -151,10 +152,11 @@ def failed_rows(
     values = pa.array(sorted(wanted), pa.string())
     column, schema = f"{prefix_of(record)}outcome", results_schema(plan, record)
     if schema is not None:
-        schema = pa.schema([field for field in schema if not _is_binary(field.type)])
+        told = [field for field in schema if _is_told(field)]
+        schema = _with_paths(pa.schema(told).empty_table()).schema
     for unit in _units_with(plan, wanted):
-        table = read_part(plan.output / unit.part, lambda field: not _is_binary(field.type))
-        rows = table.filter(pc.is_in(table[column], value_set=values))
+        table = read_part(plan.output / unit.part, _is_told)
+        rows = _with_paths(table.filter(pc.is_in(table[column], value_set=values)))
         yield rows if schema is None else fit(rows, schema)
 
 
@@ -206,5 +208,13 @@ def _units_with(plan: Plan, outcomes: Collection[str]) -> Iterator[Unit]:
             yield unit
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+def _is_told(field: pa.Field) -> bool:
+    return is_image_struct(field.type) or not has_binary(field.type)
+
+
+def _with_paths(rows: pa.Table) -> pa.Table:
+    """The rows with the paths of images in place of their structs."""
+    for place, column in enumerate(rows.schema):
+        if is_image_struct(column.type):
+            rows = rows.set_column(place, column.name, image_paths(rows[column.name]))
+    return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.contract.errors import UserError
 from pipeline.contract.suggest import suggestion
@@ -83,6 +84,22 @@ def is_image_struct(type_: pa.DataType) -> bool:
     fields = {type_.field(i).name: type_.field(i).type for i in range(type_.num_fields)}
     others = fields.keys() - {"bytes", "path"}
     return "bytes" in fields and is_binary(fields["bytes"]) and not others
+
+
+def has_binary(type_: pa.DataType) -> bool:
+    """Whether values of this type hold bytes, however deep in lists, structs and maps."""
+    if pa.types.is_dictionary(type_):
+        return is_binary(type_.value_type)
+    return is_binary(type_) or any(
+        has_binary(type_.field(number).type) for number in range(type_.num_fields)
+    )
+
+
+def image_paths(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The paths of images in structs (`is_image_struct`), as strings; null where there is none."""
+    if column.type.get_field_index("path") < 0:
+        return pa.chunked_array([pa.nulls(len(column), pa.string())])
+    return pc.struct_field(column, "path")
 
 
 def is_image_type(type_: pa.DataType) -> bool:

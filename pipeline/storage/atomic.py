@@ -146,6 +146,26 @@ def overwrite(where: Location, body: bytes, *, sync: bool = True) -> None:
             time.sleep(attempt * CROSSED_S)
 
 
+@contextlib.contextmanager
+def draft_beside(where: Location) -> Iterator[str]:
+    """A local path to write to before `overwrite_from`; removed afterwards."""
+    path = where.path if where.is_local else os.path.join(tempfile.gettempdir(), "gemma3-batch")
+    draft = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        yield draft
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+def overwrite_from(draft: str, where: Location) -> None:
+    """Write a file from a draft beside it, as `overwrite` does. Raises OSError."""
+    if where.is_local:
+        os.replace(draft, where.path)
+    else:
+        with_backoff(lambda: where.fs.put_file(draft, where.path))
+
+
 def _overwrite_on_disk(where: Location, body: bytes, *, sync: bool) -> None:
     os.makedirs(where.parent.path, exist_ok=True)
     draft = f"{where.path}.{uuid.uuid4().hex}.tmp"

@@ -39,8 +39,12 @@ def diff_command(
         from jobs.cli.diff_tables import diff_text
         from jobs.report.diff.compare import compare_outputs
         from jobs.report.diff.page import write_page
+        from jobs.report.target import target_of
+        from pipeline.storage.location import locate
 
         options = check_storage_options(storage_options)
+        if to is not None:  # before all is read
+            target_of(to, "to", [locate(output, options) for output in (one, other)], options)
         found = compare_outputs(one, other, on=on, samples=samples, storage_options=options)
         if as_json:
             print_plain(json.dumps(found.to_json(), ensure_ascii=False))

@@ -12,7 +12,9 @@ from jobs.cli.exit_codes import exit_codes
 from jobs.cli.flags import Debug, OutputOfRun, StorageOptions
 from jobs.cli.tables import export_errors, read_failed_rows, show_errors
 from jobs.options.check import check_storage_options
+from jobs.report.target import target_of
 from pipeline.output.status import added_prefix
+from pipeline.storage.location import locate
 
 
 def errors_command(
@@ -36,7 +38,9 @@ def errors_command(
     with exit_codes(debug=debug):
         options = check_storage_options(storage_options)
         tables = read_failed_rows(output, outcome or (), options)
+        prefix = added_prefix(output, options)
         if export is None:
-            show_errors(tables, limit, OUT, added_prefix(output, options))
+            show_errors(tables, limit, OUT, prefix)
         else:
-            print_plain(f"{export_errors(tables, export, options):,} rows written to {export}")
+            where = target_of(export, "export", [locate(output, options)], options)
+            print_plain(f"{export_errors(tables, where):,} rows written to {export}")

@@ -18,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.report.diff.pairs import POSITION, UNIT
+from jobs.report.diff.pairs import POSITION, UNIT, of_input
+from jobs.report.diff.words import around_change
 from jobs.report.rows import shown
+from pipeline.sources.readable import readable_rows, readable_values
 
 if TYPE_CHECKING:
     from jobs.report.diff.pairs import Pairs
@@ -54,6 +56,26 @@ class Sample:
     answers: Mapping[str, tuple[str, str]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Distance:
+    """How far the numbers of a column moved.
+
+    Attributes:
+        rows: Rows that have a number in both OUTPUTs.
+        total: The sum of the moves.
+        most: The largest.
+    """
+
+    rows: int = 0
+    total: float = 0.0
+    most: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The move of a row, on average; 0 of none."""
+        return self.total / self.rows if self.rows else 0.0
+
+
 @dataclass
 class Changes:
     """What differs between the rows of two OUTPUTs.
@@ -69,7 +91,7 @@ class Changes:
         outcomes: Rows by both outcomes.
         changed: Rows by column whose value changed.
         any_answer: Rows of which any answer changed.
-        distance: By column of numbers, the sum of how far they moved and the largest such move.
+        distance: By column of numbers, how far they moved.
         tokens: Sums over rows that have a partner, by column, of each.
     """
 
@@ -83,7 +105,7 @@ class Changes:
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
     any_answer: int = 0
-    distance: dict[str, tuple[float, float]] = field(default_factory=dict)
+    distance: dict[str, Distance] = field(default_factory=dict)
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
     _kept: dict[str, list[tuple[int, str, Sample]]] = field(default_factory=dict)
 
@@ -121,11 +143,12 @@ class Changes:
         if not (pa.types.is_floating(one.type) and pa.types.is_floating(other.type)):
             return
         moved = pc.abs(pc.subtract(other.cast(pa.float64()), one.cast(pa.float64()))).drop_null()
-        total, most = self.distance.get(name, (0.0, 0.0))
-        if len(moved):
-            sums = pc.sum(moved).as_py() or 0.0, pc.max(moved).as_py() or 0.0
-            total, most = total + sums[0], max(most, sums[1])
-        self.distance[name] = total, most
+        before = self.distance.get(name, Distance())
+        self.distance[name] = Distance(
+            rows=before.rows + len(moved),
+            total=before.total + (pc.sum(moved).as_py() or 0.0),
+            most=max(before.most, pc.max(moved).as_py() or 0.0),
+        )
 
     def _keep(self, kind: str, pairs: Pairs, rows: np.ndarray) -> None:
         heap = self._kept.setdefault(kind, [])
@@ -139,8 +162,9 @@ class Changes:
                 heapq.heapreplace(heap, (rank, key, self._sample(pairs, row)))
 
     def _sample(self, pairs: Pairs, row: int) -> Sample:
-        one, other = (t.slice(row, 1).to_pylist()[0] for t in (pairs.one, pairs.other))
-        named = one.get(self.naming) if self.naming else None
+        one, other = (readable_rows(t.slice(row, 1))[0] for t in (pairs.one, pairs.other))
+        named = one.get(of_input(self.naming)) if self.naming else None
+        sources = {name: one.get(of_input(name)) for name in self.sources}
         return Sample(
             key=one["row_key"],
             name=_text(named) if named is not None else one["row_key"],
@@ -148,8 +172,8 @@ class Changes:
             position=one[POSITION],
             outcomes=(one[OUTCOME], other[OUTCOME]),
             errors=(one["error"], other["error"]),
-            sources={name: _text(one[name]) for name in self.sources if one.get(name) is not None},
-            answers={name: (_text(one[name]), _text(other[name])) for name in self.compared},
+            sources={name: _text(value) for name, value in sources.items() if value is not None},
+            answers={name: _texts(one[name], other[name]) for name in self.compared},
         )
 
 
@@ -157,7 +181,7 @@ def changed_rows(one: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
     """[rows] bool: which values differ. Null equals null, NaN equals NaN."""
     nested = pa.types.is_nested(one.type) or pa.types.is_nested(other.type)
     if nested or one.type != other.type:
-        pairs = zip(one.to_pylist(), other.to_pylist(), strict=True)
+        pairs = zip(readable_values(one), readable_values(other), strict=True)
         return np.fromiter((before != after for before, after in pairs), bool, len(one))
     is_equal = pc.fill_null(pc.equal(one, other), False)
     is_equal = pc.or_(
@@ -171,13 +195,25 @@ def _sum(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
     return one[0] + other[0], one[1] + other[1]
 
 
+def _texts(one: Any, other: Any) -> tuple[str, str]:
+    """Both values for people, so that a difference is seen: cut around it, with all its digits."""
+    texts = _whole(one), _whole(other)
+    if texts[0] == texts[1]:
+        texts = _whole(one, is_exact=True), _whole(other, is_exact=True)
+    return around_change(*texts, LONGEST)
+
+
 def _text(value: Any) -> str:
     """A value for people, cut where it is longer than anybody reads."""
-    found = shown(value)
+    text = _whole(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _whole(value: Any, *, is_exact: bool = False) -> str:
+    found = shown(value, is_exact=is_exact)
     if isinstance(found, list):
         found = ", ".join(found)
-    text = "" if found is None else str(found)
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return "" if found is None else str(found)
 
 
 def cells(outcomes: Counter[tuple[str, str]]) -> Iterator[tuple[str, str, int]]:

@@ -139,7 +139,7 @@ def _columns(record: Record, plan: Plan, first: list[str]) -> Columns:
     schema = results_schema(plan, record)
     if schema is None and first:
         schema = part_schema(plan.output / first[0])
-    return columns_of(record, [] if schema is None else schema.names)
+    return columns_of(record, plan.schema.names if schema is None else schema.names)
 
 
 def _compared(columns: Columns) -> list[str]:
@@ -168,7 +168,7 @@ def _read_columns(
     there = {column.name for column in columns.all}
     added = [columns.added(name) for name in (*ADDED.names, *compared)]
     own = [name for name in (*named, on) if name and name in there and name not in added]
-    return reads([*added, *dict.fromkeys(own)], columns.prefix, added)
+    return reads(added, columns.prefix, [*dict.fromkeys(own)])
 
 
 def _settings(one: Record, other: Record) -> dict[str, tuple[object, object]]:
@@ -191,5 +191,5 @@ def _runs(one: Record, other: Record) -> dict[str, tuple[object, object]]:
 def _distance(changes: Changes, name: str) -> dict[str, float]:
     if name not in changes.distance:
         return {}
-    total, most = changes.distance[name]
-    return {"mean_move": total / changes.both if changes.both else 0.0, "largest_move": most}
+    distance = changes.distance[name]
+    return {"mean_move": distance.mean, "largest_move": distance.most}

@@ -10,8 +10,8 @@ from jobs.report.diff.changes import Sample
 from jobs.report.diff.words import Piece, differing_words
 from jobs.report.page import render
 from jobs.report.rows import Rows
+from jobs.report.target import save, target_of
 from jobs.report.thumbnails import Thumbnail, thumbnails
-from jobs.report.write import save, target_of
 from pipeline.output.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def write_page(found: Difference, to: str, *, storage_options: StorageOptions | 
         UserError: The file cannot be written.
         OSError: OUTPUT cannot be read.
     """
-    target = target_of(found.one.output, to, "diff", storage_options)
+    target = target_of(to, "to", (found.one.output, found.other.output), storage_options)
     samples = found.changes.kept()
     images = _images(found, samples, storage_options)
     rows = [_shown(sample, image) for sample, image in zip(samples, images, strict=True)]

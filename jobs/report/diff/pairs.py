@@ -18,7 +18,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ from pipeline.contract.suggest import suggestion
 from pipeline.output.counts import committed_counts
 from pipeline.output.parts import part_index, read_part
 from pipeline.sources.fit import fit
+from pipeline.sources.readable import readable_values
 from pipeline.storage.parallel import in_order
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ AHEAD = 2
 UNIT, POSITION = "__unit__", "__position__"
 """Columns that are added: where in its OUTPUT a row is."""
 KEY = "__key__of_pair"
+OF_INPUT = "__input__"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class Side:
         record: Its run's record.
         plan: Its plan.
         counts: What is in its parts, see `committed_counts`.
-        columns: Those that are read, by the name that both sides have in common.
+        columns: Those that are read, by the name that both sides have in common, see `reads`.
     """
 
     output: Location
@@ -129,22 +131,33 @@ def by_unit(one: Side, other: Side) -> Iterator[Pairs]:
 def by_column(one: Side, other: Side, column: str) -> Iterator[Pairs]:
     """Pairs of rows with the same value in a column, which both sides read.
 
+    Args:
+        one: An OUTPUT.
+        other: The other.
+        column: A column of INPUT, or else one that both runs added, without their prefix.
+
     Raises:
         UserError: An OUTPUT has no such column.
     """
-    for side in (one, other):
-        if column not in side.columns:
-            names = side.columns
-            raise UserError(
-                f"on: {side.output} has no column '{column}'{suggestion(column, names)}"
-            )
+    sides = [(side, _name_of(column, side)) for side in (one, other)]
     buckets = min(MOST_BUCKETS, max(1, math.ceil(max(one.rows, other.rows) / BUCKET_ROWS)))
     with tempfile.TemporaryDirectory(prefix="gemma3-batch-diff-") as folder:
-        for name, side in (("one", one), ("other", other)):
-            _divide(side, column, os.path.join(folder, name), buckets)
+        for name, (side, key) in zip(("one", "other"), sides, strict=True):
+            _divide(side, key, os.path.join(folder, name), buckets)
         for bucket in range(buckets):
             paths = (os.path.join(folder, f"{name}-{bucket}") for name in ("one", "other"))
             yield _joined(*(_read_bucket(path) for path in paths))
+
+
+def _name_of(column: str, side: Side) -> str:
+    """The common name of a column by which rows are paired. Raises UserError."""
+    found = next((name for name in (of_input(column), column) if name in side.columns), None)
+    if found is None:
+        nearest = suggestion(column, side.columns.values()).strip()
+        raise UserError(
+            f"on: {side.output} has no column '{column}'{f'; {nearest}' if nearest else ''}"
+        )
+    return found
 
 
 def _parts_by_unit(side: Side) -> Iterator[tuple[str, str]]:
@@ -176,8 +189,13 @@ def _divide(side: Side, column: str, path: str, buckets: int) -> None:
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.Array:
-    texts = [None if value is None else str(value) for value in column.to_pylist()]
-    return pa.array(texts, pa.string())
+    """Equal texts for equal values, whatever numbers' types are."""
+    values = (_as_integer(value) for value in readable_values(column))
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _as_integer(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _hashes(keys: pa.Array) -> np.ndarray:
@@ -219,12 +237,17 @@ def _distinct(table: pa.Table) -> pa.Table:
     return table.filter(pc.is_in(table[KEY], value_set=once.combine_chunks()))
 
 
-def reads(names: Sequence[str], prefix: str, added: Sequence[str]) -> dict[str, str]:
-    """Columns by the name that both sides have in common: without the prefix of added ones.
+def of_input(name: str) -> str:
+    """The common name of a column of INPUT; under a prefix a result may be called as it is."""
+    return f"{OF_INPUT}{name}"
+
+
+def reads(added: Sequence[str], prefix: str, own: Sequence[str]) -> dict[str, str]:
+    """The columns of an OUTPUT that are read, by the name that both sides have in common.
 
     Args:
-        names: The columns of an OUTPUT that are read.
-        prefix: What the names of the added ones begin with.
-        added: The added ones.
+        added: Those that the run added.
+        prefix: What their names begin with.
+        own: Those of INPUT.
     """
-    return {name.removeprefix(prefix) if name in added else name: name for name in names}
+    return {name.removeprefix(prefix): name for name in added} | {of_input(n): n for n in own}

@@ -8,6 +8,7 @@ word of its own.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,6 +50,20 @@ def differing_words(before: str, after: str) -> list[Piece]:
     return [piece for piece in pieces if piece.text]
 
 
+def around_change(before: str, after: str, longest: int) -> tuple[str, str]:
+    """Two texts, cut where one is longer than so many characters: around where they differ first.
+
+    Where one was cut it has `…` in place of what is missing.
+    """
+    if max(len(before), len(after)) <= longest:
+        return before, after
+    same = _common(before, after)
+    begin = max(0, same - longest // 2) if before != after else 0
+    ends = [f"…{text[begin + 1 :]}" if begin else text for text in (before, after)]
+    one, other = (end if len(end) <= longest else f"{end[: longest - 1]}…" for end in ends)
+    return one, other
+
+
 def _middle(one: list[str], other: list[str]) -> list[Piece]:
     if max(len(one), len(other)) > MOST_WORDS:
         return [Piece(Kind.REMOVED, "".join(one)), Piece(Kind.ADDED, "".join(other))]
@@ -62,7 +77,7 @@ def _middle(one: list[str], other: list[str]) -> list[Piece]:
     return pieces
 
 
-def _common(one: list[str], other: list[str]) -> int:
-    """How many words they begin with alike."""
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words, or characters, they begin with alike."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

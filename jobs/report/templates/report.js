@@ -7,6 +7,7 @@
   const whole = new Intl.NumberFormat("en");
   const by = (role) => data.columns.filter((column) => column.role === role);
   const scores = by("score"), answers = by("answer"), sources = by("source"), remarks = by("remark"), others = by("other");
+  const languages = new Map(remarks.filter((one) => one.of && one.label === `${one.of}_language`).map((one) => [one.of, one.name]));
   const thresholds = new Map(scores.map((column) => [column.name, column.threshold]));
   const state = { outcomes: new Set(), words: [], reason: -1, flag: "", order: "" };
   let shown = [], built = 0;
@@ -127,7 +128,7 @@
 
   function text(column, row, name) {
     const section = make("section", name), content = value(column.name, row);
-    const language = column.language || (column.role === "source" ? value(`${column.name}_language`, row) : null);
+    const language = column.language || (languages.has(column.name) ? value(languages.get(column.name), row) : null);
     section.append(make("h4", "", column.label + (language ? ` (${language})` : "")));
     if (Array.isArray(content)) {
       const list = make("ul");

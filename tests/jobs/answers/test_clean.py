@@ -92,6 +92,8 @@ def test_nothing_of_an_answer_is_cut(answer: str) -> None:
         ("“Come in”", '"Herein"'),
         ("```\nprint(1)\n```", "```\nprint(1)\n```"),
         ("**Warning**", "**Warnung**"),
+        ("Maschinelle Übersetzung – eine Geschichte", "Machine translation: a history"),
+        ("Maschinelle Übersetzung - eine Geschichte", "Machine translation: a history"),
     ],
 )
 def test_what_the_source_has_stays(source: str, answer: str) -> None:
@@ -113,3 +115,4 @@ def test_marks_of_the_answer_itself_stay(answer: str, rest: str) -> None:
 
 def test_a_translation_loses_what_its_source_has_not() -> None:
     assert cleaned('Übersetzung: "eine Tasse"', "a mug") == "eine Tasse"
+    assert cleaned("Hier ist die Übersetzung: eine Tasse", "a mug – blue") == "eine Tasse"

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,8 +19,11 @@ from jobs.cli import app as cli
 from jobs.cli import running
 from jobs.cli.console import print_plain
 from jobs.cli.tables import export_errors, show_errors
-from pipeline import ErrorRateError, RunError, RunResult, UserError
+from pipeline import ErrorRateError, RunError, RunResult, UserError, failed_rows
 from pipeline.engine.model_files import BUNDLED
+from pipeline.storage.location import locate
+from tests.jobs.report.outputs import caption_task, drawing, make_output
+from tests.stores import S3
 
 
 @pytest.fixture
@@ -300,9 +304,50 @@ def test_with_a_prefix_the_columns_of_that_name_are_shown() -> None:
         assert text in shown
 
 
+@pytest.mark.parametrize("path", [None, "a.jpg"])
+def test_the_bytes_of_images_are_no_part_of_what_failed(tmp_path: Path, path: str | None) -> None:
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    video = pa.struct([("bytes", pa.binary()), ("seconds", pa.int64())])
+    rows = {
+        "image": pa.array([{"bytes": drawing(1), "path": path}], image),
+        "pages": pa.array([[drawing(2)]], pa.list_(pa.binary())),
+        "video": pa.array([{"bytes": drawing(3), "seconds": 4}], video),
+        "label": [7],
+    }
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table(rows), tmp_path / "in" / "a.parquet")
+    failure = {"outcome": "decode_error", "error": "decode: cut off"}
+    source, out = str(tmp_path / "in"), str(tmp_path / "out")
+    make_output(out, caption_task(), source, lambda _: failure, keep_images=True)
+    (failed,) = failed_rows(out)
+    assert failed.schema.names[:2] == ["image", "label"]
+    assert failed["image"].to_pylist() == [path]
+    shown = CliRunner().invoke(cli.app, ["errors", out]).stdout
+    assert ("a.jpg" in shown, "bytes" in shown, "None" in shown) == (path is not None, False, False)
+
+
 def test_errors_that_cannot_be_exported_leave_nothing(tmp_path: Path) -> None:
     assert "is not the OUTPUT" in refused("errors", tmp_path, "--export", tmp_path / "x.parquet")
     assert "outcome 'okk'" in refused("errors", tmp_path, "--outcome", "okk")
     assert files(tmp_path) == set()
     with pytest.raises(UserError, match="cannot be written"):
-        export_errors([], str(tmp_path / "no" / "x.parquet"))
+        export_errors([], locate(str(tmp_path / "no" / "x.parquet")))
+
+
+def test_errors_that_end_in_the_middle_leave_the_file_as_it_was(tmp_path: Path) -> None:
+    def tables() -> Iterator[pa.Table]:
+        yield pa.table({"n": [1]})
+        raise OSError("a part is gone")
+
+    where = locate(str(tmp_path / "x.parquet"))
+    assert export_errors([pa.table({"n": [1, 2]})], where) == 2
+    with pytest.raises(OSError, match="a part is gone"):
+        export_errors(tables(), where)
+    assert files(tmp_path) == {where.path}
+    assert pq.read_table(where.path)["n"].to_pylist() == [1, 2]
+
+
+def test_errors_are_exported_to_a_store(s3: S3) -> None:
+    where = locate(f"{s3.url}/failed.parquet", s3.options)
+    assert export_errors([pa.table({"n": [1, 2]})], where) == 2
+    assert pq.read_table(pa.BufferReader(where.read()))["n"].to_pylist() == [1, 2]

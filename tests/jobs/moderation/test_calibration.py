@@ -34,8 +34,8 @@ def output(folder: Path, labels: Sequence[object], name: str = "moderate", prefi
     """Two parts and a record."""
     columns = {f"{prefix}p_red": pa.array(SCORES, pa.float64()), "truth": pa.array(labels)}
     table = pa.table(columns)
-    pq.write_table(table[:3], folder / "part-00000-a.parquet")
-    pq.write_table(table[3:], folder / "part-00001-b.parquet")
+    pq.write_table(table[:3], folder / "part-00000000-a.parquet")
+    pq.write_table(table[3:], folder / "part-00000001-b.parquet")
     (folder / INTERNAL).mkdir()
     record: dict[str, object] = {"task": name, "settings": dict(TASK.settings)}
     if prefix:

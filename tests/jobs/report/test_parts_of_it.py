@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,7 +103,9 @@ def test_units_are_visited_from_everywhere_first() -> None:
     assert max(order[:63]) > 900
 
 
-STATUS = SimpleNamespace(rows_done=90, outcomes={"ok": 80, "refused": 10}, finished="now")
+STATUS = SimpleNamespace(
+    rows_done=90, outcomes={"ok": 80, "refused": 10}, finished="now", profile=None
+)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +123,8 @@ def test_a_plan_file_of_any_content_is_taken(tmp_path: Path, content: str) -> No
 def test_what_was_foreseen_stands_beside_what_happened(tmp_path: Path) -> None:
     content = {
         "format": 1,
-        "rows": 100,
+        "rows": 90,
+        "there": 0,
         "time": {"seconds": 4.5, "interval": {"low": 4, "high": 5}, "rows_per_second": 20},
         "failed": {"share": 0.02, "interval": {"low": 0.01, "high": 0.2}},
         "read": {"total": 1000},
@@ -127,24 +132,74 @@ def test_what_was_foreseen_stands_beside_what_happened(tmp_path: Path) -> None:
     }
     (tmp_path / f"out{SUFFIX}").write_text(json.dumps(content))
     output = locate(str(tmp_path / "out") + "/")
-    record = {"seconds": 3.0, "rows_per_second": 30.0}
+    record = {"seconds": 3.0, "rows_per_second": 30.0, "new_rows": 89}
     found = foreseen(read_plan_file(output), cast("Any", STATUS), record, (1234.0, 7.0))
     assert found is not None
     assert found.compared == (
-        ("rows", "100", "90"),
+        ("rows", "90", "90"),
         ("share of rows that fail", "0.02 (0.01 to 0.2)", "0.111"),
         ("seconds", "4.5 (4 to 5)", "3"),
         ("rows a second", "20", "30"),
         ("tokens of prompts", "1,000", "1,234"),
     )
-    assert found.others == (("format", "1"),)
+    assert found.others == (("format", "1"), ("there", "0"))
     assert foreseen(read_plan_file(locate(str(tmp_path / "none"))), cast("Any", STATUS), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("there", "new_rows", "engines", "compared"),
+    [
+        (0, 5, 1, ["rows", "share of rows that fail", "tokens of answers"]),  # of a retry
+        (0, 90, 2, ["rows", "share of rows that fail", "tokens of answers"]),
+        (40, 50, 1, ["rows", "seconds"]),
+        (40, None, 1, ["rows"]),
+    ],
+)
+def test_a_plan_is_compared_with_what_it_was_of(
+    there: int, new_rows: int | None, engines: int, compared: list[str]
+) -> None:
+    profile = SimpleNamespace(engine=SimpleNamespace(engines=engines))
+    state = SimpleNamespace(**{**vars(STATUS), "profile": profile})
+    content = {"rows": 90 - there, "there": there, "replicas": 1, "time": {"seconds": 4.0}}
+    content |= {"failed": {"share": 0.1}, "written": {"total": 900}}
+    found = foreseen(content, cast("Any", state), {"seconds": 3.0, "new_rows": new_rows})
+    assert found is not None
+    assert found.compared[0] == ("rows", "90", "90")
+    assert [what for what, _, _ in found.compared] == compared
 
 
 def test_an_integer_that_javascript_would_round_is_text() -> None:
     exact = 2**53 - 1
     assert [shown(value) for value in (exact, -exact, True)] == [exact, -exact, True]
     assert [shown(value) for value in (exact + 1, -exact - 1)] == [str(exact + 1), str(-exact - 1)]
+
+
+def test_values_that_json_has_not_are_their_text() -> None:
+    values = [datetime.date(2026, 1, 2), decimal.Decimal("12.50"), {"a": [datetime.date(1, 2, 3)]}]
+    assert [*map(shown, values)] == ["2026-01-02", "12.50", '{"a": ["0001-02-03"]}']
+
+
+def test_a_score_just_below_a_threshold_stays_below() -> None:
+    assert (shown(0.4999999), shown(0.4999999, is_exact=True)) == (0.5, 0.4999999)
+    assert shown(float("nan"), is_exact=True) is None
+
+
+@pytest.mark.parametrize(
+    ("results", "settings", "of"),
+    [
+        (["spoken_language"], {}, None),
+        (["text_language", "text_language_confidence"], {}, "text"),
+        (["text_language"], {"text_column": "text"}, "text"),
+    ],
+)
+def test_a_language_is_a_remark_where_it_is_of_a_column(
+    results: list[str], settings: dict[str, Any], of: str | None
+) -> None:
+    columns = dict.fromkeys(results, "string")
+    record = {"columns": columns, "settings": settings, "config": {"prefix": "g_"}}
+    found = columns_of(record, ["text", *(f"g_{name}" for name in results)]).all[1:]
+    assert {column.of for column in found} == {of}
+    assert {column.role for column in found} == {Role.REMARK if of else Role.ANSWER}
 
 
 def test_only_a_number_is_a_score() -> None:

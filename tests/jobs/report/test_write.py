@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,9 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.report.rows import LONGEST, MOST_CHARACTERS, Rows, _Limit
+from jobs.cli.tables import status_text
+from jobs.report import rows as shown_rows
+from jobs.report.columns import Column, Columns, Role
+from jobs.report.rows import LONGEST, MOST_CHARACTERS, Limit, Rows
 from jobs.report.write import write_report
-from pipeline import UserError
+from pipeline import UserError, status
+from pipeline.output.extension import extended
+from pipeline.output.plan import open_plan
+from pipeline.sources import list_input, open_source
+from pipeline.storage.location import locate
 from tests.jobs.report.outputs import (
     caption_task,
     image_rows,
@@ -184,6 +192,20 @@ def test_an_unfinished_run_shows_what_there_is(tmp_path: Path) -> None:
     assert page.data["count"] == 0
 
 
+def test_a_run_whose_input_grew_is_not_finished(tmp_path: Path) -> None:
+    source = image_rows(tmp_path / "in", 10)
+    out = make_output(str(tmp_path / "out"), caption_task(), source, answer)
+    image_rows(tmp_path / "more", 15)
+    os.rename(tmp_path / "more" / "00000000.parquet", tmp_path / "in" / "more.parquet")
+    where, listing = locate(out), list_input(source)
+    reads = open_source(listing, unit_rows=100, keep_images=False)
+    extended(open_plan(where), where, listing, reads)
+    body, _ = report(out, tmp_path, image_seconds=0)
+    assert "<strong>Not finished:</strong> 10 of 25 rows are there (40.0 %); an earlier" in body
+    assert "All 10 rows that are there are in this page." in body
+    assert "not finished; an earlier run finished 2" in status_text(status(out))
+
+
 def test_a_sample_stands_for_all(tmp_path: Path) -> None:
     source = image_rows(tmp_path / "in", 400)
     out = make_output(str(tmp_path / "out"), caption_task(), source, answer, unit_rows=50)
@@ -199,8 +221,13 @@ def test_a_sample_stands_for_all(tmp_path: Path) -> None:
     }
 
 
+def columns(**roles: Role) -> Columns:
+    found = tuple(Column(name=name, role=role, label=name) for name, role in roles.items())
+    return Columns(all=found, naming="name" if "name" in roles else None, prefix="")
+
+
 def test_texts_are_within_a_bound_however_long_and_many() -> None:
-    rows, limit = Rows(), _Limit()
+    rows, limit = Rows(), Limit(columns(text=Role.ANSWER))
     for start in range(0, 400, 100):
         rows.units += range(start, start + 100)
         rows.values.setdefault("text", []).extend(["é" * 300_000] * 100)
@@ -210,6 +237,24 @@ def test_texts_are_within_a_bound_however_long_and_many() -> None:
     assert len({*lengths}) == 1
     assert lengths[0] < LONGEST
     assert all(length + rows.cut["text"][row] == 300_000 for row, length in enumerate(lengths))
+
+
+def test_a_wide_input_takes_no_room_from_what_was_asked_and_came_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shown_rows, "MOST_CHARACTERS", 100_000)
+    monkeypatch.setattr(shown_rows, "OF_OTHERS", 25_000)
+    given = {"error": "e" * 250, "name": "n" * 100, "text": "t" * 300, "long": "l" * 1000}
+    wide = {f"c{number}": "value" for number in range(150)}
+    rows = Rows(units=[*range(100)], positions=[0] * 100)
+    rows.values = {name: [text] * 100 for name, text in (given | wide).items()}
+    limit = Limit(columns(text=Role.ANSWER, **dict.fromkeys(["name", "long", *wide], Role.OTHER)))
+    limit.keep(rows)
+    assert rows.left_out[0] == "long"  # though cut: 20,000 of the 60,000 that the others may have
+    assert not rows.cut
+    assert {*rows.left_out} < {"long", *wide}
+    assert all(values == [(given | wide)[name]] * 100 for name, values in rows.values.items())
+    assert sum(len(v[0]) for name, v in rows.values.items() if name != "error") <= 1000
 
 
 def test_text_that_is_not_utf8_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -232,8 +277,6 @@ def test_outputs_and_reports_may_lie_in_a_store(tmp_path: Path, s3: S3) -> None:
     out = make_output(f"{url}/out", caption_task(), source, answer)
     done = write_report(out, f"{url}/report.html", storage_options=s3.options)
     assert (done.rows, done.images) == (12, 12)
-    from pipeline.storage.location import locate
-
     assert Parsed(locate(done.path).read().decode()).data["count"] == 12
 
 

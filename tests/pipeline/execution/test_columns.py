@@ -12,6 +12,7 @@ import pytest
 
 from jobs.cli.tables import export_errors
 from pipeline import UserError, failed_rows, retry, run, status
+from pipeline.storage.location import locate
 from tests.pipeline.execution.test_run import config
 from tests.pipeline.fakes import FAKE, ColourTask
 from tests.pipeline.sample_images import encoded, plain
@@ -61,7 +62,7 @@ def test_a_column_that_a_later_night_adds_is_null_in_the_nights_before(
     failed = [*failed_rows(str(out))]
     assert len({rows.schema for rows in failed}) == 1
     assert pa.concat_tables(failed)["source"].to_pylist() == [None, "new"]
-    assert export_errors(failed, str(tmp_path / "failed.parquet")) == 2
+    assert export_errors(failed, locate(str(tmp_path / "failed.parquet"))) == 2
     found = status(str(out))
     assert (found.rows_done, found.outcomes) == (4, {"ok": 2, "decode_error": 2})
     again = retry(settings, ColourTask(), ["decode_error"], backend=FAKE)

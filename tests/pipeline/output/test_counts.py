@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from pipeline.output.commit import NewParts, PatchedParts
 from pipeline.output.counts import committed_units, save_counts, totals
 from pipeline.output.extension import extended
 from pipeline.output.journal import OF_RETRIES, Journal
-from pipeline.output.parts import Committed, list_parts, read_committed
+from pipeline.output.parts import Committed, list_parts, part_files, read_committed
 from pipeline.output.plan import Plan, open_plan
 from pipeline.output.status import failed_rows, status
 from pipeline.sources import Kind, Listing, list_input, open_source
@@ -223,6 +224,18 @@ def test_status_tells_each_row_once_while_a_run_commits(
     assert found.rows_done + found.rows_journalled == unit.rows
     assert found.rows_done == unit.rows * found.units_done
     assert done == 2  # a third read would be another moment
+
+
+def test_copies_of_parts_are_no_parts(tmp_path: Path, source: Input) -> None:
+    output = locate(str(tmp_path / "out"))
+    record(output)
+    plan = extended(None, output, list_input(source.source.root.path), source.source)
+    commit(plan, source, source.units[0], 3)
+    (part,) = (tmp_path / "out").glob("part-*")
+    for name in (f"{part.stem} (1).parquet", "part-old.parquet", f"{part.name}.bak"):
+        shutil.copy(part, part.with_name(name))
+    assert status(str(output)).rows_done == 10
+    assert part_files(output) == [str(part)]
 
 
 @pytest.fixture

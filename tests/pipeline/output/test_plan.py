@@ -178,6 +178,23 @@ def test_images_that_were_taken_away_and_come_back(tmp_path: Path) -> None:
     assert not compare(plan, list_input(str(folder)))
 
 
+def test_an_image_that_a_changed_unit_was_cut_without_comes_back(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes(b"image %d" % number)
+    planned(folder, tmp_path / "out")
+    (folder / "0.png").write_bytes(b"another image")
+    os.rename(folder / "2.png", tmp_path / "2.png")
+    plan = planned(folder, tmp_path / "out")
+    assert [unit.files for unit in units(plan)] == [("0.png", "1.png", "3.png")]
+    assert plan.is_live.sum() == 1
+    os.rename(tmp_path / "2.png", folder / "2.png")
+    plan = planned(folder, tmp_path / "out")
+    assert [unit.files for unit in units(plan)] == [("0.png", "1.png", "3.png"), ("2.png",)]
+    assert not compare(plan, list_input(str(folder)))
+
+
 def test_an_output_whose_path_is_used_again_has_its_own_units(tmp_path: Path) -> None:
     """In one process, as in a notebook."""
     for name in ("first", "second"):
