@@ -42,6 +42,7 @@ from pipeline.contract.suggest import FILES, suggestion
 from pipeline.contract.video_formats import VIDEO_SUFFIXES
 from pipeline.sources.hub_dataset import HubChoice, check_choice, dataset_files
 from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
+from pipeline.storage.backoff import with_backoff
 from pipeline.storage.contents import contents_of
 from pipeline.storage.file_table import FileTableWriter, tabulate
 from pipeline.storage.hub import at_commit, dataset_of, hub_fault
@@ -211,7 +212,15 @@ def _found(location: Location) -> Iterator[FileInfo] | FileInfo:
 
 def _of_single(location: Location, file: FileInfo) -> Listing:
     kind = kind_of(file.path) or _kind_by_contents(location)
+    if "https" in location.fs.protocol and kind not in ROW_A_FILE:
+        _check_ranges(location)
     return Listing(location.parent, kind, tabulate([file]))
+
+
+def _check_ranges(link: Location) -> None:
+    """Refuse a server that sends whole files only: units begin inside them. Raises UserError."""
+    if not with_backoff(lambda: link.fs.has_ranges(link.path)):
+        raise UserError(f"INPUT {link}: its server does not send parts of files; download it first")
 
 
 def _matching(files: Iterable[FileInfo], pattern: str, uri: str) -> Iterator[FileInfo]:
@@ -237,7 +246,7 @@ def _path_and_parents(path: str) -> Iterator[str]:
 
 def kind_of(path: str) -> Kind | None:
     """The format that a file's name tells; None if it tells none."""
-    name = path.partition("?")[0].lower()
+    name = path.lower()
     return next((kind for kind, suffixes in SUFFIXES.items() if name.endswith(suffixes)), None)
 
 

@@ -97,8 +97,13 @@ class Location:
     path: str
 
     def __truediv__(self, relative: str) -> Location:
-        """A path below this one, or `relative` itself where that is absolute."""
-        return Location(self.fs, os.path.join(self.path, relative) if relative else self.path)
+        """A path below this one; on a disk `relative` itself where that is absolute."""
+        if not relative:
+            return self
+        if self.is_local:
+            return Location(self.fs, os.path.join(self.path, relative))
+        folder = self.path.rstrip("/")  # `relative` may begin with a slash: `images//cat.jpg`
+        return Location(self.fs, f"{folder}/{relative}" if folder else relative)
 
     def __str__(self) -> str:
         """As a user would write it: a path or a URI."""
@@ -278,7 +283,7 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
     _forget_old_credentials(name)
     merged = _merged(DEFAULTS.get(name, {}), (options or {}).get(name))
     try:
-        fs, path = fsspec.url_to_fs(uri, **merged)
+        fs, path = _opened(uri, name, merged)
     except ValueError as error:
         if name != "abfs":
             raise
@@ -290,6 +295,16 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
         why = f"its store's client is missing ({one_line(error)})"
         raise UserError(f"{uri}: {why}; install gemma3-batch[{extra}]") from None
     return Location(fs, path)
+
+
+def _opened(uri: str, name: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """The filesystem of a URI, and its path there."""
+    if name != "https":
+        return cast("tuple[AbstractFileSystem, str]", fsspec.url_to_fs(uri, **options))
+    from pipeline.storage.web import WebFiles  # imports aiohttp, which few need
+
+    path, _, query = uri.partition("?")
+    return WebFiles(query=query, **options), path
 
 
 def _forget_old_credentials(store: str) -> None:

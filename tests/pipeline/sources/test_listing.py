@@ -136,6 +136,13 @@ def test_a_name_with_brackets_is_itself(tmp_path: Path) -> None:
     assert names(str(tmp_path / "v[1]")) == ["a.parquet"]
 
 
+def test_a_name_with_a_question_mark_has_its_suffix(place: Place) -> None:
+    for name in ("what is this?.jpg", "Who am I?/1.jpg"):
+        place.write(name, b"x")
+    assert names(place.uri) == ["Who am I?/1.jpg", "what is this?.jpg"]
+    assert names(f"{place.uri}/what is this?.jpg") == ["what is this?.jpg"]
+
+
 def test_paths_are_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
