@@ -37,7 +37,7 @@ from pipeline.output.run_record import (
 )
 from pipeline.output.sidecars import sidecars_of
 from pipeline.sources import HubChoice, Kind, Selection, check_columns, list_input, open_source
-from pipeline.sources.columns import is_image_struct, is_string
+from pipeline.sources.columns import holds_binary, is_string
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
 
@@ -268,8 +268,8 @@ def _check_format(config: RunConfig, source: Source, task: Task) -> None:
     results, prefix = task.result_schema, config.prefix or ""
     merged = merged_column(results.names, config.missing, prefix)
     columns = output_schema(source.passthrough_schema, results, prefix, merged)
-    if not config.keep_images:  # of images as structs the paths are kept
-        columns = pa.schema([field for field in columns if not is_image_struct(field.type)])
+    if not config.keep_images:  # what is binary in structs is null
+        columns = pa.schema([field for field in columns if not holds_binary(field.type)])
     check_format(config.output_format, columns)
 
 

@@ -13,8 +13,8 @@
 
 Arrow itself casts to types that JSON has and back, so a row that is read is the one that was
 written. Of times Arrow writes some that it does not read: years beyond 9999 or before 0, and zones'
-times of before 1900, whose offsets have seconds. Text that is not UTF-8, which passes through a run,
-has U+FFFD in the place of its wrong bytes.
+times of before 1900, whose offsets have seconds. Text that is not UTF-8, which passes through a
+run, has U+FFFD in the place of its wrong bytes.
 """
 
 from __future__ import annotations

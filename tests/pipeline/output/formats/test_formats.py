@@ -243,6 +243,14 @@ def test_a_column_that_a_format_cannot_hold_is_refused() -> None:
             check_columns(form, twice)
 
 
+def test_only_what_keep_images_keeps_is_told_with_it() -> None:
+    """Binary of a fixed size, a hash say, passes through in any case."""
+    for type_, hint in ((pa.binary(4), ""), (pa.list_(pa.binary()), "; leave out keep_images")):
+        with pytest.raises(UserError) as refusal:
+            check_columns("csv", pa.schema([("x", type_)]))
+        assert str(refusal.value).endswith(f"which is {type_}{hint}; use parquet")
+
+
 def test_json_lines_are_read_by_pandas_and_json(tmp_path: Path) -> None:
     part = save(tmp_path, "jsonl", everything())
     lines = part.read().decode().split("\n")
