@@ -254,6 +254,11 @@ def file_info(path: str, info: Mapping[str, object]) -> FileInfo:
     return FileInfo(path, int(size), str(stamp or "").strip('"'))
 
 
+def protocol_of(uri: str) -> str:
+    """The protocol of a URI; that of a path is `file`, whatever colons are in it."""
+    return str(get_protocol(uri)) if "://" in uri else "file"
+
+
 def locate(uri: str, options: StorageOptions | None = None) -> Location:
     """Resolve a path or a URI; a local path becomes absolute. Nothing is read.
 
@@ -270,7 +275,7 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
             raise UserError(
                 f"storage_options: there is no store '{protocol}'; use {', '.join(PROTOCOLS)}"
             )
-    scheme = get_protocol(uri)
+    scheme = protocol_of(uri)
     if scheme not in READABLE:
         raise UserError(
             f"{uri}: no way to read or write '{scheme}:'; use a path, s3://, gs://, abfs://, "
@@ -299,6 +304,9 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
 
 def _opened(uri: str, name: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
     """The filesystem of a URI, and its path there."""
+    if name == "file":  # fsspec would take `a::b` for a chain of two
+        disk = LocalFileSystem(**options)
+        return disk, disk._strip_protocol(uri)
     if name != "https":
         return cast("tuple[AbstractFileSystem, str]", fsspec.url_to_fs(uri, **options))
     from pipeline.storage.web import WebFiles  # imports aiohttp, which few need
