@@ -18,6 +18,8 @@ from pipeline.sources.columns import without_columns
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ANY_INTEGER = pa.decimal128(20)
+"""Holds the integers of every width; from it Arrow casts what fits, from integers only types."""
 EXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
 """Below these every whole number is exact."""
 
@@ -64,6 +66,8 @@ def _fitted(values: pa.Array, type_: pa.DataType) -> pa.Array:
         return pa.StructArray.from_arrays(children, fields=[*type_], mask=values.is_null())
     if pa.types.is_list(type_) or pa.types.is_large_list(type_):
         return _fitted_list(values, type_)
+    if pa.types.is_integer(values.type) and pa.types.is_decimal(type_):
+        values = values.cast(ANY_INTEGER)
     fitted = values.cast(type_)
     if pa.types.is_decimal(values.type) and pa.types.is_floating(type_):
         _check_whole_numbers(values, fitted)

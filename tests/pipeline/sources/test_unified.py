@@ -183,6 +183,15 @@ def refused(place: Place) -> str:
     return str(error.value)
 
 
+def test_integers_fit_into_decimals_by_their_values() -> None:
+    """Arrow would want room for the longest integer there is."""
+    type_ = pa.decimal128(20, 2)
+    found = fit(pa.table({"n": [2**59, None]}), pa.schema({"n": type_}))
+    assert found["n"].to_pylist() == [Decimal(2**59), None]
+    with pytest.raises(pa.ArrowInvalid, match="column 'n' has a value that does not fit"):
+        fit(pa.table({"n": [2**62]}), pa.schema({"n": type_}))
+
+
 def test_a_decimal_id_beside_doubles_is_not_rounded() -> None:
     """Arrow checks this for integers only."""
     for type_, text in ((pa.float64(), "1234567890123456789"), (pa.float32(), "16777217")):
