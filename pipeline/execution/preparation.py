@@ -15,6 +15,7 @@ import pyarrow as pa
 from pipeline.contract.adapted import adapted, original
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.record import Outcome, clash_fault, clashes, merged_column, output_schema
+from pipeline.contract.redaction import redact
 from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import PICTURES, ColumnKind, Renamable, ShowsVideos
 from pipeline.engine.backends import open_model, resolve_model
@@ -36,7 +37,7 @@ from pipeline.output.run_record import (
 )
 from pipeline.output.sidecars import sidecars_of
 from pipeline.sources import HubChoice, Kind, Selection, check_columns, list_input, open_source
-from pipeline.sources.columns import is_image_struct, is_string
+from pipeline.sources.columns import holds_binary, is_string
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
 
@@ -117,7 +118,9 @@ def check_run(
         listing = list_input(config.input, config.storage_options, replace(choice, commit=commit))
     record = with_listing(record, listing)
     source, selection, changes = _compared(config, listing, plan, extends=not retries)
-    if changes is not None and not changes.unchanged:
+    # Where a server gives no stamps (ETags), a link's name and size do not tell its file.
+    are_told_apart = listing.root.is_local or listing.files[0].stamp
+    if changes is not None and not (changes.unchanged and are_told_apart):
         _check_same_input(config, output, record)
     _check_columns(source, task, config)
     _check_format(config, source, task)
@@ -234,12 +237,12 @@ def _planned_commit(plan: Plan | None, record: Record, *, keeps: bool) -> str | 
 
 
 def _check_same_input(config: RunConfig, output: Location, record: Record) -> None:
-    """Refuse an INPUT none of whose files is as planned, unless it is the one of before."""
+    """Refuse an INPUT none of whose files is known to be as planned, unless it is the same one."""
     before = read_record(output)
     if before is None or not has_same_input(before, record):
         raise UserError(
-            f"OUTPUT {output} was made from another INPUT, with which {config.input} has no file "
-            "in common; name a new folder"
+            f"OUTPUT {output} was made from another INPUT, with which {redact(config.input)} has "
+            "no file in common; name a new folder"
         )
 
 
@@ -265,8 +268,8 @@ def _check_format(config: RunConfig, source: Source, task: Task) -> None:
     results, prefix = task.result_schema, config.prefix or ""
     merged = merged_column(results.names, config.missing, prefix)
     columns = output_schema(source.passthrough_schema, results, prefix, merged)
-    if not config.keep_images:  # of images as structs the paths are kept
-        columns = pa.schema([field for field in columns if not is_image_struct(field.type)])
+    if not config.keep_images:  # what is binary in structs is null
+        columns = pa.schema([field for field in columns if not holds_binary(field.type)])
     check_format(config.output_format, columns)
 
 

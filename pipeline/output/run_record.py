@@ -49,6 +49,8 @@ PROMPT_FORMAT = "template"
 """The only format of prompts there was before it was recorded."""
 OUTPUT_FORMAT = "parquet"
 """The only format of parts there was before it was recorded."""
+QUERY = " query="
+"""What follows the place of an INPUT that is a link with a query, before the query's identity."""
 
 NAME = "run.json"
 """The record's file, below `INTERNAL`."""
@@ -211,7 +213,8 @@ def has_same_input(old: Record, new: Record) -> bool:
     if "input" in old:
         return bool(old["input"] == new["input"])
     named: str = old["config"]["input"]  # before it was recorded: it may be a relative path
-    return ("://" in named or named.startswith("/")) and named == new["config"]["input"]
+    is_place = "://" in named or named.startswith("/")
+    return is_place and named == new["config"]["input"] and QUERY not in new["input"]
 
 
 def input_of(record: Record) -> str:
@@ -321,11 +324,16 @@ def _differ_in_slice(differing: Sequence[str]) -> bool:
 
 
 def _input(config: RunConfig) -> str:
-    """What INPUT is: its place, and what of a dataset on the Hub."""
+    """What INPUT is: its place, what of a dataset on the Hub, and what of a link's query.
+
+    Of a link with a query, which the version before had in its files' names, it is never what that
+    version recorded.
+    """
+    where = locate(config.input, config.storage_options)
     chosen = {"config": config.config, "split": config.split}
-    named = [f"{option}={value}" for option, value in chosen.items() if value is not None]
-    place = redact(str(locate(config.input, config.storage_options)))
-    return " ".join([place, *named])
+    named = "".join(f" {option}={value}" for option, value in chosen.items() if value is not None)
+    query = where.fs.identity if "https" in where.fs.protocol else ""
+    return redact(str(where)) + named + (f"{QUERY}{query}" if query else "")
 
 
 def _is_free(output: Location) -> bool:

@@ -123,13 +123,54 @@ def is_list(type_: pa.DataType) -> bool:
 def without_binary(schema: pa.Schema) -> pa.Schema:
     """The columns that pass through where images are not kept: none of binary, or lists of it.
 
-    Metadata is dropped too: Hugging Face's would describe images that are no longer there.
+    Those with binary deeper inside do, without it (`leaves_kept`). Metadata is dropped too: Hugging
+    Face's would describe images that are no longer there.
     """
-    return pa.schema([field for field in schema if not _holds_binary(field.type)])
+    return pa.schema([field for field in schema if not _is_binary_or_lists(field.type)])
 
 
-def _holds_binary(type_: pa.DataType) -> bool:
-    return _holds_binary(type_.value_type) if is_list(type_) else is_binary(type_)
+def _is_binary_or_lists(type_: pa.DataType) -> bool:
+    return _is_binary_or_lists(type_.value_type) if is_list(type_) else is_binary(type_)
+
+
+def leaves_kept(type_: pa.DataType) -> list[bool]:
+    """Which leaves of a type, in parquet's order, are read where images are not kept.
+
+    A field of a struct of which none is read is null; so is what cannot be read in part.
+    """
+    if _is_null(type_):
+        return [False] * _leaves(type_)
+    if pa.types.is_struct(type_) or _is_plain_list(type_):
+        return [kept for inner in _inner(type_) for kept in leaves_kept(inner)]
+    return [True] * _leaves(type_)
+
+
+def holds_binary(type_: pa.DataType) -> bool:
+    """Whether there is a binary type anywhere in it."""
+    return is_binary(type_) or any(map(holds_binary, _inner(type_)))
+
+
+def _is_null(type_: pa.DataType) -> bool:
+    """Whether all of it is null without its binary; of a struct it is a field alone."""
+    if pa.types.is_struct(type_):
+        return False
+    return _is_null(type_.value_type) if _is_plain_list(type_) else holds_binary(type_)
+
+
+def _is_plain_list(type_: pa.DataType) -> bool:
+    """Whether it is a list of any length, which can be read with some fields of its structs."""
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
+
+
+def _leaves(type_: pa.DataType) -> int:
+    return sum(map(_leaves, _inner(type_))) or 1
+
+
+def _inner(type_: pa.DataType) -> list[pa.DataType]:
+    """The types that a nested one is made of."""
+    if isinstance(type_, pa.BaseExtensionType):
+        return _inner(type_.storage_type)
+    return [type_.field(place).type for place in range(type_.num_fields)]
 
 
 def table_of(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -291,7 +291,7 @@ def _names(header: Record, where: Location) -> tuple[str, ...]:
 
 
 def _is_packed(where: Location) -> bool:
-    return where.path.partition("?")[0].lower().endswith(".gz")
+    return where.path.lower().endswith(".gz")
 
 
 @contextlib.contextmanager

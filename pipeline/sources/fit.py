@@ -7,6 +7,7 @@ round) is an error.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,6 +17,11 @@ from pipeline.sources.columns import without_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+ANY_INTEGER = pa.decimal128(20)
+"""Holds the integers of every width; from it Arrow casts what fits, from integers only types."""
+EXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
+"""Below these every whole number is exact."""
 
 
 def fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -60,7 +66,21 @@ def _fitted(values: pa.Array, type_: pa.DataType) -> pa.Array:
         return pa.StructArray.from_arrays(children, fields=[*type_], mask=values.is_null())
     if pa.types.is_list(type_) or pa.types.is_large_list(type_):
         return _fitted_list(values, type_)
-    return values.cast(type_)
+    if pa.types.is_integer(values.type) and pa.types.is_decimal(type_):
+        values = values.cast(ANY_INTEGER)
+    fitted = values.cast(type_)
+    if pa.types.is_decimal(values.type) and pa.types.is_floating(type_):
+        _check_whole_numbers(values, fitted)
+    return fitted
+
+
+def _check_whole_numbers(decimals: pa.Array, floats: pa.Array) -> None:
+    """Arrow checks that of integers, but not of decimals. Raises pa.ArrowInvalid."""
+    is_large = pc.greater_equal(pc.abs(floats), EXACT[floats.type])
+    pairs = zip(decimals.filter(is_large), floats.filter(is_large), strict=True)
+    for decimal, near in pairs:
+        if not math.isfinite(near.as_py()) or int(decimal.as_py()) != int(near.as_py()):
+            raise pa.ArrowInvalid(f"{decimal} would be rounded to {near}")
 
 
 def _children(structs: pa.StructArray, type_: pa.StructType) -> Iterator[pa.Array]:

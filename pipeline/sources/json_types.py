@@ -133,11 +133,12 @@ def _to_int(value: object, name: str) -> int:
 
 
 def _to_float(value: object, name: str) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            pass
+    if isinstance(value, float):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not _is_exact(value):
+            raise MisfitError(f"'{name}' is a whole number that a double does not hold")
+        return float(value)
     raise _misfit(value, pa.float64(), name)
 
 

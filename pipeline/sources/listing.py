@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from fsspec.utils import get_protocol, glob_translate
+from fsspec.utils import glob_translate
 
 from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.image_formats import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
@@ -42,10 +42,11 @@ from pipeline.contract.suggest import FILES, suggestion
 from pipeline.contract.video_formats import VIDEO_SUFFIXES
 from pipeline.sources.hub_dataset import HubChoice, check_choice, dataset_files
 from pipeline.sources.skipped import Reason, Skipped, SkippedFiles
+from pipeline.storage.backoff import with_backoff
 from pipeline.storage.contents import contents_of
 from pipeline.storage.file_table import FileTableWriter, tabulate
 from pipeline.storage.hub import at_commit, dataset_of, hub_fault
-from pipeline.storage.location import FileInfo, Location, locate
+from pipeline.storage.location import FileInfo, Location, locate, protocol_of
 from pipeline.storage.refusals import refusal_of
 from pipeline.storage.walk import files_below
 
@@ -117,7 +118,7 @@ def list_input(
     Raises:
         UserError: It is missing, empty, cannot be listed, or has no file of a known format.
     """
-    base, pattern = _split_glob(uri)
+    base, pattern = _split_glob(uri, options)
     location = locate(base, options)
     check_choice(location / "" if not pattern else location / pattern, choice)
     try:
@@ -147,7 +148,7 @@ def known_input(
         UserError: The format cannot be told.
         OSError: The store cannot be asked.
     """
-    base, _ = _split_glob(uri)
+    base, _ = _split_glob(uri, options)
     root, commit = at_commit(locate(base, options), choice.commit)
     if not root.is_folder():  # INPUT is that file
         root = root.parent
@@ -185,15 +186,27 @@ def _listed(location: Location, pattern: str, uri: str, choice: HubChoice) -> Li
     return _of_one_kind(location, files)
 
 
-def _split_glob(uri: str) -> tuple[str, str]:
+def _split_glob(uri: str, options: StorageOptions | None) -> tuple[str, str]:
     """The longest folder without wildcards, and the pattern below it (empty if there is none)."""
-    protocol = get_protocol(uri)
     found = _MAGIC.search(uri)
-    is_literal = protocol in ("file", "local") and os.path.lexists(uri.removeprefix("file://"))
-    if not found or protocol in ("http", "https") or is_literal:
+    if not found or _is_literal(uri, options):
         return uri, ""
     border = uri.rfind("/", 0, found.start())
     return uri[: max(border, 0)] or ("/" if border == 0 else "."), uri[border + 1 :]
+
+
+def _is_literal(uri: str, options: StorageOptions | None) -> bool:
+    """Whether something has this very name, though it looks like a pattern."""
+    protocol = protocol_of(uri)
+    if protocol in ("file", "local"):
+        return os.path.lexists(uri.removeprefix("file://"))
+    if protocol in ("http", "https"):
+        return True
+    if "*" in uri or "?" in uri:
+        return False
+    with contextlib.suppress(Exception):  # what is wrong with the store, the listing tells
+        return locate(uri, options).exists()
+    return False
 
 
 def _found(location: Location) -> Iterator[FileInfo] | FileInfo:
@@ -211,7 +224,15 @@ def _found(location: Location) -> Iterator[FileInfo] | FileInfo:
 
 def _of_single(location: Location, file: FileInfo) -> Listing:
     kind = kind_of(file.path) or _kind_by_contents(location)
+    if "https" in location.fs.protocol and kind not in ROW_A_FILE:
+        _check_ranges(location)
     return Listing(location.parent, kind, tabulate([file]))
+
+
+def _check_ranges(link: Location) -> None:
+    """Refuse a server that sends whole files only: units begin inside them. Raises UserError."""
+    if not with_backoff(lambda: link.fs.has_ranges(link.path)):
+        raise UserError(f"INPUT {link}: its server does not send parts of files; download it first")
 
 
 def _matching(files: Iterable[FileInfo], pattern: str, uri: str) -> Iterator[FileInfo]:
@@ -237,7 +258,7 @@ def _path_and_parents(path: str) -> Iterator[str]:
 
 def kind_of(path: str) -> Kind | None:
     """The format that a file's name tells; None if it tells none."""
-    name = path.partition("?")[0].lower()
+    name = path.lower()
     return next((kind for kind, suffixes in SUFFIXES.items() if name.endswith(suffixes)), None)
 
 

@@ -6,8 +6,8 @@ unless the file has a column of that name. The schema is that of all files (`uni
 rows are fitted to it (`fit`).
 
 Columns pass through with their types. Binary ones (images, and large) are dropped unless
-`keep_images` is set. In the `struct<bytes, path>` of Hugging Face datasets only `bytes` becomes
-null, so that `path` still says which image it was.
+`keep_images` is set. In structs, such as the `struct<bytes, path>` of Hugging Face datasets, and in
+lists of them, only `bytes` becomes null, so that `path` still says which image it was.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
-from pipeline.sources.columns import is_image_struct, without_binary, without_columns
+from pipeline.sources.columns import leaves_kept, without_binary, without_columns
 from pipeline.sources.fit import fit
 from pipeline.sources.hive import partition_fields, partition_value, partition_values
 from pipeline.sources.listing import Kind
@@ -44,6 +44,7 @@ TAIL = 64 * 1024
 """Bytes at a file's end that nearly always include its whole footer."""
 FOOTER_END = 8
 """A parquet file ends with the footer's length (4 bytes, little endian) and `PAR1`."""
+MAGIC = b"PAR1"
 KEPT_FOOTERS = 100_000
 """Files whose row groups are kept in memory from the look at their columns until they are cut."""
 
@@ -176,8 +177,7 @@ class ParquetSource:
         with where.fs.open(where.path, "rb", **exact) as file:
             with pq.ParquetFile(file) as parquet:
                 meta, schema = parquet.metadata, parquet.schema_arrow
-            inside = [field for field in schema if field.name in wanted.names]
-            columns = [leaf for field in inside if (leaf := _leaf(field, has_images=has_images))]
+            columns = _columns_read(meta, schema, wanted.names, has_images=has_images)
             if not columns:  # no projection at all would read every column
                 tables = iter([without_columns(unit.stop - unit.start)])
             else:
@@ -197,11 +197,24 @@ class ParquetSource:
                 yield fit(_with_partitions(table, path, in_path), wanted)
 
 
-def _leaf(field: pa.Field, *, has_images: bool) -> str | None:
-    """What is read of a file's column: its name, the path of a field inside it, or nothing."""
-    if has_images or not is_image_struct(field.type):
-        return str(field.name)
-    return f"{field.name}.path" if field.type.get_field_index("path") >= 0 else None
+def _columns_read(
+    meta: pq.FileMetaData, schema: pa.Schema, wanted: Sequence[str], *, has_images: bool
+) -> list[str]:
+    """What is read of these columns of a file: their names, or the paths of leaves inside them."""
+    columns: list[str] = []
+    place = 0
+    for field in schema:
+        kept = leaves_kept(field.type)
+        leaves = range(place, place + len(kept))
+        place += len(kept)
+        if field.name not in wanted:
+            continue
+        if has_images or all(kept):
+            columns.append(field.name)
+        else:
+            read = itertools.compress(leaves, kept)
+            columns += [meta.schema.column(leaf).path for leaf in read]
+    return columns
 
 
 def _fields_of_path(file: FileInfo, types: Mapping[str, pa.DataType]) -> list[pa.Field]:
@@ -240,7 +253,9 @@ def _read_tail(where: Location, size: int) -> bytes:
     """The end of a file with its whole footer, in one request, rarely two."""
     tail = _read_end(where, size, TAIL)
     footer = int.from_bytes(tail[-FOOTER_END : -FOOTER_END // 2], "little") + FOOTER_END
-    return tail if footer <= len(tail) else _read_end(where, size, footer)
+    # A file whose download stopped ends in any bytes, which would be any length.
+    is_whole = footer <= len(tail) or not tail.endswith(MAGIC) or footer > size
+    return tail if is_whole else _read_end(where, size, footer)
 
 
 def _read_end(where: Location, size: int, length: int) -> bytes:

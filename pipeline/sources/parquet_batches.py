@@ -158,6 +158,10 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]
 
 def _original(type_: pa.DataType, original: pa.DataType) -> pa.DataType:
     """The original type, of a struct with those fields only that were read."""
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        made = pa.list_ if pa.types.is_list(type_) else pa.large_list
+        item = _original(type_.value_type, original.value_type)
+        return made(original.value_field.with_type(item))
     if not pa.types.is_struct(type_):
         return original
     return pa.struct(

@@ -38,6 +38,7 @@ BY_ERRNO = {
     errno.EROFS: "the disk is read-only; name another one",
     errno.EACCES: PERMISSION,
     errno.EPERM: PERMISSION,
+    errno.EOPNOTSUPP: "name a folder on another disk, or a bucket by its URI",
 }
 
 

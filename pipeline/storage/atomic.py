@@ -12,8 +12,10 @@ RGW 16 ignores the condition. `probe` finds out whether a store supports these c
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -44,6 +46,10 @@ DRAFTS = "drafts"
 """Folder below `INTERNAL`, on a disk, of files that are not whole yet."""
 LOCK = "replace.lock"
 """File below `INTERNAL`, on a disk, under whose lock files are replaced."""
+
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What `link` says on a disk without hard links: exFAT, a bucket that is mounted."""
+WILDCARDS = re.compile(r"[*?\[]")
 
 
 def create(where: Location, body: bytes) -> bool:
@@ -89,6 +95,10 @@ def create_from(draft: str, where: Location) -> bool:
         os.link(draft, where.path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        raise OSError(errno.EOPNOTSUPP, "its disk has no hard links") from error
     _sync_folder(where.parent.path)
     return True
 
@@ -193,6 +203,10 @@ def remove_folder(where: Location) -> None:
     Others may write to it or delete it meanwhile: then what is left is deleted as well.
     """
     if not where.is_local:
+        if WILDCARDS.search(where.path):  # fsspec would remove all that the path matches
+            for file in where.tree():
+                remove(where / file.path)
+            return
         with contextlib.suppress(FileNotFoundError):
             with_backoff(lambda: where.fs.rm(where.path, recursive=True))
         return

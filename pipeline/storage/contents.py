@@ -73,6 +73,7 @@ PAGE = Contents(
 XML = Contents("XML", f"{CONVERT}, or download the file again if it is a store's error")
 UNPACK = "unpack it"
 GZIP = Contents("a gzip file", UNPACK)
+PDF = Contents("a PDF document", "give its pages as images")
 JPEG_XL = _readable("a JPEG XL image", ".jxl")
 
 SIGNATURES: tuple[tuple[int, bytes, Contents], ...] = (
@@ -90,7 +91,7 @@ SIGNATURES: tuple[tuple[int, bytes, Contents], ...] = (
     (0, b"Obj\x01", Contents("an Avro file", CONVERT)),
     (0, b"SQLite format 3\x00", Contents("an SQLite database", CONVERT)),
     (0, b"\x89HDF\r\n\x1a\n", Contents("an HDF5 file", CONVERT)),
-    (0, b"%PDF-", Contents("a PDF document", "give its pages as images")),
+    (0, b"%PDF-", PDF),
     (0, b"\xff\xd8\xff", _readable("an image", ".jpg")),
     (0, b"\x89PNG\r\n\x1a\n", _readable("an image", ".png")),
     (0, b"GIF8", _readable("an image", ".gif")),
@@ -107,7 +108,9 @@ SIGNATURES: tuple[tuple[int, bytes, Contents], ...] = (
     (0, b"\xff\x0a", JPEG_XL),
     (0, b"\x00\x00\x00\x0cJXL ", JPEG_XL),
 )
-"""Bytes at an offset that only files of one format have."""
+"""Bytes at an offset that only files of one format have, and perhaps texts."""
+OF_TEXT = (LFS, PDF)
+"""Those that may be text."""
 
 
 def contents_of(where: Location) -> Contents | None:
@@ -118,18 +121,25 @@ def contents_of(where: Location) -> Contents | None:
 
 def recognised(head: bytes) -> Contents | None:
     """What a file is that begins with these bytes; None if they do not tell."""
+    text = _decoded(head)
     for offset, signature, contents in SIGNATURES:
-        if head.startswith(signature, offset):
+        # A text may begin with any letters, such as ORCID.
+        if head.startswith(signature, offset) and (text is None or contents in OF_TEXT):
             return contents
     if head.startswith(b"\x1f\x8b"):
         return _packed(head)
+    return None if text is None else _text(text.lstrip(), is_whole=len(head) < HEAD)
+
+
+def _decoded(head: bytes) -> str | None:
+    """The text that these bytes are; None if they are none."""
     try:
         text = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if len(head) < HEAD or error.start < HEAD - 4:  # not just a character that was cut off
             return None
         text = head[: error.start].decode("utf-8-sig")
-    return None if "\0" in text else _text(text.lstrip(), is_whole=len(head) < HEAD)
+    return None if "\0" in text else text
 
 
 def _packed(head: bytes) -> Contents:

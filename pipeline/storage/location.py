@@ -97,8 +97,13 @@ class Location:
     path: str
 
     def __truediv__(self, relative: str) -> Location:
-        """A path below this one, or `relative` itself where that is absolute."""
-        return Location(self.fs, os.path.join(self.path, relative) if relative else self.path)
+        """A path below this one; on a disk `relative` itself where that is absolute."""
+        if not relative:
+            return self
+        if self.is_local:
+            return Location(self.fs, os.path.join(self.path, relative))
+        folder = self.path.rstrip("/")  # `relative` may begin with a slash: `images//cat.jpg`
+        return Location(self.fs, f"{folder}/{relative}" if folder else relative)
 
     def __str__(self) -> str:
         """As a user would write it: a path or a URI."""
@@ -249,6 +254,11 @@ def file_info(path: str, info: Mapping[str, object]) -> FileInfo:
     return FileInfo(path, int(size), str(stamp or "").strip('"'))
 
 
+def protocol_of(uri: str) -> str:
+    """The protocol of a URI; that of a path is `file`, whatever colons are in it."""
+    return str(get_protocol(uri)) if "://" in uri else "file"
+
+
 def locate(uri: str, options: StorageOptions | None = None) -> Location:
     """Resolve a path or a URI; a local path becomes absolute. Nothing is read.
 
@@ -265,7 +275,7 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
             raise UserError(
                 f"storage_options: there is no store '{protocol}'; use {', '.join(PROTOCOLS)}"
             )
-    scheme = get_protocol(uri)
+    scheme = protocol_of(uri)
     if scheme not in READABLE:
         raise UserError(
             f"{uri}: no way to read or write '{scheme}:'; use a path, s3://, gs://, abfs://, "
@@ -278,7 +288,7 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
     _forget_old_credentials(name)
     merged = _merged(DEFAULTS.get(name, {}), (options or {}).get(name))
     try:
-        fs, path = fsspec.url_to_fs(uri, **merged)
+        fs, path = _opened(uri, name, merged)
     except ValueError as error:
         if name != "abfs":
             raise
@@ -290,6 +300,19 @@ def locate(uri: str, options: StorageOptions | None = None) -> Location:
         why = f"its store's client is missing ({one_line(error)})"
         raise UserError(f"{uri}: {why}; install gemma3-batch[{extra}]") from None
     return Location(fs, path)
+
+
+def _opened(uri: str, name: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """The filesystem of a URI, and its path there."""
+    if name == "file":  # fsspec would take `a::b` for a chain of two
+        disk = LocalFileSystem(**options)
+        return disk, disk._strip_protocol(uri)
+    if name != "https":
+        return cast("tuple[AbstractFileSystem, str]", fsspec.url_to_fs(uri, **options))
+    from pipeline.storage.web import WebFiles  # imports aiohttp, which few need
+
+    path, _, query = uri.partition("?")
+    return WebFiles(query=query, **options), path
 
 
 def _forget_old_credentials(store: str) -> None:

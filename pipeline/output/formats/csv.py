@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.output.formats.beside import RecordBeside, keep_record
 from pipeline.output.formats.values import plain_schema, plain_type, to_values
-from pipeline.sources.columns import is_binary, is_string
+from pipeline.sources.columns import holds_binary, is_string
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pipeline.storage.location import Location
 
 END = "\r\n"
+LONGEST = 2**31 - 1
+"""Bytes of a block that pyarrow reads, at most."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class Csv(RecordBeside):
 
     def misfit(self, field: pa.Field) -> str | None:
         """Binary, or of a type that there is no text for."""
-        if _holds_binary(field.type):
+        if holds_binary(field.type):
             return f"which is {field.type}; leave out keep_images"
-        return None if plain_type(field.type) is not None else f"which is {field.type}"
+        is_held = plain_type(field.type) is not None and not _holds_fixed(field.type)
+        return None if is_held else f"which is {field.type}"
 
     def write(
         self,
@@ -64,7 +67,7 @@ class Csv(RecordBeside):
         cells = csv.read_csv(
             pa.BufferReader(body),
             # A row must not be longer than a block.
-            read_options=csv.ReadOptions(block_size=max(len(body), 1)),
+            read_options=csv.ReadOptions(block_size=min(max(len(body), 1), LONGEST)),
             parse_options=csv.ParseOptions(newlines_in_values=True),
             convert_options=csv.ConvertOptions(
                 include_columns=columns,
@@ -97,8 +100,7 @@ def _value(text: str | None, type_: pa.DataType) -> Any:
     return text if text is None or is_string(type_) else json.loads(text)
 
 
-def _holds_binary(type_: pa.DataType) -> bool:
-    """Whether there is a binary type anywhere in it."""
-    if is_binary(type_) or pa.types.is_fixed_size_binary(type_):
-        return True
-    return any(_holds_binary(type_.field(place).type) for place in range(type_.num_fields))
+def _holds_fixed(type_: pa.DataType) -> bool:
+    """Whether there is binary of a fixed size anywhere in it."""
+    inside = (type_.field(place).type for place in range(type_.num_fields))
+    return pa.types.is_fixed_size_binary(type_) or any(map(_holds_fixed, inside))

@@ -3,6 +3,7 @@
     Arrow                                        JSON
     bool, numbers, text                          as they are; NaN and infinities are null
     date, time, timestamp, decimal               text, as Arrow writes it
+    those that are not read back from their text a whole number, in the column's unit
     duration                                     a whole number, in the column's unit
     binary                                       base64
     list                                         array
@@ -11,8 +12,9 @@
     dictionary                                   its values
 
 Arrow itself casts to types that JSON has and back, so a row that is read is the one that was
-written. Text that is not UTF-8, which passes through a run, has U+FFFD in the place of its wrong
-bytes.
+written. Of times Arrow writes some that it does not read: years beyond 9999 or before 0, and zones'
+times of before 1900, whose offsets have seconds. Text that is not UTF-8, which passes through a
+run, has U+FFFD in the place of its wrong bytes.
 """
 
 from __future__ import annotations
@@ -56,25 +58,65 @@ def to_values(table: pa.Table) -> Iterator[Values]:
 
 
 def _values(table: pa.Table) -> Iterator[Values]:
-    schema = plain_schema(table.schema)
-    plain = table.cast(schema)
+    columns = [_column_values(table[field.name], field.type) for field in table.schema]
+    for row in zip(*columns, strict=True):
+        yield dict(zip(table.column_names, row, strict=True))
+
+
+def _column_values(column: pa.ChunkedArray, type_: pa.DataType) -> list[Any]:
+    values = _encoded_as(column, plain_type(type_))
+    counted = _mapped(type_, _counted_scalar)
+    if counted == plain_type(type_):  # there are no times in it
+        return values
+    numbers = _encoded_as(column, counted)
+    read = _read_back(values, type_)
+    triples = zip(values, numbers, read, strict=True)
+    return [value if back == number else number for value, number, back in triples]
+
+
+def _encoded_as(column: pa.ChunkedArray | pa.Array, type_: pa.DataType) -> list[Any]:
+    """The values of a column, cast to a type that JSON has."""
+    plain = column.cast(type_)
     try:
-        rows: list[Values] = plain.to_pylist()
+        values: list[Any] = plain.to_pylist()
     except UnicodeDecodeError:
-        rows = plain.cast(_with_bytes(schema)).to_pylist()
-    types = {field.name: field.type for field in schema}
-    for row in rows:
-        yield {name: _encoded(value, types[name]) for name, value in row.items()}
+        values = plain.cast(_mapped(type_, _bytes_of_text)).to_pylist()
+    return [_encoded(value, type_) for value in values]
+
+
+def _read_back(values: list[Any], type_: pa.DataType) -> list[Any]:
+    """What values of a column with times will be read as, with times as numbers.
+
+    A value that cannot be read stands for itself.
+    """
+    try:
+        read = _array(values, type_, _read_scalar).cast(_mapped(type_, _itself))
+        return _encoded_as(read, _mapped(type_, _counted_scalar))
+    except (ValueError, pa.ArrowException):
+        if len(values) == 1:
+            return values
+        return [back for value in values for back in _read_back([value], type_)]
 
 
 def to_table(rows: Iterable[Values], schema: pa.Schema) -> pa.Table:
     """The rows as a table of these columns; what a row lacks is null."""
-    read = pa.schema([field.with_type(_mapped(field.type, _read_scalar)) for field in schema])
-    types = {field.name: field.type for field in read}
-    decoded = [
-        {name: _decoded(row.get(name), type_) for name, type_ in types.items()} for row in rows
-    ]
-    return pa.Table.from_pylist(decoded, schema=read).cast(schema)
+    rows = [*rows]
+    columns = [_column([row.get(field.name) for row in rows], field.type) for field in schema]
+    read = pa.schema([f.with_type(c.type) for f, c in zip(schema, columns, strict=True)])
+    return pa.table(columns, schema=read).cast(schema)
+
+
+def _column(values: list[Any], type_: pa.DataType) -> pa.Array:
+    try:
+        return _array(values, type_, _read_scalar).cast(type_)
+    except (ValueError, TypeError, pa.ArrowException):  # not all times in it are texts
+        read = _array(values, type_, _timed_scalar)
+        return read.dictionary_encode() if pa.types.is_dictionary(type_) else read
+
+
+def _array(values: list[Any], type_: pa.DataType, scalar: OfScalar) -> pa.Array:
+    read = _mapped(type_, scalar)
+    return pa.array([_decoded(value, read) for value in values], read)
 
 
 def as_text(value: Any) -> str:
@@ -136,6 +178,31 @@ def _read_scalar(type_: pa.DataType) -> pa.DataType | None:
     return type_ if pa.types.is_time(type_) else _plain_scalar(type_)
 
 
+def _timed_scalar(type_: pa.DataType) -> pa.DataType | None:
+    """As plain, but with dates and times as they are, which are read one by one."""
+    return type_ if _is_time(type_) else _plain_scalar(type_)
+
+
+def _counted_scalar(type_: pa.DataType) -> pa.DataType | None:
+    """As plain, but with dates and times as whole numbers."""
+    if _is_time(type_):
+        return pa.int32() if type_.bit_width == pa.int32().bit_width else pa.int64()
+    return _plain_scalar(type_)
+
+
+def _itself(type_: pa.DataType) -> pa.DataType:
+    return type_
+
+
+def _is_time(type_: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_date(type_) or types.is_time(type_) or types.is_timestamp(type_))
+
+
+def _bytes_of_text(type_: pa.DataType) -> pa.DataType:
+    return pa.binary() if is_string(type_) else type_
+
+
 def _is_list(type_: pa.DataType) -> bool:
     types = pa.types
     return bool(
@@ -145,15 +212,6 @@ def _is_list(type_: pa.DataType) -> bool:
         or types.is_list_view(type_)
         or types.is_large_list_view(type_)
     )
-
-
-def _with_bytes(schema: pa.Schema) -> pa.Schema:
-    """Plain columns with the bytes of their texts."""
-
-    def of_scalar(type_: pa.DataType) -> pa.DataType:
-        return pa.binary() if is_string(type_) else type_
-
-    return pa.schema([field.with_type(_mapped(field.type, of_scalar)) for field in schema])
 
 
 def _encoded(value: Any, type_: pa.DataType) -> Any:
@@ -174,8 +232,8 @@ def _decoded(value: Any, type_: pa.DataType) -> Any:
         return None
     if is_binary(type_) or pa.types.is_fixed_size_binary(type_):
         return value if isinstance(value, bytes) else base64.b64decode(value)
-    if pa.types.is_time(type_):
-        return _clock(value, type_.unit)
+    if _is_time(type_):
+        return value if isinstance(value, int) else _counted(value, type_)
     return _nested(value, type_, _decoded)
 
 
@@ -188,6 +246,15 @@ def _nested(value: Any, type_: pa.DataType, each: Callable[[Any, pa.DataType], A
     if pa.types.is_struct(type_):
         return {field.name: each(value.get(field.name), field.type) for field in type_}
     return value
+
+
+def _counted(text: str, type_: pa.DataType) -> int:
+    """A date or a time in its unit. Raises ValueError, pa.ArrowException."""
+    if text.removeprefix("-").isdecimal():  # in CSV a number is a text
+        return int(text)
+    return (
+        _clock(text, type_.unit) if pa.types.is_time(type_) else pa.scalar(text).cast(type_).value
+    )
 
 
 def _clock(text: str, unit: str) -> int:

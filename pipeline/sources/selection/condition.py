@@ -12,6 +12,7 @@ the language, stands in backticks; a field of a struct follows its column and a 
 from __future__ import annotations
 
 import functools
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import UserError
@@ -78,8 +79,8 @@ def name_of(token: Token) -> str:
     return str(token).strip("`") if token.type == "QUOTED" else str(token)
 
 
-def value_of(token: Token) -> str | float | bool:
-    """What a value of a condition is: a text, a number or a truth."""
+def value_of(token: Token) -> str | int | Decimal | bool:
+    """What a value of a condition is: a text, a number or a truth. No number is rounded."""
     if token.type == "TEXT":
         quote = token[0]
         return str(token[1:-1]).replace(quote * 2, quote)
@@ -87,7 +88,7 @@ def value_of(token: Token) -> str | float | bool:
         try:
             return int(token)
         except ValueError:
-            return float(token)
+            return Decimal(str(token))
     return token.type == "TRUE"
 
 

@@ -6,9 +6,11 @@ the condition is true. All columns and types are checked before anything is read
 
 from __future__ import annotations
 
+import datetime
 import math
 import operator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,13 +21,14 @@ from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.suggest import suggestion
 from pipeline.sources.columns import is_string
 from pipeline.sources.selection.condition import name_of, parsed, value_of
+from pipeline.sources.selection.exact import as_of_type, common_decimal, is_exact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lark import Token, Tree
 
-    Value = str | float | bool
+    Value = str | int | Decimal | bool
 
 COMPARISONS: Mapping[str, Callable[[Any, Any], pc.Expression]] = {
     "=": operator.eq,
@@ -44,11 +47,19 @@ FUNCTIONS: Mapping[str, Callable[..., pc.Expression]] = {
     "ends_with": pc.ends_with,
     "contains": pc.match_substring,
 }
-NUMBER, TEXT, TRUTH, TIME, OTHER = "a number", "text", "true or false", "a time", "other"
+NUMBER, TEXT, TRUTH, OTHER = "a number", "text", "true or false", "other"
+TIME, CLOCK = "a time", "a time of day"
 """What values of a type are to a condition."""
-ANY_INTEGER = pa.decimal128(20)
-"""Holds the integers of every width, with a sign and without."""
-WRITTEN = {NUMBER: "5", TEXT: "'text'", TRUTH: "true", TIME: "'2024-01-31'"}
+WRITTEN = {
+    NUMBER: "5",
+    TEXT: "'text'",
+    TRUTH: "true",
+    TIME: "'2024-01-31'",
+    CLOCK: "'12:30:00'",
+}
+UNITS = ("s", "ms", "us", "ns")
+"""Of times, from the coarsest."""
+OF_DATES = {pa.date32(): "s", pa.date64(): "ms"}
 
 
 @dataclass(frozen=True)
@@ -128,33 +139,26 @@ class _Column:
         return _Column(name, plain, family, expression)
 
     def with_value(self, sign: str, value: Value) -> pc.Expression:
-        """Compared with a value. Raises UserError where that cannot be one of this column.
-
-        Arrow would cast both to one type, and fail where a value of the column is not exact in it.
-        """
-        if not pa.types.is_integer(self.type) or isinstance(value, bool | str):
-            return COMPARISONS[sign](self.expression, self._scalar(value))
-        bits, is_signed = self.type.bit_width, pa.types.is_signed_integer(self.type)
-        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if is_signed else (0, 2**bits)
-        if isinstance(value, int) and low <= value < high:
-            return COMPARISONS[sign](self.expression, pa.scalar(value, self.type))
-        return COMPARISONS[sign](self.about, pa.scalar(_about(value)))
+        """Compared with a value. Raises UserError where that cannot be one of this column."""
+        if is_exact(self.type) and not isinstance(value, bool | str):
+            sign, scalar = as_of_type(sign, value, self.type)
+            return COMPARISONS[sign](self.expression, scalar)
+        return COMPARISONS[sign](self.expression, self._scalar(value))
 
     def with_column(self, sign: str, other: _Column) -> pc.Expression:
         """Compared with a column. Raises UserError where the two cannot be compared."""
-        if other.family != self.family or OTHER in (self.family, other.family):
+        compare = COMPARISONS[sign]
+        if self.type == other.type and self.family != OTHER:
+            return compare(self.expression, other.expression)
+        common = _common(self, other)
+        if common is None:
             raise UserError(
                 f"where: columns '{self.name}' ({self.type}) and '{other.name}' "
                 f"({other.type}) cannot be compared"
             )
-        compare = COMPARISONS[sign]
-        if self.type == other.type:
-            return compare(self.expression, other.expression)
-        if self.family != NUMBER:
-            return compare(self.expression, other.expression.cast(self.type))
-        if pa.types.is_integer(self.type) and pa.types.is_integer(other.type):
-            return compare(self.expression.cast(ANY_INTEGER), other.expression.cast(ANY_INTEGER))
-        return compare(self.about, other.about)
+        if pa.types.is_floating(common):
+            return compare(self.about, other.about)
+        return compare(self.expression.cast(common), other.expression.cast(common))
 
     @property
     def about(self) -> pc.Expression:
@@ -167,13 +171,14 @@ class _Column:
             return pa.scalar(_about(value))
         if _family_of(value) == self.family:
             return pa.scalar(value, self.type)
-        if self.family == TIME and isinstance(value, str):
+        if self.family in (TIME, CLOCK) and isinstance(value, str):
             try:
-                return _time(value, self.type)
-            except pa.ArrowException:
+                return (_time if self.family == TIME else _clock)(value, self.type)
+            except (ValueError, pa.ArrowException):
                 pass
+        shown = str(value) if isinstance(value, Decimal) else repr(value)
         raise UserError(
-            f"where: column '{self.name}' is {self.type}, and {value!r} is not"
+            f"where: column '{self.name}' is {self.type}, and {shown} is not"
             + (f"; write {WRITTEN[self.family]}, say" if self.family in WRITTEN else "")
         )
 
@@ -292,11 +297,28 @@ def _family(type_: pa.DataType) -> str:
         return TEXT
     if pa.types.is_boolean(type_):
         return TRUTH
-    is_time = pa.types.is_date(type_) or pa.types.is_timestamp(type_) or pa.types.is_time(type_)
-    return TIME if is_time else OTHER
+    if pa.types.is_time(type_):
+        return CLOCK
+    return TIME if pa.types.is_date(type_) or pa.types.is_timestamp(type_) else OTHER
 
 
-def _about(value: float) -> float:
+def _common(one: _Column, other: _Column) -> pa.DataType | None:
+    """The type as which two columns of different types are compared; None if there is none."""
+    if one.family != other.family or one.family == OTHER:
+        return None
+    if one.family == TIME:  # what has no zone is in UTC, a date begins at midnight
+        return pa.timestamp(max(map(_unit, (one.type, other.type)), key=UNITS.index), "UTC")
+    if one.family != NUMBER:
+        return one.type
+    are_exact = is_exact(one.type) and is_exact(other.type)
+    return common_decimal(one.type, other.type) if are_exact else pa.float64()
+
+
+def _unit(type_: pa.DataType) -> str:
+    return OF_DATES.get(type_) or str(type_.unit)
+
+
+def _about(value: float | Decimal) -> float:
     """A number as a float, of those beyond all floats the infinite one."""
     try:
         return float(value)
@@ -314,8 +336,11 @@ def _comparable(type_: pa.DataType, family: str) -> pa.DataType:
     """The type as which values of a type are compared."""
     if family == TEXT and not pa.types.is_large_string(type_):
         return pa.string()
-    is_odd = pa.types.is_decimal(type_) or pa.types.is_float16(type_)
-    return pa.float64() if is_odd else type_
+    if family == CLOCK:
+        return pa.time64("ns")
+    if pa.types.is_decimal32(type_) or pa.types.is_decimal64(type_):
+        return pa.decimal128(type_.precision, type_.scale)
+    return pa.float64() if pa.types.is_float16(type_) else type_
 
 
 def _time(text: str, type_: pa.DataType) -> pa.Scalar:
@@ -326,3 +351,14 @@ def _time(text: str, type_: pa.DataType) -> pa.Scalar:
         except pa.ArrowException:
             return pa.scalar(text).cast(pa.timestamp(type_.unit)).cast(type_)
     return pa.scalar(text).cast(type_)
+
+
+def _clock(text: str, type_: pa.DataType) -> pa.Scalar:
+    """A time of day that is written as text. Raises ValueError.
+
+    Arrow (26) casts no text to one.
+    """
+    clock = datetime.time.fromisoformat(text)
+    if clock.tzinfo is not None:
+        raise ValueError(text)
+    return pa.scalar(clock, type_)

@@ -104,7 +104,8 @@ def _matches_in_file(
     is_match = np.zeros(begins[-1], dtype=bool)
     own = {field.name: field.type for field in fragment.physical_schema}
     read = [name for name in condition.columns if name in own]
-    is_plain = all(own.get(n) == source.schema.field(n).type for n in condition.columns)
+    types = {name: source.schema.field(name).type for name in condition.columns}
+    is_plain = all(own.get(n) == type_ and not _holds_nan(type_) for n, type_ in types.items())
     with pq.ParquetFile(file, metadata=meta) as parquet:
         for group in _not_ruled_out(condition, fragment, is_plain=is_plain):
             at = begins[group]
@@ -123,7 +124,8 @@ def _not_ruled_out(
     Args:
         condition: What matches.
         fragment: The file.
-        is_plain: Whether it has all columns of the condition, with the types of the input.
+        is_plain: Whether it has all columns of the condition, with the types of the input, of which
+            none can hold NaN: statistics leave that out, and it is unequal to any number.
     """
     if not is_plain:
         return [group.id for group in fragment.row_groups]
@@ -132,6 +134,12 @@ def _not_ruled_out(
     except pa.ArrowException:  # the condition cannot be computed of their statistics
         return [group.id for group in fragment.row_groups]
     return sorted(group.id for part in kept for group in part.row_groups)
+
+
+def _holds_nan(type_: pa.DataType) -> bool:
+    """Whether there is a floating type anywhere in it."""
+    inside = (type_.field(place).type for place in range(type_.num_fields))
+    return bool(pa.types.is_floating(type_)) or any(map(_holds_nan, inside))
 
 
 def _batches(

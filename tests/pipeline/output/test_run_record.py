@@ -175,6 +175,24 @@ def test_an_input_is_known_by_its_place_from_whichever_folder(
     assert has_same_input(place, record_of(gemma_folder, input="/data/a.parquet"))
 
 
+def test_a_link_is_the_same_input_with_another_signature_alone(gemma_folder: Path) -> None:
+    def of(query: str) -> Record:
+        return record_of(gemma_folder, input=f"https://host/dir/get{query}")
+
+    one = of("?file=a&X-Amz-Signature=secret1&X-Amz-Credential=us/eu")
+    assert has_same_input(one, of("?file=a&X-Amz-Signature=secret2&X-Amz-Credential=us/eu"))
+    assert "secret" not in json.dumps(one)
+    assert has_same_input(of("?sv=1&sig=abc"), of("?sv=2&sig=abcd"))
+    assert not has_same_input(one, of("?file=b&X-Amz-Signature=secret1"))
+    assert not has_same_input(of(""), one)
+    earlier = {**one}  # its plan has the query in the file's name
+    del earlier["input"]
+    assert not has_same_input(earlier, one)
+    plain = {**of("")}
+    del plain["input"]
+    assert has_same_input(plain, of(""))
+
+
 def test_a_folder_with_anything_else_in_it_is_left_alone(
     gemma_folder: Path, tmp_path: Path
 ) -> None:

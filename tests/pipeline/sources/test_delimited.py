@@ -225,6 +225,16 @@ def test_a_quote_that_is_never_closed_is_not_held_in_memory(
         place.cuts(place.source())
 
 
+@pytest.mark.parametrize(
+    "name", ["ORCID", "BZhreg", "PAR10", "GIF8", "the,moov", "the,ftyp", "picture,WEBP", "ARROW1"]
+)
+def test_a_header_may_begin_like_another_format(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{name},name\n{'1,' * name.count(',')}2,Ann\n")
+    place = Place(str(tmp_path))
+    source = place.source()
+    assert rows_of(source, place.cuts(source), ["name"]) == [{"name": "Ann"}]
+
+
 def test_a_header_may_be_long(place: Place) -> None:
     names = [f"a column with a long name, number {n}" for n in range(4000)]
     header = ",".join(f'"{name}"' for name in names)

@@ -136,6 +136,18 @@ def test_no_whole_number_is_rounded(place: Place) -> None:
     assert schema_of([{"a": long}, {"a": 1}]) == pa.schema({"a": pa.int64()})
 
 
+def test_no_whole_number_beyond_the_first_lines_is_rounded(tmp_path: Path) -> None:
+    long = 2**53 + 1
+    (tmp_path / "a.jsonl").write_bytes(lines({"n": 0.5}, *({"n": n} for n in range(999))))
+    (tmp_path / "b.jsonl").write_bytes(lines(*({"n": 0.5} for _ in range(1000)), {"n": long}))
+    place = Place(str(tmp_path))
+    source = place.source(unit_rows=2000)
+    *rows, last = rows_of(source, place.cuts(source), ["n"])
+    assert rows[-1] == {"n": 0.5, FAULT: None}
+    fault = "b.jsonl line 1001: 'n' is a whole number that a double does not hold"
+    assert last == {"n": None, FAULT: fault}
+
+
 BROKEN = {
     b"{": "it is not JSON",
     b'{"n": 1} {"n": 2}': "it is not JSON",
@@ -176,7 +188,7 @@ MISFITS: list[tuple[dict[str, object], dict[str, object], str]] = [
     ({"l": ["a", [1], "b"]}, {"l": ["a", None, "b"]}, "'l[]' is an array, not string"),
     ({"o": [["a", 1]]}, {"o": None}, "'o' is an array, not struct<"),
     ({"o": {"a": {}, "b": 3}}, {"o": {"a": None, "b": 3}}, "'o.a' is an object, not bool"),
-    ({"f": 10**400}, {"f": None}, "'f' is a number, not double"),
+    ({"f": 10**400}, {"f": None}, "'f' is a whole number that a double does not hold"),
 ]
 
 

@@ -130,10 +130,29 @@ def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_a_name_with_brackets_is_itself(tmp_path: Path) -> None:
-    (tmp_path / "v[1]").mkdir()
-    (tmp_path / "v[1]/a.parquet").write_bytes(b"x")
-    assert names(str(tmp_path / "v[1]")) == ["a.parquet"]
+def test_a_name_with_brackets_is_itself(place: Place) -> None:
+    for name in ("v [1]/a.parquet", "v 1/b.parquet", "v 2/c.parquet"):
+        place.write(name, b"x")
+    assert names(f"{place.uri}/v [1]") == ["a.parquet"]
+    assert names(f"{place.uri}/v [1]/a.parquet") == ["a.parquet"]
+    assert names(f"{place.uri}/v [2]") == ["v 2/c.parquet"]
+
+
+def test_a_path_with_colons_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a::b").mkdir()
+    (tmp_path / "a::b/x::y.parquet").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    listing = list_input("a::b")
+    assert listing.root.path == str(tmp_path / "a::b")
+    assert names(str(tmp_path / "a::b/x::y.parquet")) == ["x::y.parquet"]
+    assert locate(f"file://{tmp_path}/a::b") == listing.root
+
+
+def test_a_name_with_a_question_mark_has_its_suffix(place: Place) -> None:
+    for name in ("what is this?.jpg", "Who am I?/1.jpg"):
+        place.write(name, b"x")
+    assert names(place.uri) == ["Who am I?/1.jpg", "what is this?.jpg"]
+    assert names(f"{place.uri}/what is this?.jpg") == ["what is this?.jpg"]
 
 
 def test_paths_are_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

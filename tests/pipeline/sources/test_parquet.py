@@ -14,6 +14,8 @@ from pipeline.contract.errors import UserError
 from pipeline.contract.task import ColumnKind
 from pipeline.images import ImageLimits, load_image
 from pipeline.sources import check_columns, list_input, open_source, parquet_batches
+from pipeline.sources import parquet as parquet_source
+from pipeline.storage.location import Location
 from tests.pipeline.sample_images import encoded, plain
 from tests.pipeline.sources.places import Place, passed_through, rows_of
 from tests.stores import S3
@@ -167,6 +169,69 @@ def test_pass_through_keeps_types_and_drops_bytes(place: Place) -> None:
     ]
 
 
+def test_of_structs_and_lists_of_them_the_bytes_are_left_out(tmp_path: Path) -> None:
+    """Several images of a row passed through with all their bytes."""
+    image = {"bytes": b"x" * 9, "path": "a.jpg"}
+    row = {
+        "images": [image, None, image],
+        "large": [{"of": image, "n": 1}],
+        "meta": {"n": 1, "thumb": b"x", "many": [b"x"], "by": [("a", b"x")], "ids": [1, 2]},
+        "text": "long",
+        "pair": [image, image],
+        "by": [("a", b"x")],
+        "hash": b"0123",
+    }
+    inner = [("n", pa.int64()), ("thumb", pa.binary()), ("many", pa.list_(pa.binary()))]
+    by = pa.map_(pa.string(), pa.binary())
+    schema = pa.schema(
+        {
+            "images": pa.list_(HF_IMAGE),
+            "large": pa.large_list(pa.struct([("of", HF_IMAGE), ("n", pa.int64())])),
+            "meta": pa.struct([*inner, ("by", by), ("ids", pa.list_(pa.int64()))]),
+            "text": pa.string(),
+            "pair": pa.list_(HF_IMAGE, 2),
+            "by": by,
+            "hash": pa.binary(4),
+        }
+    )
+    pq.write_table(pa.Table.from_pylist([row, {}], schema=schema), tmp_path / "a.parquet")
+    place = Place(str(tmp_path))
+    source = place.source()
+    passed = passed_through(source, place.cuts(source))
+    assert passed.schema == schema
+    left = {"bytes": None, "path": "a.jpg"}
+    assert passed.to_pylist()[0] == {
+        "images": [left, None, left],
+        "large": [{"of": left, "n": 1}],
+        "meta": {"n": 1, "thumb": None, "many": None, "by": None, "ids": [1, 2]},
+        "text": "long",
+        "pair": None,  # neither can be read in part
+        "by": None,
+        "hash": b"0123",
+    }
+    assert set(passed.to_pylist()[1].values()) == {None}
+    assert rows_of(source, place.cuts(source), ["images"])[0] == {"images": row["images"]}
+
+
+def test_a_file_that_is_cut_off_is_not_read_as_its_footer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last bytes are data, and were taken for the length of a footer."""
+    lengths = []
+    read_end = parquet_source._read_end
+
+    def noted(where: Location, size: int, length: int) -> bytes:
+        lengths.append(length)
+        return read_end(where, size, length)
+
+    monkeypatch.setattr(parquet_source, "_read_end", noted)
+    for end in (b"\0\0\0\x80data", b"\0\0\0\x80PAR1"):
+        (tmp_path / "a.parquet").write_bytes(b"PAR1" + bytes(100_000) + end)
+        with pytest.raises(UserError, match="not a readable parquet file"):
+            Place(str(tmp_path)).source()
+    assert lengths == [parquet_source.TAIL] * 2
+
+
 def test_a_table_of_images_alone_still_has_its_rows(place: Place) -> None:
     place.write("t.parquet", parquet(pa.table({"image": [b"1", b"2", b"3"]})))
     source = place.source()
@@ -318,7 +383,7 @@ def refused(place: Place) -> str:
 
 
 def test_files_that_cannot_be_used_are_refused_in_one_line(place: Place) -> None:
-    place.write("a.parquet", b"PAR1 but no more")
+    place.write("a.parquet", b"PAR1\0but no more")
     assert refused(place) == (
         f"INPUT {place.uri}/a.parquet is not a readable parquet file; repair it or take it away"
     )

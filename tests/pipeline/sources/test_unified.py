@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -180,6 +181,25 @@ def refused(place: Place) -> str:
         place.source()
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def test_integers_fit_into_decimals_by_their_values() -> None:
+    """Arrow would want room for the longest integer there is."""
+    type_ = pa.decimal128(20, 2)
+    found = fit(pa.table({"n": [2**59, None]}), pa.schema({"n": type_}))
+    assert found["n"].to_pylist() == [Decimal(2**59), None]
+    with pytest.raises(pa.ArrowInvalid, match="column 'n' has a value that does not fit"):
+        fit(pa.table({"n": [2**62]}), pa.schema({"n": type_}))
+
+
+def test_a_decimal_id_beside_doubles_is_not_rounded() -> None:
+    """Arrow checks this for integers only."""
+    for type_, text in ((pa.float64(), "1234567890123456789"), (pa.float32(), "16777217")):
+        ids = pa.table({"n": pa.array([Decimal("1.1"), Decimal(text), None], pa.decimal128(38, 2))})
+        with pytest.raises(pa.ArrowInvalid, match=f"column 'n' .*{text}.00 would be rounded"):
+            fit(ids, pa.schema({"n": type_}))
+    exact = pa.table({"n": pa.array([Decimal("1.1"), Decimal(2**60), None], pa.decimal128(38, 2))})
+    assert fit(exact, pa.schema({"n": pa.float64()}))["n"].to_pylist() == [1.1, 2.0**60, None]
 
 
 def test_a_refusal_names_the_two_files_the_column_and_both_types(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
@@ -111,6 +112,30 @@ def test_a_folder_is_removed_while_others_write_to_it(tmp_path: Path) -> None:
         each.result()
     remove_folder(folder)
     assert not folder.exists()
+
+
+def test_a_folder_whose_name_is_a_pattern_is_removed_alone(s3: S3) -> None:
+    """fsspec would remove `out1` as well, which the name matches."""
+    root = locate(s3.url)
+    for name in ("out[1]/a", "out[1]/b/c", "out1/a"):
+        overwrite(root / name, b"x")
+    remove_folder(root / "out[1]")
+    assert [file.path for file in root.tree()] == ["out1/a"]
+
+
+def test_a_disk_without_hard_links_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(UserError) as refusal:
+        probe(locate(str(tmp_path / "out")))
+    assert str(refusal.value).endswith(
+        "its disk has no hard links; name a folder on another disk, or a bucket by its URI"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_body_that_ends_early_is_never_there(

@@ -50,6 +50,14 @@ def test_new_credentials_reach_a_store_in_the_same_process(
     assert locate("s3://bucket/other").fs is new.fs
 
 
+def test_an_empty_step_in_a_key_stays_in_its_bucket() -> None:
+    """`s3://bucket/images//cat.jpg` was taken for an object of a bucket called `cat.jpg`."""
+    key = locate("s3://bucket/images") / "/cat.jpg"
+    assert str(key) == "s3://bucket/images//cat.jpg"
+    assert key.fs.split_path(key.path)[:2] == ("bucket", "images//cat.jpg")
+    assert locate("s3://bucket") / "a" == locate("s3://bucket/a") / ""
+
+
 def test_what_can_be_written_to(tmp_path: Path) -> None:
     assert is_writable(locate(str(tmp_path)))
     assert is_writable(locate("s3://bucket/x"))

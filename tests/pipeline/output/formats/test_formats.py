@@ -129,6 +129,55 @@ def test_rows_come_back_with_their_types(tmp_path: Path, form: str) -> None:
     assert read_part(part, lambda _: False).num_columns == 0
 
 
+def times() -> pa.Table:
+    """Dates and times whose text Arrow does not read, or reads as another, beside ordinary ones."""
+    last, far = 253402300799, 1700000000000  # the end of 9999; milliseconds taken for seconds
+    berlin = pa.timestamp("us", "Europe/Berlin")
+    columns: Mapping[str, tuple[pa.DataType, list[Any]]] = {
+        "seconds": (pa.timestamp("s"), [far, last + 1, -(10**11), 0, None]),
+        "zoned": (berlin, [last * 10**6, -2840000000 * 10**6, 1, 0, None]),
+        "day": (pa.date32(), [2932897, -800000, 0, 1, None]),
+        "old": (pa.date64(), [86_400_000 * 2932897, 0, 86_400_000, 0, None]),
+        "clock": (pa.time32("s"), [90_000, 1, 86_399, 0, None]),
+        "list": (pa.list_(pa.timestamp("s")), [[far, 1], [1], [], [None], None]),
+        "object": (
+            pa.struct([("at", berlin), ("x", pa.float64())]),
+            [
+                {"at": last * 10**6, "x": 1.0},
+                {"at": 1, "x": None},
+                {"at": None, "x": 2.0},
+                None,
+                None,
+            ],
+        ),
+        "of": (pa.map_(pa.string(), pa.date32()), [[("a", 2932897)], [("b", 1)], [], None, None]),
+    }
+    named = {name: pa.array(values, type_) for name, (type_, values) in columns.items()}
+    packed = {f"{name} packed": named[name].dictionary_encode() for name in ("seconds", "day")}
+    return pa.table({"row_key": list("abcde"), **named, **packed, "caption": ["x"] * 5})
+
+
+@pytest.mark.parametrize("form", NOT_PARQUET)
+def test_times_beyond_what_is_read_as_text_come_back(tmp_path: Path, form: str) -> None:
+    table = times()
+    found, _ = read_whole_part(save(tmp_path, form, table))
+    for name in table.column_names:
+        assert found[name].combine_chunks().equals(table[name].combine_chunks()), name
+
+
+def test_times_are_numbers_only_where_their_text_is_not_read(tmp_path: Path) -> None:
+    part = save(tmp_path, "jsonl", times())
+    rows = [json.loads(line) for line in part.read().decode().splitlines()]
+    assert [row["seconds"] for row in rows] == [
+        1700000000000,
+        253402300800,
+        -(10**11),
+        "1970-01-01 00:00:00",
+        None,
+    ]
+    assert [row["clock"] for row in rows] == [90_000, "00:00:01", "23:59:59", "00:00:00", None]
+
+
 @pytest.mark.parametrize("form", NOT_PARQUET)
 def test_a_part_that_is_read_and_written_again_is_the_same(tmp_path: Path, form: str) -> None:
     first = save(tmp_path / "a", form, everything())
@@ -192,6 +241,14 @@ def test_a_column_that_a_format_cannot_hold_is_refused() -> None:
             check_columns(form, odd)
         with pytest.raises(UserError, match="two columns 'a'"):
             check_columns(form, twice)
+
+
+def test_only_what_keep_images_keeps_is_told_with_it() -> None:
+    """Binary of a fixed size, a hash say, passes through in any case."""
+    for type_, hint in ((pa.binary(4), ""), (pa.list_(pa.binary()), "; leave out keep_images")):
+        with pytest.raises(UserError) as refusal:
+            check_columns("csv", pa.schema([("x", type_)]))
+        assert str(refusal.value).endswith(f"which is {type_}{hint}; use parquet")
 
 
 def test_json_lines_are_read_by_pandas_and_json(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ ROWS = pa.table(
         "raw": pa.array([b"x", None, b"", b"y", b"z"]),
         "en.txt": pa.array(["one", None, "three", "four", "five"]),
         "in": pa.array([1, 2, 3, 4, 5]),
+        "clock": pa.array([datetime.time(12 + n, 30) for n in range(5)], pa.time32("s")),
     }
 )
 
@@ -62,6 +63,8 @@ ROWS = pa.table(
         ("day > '2024-01-03'", [3, 4]),
         ("at <= '2024-01-02'", [0, 1]),
         ("at <= '2024-01-01T12:00:00Z'", [0]),
+        ("clock > '13:30'", [2, 3, 4]),
+        ("clock <= '12:30:00.5' or clock = '16:30:00'", [0, 4]),
         ("meta.n >= 3", [3, 4]),
         ("meta.of.x = '2'", [2]),
         ("raw is null", [1]),
@@ -88,6 +91,13 @@ def test_a_condition_takes_the_rows_that_sql_would(condition: str, rows: list[in
         ("safe = 1", "column 'safe' is bool, and 1 is not; write true, say"),
         ("day > 'soon'", r"'day' is date32\[day\], and 'soon' is not; write '2024-01-31', say"),
         ("raw = 'x'", "column 'raw' is binary, and 'x' is not$"),
+        ("raw = 1.50", "column 'raw' is binary, and 1.50 is not$"),
+        (
+            "clock < '1 pm'",
+            r"column 'clock' is time64\[ns\], and '1 pm' is not; write '12:30:00', say",
+        ),
+        ("clock < '12:00+01:00'", "'clock' is .*write '12:30:00', say"),
+        ("clock < day", r"columns 'clock' \(time64\[ns\]\) and 'day' .* cannot be compared"),
         ("width = lang", r"columns 'width' \(int32\) and 'lang' \(string\) cannot be compared"),
         ("width like '1%'", "column 'width' is int32, not text"),
         ("1 = 1", "compares two values and no column"),
@@ -123,7 +133,10 @@ INTEGERS = pa.table(
         ("hash not in (1, 2)", [1, 2]),
         ("hash = 9223372036854775813", [1]),
         ("hash > 9223372036854775813", [2]),
-        ("hash < 18446744073709551616", [0, 1]),  # as a float, which is 2**64 - 1 too
+        ("hash < 18446744073709551616", [0, 1, 2]),
+        ("hash > 18446744073709551614.5", [2]),
+        ("small >= -128.5 and small != 1.5 and not small = 1.5", [0, 1, 2]),
+        ("small = 1e2 or small < -1e999999999", [2]),
         ("hash > -1", [0, 1, 2]),
         ("hash > 1.5", [1, 2]),
         ("id > 1.5", [1, 2, 3]),
@@ -143,3 +156,71 @@ def test_integers_of_every_width_are_compared(condition: str, rows: list[int]) -
     found = Filter.of(condition, INTEGERS.schema)
     is_match = found.matches(INTEGERS.select(found.columns))
     assert [row for row, match in enumerate(is_match.to_pylist()) if match] == rows
+
+
+def taken(condition: str, rows: pa.Table) -> list[int]:
+    found = Filter.of(condition, rows.schema)
+    is_match = found.matches(rows.select(found.columns))
+    return [row for row, match in enumerate(is_match.to_pylist()) if match]
+
+
+ID = 1234567890123456789
+DECIMALS = pa.table(
+    {
+        "id": pa.array([Decimal(ID), Decimal(ID + 1), None], pa.decimal128(38, 0)),
+        "same": pa.array([ID, ID, ID]),
+        "price": pa.array([Decimal("1.10"), Decimal("-1.11"), None], pa.decimal128(5, 2)),
+        "wide": pa.array([Decimal(ID), Decimal(ID), None], pa.decimal256(70, 10)),
+        "deep": pa.array([Decimal("0.1"), None, None], pa.decimal256(76, 76)),
+        "about": [1.1, 2.0, 3.0],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        (f"id = {ID}", [0]),
+        (f"id > {ID}.5", [1]),
+        (f"id in ({ID}, {ID}.0)", [0]),
+        ("id = same", [0]),
+        ("same < id", [1]),
+        ("id = wide", [0]),
+        ("price = 1.10", [0]),
+        ("price < -1.105", [1]),
+        ("price != 1.105", [0, 1]),
+        ("price < 1e6 and price > -1000", [0, 1]),
+        ("price < about", [1]),
+    ],
+)
+def test_decimals_are_compared_exactly(condition: str, rows: list[int]) -> None:
+    """As doubles, neighbouring ids are the same."""
+    assert taken(condition, DECIMALS) == rows
+
+
+def test_decimals_of_too_many_digits_are_not_compared() -> None:
+    with pytest.raises(UserError, match=r"'wide' .* and 'deep' .* cannot be compared"):
+        taken("wide > deep", DECIMALS)
+
+
+NOON = datetime.datetime(2024, 1, 1, 12)
+TIMES = pa.table(
+    {
+        "day": [NOON.date()],
+        "at": pa.array([NOON], pa.timestamp("ms")),
+        "later": pa.array([NOON.replace(microsecond=5)], pa.timestamp("us", "Europe/Berlin")),
+        "clock": pa.array([NOON.time()], pa.time32("s")),
+        "fine": pa.array([NOON.replace(microsecond=5).time()], pa.time64("us")),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("day", "at"), ("at", "later"), ("day", "later"), ("clock", "fine")]
+)
+def test_columns_of_times_are_compared_from_both_sides(one: str, other: str) -> None:
+    """A date begins at midnight, what has no zone is in UTC, and the finer unit counts."""
+    for condition in (f"{one} < {other}", f"{other} > {one}", f"{one} != {other}"):
+        assert taken(condition, TIMES) == [0]
+    for condition in (f"{one} >= {other}", f"{other} <= {one}", f"{other} = {one}"):
+        assert taken(condition, TIMES) == []

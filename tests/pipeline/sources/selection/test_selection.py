@@ -192,6 +192,15 @@ def test_row_groups_that_statistics_rule_out_are_not_read(
     assert sorted(groups) == [0, 2, 3]  # the last two of the second file, the first of the third
 
 
+@pytest.mark.parametrize("statistics", [True, False])
+def test_statistics_do_not_rule_out_what_they_leave_out(tmp_path: Path, statistics: bool) -> None:
+    table = pa.table({"x": [3.0, float("nan"), 3.0], "o": [{"x": 3.0}, {"x": float("nan")}, None]})
+    pq.write_table(table, tmp_path / "a.parquet", write_statistics=statistics)
+    for condition in ("x != 3", "not x > 1", "o.x != 3"):
+        _, cuts = opened(tmp_path, where=condition)
+        assert sum(cut.rows for cut in cuts) == 1, condition
+
+
 def test_a_row_that_cannot_be_read_is_taken(tmp_path: Path) -> None:
     lines = [json.dumps(row) for row in records(0, 20)]
     lines[3] = "{broken"
