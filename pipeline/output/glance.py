@@ -15,7 +15,7 @@ from pipeline.output.parts import part_files, part_index, read_part
 from pipeline.output.pictures import Pictures
 from pipeline.output.plan import open_plan
 from pipeline.output.run_record import prefix_of, read_record
-from pipeline.sources.columns import has_binary
+from pipeline.sources.columns import holds_binary
 from pipeline.sources.readable import readable_rows
 from pipeline.storage.location import Location
 
@@ -76,7 +76,7 @@ def _table(record: Record, plan: Plan, part: Location, options: StorageOptions |
 
 
 def _is_shown(column: pa.Field) -> bool:
-    return not has_binary(column.type)
+    return not holds_binary(column.type)
 
 
 def _shown_columns(names: Sequence[str], record: Record, prefix: str) -> list[str]:

@@ -24,7 +24,7 @@ from pipeline.output.run_record import (
     slice_of,
     why_no_record,
 )
-from pipeline.sources.columns import has_binary, image_paths, is_image_struct
+from pipeline.sources.columns import holds_binary, image_paths, is_image_struct
 from pipeline.sources.fit import fit
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.access import check_access
@@ -209,7 +209,7 @@ def _units_with(plan: Plan, outcomes: Collection[str]) -> Iterator[Unit]:
 
 
 def _is_told(field: pa.Field) -> bool:
-    return is_image_struct(field.type) or not has_binary(field.type)
+    return is_image_struct(field.type) or not holds_binary(field.type)
 
 
 def _with_paths(rows: pa.Table) -> pa.Table:

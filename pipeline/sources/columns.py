@@ -86,13 +86,11 @@ def is_image_struct(type_: pa.DataType) -> bool:
     return "bytes" in fields and is_binary(fields["bytes"]) and not others
 
 
-def has_binary(type_: pa.DataType) -> bool:
-    """Whether values of this type hold bytes, however deep in lists, structs and maps."""
+def holds_binary(type_: pa.DataType) -> bool:
+    """Whether there is a binary type anywhere in it, however deep in lists, structs and maps."""
     if pa.types.is_dictionary(type_):
         return is_binary(type_.value_type)
-    return is_binary(type_) or any(
-        has_binary(type_.field(number).type) for number in range(type_.num_fields)
-    )
+    return is_binary(type_) or any(map(holds_binary, _inner(type_)))
 
 
 def image_paths(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -143,11 +141,6 @@ def leaves_kept(type_: pa.DataType) -> list[bool]:
     if pa.types.is_struct(type_) or _is_plain_list(type_):
         return [kept for inner in _inner(type_) for kept in leaves_kept(inner)]
     return [True] * _leaves(type_)
-
-
-def holds_binary(type_: pa.DataType) -> bool:
-    """Whether there is a binary type anywhere in it."""
-    return is_binary(type_) or any(map(holds_binary, _inner(type_)))
 
 
 def _is_null(type_: pa.DataType) -> bool:
