@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from jobs.report.columns import Role
 from pipeline.output.parts import part_index, read_part
-from pipeline.sources.columns import has_binary
+from pipeline.sources.columns import holds_binary
 from pipeline.sources.readable import readable_values
 from pipeline.storage.parallel import in_order
 
@@ -120,7 +120,7 @@ def _read(
 
 def _is_shown(column: pa.Field) -> bool:
     """Whether a column has no bytes, as images have, whose path other columns mostly tell."""
-    return not has_binary(column.type)
+    return not holds_binary(column.type)
 
 
 def _append(rows: Rows, table: pa.Table, scores: Collection[str]) -> None:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from jobs.sdk.memory import image_bytes
 from pipeline import UserError
+from pipeline.sources.columns import holds_binary
 
 if TYPE_CHECKING:
     from pipeline.storage.location import Location
@@ -77,8 +78,8 @@ def write_ray_dataset(
 
 
 def _file_rows(schema: pa.Schema) -> int:
-    has_binary = any("binary" in str(field.type) for field in schema)
-    return FILE_ROWS_OF_BINARY if has_binary else FILE_ROWS
+    has_images = any(holds_binary(field.type) for field in schema)
+    return FILE_ROWS_OF_BINARY if has_images else FILE_ROWS
 
 
 def _write_file(table: pa.Table, folder: Location, number: int) -> None:
