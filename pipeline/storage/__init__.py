@@ -11,6 +11,7 @@
     contents      what a file is, by its first bytes
     fingerprint   a file's tag, which tells one content from another
     refusals      which faults are a store's rather than a file's
+    web           files behind links, whose queries stay out of paths
     ray_memory    files in the memory of a Ray cluster, for data that no store holds
     parallel      many requests at once, results in order
 

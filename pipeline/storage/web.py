@@ -22,10 +22,11 @@ SIGNATURE = re.compile(
     r"x-[a-z]+-.*"  # X-Amz-Signature, X-Goog-Date and so on
     r"|q-(sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|signature)"
     r"|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|policy|signature|expires|expiry"
-    r"|(access_?|auth_?)?(token|key)|api_?key|auth|hmac|__token__|hdnea",
+    r"|(access_?|auth_?)?token|(access|api)_?key|auth|hmac|__token__|hdnea",
     re.IGNORECASE,
 )
-"""Names of parameters that sign a link, in the stores' and networks' own ways."""
+"""Names of parameters that sign a link, in the stores' and networks' own ways. One that is missing
+here makes each new link another INPUT, which is refused; one too many makes two files the same."""
 AZURE_SIGNATURE = "sig"
 OF_AZURE = re.compile(r"s(v|s|rt|p|e|t|pr|r|ig|ip|dd|koid|ktid|kt|ke|ks|kv)")
 """Names of such parameters where one is called `sig`."""

@@ -2,6 +2,7 @@
 
     condition  the language of `--where`: from text to a tree
     filters    a condition against the input's columns: what is wrong with it, which rows match
+    exact      how integers and decimals are compared
     matches    which rows of a file match, reading as little of it as that takes
     sampling   rows drawn at random: the same ones however the input is cut
     chosen     rows that somebody has chosen before

@@ -184,6 +184,7 @@ def test_a_link_is_the_same_input_with_another_signature_alone(gemma_folder: Pat
     assert "secret" not in json.dumps(one)
     assert has_same_input(of("?sv=1&sig=abc"), of("?sv=2&sig=abcd"))
     assert not has_same_input(one, of("?file=b&X-Amz-Signature=secret1"))
+    assert not has_same_input(of("?key=a"), of("?key=b"))
     assert not has_same_input(of(""), one)
     earlier = {**one}  # its plan has the query in the file's name
     del earlier["input"]
