@@ -108,9 +108,13 @@ def adopt(ahead: Ahead) -> EngineProcess | None:
 
 def _give_way(process: psutil.Process) -> None:
     """Make a process as nice as this one; no engine fails for it."""
-    for thread in process.threads():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.setpriority(os.PRIO_PROCESS, thread.id, os.getpriority(os.PRIO_PROCESS, 0))
+    mine, done = os.getpriority(os.PRIO_PROCESS, 0), set[int]()
+    # A thread that starts meanwhile is as nice as the one that starts it was.
+    while new := {thread.id for thread in process.threads()} - done:
+        for thread in new:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.setpriority(os.PRIO_PROCESS, thread, mine)
+        done |= new
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ LEAST = 40
 FILES = {
     "texts.csv": "text,lang\nhello,en\n",
     "other/x.doc": "not read",
-    "broken.parquet": "PAR1 and no more",
+    "broken.parquet": "PAR1\0 and no more",
     "schema.json": '{"type": "objct"}',
     "circle.yaml": "- name: a\n  prompt: see {b}\n- name: b\n  prompt: see {a}\n",
     "terms.csv": "foo,bar\n1,2\n",
