@@ -12,7 +12,7 @@ from pipeline.contract.suggest import suggestion
 from pipeline.contract.task import PICTURES, ColumnKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 FAULT = "__fault__"
 """A column that `Source.read` may add: why a row cannot be read; null where it can."""
@@ -86,11 +86,14 @@ def is_image_struct(type_: pa.DataType) -> bool:
     return "bytes" in fields and is_binary(fields["bytes"]) and not others
 
 
+def holds(type_: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
+    """Whether it or a type in it, however deep in lists, structs and maps, is of a kind."""
+    return is_kind(type_) or any(holds(inner, is_kind) for inner in _inner(type_))
+
+
 def holds_binary(type_: pa.DataType) -> bool:
-    """Whether there is a binary type anywhere in it, however deep in lists, structs and maps."""
-    if pa.types.is_dictionary(type_):
-        return is_binary(type_.value_type)
-    return is_binary(type_) or any(map(holds_binary, _inner(type_)))
+    """Whether there is a binary type anywhere in it."""
+    return holds(type_, is_binary)
 
 
 def image_paths(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -163,6 +166,8 @@ def _inner(type_: pa.DataType) -> list[pa.DataType]:
     """The types that a nested one is made of."""
     if isinstance(type_, pa.BaseExtensionType):
         return _inner(type_.storage_type)
+    if pa.types.is_dictionary(type_):
+        return [type_.value_type]
     return [type_.field(place).type for place in range(type_.num_fields)]
 
 

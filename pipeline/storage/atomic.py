@@ -77,12 +77,8 @@ def draft_for(where: Location) -> Iterator[str]:
         os.makedirs(folder, exist_ok=True)
     else:
         folder = tempfile.gettempdir()
-    draft = os.path.join(folder, f"gemma3-batch-{uuid.uuid4().hex}")
-    try:
+    with _removed_afterwards(os.path.join(folder, f"gemma3-batch-{uuid.uuid4().hex}")) as draft:
         yield draft
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
 
 
 def create_from(draft: str, where: Location) -> bool:
@@ -160,7 +156,12 @@ def overwrite(where: Location, body: bytes, *, sync: bool = True) -> None:
 def draft_beside(where: Location) -> Iterator[str]:
     """A local path to write to before `overwrite_from`; removed afterwards."""
     path = where.path if where.is_local else os.path.join(tempfile.gettempdir(), "gemma3-batch")
-    draft = f"{path}.{uuid.uuid4().hex}.tmp"
+    with _removed_afterwards(f"{path}.{uuid.uuid4().hex}.tmp") as draft:
+        yield draft
+
+
+@contextlib.contextmanager
+def _removed_afterwards(draft: str) -> Iterator[str]:
     try:
         yield draft
     finally:

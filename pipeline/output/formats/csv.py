@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.output.formats.beside import RecordBeside, keep_record
 from pipeline.output.formats.values import plain_schema, plain_type, to_values
-from pipeline.sources.columns import holds_binary, is_string
+from pipeline.sources.columns import holds, holds_binary, is_string
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,7 +40,9 @@ class Csv(RecordBeside):
         """Binary, or of a type that there is no text for."""
         if holds_binary(field.type):
             return f"which is {field.type}; leave out keep_images"
-        is_held = plain_type(field.type) is not None and not _holds_fixed(field.type)
+        is_held = plain_type(field.type) is not None and not holds(
+            field.type, pa.types.is_fixed_size_binary
+        )
         return None if is_held else f"which is {field.type}"
 
     def write(
@@ -98,9 +100,3 @@ def _quoted(text: str) -> str:
 
 def _value(text: str | None, type_: pa.DataType) -> Any:
     return text if text is None or is_string(type_) else json.loads(text)
-
-
-def _holds_fixed(type_: pa.DataType) -> bool:
-    """Whether there is binary of a fixed size anywhere in it."""
-    inside = (type_.field(place).type for place in range(type_.num_fields))
-    return pa.types.is_fixed_size_binary(type_) or any(map(_holds_fixed, inside))

@@ -11,8 +11,8 @@ from decimal import ROUND_FLOOR, Decimal
 
 import pyarrow as pa
 
-ANY_INTEGER = pa.decimal128(20)
-"""Holds the integers of every width, with a sign and without."""
+from pipeline.sources.fit import ANY_INTEGER
+
 MOST_DIGITS = 38
 """Digits that a decimal of 128 bits has at most."""
 MOST_DIGITS_OF_ALL = 76

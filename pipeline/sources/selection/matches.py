@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline.sources.columns import FAULT
+from pipeline.sources.columns import FAULT, holds
 from pipeline.sources.fit import fit
 from pipeline.sources.hive import partition_value, partition_values
 from pipeline.sources.listing import Kind
@@ -105,7 +105,9 @@ def _matches_in_file(
     own = {field.name: field.type for field in fragment.physical_schema}
     read = [name for name in condition.columns if name in own]
     types = {name: source.schema.field(name).type for name in condition.columns}
-    is_plain = all(own.get(n) == type_ and not _holds_nan(type_) for n, type_ in types.items())
+    is_plain = all(
+        own.get(n) == type_ and not holds(type_, pa.types.is_floating) for n, type_ in types.items()
+    )
     with pq.ParquetFile(file, metadata=meta) as parquet:
         for group in _not_ruled_out(condition, fragment, is_plain=is_plain):
             at = begins[group]
@@ -134,12 +136,6 @@ def _not_ruled_out(
     except pa.ArrowException:  # the condition cannot be computed of their statistics
         return [group.id for group in fragment.row_groups]
     return sorted(group.id for part in kept for group in part.row_groups)
-
-
-def _holds_nan(type_: pa.DataType) -> bool:
-    """Whether there is a floating type anywhere in it."""
-    inside = (type_.field(place).type for place in range(type_.num_fields))
-    return bool(pa.types.is_floating(type_)) or any(map(_holds_nan, inside))
 
 
 def _batches(
