@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import regex
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ WORDS_PER_DIFFERENT_WORD = 6
 SENTENCE = regex.compile(r"[^.!?。！？।؟\n]{20,}")
 REPEATS_OF_SENTENCE = 6
 
-RUN = regex.compile(rf"(\S.{{0,24}}?)\1{{{REPEATS_OF_SHORT - 1}}}", regex.DOTALL)
+LONGEST_OF_RUN = 25
+"""Characters of what comes back in a run, at most."""
+NO_SPACE = regex.compile(r"\S")
 
 
 def is_repetitive(text: str, source: str = "") -> bool:
@@ -63,7 +66,7 @@ def is_repetitive(text: str, source: str = "") -> bool:
         text: The answer.
         source: The text that was translated; the answer may repeat itself twice as often.
     """
-    words, words_of_source = _last_words(text), _last_words(source)
+    words = _last_words(text)
     sentence, times = _commonest_sentence(text)
     is_most = times * len(sentence) * 2 >= len(text)
     most = max(
@@ -71,12 +74,15 @@ def is_repetitive(text: str, source: str = "") -> bool:
         _repeats_of_words(words),
         times if times >= REPEATS_OF_SENTENCE and is_most else 0,
     )
+    sameness = _sameness(words)
+    if not most and sameness < WORDS_PER_DIFFERENT_WORD:  # nearly every answer
+        return False
+    words_of_source = _last_words(source)
     followed = max(
         _runs_at_end(source), _times_at_end(words_of_source)[0], _commonest_sentence(source)[1]
     )
     if most and most > 2 * followed:
         return True
-    sameness = _sameness(words)
     return sameness >= WORDS_PER_DIFFERENT_WORD and sameness > 2 * max(
         _sameness(words_of_source), followed
     )
@@ -84,12 +90,29 @@ def is_repetitive(text: str, source: str = "") -> bool:
 
 def has_run(text: str) -> bool:
     """Whether a text has something twelve times in a row, as a rule or a table may."""
-    return RUN.search(text) is not None
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return any(_has_run_of(period, codes, text) for period in range(1, LONGEST_OF_RUN + 1))
+
+
+def _has_run_of(period: int, codes: np.ndarray, text: str) -> bool:
+    """Whether so many characters, the first of which is no space, come back often enough."""
+    same = codes[period:] == codes[:-period]
+    least = (REPEATS_OF_SHORT - 1) * period
+    if np.count_nonzero(same) < least:
+        return False
+    ends = np.concatenate([[-1], np.flatnonzero(~same), [len(same)]])
+    lengths = np.diff(ends) - 1
+    long = lengths >= least
+    begins = zip((ends[:-1][long] + 1).tolist(), (lengths[long] - least).tolist(), strict=True)
+    return any(NO_SPACE.search(text, begin, begin + more + 1) for begin, more in begins)
 
 
 def _repeats_at_end(text: str) -> int:
     """How many times the end of a text repeats in a row; 0 where that is not a loop."""
     end = _end(text)
+    # All of a loop but its last repeat, a quarter of it at most, comes back one period later.
+    if end.find(end[: LOOP_LENGTH - LOOP_LENGTH // REPEATS_OF_LONG], 1) == -1:
+        return 0
     best = 0
     for length, border in enumerate(_borders(end), 1):
         period = length - border

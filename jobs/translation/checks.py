@@ -38,29 +38,32 @@ def lost(source: str, target: str, *, glossary_terms: Iterable[tuple[str, str]] 
         Inline elements as the source has them, marks like `**`, `paragraph break`, and glossary
         terms as `term -> translation`.
     """
-    missing = _exact(source) - _exact(target)
-    numbers = _lost_numbers(_numbers(source), _numbers(target))
+    elements, rest = inline.elements(source)
+    elements_there, rest_there = inline.elements(target)
+    missing = _exact(source, elements, rest) - _exact(target, elements_there, rest_there)
+    numbers = _lost_numbers(_numbers(elements), _numbers(elements_there))
     folded = target.casefold()
     terms = [f"{term} -> {due}" for term, due in glossary_terms if due.casefold() not in folded]
     return [*missing.elements(), *numbers, *terms]
 
 
-def _exact(text: str) -> Counter[str]:
+def _exact(text: str, elements: Iterable[tuple[str, str]], rest: str) -> Counter[str]:
     """What must be there unchanged: elements, marks and paragraph breaks, with their counts."""
-    elements = Counter(
+    kept = Counter(
         " ".join(element.split()) if kind == "tag" else element
-        for kind, element in inline.elements(text)
+        for kind, element in elements
         if kind in EXACT
     )
-    marks = Counter(MARKS.findall(inline.without_elements(text)))
-    breaks = len(BLANK_LINE.findall(text.strip()))
-    return elements + marks + Counter({PARAGRAPH_BREAK: breaks})
+    kept.update(MARKS.findall(rest))
+    if breaks := len(BLANK_LINE.findall(text.strip())):
+        kept[PARAGRAPH_BREAK] += breaks
+    return kept
 
 
-def _numbers(text: str) -> list[str]:
+def _numbers(elements: Iterable[tuple[str, str]]) -> list[str]:
     """The numbers of a text; a date (`4.3.2024`) gives three, as `2024-03-04` does."""
     numbers: list[str] = []
-    for kind, number in inline.elements(text):
+    for kind, number in elements:
         if kind == "number":
             groups = number.split(".")
             is_grouped = all(len(group) == GROUP for group in groups[1:])

@@ -98,7 +98,7 @@ class VllmEngine:
         self._asked: dict[int, asyncio.Future[Generation]] = {}
         self._numbers = itertools.count()
         self._death: EngineDiedError | None = None
-        self._last = Progress(running=0, waiting=0, steps=0)
+        self._stats = self._stats_at(Progress(running=0, waiting=0, steps=0))
         self._reader = Thread(target=self._read, name="answers", daemon=True)
         self._reader.start()
 
@@ -141,16 +141,7 @@ class VllmEngine:
 
     def stats(self) -> EngineStats:
         """See `InferenceEngine.stats`."""
-        return EngineStats(
-            slots=self._ready.slots,
-            kv_tokens=self._ready.kv_tokens,
-            running=self._last.running,
-            waiting=self._last.waiting,
-            steps=self._last.steps,
-            prompt_tokens=self._last.prompt_tokens,
-            cached_tokens=self._last.cached_tokens,
-            start=self._start,
-        )
+        return self._stats
 
     def close(self) -> None:
         """Stop the engine and its processes; to be called at exit too.
@@ -203,13 +194,25 @@ class VllmEngine:
         """Hand answers to those who wait for them, until the engine ends."""
         while not isinstance(message := self._receive(), Died):
             assert isinstance(message, Progress)
-            self._last = message
+            self._stats = self._stats_at(message)  # asked for more often, for every row
             if self._is_watched:
                 self._watchdog.reset()
             self._settle(message.answers.items())
         self._sockets.remove()  # whoever holds this engine ends its process now
         self._death = EngineDiedError(f"the engine died: {message.message}")
         self._settle((number, self._death) for number in [*self._asked])
+
+    def _stats_at(self, last: Progress) -> EngineStats:
+        return EngineStats(
+            slots=self._ready.slots,
+            kv_tokens=self._ready.kv_tokens,
+            running=last.running,
+            waiting=last.waiting,
+            steps=last.steps,
+            prompt_tokens=last.prompt_tokens,
+            cached_tokens=last.cached_tokens,
+            start=self._start,
+        )
 
     def _settle(self, answers: Iterable[tuple[int, _Answer]]) -> None:
         """Hand answers out, all those that one event loop waits for in one call to it."""

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from pipeline.contract.task import ColumnKind, Task
     from pipeline.execution.placement import Placement
 
-LONGEST_BLOCK = 4
-"""A block of text has at most so many times `RunConfig.block_rows`."""
+LONG_BLOCK = 4
+LONGEST_BLOCK = 16
+"""A block of text has so many times `RunConfig.block_rows`; the more, the more requests the engine
+works on at once: it answers as many more a second."""
 BLOCKS = 16
-"""Blocks of each engine, at least, before they are made longer."""
+"""Blocks of each engine, of all its rows and of those in its actor, before they are made longer."""
 LEAST_BLOCK = 4
 """Rows of a block at least, where each has images."""
 WAVES = 4
@@ -75,9 +77,17 @@ def images_of(task: Task) -> int:
     return frames or int(has_images(task.columns.values()))
 
 
-def longest_block(block_rows: int, *, images: bool) -> int:
+def longest_block(placement: Placement, block_rows: int, *, images: bool) -> int:
     """Most rows of a block, with images or without, by `RunConfig.block_rows`."""
-    return block_rows if images else LONGEST_BLOCK * block_rows
+    if images:
+        return block_rows
+    fitting = _waiting(placement) // BLOCKS
+    return max(LONG_BLOCK * block_rows, min(fitting, LONGEST_BLOCK * block_rows))
+
+
+def _waiting(placement: Placement) -> int:
+    """Rows in an engine's actor."""
+    return max(WAVES * placement.requests, ROWS * placement.engine_gpus)
 
 
 def depth(
@@ -102,11 +112,11 @@ def depth(
     if care is Care.FEW:
         return Depth(block_rows=block_rows, blocks=2)
     share = -(-rows // placement.engines)
-    waiting = max(WAVES * placement.requests, ROWS * placement.engine_gpus)
+    waiting = _waiting(placement)
     if images:
         waiting = min(waiting, BYTES // (images * IMAGE_BYTES))
     least = min(LEAST_BLOCK, block_rows) if images else block_rows
-    longest = longest_block(block_rows, images=images > 0)
+    longest = longest_block(placement, block_rows, images=images > 0)
     block_rows = min(max(least, share // BLOCKS), longest)
     full = min(share, 2 * placement.requests)
     if images:

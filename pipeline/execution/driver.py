@@ -151,7 +151,7 @@ class Driver:
         """
         begun = self._journal.outcomes()
         images = has_images(self._task.columns.values())
-        block_rows = longest_block(self._config.block_rows, images=images)
+        block_rows = longest_block(self._placement, self._config.block_rows, images=images)
         for batch in _batches(work, BATCH_BLOCKS * block_rows):
             self._tell_begun(batch, begun)
             self._finish(batch, begun)

@@ -176,7 +176,7 @@ def unpack(block: pa.Table) -> Iterator[Item]:
         ImportError: This machine lacks a module, which is no fault of the rows.
     """
     columns = [
-        bodies(block.column(name)) if name == "payload" else block.column(name)
+        bodies(block.column(name)) if name == "payload" else block.column(name).to_pylist()
         for name in BLOCK.names
         if name != "measures"
     ]
@@ -187,27 +187,26 @@ def unpack(block: pa.Table) -> Iterator[Item]:
 
 
 def _item(
-    unit: pa.Scalar,
-    position: pa.Scalar,
-    same_as: pa.Scalar,
+    unit: str,
+    position: int,
+    same_as: int | None,
     payload: pa.Buffer | None,
-    outcome: pa.Scalar,
-    error: pa.Scalar,
-    fault: pa.Scalar,
+    outcome: str | None,
+    error: str | None,
+    fault: str | None,
 ) -> Item:
-    item = Item(
-        unit.as_py(),
-        position.as_py(),
-        same_as.as_py(),
-        outcome=Outcome(outcome.as_py()) if outcome.is_valid else None,
-        error=error.as_py(),
-        fault=Fault(**json.loads(fault.as_py())) if fault.is_valid else None,
-    )
     if payload is None:
-        return item
+        return Item(
+            unit,
+            position,
+            same_as,
+            outcome=None if outcome is None else Outcome(outcome),
+            error=error,
+            fault=None if fault is None else Fault(**json.loads(fault)),
+        )
     try:
-        return item.carrying(loaded(payload))
+        return Item(unit, position, payload=loaded(payload))
     except (ImportError, MemoryError):
         raise
     except Exception as error_of_state:
-        return item.failed(_state_error(error_of_state))
+        return Item(unit, position).failed(_state_error(error_of_state))

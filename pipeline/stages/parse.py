@@ -59,6 +59,9 @@ answered); those of a `Fault`, if there was one; and what was measured on the ro
 MOST_REASONS = 2
 """Reasons in a receipt: enough to see that not all rows failed for the same one."""
 
+UNTYPED = ("position", "prompt_tokens", "output_tokens")
+"""What a row has in the journal whose result has a wrong type."""
+
 NO_TURNS = contextlib.nullcontext()
 
 Entry = Mapping[str, Any]
@@ -116,7 +119,7 @@ def parse_block(
         fault = next((item.fault for item in rows if item.fault is not None), None)
         try:
             with turn:
-                entries = [_alone(item, task, poison_rows) for item in done]
+                entries = _fitting([_alone(item, task, poison_rows) for item in done], task)
             _write(journal, unit, entries, task)
         except OutputError as error:
             entries, fault = [], Fault(ends_run=True, message=str(error))
@@ -162,7 +165,21 @@ def _alone(item: Item, task: Task, poison_rows: PoisonRows | None) -> Entry:
     if poison_rows is None:
         return _entry(item, task)
     with poison_rows.isolated("parse", item.unit, item.position):
-        return _entry(item, task)
+        (entry,) = _fitting([_entry(item, task)], task)
+        return entry
+
+
+def _fitting(entries: list[Entry], task: Task) -> list[Entry]:
+    """The entries; failed where a column has a wrong type. Each is looked at only if some have."""
+    try:
+        pa.Table.from_pylist(entries, schema=entry_schema(task.result_schema))
+    except Exception as error:
+        if len(entries) > 1:
+            return [one for entry in entries for one in _fitting([entry], task)]
+        (entry,) = entries
+        fault = {"outcome": Outcome.ENGINE_ERROR, "error": f"parse: {one_line(error)}"}
+        return [{name: entry[name] for name in UNTYPED if name in entry} | fault]
+    return entries
 
 
 def _entry(item: Item, task: Task) -> Entry:
@@ -184,15 +201,15 @@ def _entry(item: Item, task: Task) -> Entry:
 
 
 def _parsed(answered: Answered, task: Task) -> Result:
-    """The task's result. If the task fails, or a column has a wrong type, the row fails."""
+    """The task's result. If the task fails, the row fails."""
     try:
         result = task.result(answered.state, answered.generations)
         unknown = result.columns.keys() - {*task.result_schema.names}
         if unknown:
             raise KeyError(f"{task.name} has no result column {', '.join(sorted(unknown))}")
-        pa.Table.from_pylist([dict(result.columns)], schema=task.result_schema)
         error_text = None if result.error is None else redact(str(result.error))
-        return replace(result, outcome=Outcome(result.outcome), error=error_text)
+        outcome = Outcome(result.outcome)
+        return replace(result, columns=dict(result.columns), outcome=outcome, error=error_text)
     except RowError as error:
         return Result(outcome=error.outcome, error=str(error))
     except (Exception, SystemExit) as error:  # the task did not expect this answer

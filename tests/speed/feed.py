@@ -129,7 +129,7 @@ def cases(seconds: float) -> dict[str, Case]:
             busy = replace(plain_case.device, front_end=0.6)
             made[f"{name}{end}-busy"] = replace(plain_case, device=busy)
     made["four"] = Case(device=FOUR, engines=4, seconds=seconds)
-    made["fast"] = Case(device=replace(RATES["text-1000"], slots=3072), seconds=seconds)
+    made["fast"] = Case(device=replace(RATES["text-1000"], slots=4096), seconds=seconds)
     return made
 
 

@@ -7,6 +7,7 @@ takes more than linear time.
 
 from __future__ import annotations
 
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
 import regex
@@ -44,8 +45,17 @@ PATTERNS = {
 }
 """Where several match at one place, the first wins."""
 
+LETTERS = r"[[\p{L}\p{M}]--\u2139]"
+"""Of words; U+2139 is a letter and an emoji."""
+PROSE = (
+    rf"(?<!\]\()(?:{LETTERS}{{1,30}}+(?:['’-]{LETTERS}{{1,30}}+){{0,5}}+(?:[.:](?=\s|\Z)|(?![\w.+@:/-]))"
+    r"|[\s,;!?)\"“”»。，、！？；：」』》]++)++"
+)
+"""What holds no element: words of letters, and what stands between them. A word is none that may
+begin a URL or an e-mail address. Passed over at once, most texts take a fifth of the time."""
 INLINE = regex.compile(
-    "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in PATTERNS.items()), regex.DOTALL
+    "|".join(f"(?P<{kind}>{each})" for kind, each in {"prose": PROSE, **PATTERNS}.items()),
+    regex.DOTALL | regex.VERSION1,
 )
 WHOLE = regex.compile(
     rf"!?\[[^\[\]\n]{{0,{LONGEST}}}\](?:\([^()\n]{{0,{LONGEST}}}\)|\[[^\[\]\n]{{0,100}}\])"
@@ -63,15 +73,24 @@ PLAIN_WORD = regex.compile(r"(?<!\S)\p{L}[\p{L}\p{M}]*+(?=[.,;!?]?(?:\s|\Z))")
 """A word that is not part of an element, in a text without any `ELEMENT_START`."""
 
 
-def elements(text: str) -> Iterator[tuple[str, str]]:
-    """The inline elements of a text, as (kind, text)."""
-    for match in INLINE.finditer(text):
-        yield match.lastgroup or "code", match.group()
+def elements(text: str) -> tuple[list[tuple[str, str]], str]:
+    """The inline elements of a text, as (kind, text); and it with a space in place of each one."""
+    found = [*_matches(text)]
+    pieces = (
+        text[a:b] for a, b in pairwise([0, *(at for m in found for at in m.span()), len(text)])
+    )
+    return [(match.lastgroup, match.group()) for match in found], " ".join(
+        islice(pieces, 0, None, 2)
+    )
+
+
+def _matches(text: str) -> Iterator[regex.Match[str]]:
+    return (match for match in INLINE.finditer(text) if match.lastgroup != "prose")
 
 
 def uncut_spans(text: str) -> list[tuple[int, int]]:
     """The spans (start, end) that should not be cut, in order; none overlap."""
-    spans = [match.span() for pattern in (INLINE, WHOLE) for match in pattern.finditer(text)]
+    spans = [match.span() for match in chain(_matches(text), WHOLE.finditer(text))]
     joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if joined and start < joined[-1][1]:
@@ -88,7 +107,7 @@ def oversized_spans(text: str) -> list[tuple[int, int]]:
     """
     if len(text) <= LONGEST:
         return []
-    spans = (match.span() for match in INLINE.finditer(text))
+    spans = (match.span() for match in _matches(text))
     return [_with_link(text, start, end) for start, end in spans if end - start > LONGEST]
 
 
@@ -101,7 +120,7 @@ def _with_link(text: str, start: int, end: int) -> tuple[int, int]:
 
 def without_elements(text: str) -> str:
     """The text with a space in place of each inline element."""
-    return str(INLINE.sub(" ", text))
+    return elements(text)[1]
 
 
 def has_words(text: str) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
+import regex
 
 from jobs.answers.repetition import has_run, is_repetitive
 from tests.jobs.translation.prose import PROSE
@@ -101,3 +104,18 @@ def test_runs() -> None:
     assert has_run("a | " + "---|" * 12)
     assert has_run("=" * 12)
     assert not has_run("=" * 11)
+
+
+RUN = regex.compile(r"(\S.{0,24}?)\1{11}", regex.DOTALL)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_is_what_its_pattern_says(seed: int) -> None:
+    chance = random.Random(seed)
+    parts = ["a", " ", "ab", "---|", "é\n", "\x1c", "\u3000", "😀", "\ud800", "x" * 24, "xy" * 13]
+    for _ in range(600):
+        text = "".join(
+            chance.choice(parts) * chance.choice([1, 1, 2, 6, 11, 12, 13])
+            for _ in range(chance.randint(0, 5))
+        ) * chance.choice([1, 1, 1, 12])
+        assert has_run(text) == (RUN.search(text) is not None), text

@@ -26,9 +26,10 @@ def of(placement: Placement, rows: int, **how: Any) -> Depth:
     ("engines", "requests", "gpus", "rows", "images", "block", "waiting"),
     [
         (1, 256, 1, 10**6, 0, 128, 2048),
-        (1, 1024, 1, 10**6, 0, 128, 4096),
+        (1, 1024, 1, 10**6, 0, 256, 4096),
+        (1, 4096, 1, 10**6, 0, 512, 16384),  # the more requests, the more answers a second
         (8, 256, 1, 10**6, 0, 128, 2048),
-        (2, 256, 4, 10**6, 0, 128, 8192),
+        (2, 256, 4, 10**6, 0, 512, 8192),
         (1, 256, 1, 10**6, 1, 32, 891),
         (1, 256, 1, 320, 1, 20, 320),  # few images are rendered side by side
         (1, 256, 1, 20, 1, 4, 20),
@@ -65,8 +66,10 @@ def test_rows_that_end_processes_are_few_at_once() -> None:
 @pytest.mark.parametrize("rows", [1, 10**3, 10**7])
 def test_no_block_is_longer_than_what_batches_are_counted_in(rows: int) -> None:
     for images in (False, True):
-        found = of(placed(2, 64), rows, images=images)
-        assert found.block_rows <= longest_block(32, images=images)
+        for requests in (64, 1024, 4096):
+            placement = placed(2, requests)
+            found = of(placement, rows, images=images)
+            assert found.block_rows <= longest_block(placement, 32, images=images)
 
 
 def test_images_are_known_by_their_columns() -> None:
