@@ -19,7 +19,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from jobs import Engine
 from pipeline.engine.model_files import BUNDLED
-from pipeline.execution.cluster import end_idle_processes, start_ray
+from pipeline.execution.cluster import start_ray
 from tests.ray_workers import SOCKET, fork_server, forking
 from tests.real_model import find as find_real_model
 from tests.stores import gcs, rgw, s3
@@ -163,7 +163,6 @@ def ray_cluster(forked_workers: None) -> Iterator[None]:  # noqa: ARG001
 
     os.environ.update(FEW_IDLE)
     start_ray(debug=False, num_cpus=2, object_store_memory=512 * 2**20)
-    end_idle_processes()
     yield
     ray.shutdown()
 

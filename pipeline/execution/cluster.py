@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 
 from pipeline.contract.errors import RunError, UserError, one_line
+from pipeline.execution.own_cluster import without_coordinators, without_watchers
 from pipeline.execution.quiet import (
     RAY_LOGGER,
     environment,
@@ -109,7 +110,8 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
         with noting_variables(new):
             parts = _start_local(debug) if local else _connect(address, debug)
         try:
-            with messages_in_a_file(debug), environment(UNTOLD):
+            alone = without_coordinators() if local else contextlib.nullcontext()
+            with messages_in_a_file(debug), environment(UNTOLD), alone:
                 yield
         except BaseException as error:
             _end(parts, engines_first=False, at_once=getattr(error, "at_once", False))
@@ -190,8 +192,6 @@ def _start_local(debug: bool) -> list[psutil.Process]:
     defaults = {"RAY_USAGE_STATS_ENABLED": "0", **WORKERS}
     with _start_faults(), environment(defaults), without_log_level_line(debug):
         start_ray(debug, object_store_memory=_object_store(_memory()))
-    if not debug:
-        end_idle_processes()
     node = worker._global_node
     return [psutil.Process(process.pid) for _, process in node.live_processes()]
 
@@ -206,23 +206,10 @@ def start_ray(debug: bool, **settings: Any) -> None:
     Raises:
         Exception: It does not start.
     """
-    for more in reversed(range(START_TRIES)):
-        if _has_started(debug, settings, gives_up=not more):
-            return
-
-
-def end_idle_processes() -> None:
-    """End what Ray (2.60) starts for a local cluster, and nobody has there.
-
-    The dashboard's server, which `include_dashboard=False` does not leave out, the autoscaler, and
-    the log monitor, though `log_to_driver=False` shows nobody what it reads. All of them
-    take time of the cores, also when nothing happens.
-    """
-    from ray._private import worker
-
-    node = worker._global_node
-    for end in (node.kill_dashboard, node.kill_monitor, node.kill_log_monitor):
-        end(check_alive=False)
+    with contextlib.nullcontext() if debug else without_watchers():
+        for more in reversed(range(START_TRIES)):
+            if _has_started(debug, settings, gives_up=not more):
+                return
 
 
 def _has_started(debug: bool, settings: Mapping[str, Any], *, gives_up: bool) -> bool:
