@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 LONG_BLOCK = 4
 LONGEST_BLOCK = 16
-"""A block of text has so many times `RunConfig.block_rows`; the more, the more requests the engine
-works on at once: it answers as many more a second."""
+"""A block of text has from so many to so many times `RunConfig.block_rows`: the longer, the more
+requests the engine works on at once, as it answers more rows a second."""
 BLOCKS = 16
 """Blocks of each engine, of all its rows and of those in its actor, before they are made longer."""
 LEAST_BLOCK = 4

@@ -7,7 +7,7 @@ takes more than linear time.
 
 from __future__ import annotations
 
-from itertools import chain, islice, pairwise
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import regex
@@ -76,12 +76,10 @@ PLAIN_WORD = regex.compile(r"(?<!\S)\p{L}[\p{L}\p{M}]*+(?=[.,;!?]?(?:\s|\Z))")
 def elements(text: str) -> tuple[list[tuple[str, str]], str]:
     """The inline elements of a text, as (kind, text); and it with a space in place of each one."""
     found = [*_matches(text)]
-    pieces = (
-        text[a:b] for a, b in pairwise([0, *(at for m in found for at in m.span()), len(text)])
-    )
-    return [(match.lastgroup, match.group()) for match in found], " ".join(
-        islice(pieces, 0, None, 2)
-    )
+    begins = [0, *(match.end() for match in found)]
+    ends = [*(match.start() for match in found), len(text)]
+    rest = (text[begin:end] for begin, end in zip(begins, ends, strict=True))
+    return [(match.lastgroup, match.group()) for match in found], " ".join(rest)
 
 
 def _matches(text: str) -> Iterator[regex.Match[str]]:
