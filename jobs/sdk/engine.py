@@ -80,7 +80,7 @@ class Engine:
         """
         if self._hosts is not None:
             raise UserError("engine: is started already; use it in one `with` block at a time")
-        self._stack.enter_context(cluster(debug=False))
+        self._stack.enter_context(cluster(debug=False, for_one_run=False))
         try:
             self._hosts = self._start()
         except BaseException:

@@ -83,7 +83,9 @@ def _is_connected() -> bool:
 
 
 @contextlib.contextmanager
-def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def cluster(
+    *, debug: bool, say: Callable[[str], None] = lambda _: None, for_one_run: bool = True
+) -> Iterator[None]:
     """Connect to a cluster for the duration of a run.
 
     If this process is connected to one already, that is used and stays connected. Otherwise
@@ -92,6 +94,7 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
     Args:
         debug: Show the workers' output and Ray's own messages.
         say: Shows what is being done.
+        for_one_run: Whether no two runs share it at once.
 
     Raises:
         UserError: `RAY_ADDRESS` names a cluster that does not answer.
@@ -110,7 +113,7 @@ def cluster(*, debug: bool, say: Callable[[str], None] = lambda _: None) -> Iter
         with noting_variables(new):
             parts = _start_local(debug) if local else _connect(address, debug)
         try:
-            alone = without_coordinators() if local else contextlib.nullcontext()
+            alone = without_coordinators() if local and for_one_run else contextlib.nullcontext()
             with messages_in_a_file(debug), environment(UNTOLD), alone:
                 yield
         except BaseException as error:

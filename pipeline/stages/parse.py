@@ -119,17 +119,17 @@ def parse_block(
         fault = next((item.fault for item in rows if item.fault is not None), None)
         try:
             with turn:
-                entries = _fitting([_alone(item, task, poison_rows) for item in done], task)
-            _write(journal, unit, entries, task)
+                entries = [_alone(item, task, poison_rows) for item in done]
+                entries, table = _fitting(entries, task.result_schema)
+            _write(journal, unit, table)
         except OutputError as error:
             entries, fault = [], Fault(ends_run=True, message=str(error))
         yield _receipt(unit, rows, entries, fault, measured.finished(len(rows)))
         measured = Stretch("parse")
 
 
-def _write(journal: Journal, unit: str, entries: list[Entry], task: Task) -> None:
-    if entries:
-        table = pa.Table.from_pylist(entries, schema=entry_schema(task.result_schema))
+def _write(journal: Journal, unit: str, table: pa.Table) -> None:
+    if table.num_rows:
         with step("journal"), writing_to(journal.output):
             journal.append(unit, table)
 
@@ -165,21 +165,26 @@ def _alone(item: Item, task: Task, poison_rows: PoisonRows | None) -> Entry:
     if poison_rows is None:
         return _entry(item, task)
     with poison_rows.isolated("parse", item.unit, item.position):
-        (entry,) = _fitting([_entry(item, task)], task)
+        (entry,), _ = _fitting([_entry(item, task)], task.result_schema)
         return entry
 
 
-def _fitting(entries: list[Entry], task: Task) -> list[Entry]:
-    """The entries; failed where a column has a wrong type. Each is looked at only if some have."""
+def _fitting(entries: list[Entry], results: pa.Schema) -> tuple[list[Entry], pa.Table]:
+    """The entries, failed where a column has a wrong type, and their table in the journal.
+
+    Each is looked at only if some have.
+    """
+    schema = entry_schema(results)
     try:
-        pa.Table.from_pylist(entries, schema=entry_schema(task.result_schema))
+        return entries, pa.Table.from_pylist(entries, schema=schema)
     except Exception as error:
         if len(entries) > 1:
-            return [one for entry in entries for one in _fitting([entry], task)]
-        (entry,) = entries
-        fault = {"outcome": Outcome.ENGINE_ERROR, "error": f"parse: {one_line(error)}"}
-        return [{name: entry[name] for name in UNTYPED if name in entry} | fault]
-    return entries
+            entries = [one for entry in entries for one in _fitting([entry], results)[0]]
+        else:
+            (entry,) = entries
+            fault = {"outcome": Outcome.ENGINE_ERROR, "error": f"parse: {one_line(error)}"}
+            entries = [{name: entry[name] for name in UNTYPED if name in entry} | fault]
+        return entries, pa.Table.from_pylist(entries, schema=schema)
 
 
 def _entry(item: Item, task: Task) -> Entry:

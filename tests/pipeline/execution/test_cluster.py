@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from pipeline import RunError, UserError
 from pipeline.execution import cluster as module
 from pipeline.execution.cluster import GIB, cluster
 from pipeline.execution.quiet import noting_variables, removing_variables
+from tests.pipeline.execution import fresh_process
 
 CODE = """
 import json, logging, os, subprocess, sys, warnings
@@ -59,24 +58,13 @@ for process in own:
 
 
 def test_a_local_cluster_ends_and_leaves_everything_else_as_it_was() -> None:
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONWARNINGS")
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", CODE],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=180,
-        env=environment,
-    )
-    found = json.loads(done.stdout)
+    found, said = fresh_process.run(CODE)
     assert found["started"] > 2
     assert found["left"] == []
     assert found["own"] == [None, None]
     assert found["within"][1:] == [False, False, False]
     assert found["same"] == [True, True, True, True]
-    assert done.stderr == "what is written to stderr meanwhile is shown\n"
+    assert said == "what is written to stderr meanwhile is shown\n"
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+from typing import Any
 
 import pytest
+
+from pipeline.execution import cluster as module
+from tests.pipeline.execution import fresh_process
 
 CODE = """
 import json, sys
@@ -36,26 +36,34 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, list[str]]:
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=180,
-        env=environment,
-    )
-    found: dict[str, list[str]] = json.loads(done.stdout)
-    return found
+def found() -> dict[str, Any]:
+    return fresh_process.run(CODE)[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_others_would_share_is_not_there(found: dict[str, list[str]], name: str) -> None:
+def test_what_others_would_share_is_not_there(found: dict[str, Any], name: str) -> None:
     assert [one for one in found["names"] if name in one] == []
     assert [one for one in found["names"] if "raylet" in one], "the names are no command lines"
 
 
-def test_a_dataset_is_computed_and_ray_is_as_before(found: dict[str, list[str]]) -> None:
+def test_a_dataset_is_computed_and_ray_is_as_before(found: dict[str, Any]) -> None:
     assert found["answers"] == [*range(1, 41)]
     assert found["restored"] is True
+
+
+@pytest.mark.parametrize("runs", ["one", "several"])
+def test_several_runs_divide_a_cluster_as_ray_does(
+    runs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a warm `Engine`, which may be at work at the same time."""
+    from ray.data._internal.execution import streaming_executor
+
+    rays = streaming_executor.create_cluster_autoscaler
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(module, "starts_own_cluster", lambda: True)
+    monkeypatch.setattr(module, "_start_local", lambda _: [])
+    monkeypatch.setattr(module, "_end", lambda *_, **__: None)
+    with module.cluster(debug=False, for_one_run=runs == "one"):
+        assert (streaming_executor.create_cluster_autoscaler is rays) == (runs == "several")
+    assert streaming_executor.create_cluster_autoscaler is rays
