@@ -12,7 +12,7 @@ LLAMA := $(VENV)/llama.cpp
 IMAGE_ROOT ?= build/image-root
 
 .DEFAULT_GOAL := help
-.PHONY: help image-root sbom setup demo real-model test test-suite test-cluster test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core gpu-setup gpu-test gpu-bench gpu-e2e lock docs dist-check clean
+.PHONY: help image-root sbom setup demo real-model test test-suite test-cluster test-kernels test-long check rgw rgw-fetch format reference bench bench-model bench-real bench-core bench-command gpu-setup gpu-test gpu-bench gpu-e2e lock docs dist-check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -85,6 +85,9 @@ bench-real: $(LLAMA)/.ready ## Compare five engines on the real Gemma 3 270M (`m
 
 bench-core: $(READY) ## Measure what vLLM's engine core costs a step, without a model
 	@$(BIN)/python -m tests.speed.engine_core
+
+bench-command: $(READY) ## Measure what a job keeps of its engine's rate, with a device that only takes an H200's time
+	@$(BIN)/python -m tests.speed.timed_command
 
 gpu-setup: ## Install everything for an NVIDIA GPU into .venv-gpu, from its lock
 	@deploy/setup.sh gpu $(GPU_VENV)

@@ -186,7 +186,7 @@ def course_of(
     moments = profile.moments
     later = max(0.0, planning - (moments.get("planned", 0.0) - moments.get("checked", 0.0)))
     began = profile.began - later
-    spans = (span for some in measured for span in some.spans if span.stage == "parse")
+    spans = (span for some in measured for span in some.spans if span.stage == "journal")
     ends = sorted((span.ended - began, span.rows) for span in spans if span.rows)
     done = itertools.accumulate(rows for _, rows in ends)
     return Course(

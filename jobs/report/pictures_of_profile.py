@@ -76,7 +76,7 @@ def picture_of(profile: Profile) -> ProfilePicture:
     engine = profile.engine
     slots = engine.slots * engine.engines
     curves = [
-        _curve("rows finished a second", profile.series.get("rows.parse", ()), None, "rows/s")
+        _curve("rows finished a second", profile.series.get("rows.journal", ()), None, "rows/s")
     ]
     in_flight = profile.series.get("engine.in_flight", ())
     curves.append(_curve("requests in the engines", in_flight, slots or None, "requests"))

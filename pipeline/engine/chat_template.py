@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 PROMPT_CACHE = 256
-"""Distinct prompts remembered; a job with a constant prompt encodes it once."""
+"""Distinct prompts remembered, and texts whose tokens were counted. A constant prompt is encoded
+once, a text that is counted for each of its languages too."""
 REMEMBERED = 4000
-"""Characters of the longest prompt that is remembered: a longer one is mostly a row's own text, and
-its ids take some 45 bytes each."""
+"""Characters of the longest of them: a longer prompt is mostly a row's own text, and its ids take
+some 45 bytes each."""
 
 
 class TextTokenizer(Protocol):
@@ -75,6 +76,8 @@ class PromptEncoder:
         longest_first = sorted(self._control, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self._remembered = functools.lru_cache(PROMPT_CACHE)(self._encode)
+        # A task asks where to cut a text, and how long its answer may be, for each language.
+        self._counted = functools.lru_cache(PROMPT_CACHE)(self._count)
 
     def ids_of(self, control: str) -> tuple[int, ...]:
         """The id of a control string, or nothing if the tokenizer does not know it."""
@@ -106,6 +109,9 @@ class PromptEncoder:
 
     def count(self, text: str) -> int:
         """The number of tokens of a text on its own."""
+        return self._counted(text) if len(text) <= REMEMBERED else self._count(text)
+
+    def _count(self, text: str) -> int:
         return len(self._encode_text(text))
 
     def encode(

@@ -268,7 +268,8 @@ class Driver:
             "read": min(placement.readers, pieces),
             "render": placement.renderers,
             "generate": placement.engines,
-            "parse": placement.parsers * WRITES,
+            "parse": placement.parsers,
+            "journal": placement.parsers * WRITES,
             "commit": min(MOST_COMMITS, pieces),
         }
         self._collector.expect(workers, placement.requests)

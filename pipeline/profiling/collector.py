@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FULL = 0.9
 """An engine that has so many of the requests that it can work on counts as full."""
-FIRSTS = {"render": "first_rendered", "parse": "first_journalled", "commit": "first_committed"}
+FIRSTS = {"render": "first_rendered", "journal": "first_journalled", "commit": "first_committed"}
 """The step of the start that is done when a stage first gave rows."""
 WAITS = "commit_wait"
 """The driver's step that is no work."""

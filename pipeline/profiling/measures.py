@@ -16,7 +16,13 @@ from pipeline.profiling import events, stopwatch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-BASE = {"read": "read", "render": "prepare", "parse": "parse", "commit": "commit"}
+BASE = {
+    "read": "read",
+    "render": "prepare",
+    "parse": "parse",
+    "journal": "journal",
+    "commit": "commit",
+}
 """The step of each stage that its time counts for if it is in no other."""
 
 
@@ -25,7 +31,7 @@ class Span:
     """A stretch of work of one stage, mostly over one block.
 
     Attributes:
-        stage: `read`, `render`, `generate`, `parse`, `commit` or `driver`.
+        stage: one of `profile.STAGES`, or `driver`.
         began, ended: When its rows went in and came out, in Unix time.
         rows: How many.
         seconds: What a process worked on them, by step (see `stopwatch`).

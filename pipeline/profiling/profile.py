@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-FORMAT = 1
-STAGES = ("read", "render", "generate", "parse", "commit")
-"""In the order in which a row goes through them."""
+FORMAT = 2
+STAGES = ("read", "render", "generate", "parse", "journal", "commit")
+"""In the order in which a row goes through them. An actor that parses also writes the journal: it
+parses one block at a time, and meanwhile writes others."""
 NUMBERS = 4
 """Digits of a number in JSON."""
 
@@ -26,7 +27,7 @@ class StageProfile:
         seconds: Seconds of work by step, see `stopwatch`; those of `generate` are only what its
             actor did in between.
         size: Bytes of the rows' payloads as they left it.
-        workers: Processes that can work at once.
+        workers: Processes, or threads of them, that can work at once.
     """
 
     rows: int = 0

@@ -23,7 +23,6 @@ from pipeline.contract.redaction import redact
 from pipeline.contract.task import Result, Task
 from pipeline.output.journal import Journal, entry_schema
 from pipeline.profiling.measures import Measures, Stretch
-from pipeline.profiling.stopwatch import step
 from pipeline.stages.blocks import Item, measures_of, unpack, unseal
 from pipeline.storage.write_fault import OutputError, writing_to
 
@@ -110,27 +109,38 @@ def parse_block(
     Raises:
         OSError: The journal cannot be written for now; the driver runs the rows again.
     """
-    measured = Stretch("parse", measures_of(block))
-    with turn:
+    with turn:  # a stretch begins after the wait for it, which is no work
+        parsing = Stretch("parse", measures_of(block))
         items = sorted(unpack(block), key=lambda item: (item.unit, item.position))
+        measures = parsing.finished(0)
     for unit, group in groupby(items, key=lambda item: item.unit):
         rows = list(group)
-        done = [item for item in rows if item.fault is None]
         fault = next((item.fault for item in rows if item.fault is not None), None)
         try:
             with turn:
-                entries = [_alone(item, task, poison_rows) for item in done]
-                entries, table = _fitting(entries, task.result_schema)
+                parsing = Stretch("parse", measures)
+                entries, table = _entries(rows, task, poison_rows)
+                measures = parsing.finished(len(rows))
+            writing = Stretch("journal", measures)
             _write(journal, unit, table)
+            measures = writing.finished(len(rows))
         except OutputError as error:
             entries, fault = [], Fault(ends_run=True, message=str(error))
-        yield _receipt(unit, rows, entries, fault, measured.finished(len(rows)))
-        measured = Stretch("parse")
+        yield _receipt(unit, rows, entries, fault, measures)
+        measures = Measures()
+
+
+def _entries(
+    rows: list[Item], task: Task, poison_rows: PoisonRows | None
+) -> tuple[list[Entry], pa.Table]:
+    """Of the rows of a unit, those that are done."""
+    done = [_alone(item, task, poison_rows) for item in rows if item.fault is None]
+    return _fitting(done, task.result_schema)
 
 
 def _write(journal: Journal, unit: str, table: pa.Table) -> None:
     if table.num_rows:
-        with step("journal"), writing_to(journal.output):
+        with writing_to(journal.output):
             journal.append(unit, table)
 
 

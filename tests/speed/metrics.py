@@ -22,7 +22,8 @@ STEPS = {
     "read": ("read", "pack"),
     "render": ("unpack", "prepare", "fetch", "decode", "resize", "tokenise", "pack"),
     "generate": ("unpack", "pack"),
-    "parse": ("unpack", "parse", "journal"),
+    "parse": ("unpack", "parse"),
+    "journal": ("journal",),
 }
 TRIES = 7
 LABELS = RunLabels(run="speed-000000", task="caption")

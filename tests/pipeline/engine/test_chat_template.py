@@ -221,3 +221,12 @@ def test_long_prompts_are_not_remembered(ours: TextTokenizer) -> None:
     for _ in range(3):
         encoder.encode("Describe this image.", None, 1)
     assert encoder._remembered.cache_info().hits == 2
+
+
+def test_a_text_that_is_counted_again_is_not_encoded_again(ours: TextTokenizer) -> None:
+    encoder = encoder_of(ours)
+    long = "word " * REMEMBERED
+    assert [encoder.count("one two") for _ in range(3)] == [len(ours.encode("one two"))] * 3
+    assert encoder.count(long) == len(ours.encode(long))
+    found = encoder._counted.cache_info()
+    assert (found.hits, found.currsize) == (2, 1)

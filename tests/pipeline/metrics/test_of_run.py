@@ -59,7 +59,8 @@ def test_what_was_measured_is_told_by_stage(told: Told) -> None:
         Span("read", 0.0, 1.0, 8, {"read": 0.5, "pack": 0.25}, events={"store_retry": 2}),
         Span("render", 3.0, 4.0, 8, {"decode": 1.0}, events={"image_refused": 3}),
         Span("generate", 6.0, 16.0, 8, {}, events={"engine_restart": 1}),
-        Span("parse", 15.5, 17.0, 8, {"journal": 0.5}, events={"store_retry": 1}),
+        Span("parse", 15.5, 17.0, 8, {"parse": 0.5}),
+        Span("journal", 17.0, 17.5, 8, {"journal": 0.5}, events={"store_retry": 1}),
     )
     metrics.measured(Measures(spans=spans))
     metrics.measured(Measures(spans=(Span("commit", 20.0, 20.5, 100, {"commit": 0.5}),)))
@@ -75,13 +76,15 @@ def test_what_was_measured_is_told_by_stage(told: Told) -> None:
         ("render", "inside"): 8.0,
         ("generate", "inside"): 80.0,
         ("parse", "inside"): 12.0,
+        ("journal", "inside"): 4.0,
         ("commit", "inside"): 50.0,
         ("render", "before"): 16.0,
         ("generate", "before"): 16.0,
         ("parse", "before"): 0.0,  # another machine's clock is behind
+        ("journal", "before"): 0.0,
     }
     assert told[table.COMMIT_SECONDS.name] == {(): 0.5}
-    assert told[table.STORE_RETRIES.name] == {("read",): 2, ("parse",): 1}
+    assert told[table.STORE_RETRIES.name] == {("read",): 2, ("journal",): 1}
     assert told[table.IMAGES_REFUSED.name] == {(): 3}
     assert told[table.ENGINE_RESTARTS.name] == {(): 1}
     assert told[table.WORKERS.name] == {("read",): 2, ("render",): 4}

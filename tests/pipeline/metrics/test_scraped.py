@@ -113,9 +113,9 @@ def test_prometheus_finds_what_a_run_did(tmp_path: Path, gemma_folder: Path) -> 
 
 def check_stages(found: Scraped) -> None:
     rows = {stage: n for (stage,), n in found.of("gemma3_batch_stage_rows_total").items()}
-    assert [rows[stage] for stage in (*STAGES, "driver")] == [ROWS] * 6
+    assert [rows[stage] for stage in (*STAGES, "driver")] == [ROWS] * (len(STAGES) + 1)
     steps = {*found.of("gemma3_batch_stage_seconds_total")}
-    assert {("read", "read"), ("render", "decode"), ("parse", "journal")} <= steps
+    assert {("read", "read"), ("render", "decode"), ("journal", "journal")} <= steps
     waited = found.of("gemma3_batch_row_seconds_total")
     # All rows are in the engine's actor for a while, most of it waiting for others.
     assert waited["generate", "inside"] > ROWS * SECONDS

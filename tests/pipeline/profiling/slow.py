@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,14 +16,14 @@ from PIL.Image import Image
 
 import pipeline.images
 from pipeline.contract.config import EngineConfig
-from pipeline.contract.task import Generation, Request
+from pipeline.contract.task import Generation, Prepared, Request, Result, Row
 from pipeline.engine.interface import Backend, EngineStats, Rendered
 from pipeline.output.commit import NewParts
 from pipeline.output.journal import Journal
 from pipeline.output.parts import Committed
 from pipeline.sources import Source
 from pipeline.sources.units import Cut, Work
-from tests.pipeline.fakes import FakeEngine, FakeRenderer
+from tests.pipeline.fakes import ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.sample_images import encoded, plain
 
 BLOCK = 4
@@ -158,6 +158,32 @@ class SlowStart(QuickEngine):
     def __init__(self, config: EngineConfig) -> None:
         time.sleep(SLOW_START_S)
         super().__init__(config)
+
+
+class SlowPreparation(ColourTask):
+    def prepare(self, row: Row) -> Prepared:
+        time.sleep(ROW_S)
+        return super().prepare(row)
+
+
+class SlowResults(ColourTask):
+    def result(self, state: object, generations: Sequence[Generation]) -> Result:
+        time.sleep(ROW_S)
+        return super().result(state, generations)
+
+
+class SlowToPack(dict[str, bool]):
+    """Takes its time where it is packed for another process."""
+
+    def __reduce__(self) -> Any:
+        time.sleep(ROW_S)
+        return dict, (dict(self),)
+
+
+class SlowTransport(ColourTask):
+    def prepare(self, row: Row) -> Prepared:
+        prepared = super().prepare(row)
+        return replace(prepared, state=SlowToPack(seen=True))
 
 
 def backend(renderer: Any = QuickRenderer, engine: Any = QuickEngine) -> Backend:

@@ -12,7 +12,7 @@ from pipeline.profiling.measures import EngineSlice, Measures, Moment, Span
 from pipeline.profiling.profile import Profile
 
 SECONDS = 20
-WORKERS = {"read": 2, "render": 4, "generate": 1, "parse": 2, "commit": 2}
+WORKERS = {"read": 2, "render": 4, "generate": 1, "parse": 2, "journal": 8, "commit": 2}
 
 
 def profile_of(
@@ -64,7 +64,7 @@ def profile_of(
         ("render", "tokenise", Bound.TOKENISE),
         ("render", "prepare", Bound.PREPARE),
         ("parse", "parse", Bound.PARSE),
-        ("parse", "journal", Bound.JOURNAL),
+        ("journal", "journal", Bound.JOURNAL),
         ("commit", "commit", Bound.COMMIT),
     ],
 )

@@ -9,6 +9,7 @@ slowest: most of these run with `make test-long` only.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,10 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app as cli
-from pipeline import EngineConfig, RunConfig, run, status
+from pipeline import EngineConfig, RunConfig, Task, run, status
 from pipeline.engine.interface import Backend
 from pipeline.execution import assignment, preparation
+from pipeline.execution.driver import Driver
 from pipeline.profiling.bounds import Bound, verdict
 from pipeline.profiling.profile import STAGES, Profile
 from pipeline.sources import open_source
@@ -33,6 +35,7 @@ from tests.pipeline.sample_images import encoded, plain
 ROWS = 64
 FEW = 6
 QUICK = slow.backend()
+TASK = ColourTask()
 
 
 @pytest.fixture
@@ -44,7 +47,9 @@ def profiled(
     def made(*arguments: Any, pause: float, **settings: Any) -> Any:
         return slow.LateSource(open_source(*arguments, **settings), str(gemma_folder), pause)
 
-    def profile(backend: Backend = QUICK, rows: int = ROWS, pause: float = 0.0) -> Profile:
+    def profile(
+        backend: Backend = QUICK, rows: int = ROWS, pause: float = 0.0, task: Task = TASK
+    ) -> Profile:
         monkeypatch.setattr(preparation, "open_source", partial(made, pause=pause))
         (tmp_path / "in").mkdir()
         images = [encoded(plain((n + 1, 2, 3), (8, 8)), "PNG") for n in range(rows)]
@@ -57,7 +62,7 @@ def profiled(
             block_rows=slow.BLOCK,
             render_workers=1,
         )
-        done = run(config, ColourTask(), backend=backend)
+        done = run(config, task, backend=backend)
         assert done.outcomes == {"ok": rows}
         assert done.profile is not None
         assert done.profile.rows == rows
@@ -88,6 +93,35 @@ class TestSlowStages:
         self, profiled: Callable[..., Profile], backend: Backend, bound: Bound
     ) -> None:
         assert_bound(profiled(backend), bound)
+
+    @pytest.mark.long
+    @pytest.mark.parametrize(
+        ("task", "bound"),
+        [
+            (slow.SlowPreparation(), Bound.PREPARE),
+            (slow.SlowResults(), Bound.PARSE),
+            (slow.SlowTransport(), Bound.TRANSPORT),
+        ],
+    )
+    def test_a_task(self, profiled: Callable[..., Profile], task: Task, bound: Bound) -> None:
+        profile = profiled(task=task)
+        assert_bound(profile, bound)
+        parse = profile.stages["parse"]
+        could = parse.rows * parse.workers / parse.busy
+        assert could <= 1 / slow.ROW_S or bound is not Bound.PARSE
+
+    @pytest.mark.long
+    def test_the_driver(
+        self, profiled: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        take = Driver._take
+
+        def slowly(driver: Driver, *arguments: Any) -> None:
+            time.sleep(slow.BLOCK_S / 2)
+            take(driver, *arguments)
+
+        monkeypatch.setattr(Driver, "_take", slowly)
+        assert_bound(profiled(), Bound.RECEIPTS)
 
     @pytest.mark.long
     def test_the_store_of_the_input(self, profiled: Callable[..., Profile]) -> None:

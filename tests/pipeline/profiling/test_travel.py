@@ -60,16 +60,19 @@ def test_measures_travel_with_their_rows(tmp_path: Path) -> None:
     stages = [[(span.stage, span.rows) for span in measures.spans] for measures in found]
     way = ("read", "render", "generate")
     assert stages == [
-        [*((stage, 4) for stage in way), ("parse", 3)],  # the first block has rows of two units
-        [("parse", 1)],
-        [*((stage, 2) for stage in way), ("parse", 2)],
+        # The first block has rows of two units. It is unpacked as a whole.
+        [*((stage, 4) for stage in way), ("parse", 0), ("parse", 3), ("journal", 3)],
+        [("parse", 1), ("journal", 1)],
+        [*((stage, 2) for stage in way), ("parse", 0), ("parse", 2), ("journal", 2)],
     ]
-    read, render, generate, parse = found[0].spans
+    read, render, generate, unpacked, parse, journal = found[0].spans
     assert {*read.seconds} == {"read", "pack"}
     assert {*render.seconds} == {"unpack", "prepare", "fetch", "decode", "tokenise", "pack"}
     assert {*generate.seconds} == {"unpack", "pack"}
-    assert {*parse.seconds} == {"unpack", "parse", "journal"}
-    assert read.ended <= render.began <= render.ended <= generate.began <= parse.ended
+    assert {*unpacked.seconds} == {"unpack", "parse"}
+    assert ({*parse.seconds}, {*journal.seconds}) == ({"parse"}, {"journal"})
+    assert read.ended <= render.began <= render.ended <= generate.began <= unpacked.ended
+    assert unpacked.ended <= parse.began <= parse.ended <= journal.began <= journal.ended
     assert all(second >= 0 for span in found[0].spans for second in span.seconds.values())
     assert read.size > 4 * 50
     moments = [moment.name for measures in found for moment in measures.moments]
