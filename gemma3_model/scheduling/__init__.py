@@ -4,6 +4,7 @@
 ``final_outputs``: which tokens leave the engine core, and when.
 ``loops``: when an answer is looked at for repetitions.
 ``block_borders``: which steps need the KV cache's bookkeeping.
+``prompt_cache``: what the prefix cache keeps of a request.
 
 Each is a class of its own over vLLM's scheduler, and none changes an answer. Importing this package
 imports vLLM.
@@ -19,13 +20,14 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from gemma3_model.scheduling.block_borders import BlockBorders
 from gemma3_model.scheduling.final_outputs import FinalOutputs
 from gemma3_model.scheduling.loops import Loops
+from gemma3_model.scheduling.prompt_cache import PromptCache
 from gemma3_model.scheduling.whole_images import WholeImages
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
 
-PARTS = (WholeImages, FinalOutputs, Loops, BlockBorders)
+PARTS = (WholeImages, FinalOutputs, Loops, BlockBorders, PromptCache)
 """What is put over vLLM's scheduler."""
 
 

@@ -40,6 +40,7 @@ from gemma3_model import scheduling
 from gemma3_model.scheduling.block_borders import BlockBorders
 from gemma3_model.scheduling.final_outputs import FinalOutputs
 from gemma3_model.scheduling.loops import Loops
+from gemma3_model.scheduling.prompt_cache import PromptCache
 from pipeline.engine.vllm_sampling import LOOP_COUNT, LOOP_TOKENS
 from tests.gemma3_model import checkpoints
 from tests.gemma3_model.scheduling.steps import Over, reschedule
@@ -61,6 +62,8 @@ VARIANTS: dict[str, Over] = {
     "block borders": (BlockBorders,),
     "final outputs": (FinalOutputs,),
     "loops": (Loops,),
+    "prompt cache": (PromptCache,),
+    "without prompt cache": tuple(part for part in scheduling.PARTS if part is not PromptCache),
     "ours": scheduling.PARTS,
 }
 """What is put over vLLM's scheduler."""
