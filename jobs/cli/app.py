@@ -19,6 +19,7 @@ from jobs.cli.commands.retry import retry_command
 from jobs.cli.commands.run import run_command
 from jobs.cli.commands.status import status_command
 from jobs.cli.console import LogForm, print_error, print_plain, shown_as, wanted_form
+from jobs.cli.ending import end
 from jobs.cli.exit_codes import USER_ERROR, exit_codes
 from jobs.cli.flags import Confirm, LogFormat, command_of
 from jobs.cli.help import CONTEXT, EXIT_CODES, PLAIN, PlainCommand, PlainGroup, fault_of
@@ -173,4 +174,9 @@ for _name, (_command, _settings) in NAMED.items():
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            end(ended.code or 0)
+        raise
