@@ -1,9 +1,10 @@
 """Decides how the process of a command ends: with its exit code, whatever its libraries do then.
 
-Once Ray was there, a process that is all done is now and then ended by SIGABRT while its libraries
-are taken apart ("terminate called without an active exception": a thread in C++ is left), and a
-scheduler takes the run for a failed one. So all that Python does at an end is done, and the rest is
-left to the system. No issue of Ray (2.60) was found; can go when that happens no more.
+A process that is done may be ended by SIGABRT ("terminate called without an active exception"): a
+thread of Arrow's still lets go of a Python object while Python is taken apart, and a scheduler takes
+the run for a failed one. It was seen of a `retry` that had nothing to do, on a busy machine. So all
+that Python does at an end is done, and the rest is left to the system. Can go with Arrow's issues
+34314 and 45017.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ import sys
 import threading
 from typing import NoReturn
 
-LIBRARY = "ray"
-
 
 def end(code: int) -> NoReturn:
     """End this process.
@@ -23,8 +22,6 @@ def end(code: int) -> NoReturn:
     Args:
         code: The exit code.
     """
-    if LIBRARY not in sys.modules:
-        sys.exit(code)
     threading._shutdown()  # type: ignore[attr-defined]  # threads that are to be waited for
     atexit._run_exitfuncs()
     try:

@@ -8,11 +8,10 @@ import sys
 import pytest
 
 LATE_ABORT = """
-import atexit, ctypes, sys, threading, types
+import atexit, ctypes, sys, threading
 libc = ctypes.CDLL(None)
 abort = ctypes.cast(libc.abort, ctypes.c_void_p)
 libc.__cxa_atexit(abort, None, None)  # as a library does that is taken apart
-{ray}
 atexit.register(print, "at the end", end="")
 thread = threading.Timer(0.2, print, ["a thread"])
 from jobs.cli.app import main
@@ -20,11 +19,10 @@ sys.argv = ["gemma3-batch", *{arguments!r}]
 thread.start()
 main()
 """
-RAY = "sys.modules['ray'] = types.ModuleType('ray')"
 
 
-def ended(*arguments: str, ray: str = RAY) -> subprocess.CompletedProcess[str]:
-    code = LATE_ABORT.format(arguments=arguments, ray=ray)
+def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = LATE_ABORT.format(arguments=arguments)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
@@ -34,7 +32,3 @@ def test_libraries_that_abort_at_the_end_change_nothing(arguments: list[str], co
     assert done.returncode == code, done.stderr
     assert done.stdout.endswith("a thread\nat the end")
     assert (code == 0) == (done.stderr == "")
-
-
-def test_without_ray_python_ends_as_always() -> None:
-    assert ended("--version", ray="").returncode == -6
