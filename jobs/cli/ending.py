@@ -1,10 +1,10 @@
 """Decides how the process of a command ends: with its exit code, whatever its libraries do then.
 
 A process that is done may be ended by SIGABRT ("terminate called without an active exception"): a
-thread of Arrow's still lets go of a Python object while Python is taken apart. A scheduler takes the
-run for a failed one. It was seen of a `retry` that had nothing to do, on a busy machine. So all that
-Python does at an end is done, and the rest is left to the system. Can go with Arrow's issues 34314
-and 45017.
+thread of Arrow's still lets go of a Python object while Python is taken apart. A scheduler takes
+the run for a failed one. It was seen of a `retry` that had nothing to do, on a busy machine. So
+all that Python does at an end is done, and the rest is left to the system. Can go with Arrow's
+issues 34314 and 45017.
 """
 
 from __future__ import annotations
