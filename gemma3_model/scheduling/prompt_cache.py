@@ -3,7 +3,8 @@
 vLLM 0.32 keeps answers too: whenever one completes a block, the block is hashed and offered to
 later prompts, by each group of layers. Gemma 3 4B has seven, and that is a tenth to a fifth of
 a step's work in Python. In bulk work no prompt goes on where an answer ended. One that does still
-finds the earlier prompt; what follows it is computed again.
+finds the earlier prompt; what follows it is computed again. So is the answer so far of a request
+that is preempted.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """How much of its engine's rate a job has through the command, without a GPU: `make bench-command`.
 
-Everything is real but the device: the command and its processes, vLLM's scheduler with Gemma 3 4B's
-layers, and vLLM's `LLM.generate` beside it, given the same rows with the same settings. The device
-takes the time that an H200 takes for a step (see :mod:`tests.speed.timed_device`), and answers
-have one length. All of it shares this machine's CPUs, so what the job's other processes take from
-the engine's own counts more here than beside a GPU that has more cores.
+Everything is real but the device: the job with all its processes, as the command runs it, vLLM's
+scheduler with Gemma 3 4B's layers, and vLLM's `LLM.generate` beside it, given the same rows with
+the same settings. The device takes the time that an H200 takes for a step (see
+:mod:`tests.speed.timed_device`), and answers have one length. All of it shares this machine's
+CPUs, so what the job's other processes take from the engine's own counts more here than beside a
+GPU that has more cores.
 """
 
 from __future__ import annotations

@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 from vllm import SamplingParams
 from vllm.config import VllmConfig
-from vllm.plugins import load_general_plugins
 from vllm.v1.core.kv_cache_coordinator import KVCacheCoordinator
 from vllm.v1.core.kv_cache_manager import KVCacheManager
 from vllm.v1.request import Request
 
 from gemma3_model.scheduling.block_borders import BlockBorders, BorderManager
-from tests.gemma3_model import checkpoints
 from tests.gemma3_model.scheduling.steps import WINDOW, Over, Seen, build, configure, made, run
 
 GROUPS = (None, WINDOW, WINDOW)
@@ -25,12 +23,6 @@ LONGEST = 90
 """Prompts of several steps and windows."""
 REQUESTS = 60
 EARLIER = 7
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    load_general_plugins()
-    return checkpoints.multimodal(tmp_path_factory.mktemp("borders"))
 
 
 def answers() -> dict[str, list[int]]:

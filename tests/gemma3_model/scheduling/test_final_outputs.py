@@ -7,24 +7,16 @@ from typing import Any
 
 import pytest
 from vllm import SamplingParams
-from vllm.plugins import load_general_plugins
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request, RequestStatus
 
 from gemma3_model.scheduling.final_outputs import SUM_OF_LOGPROBS, FinalOutputs
-from tests.gemma3_model import checkpoints
 from tests.gemma3_model.scheduling.steps import build, configure, made, run
 
 ANSWER = [*range(10, 22)]
 PROMPT = [*range(30, 50)]
 SUM = {SUM_OF_LOGPROBS: True}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    load_general_plugins()
-    return checkpoints.multimodal(tmp_path_factory.mktemp("outputs"))
 
 
 def request(name: str, **params: Any) -> Request:

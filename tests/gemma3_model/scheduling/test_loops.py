@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 from vllm import SamplingParams
-from vllm.plugins import load_general_plugins
 from vllm.sampling_params import RepetitionDetectionParams
 from vllm.v1.core.sched.utils import check_sequence_repetition
 
 from gemma3_model.scheduling.loops import LoopCheck, Loops
-from tests.gemma3_model import checkpoints
 from tests.gemma3_model.scheduling.steps import build, configure, made, run
 
 
@@ -68,12 +66,6 @@ def test_it_looks_seldom_where_nothing_repeats() -> None:
     answer = [chance.randrange(1000) for _ in range(480)]
     params = RepetitionDetectionParams(max_pattern_size=12, min_count=24)
     assert first_found_by_us(answer, params) == (None, pytest.approx(480 / 23, abs=3))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    load_general_plugins()
-    return checkpoints.multimodal(tmp_path_factory.mktemp("loops"))
 
 
 LOOPING = {

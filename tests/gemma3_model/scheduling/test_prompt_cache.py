@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 from vllm import SamplingParams
-from vllm.plugins import load_general_plugins
 from vllm.v1.core.kv_cache_utils import get_block_hash
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
 from gemma3_model.scheduling import PARTS
 from gemma3_model.scheduling.prompt_cache import PromptCache
-from tests.gemma3_model import checkpoints
 from tests.gemma3_model.scheduling.steps import (
     BLOCK_SIZE,
     WINDOW,
@@ -33,12 +31,6 @@ PROMPT = 60
 REQUESTS = 40
 FEW_BLOCKS = 60
 """Requests are preempted then."""
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    load_general_plugins()
-    return checkpoints.multimodal(tmp_path_factory.mktemp("prompts"))
 
 
 def ids(seed: str, count: int) -> list[int]:
@@ -68,8 +60,10 @@ def seen(
 
 
 def plans(found: Seen) -> list[object]:
-    """Each step, with how many blocks a request gets in place of which: those of answers that
-    ended are free for anybody at once."""
+    """Each step, with the number of blocks that each request gets.
+
+    Not which blocks: those of an answer that ended are taken before others, as they are not kept.
+    """
 
     def counts(blocks: Sequence[Sequence[int]] | None) -> list[int] | None:
         return None if blocks is None else [*map(len, blocks)]

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from vllm import SamplingParams
 from vllm.multimodal.inputs import MultiModalFeatureSpec, PlaceholderRange
-from vllm.plugins import load_general_plugins
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
@@ -19,15 +18,8 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
 from gemma3_model.scheduling import BatchAsyncScheduler, BatchScheduler
-from tests.gemma3_model import checkpoints
 from tests.gemma3_model.checkpoints import SOFT_TOKENS
 from tests.gemma3_model.scheduling.steps import build, configure, made
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    load_general_plugins()
-    return checkpoints.multimodal(tmp_path_factory.mktemp("scheduling"))
 
 
 def requests(count: int) -> Iterator[Request]:
