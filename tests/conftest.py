@@ -20,7 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 from jobs import Engine
 from pipeline.engine.model_files import BUNDLED
 from pipeline.execution.cluster import start_ray
-from tests.ray_workers import SOCKET, fork_server, forking
+from tests.forking import SOCKET, fork_server, forking
 from tests.real_model import find as find_real_model
 from tests.stores import gcs, rgw, s3
 from tests.weights import write_weights

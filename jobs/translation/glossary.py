@@ -64,13 +64,24 @@ def read_glossary(
     languages = read_header("glossary", path, lines[0])
     rows = (read_row("glossary", path, len(languages), line) for line in lines[1:])
     glossary = Glossary(languages, tuple(rows))
-    has_source = source is None or glossary.source_column(source) is not None
-    if not has_source or (targets and all(glossary.column(code) is None for code in targets)):
-        missing = ", ".join(targets) if has_source else source
+    missing = _missing(glossary, source, targets)
+    if missing:
         raise UserError(
             f"glossary {path}: has no column for {missing}; its columns are {', '.join(languages)}"
         )
     return glossary
+
+
+def _missing(glossary: Glossary, source: str | None, targets: Sequence[str]) -> str:
+    """The languages without a column of which no term can apply; empty if one can."""
+    own = None if source is None else glossary.source_column(source)
+    if source is not None and own is None:
+        return source
+    columns = {glossary.column(code) for code in targets} - {None}
+    if not targets or columns - {own}:
+        return ""
+    besides = "" if own not in columns else f" besides the column of {source}"
+    return ", ".join(targets) + besides
 
 
 class _Finder:

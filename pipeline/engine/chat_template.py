@@ -73,9 +73,14 @@ class PromptEncoder:
         self._template = _environment().from_string(template)
         self._named = named
         self._control = tokenizer.control
+        # An unknown character may become <unk>; any other control id would be an injection.
+        self._forbidden = frozenset(self._control.values()) - {tokenizer.unknown}
         longest_first = sorted(self._control, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self._remembered = functools.lru_cache(PROMPT_CACHE)(self._encode)
+        # Prompts that differ in their texts alone fill the template alike, unless it has the time.
+        size = 0 if "strftime_now" in template else PROMPT_CACHE
+        self._pieces = functools.lru_cache(size)(self._fill_template)
         # A task asks where to cut a text, and how long its answer may be, for each language.
         self._counted = functools.lru_cache(PROMPT_CACHE)(self._count)
 
@@ -158,18 +163,21 @@ class PromptEncoder:
             texts[_mark(1)] = system.strip()
             item = [{"type": "text", "text": _marked(1, system)}]
             messages.insert(0, {"role": "system", "content": item})
-        pieces = self._cut.split(self._fill_template(messages, [*texts]))
         ids: list[int] = []
-        for number, piece in enumerate(pieces):
-            if number % 2:  # a control string of the template
-                ids.append(self._control[piece])
-            elif piece:
+        for piece in self._pieces(json.dumps(messages), *texts):
+            if isinstance(piece, str):
                 ids.extend(self._encode_text(_put_back(piece, texts)))
+            else:
+                ids.extend(piece)
         return tuple(ids)
 
-    def _fill_template(self, messages: list[dict[str, Any]], marks: list[str]) -> str:
+    def _fill_template(self, messages: str, *marks: str) -> list[str | list[int]]:
+        """The template filled with messages (JSON), cut at its control strings.
+
+        What has no mark in it is given as ids.
+        """
         text = self._template.render(
-            messages=messages,
+            messages=json.loads(messages),
             tools=None,
             documents=None,
             add_generation_prompt=True,
@@ -180,12 +188,18 @@ class PromptEncoder:
                 raise ValueError(
                     f"the chat template holds a text {text.count(mark)} times, not once"
                 )
-        return text
+        pieces: list[str | list[int]] = []
+        for number, piece in enumerate(self._cut.split(text)):
+            if number % 2:
+                pieces.append([self._control[piece]])
+            else:
+                has_mark = any(mark in piece for mark in marks)
+                pieces.append(piece if has_mark else self._encode_text(piece))
+        return pieces
 
     def _encode_text(self, text: str) -> list[int]:
         ids = self._tokenizer.encode(text)
-        # An unknown character may become <unk>; any other control id would be an injection.
-        leaked = {*ids} & {*self._control.values()} - {self._tokenizer.unknown}
+        leaked = self._forbidden.intersection(ids)
         assert not leaked, f"text became control tokens {leaked}"
         return ids
 

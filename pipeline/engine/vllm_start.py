@@ -5,6 +5,7 @@ Decides what is told of the start, and which of vLLM's refusals are the user's t
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import UserError, one_line
@@ -12,7 +13,7 @@ from pipeline.engine.adapters import read_adapters
 from pipeline.engine.vllm_settings import engine_args, prepare_process, refusals_in_a_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pipeline.contract.config import EngineConfig
 
@@ -52,12 +53,13 @@ def start(config: EngineConfig, tell: Callable[[str], None]) -> Any:
     made = engine_args(config)
     with refusals_in_a_line(config):
         settings = made.create_engine_config(usage)
-    return LLMEngine(
-        settings,
-        _telling(Executor.get_class(settings), tell),
-        log_stats=not made.disable_log_stats,
-        usage_context=usage,
-    )
+    with _one_tokenizer():
+        return LLMEngine(
+            settings,
+            _telling(Executor.get_class(settings), tell),
+            log_stats=not made.disable_log_stats,
+            usage_context=usage,
+        )
 
 
 def load_adapters(engine: Any, config: EngineConfig) -> Mapping[str, Any]:
@@ -85,6 +87,23 @@ def load_adapters(engine: Any, config: EngineConfig) -> Mapping[str, Any]:
             raise UserError(f"lora: adapter {named}: vLLM says: {one_line(error)}") from error
         requests[adapter.name] = request
     return requests
+
+
+@contextlib.contextmanager
+def _one_tokenizer() -> Iterator[None]:
+    """Keep vLLM (0.32) from copying the tokenizer for threads that render (pull request 41181).
+
+    Nothing renders in this process. Two deep copies of Gemma's own, with an object for each of its
+    6,242 control tokens, took as long as all else that an engine does before it loads weights.
+    """
+    from vllm.renderers import hf
+
+    copying = hf.maybe_make_thread_pool
+    hf.maybe_make_thread_pool = lambda tokenizer, copies=1: tokenizer  # noqa: ARG005
+    try:
+        yield
+    finally:
+        hf.maybe_make_thread_pool = copying
 
 
 def _telling(executor: type, tell: Callable[[str], None]) -> Any:

@@ -24,6 +24,7 @@ from pipeline.contract.task import Result, Task
 from pipeline.output.journal import Journal, entry_schema
 from pipeline.profiling.measures import Measures, Stretch
 from pipeline.stages.blocks import Item, measures_of, unpack, unseal
+from pipeline.stages.exact import check_exact
 from pipeline.storage.write_fault import OutputError, writing_to
 
 if TYPE_CHECKING:
@@ -180,13 +181,15 @@ def _alone(item: Item, task: Task, poison_rows: PoisonRows | None) -> Entry:
 
 
 def _fitting(entries: list[Entry], results: pa.Schema) -> tuple[list[Entry], pa.Table]:
-    """The entries, failed where a column has a wrong type, and their table in the journal.
+    """The entries, failed where a value does not fit its column, and their table in the journal.
 
     Each is looked at only if some have.
     """
     schema = entry_schema(results)
     try:
-        return entries, pa.Table.from_pylist(entries, schema=schema)
+        table = pa.Table.from_pylist(entries, schema=schema)
+        check_exact(entries, table.select(results.names))
+        return entries, table
     except Exception as error:
         if len(entries) > 1:
             entries = [one for entry in entries for one in _fitting([entry], results)[0]]

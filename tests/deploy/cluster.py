@@ -18,7 +18,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from pipeline.execution.cluster import WORKERS
-from tests.ray_workers import unforked
+from tests.forking import unforked
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

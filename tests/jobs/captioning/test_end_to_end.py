@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.demo.dataset import write_dataset
+from tests.forking import unforked
 from tests.pipeline.sample_images import bomb_png, truncated_jpeg
-from tests.ray_workers import unforked
 
 ROWS = 420
 BAD: dict[str, tuple[dict[str, Any] | None, str]] = {

@@ -105,6 +105,8 @@ def test_a_column_is_no_translation_of_itself(tmp_path: Path) -> None:
     ("source", "targets", "missing"),
     [
         (None, ("fr", "zh-TW"), "fr, zh-TW"),
+        ("en-GB", ("en-US", "fr"), "en-US, fr besides the column of en-GB"),
+        ("en", ("en", "de"), None),
         ("fr", ("de",), "fr"),
         (None, ("fr", "de"), None),
         ("en-GB", ("de-AT",), None),

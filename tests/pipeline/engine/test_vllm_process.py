@@ -7,17 +7,22 @@ from typing import Any
 
 import pytest
 import vllm.platforms
+import vllm.renderers.hf
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms.cpu import CpuPlatform
 from vllm.platforms.interface import PlatformEnum, UnspecifiedPlatform
+from vllm.tokenizers.hf import ThreadSafeHFTokenizerMixin
 from vllm.usage.usage_lib import UsageContext
 
 from gemma3_model.registration import register_loaded
 from gemma3_model.scheduling.final_outputs import SUM_OF_LOGPROBS
 from pipeline import EngineConfig, Sampling, UserError
 from pipeline.engine.interface import Rendered
+from pipeline.engine.model_files import BUNDLED
 from pipeline.engine.vllm_sampling import sampling_params
 from pipeline.engine.vllm_start import start
+
+COPYING = vllm.renderers.hf.maybe_make_thread_pool
 
 
 def test_a_machine_without_a_device_is_told(
@@ -108,3 +113,13 @@ def test_of_scored_tokens_the_probabilities_are_asked_for() -> None:
     request = Rendered([1], 1, Sampling(1, score_tokens=("Yes", "No")), scored_token_ids=(7, 8))
     scored = sampling_params(request, "row")
     assert (scored.logprob_token_ids, scored.max_tokens) == ([7, 8], 1)
+
+
+def test_the_tokenizer_is_there_once() -> None:
+    """Each copy of Gemma's own takes seconds, and nobody renders in an engine's process."""
+    engine = start(EngineConfig(model=str(BUNDLED["demo"]), max_model_len=256), lambda _: None)
+    try:
+        assert not isinstance(engine.renderer.tokenizer, ThreadSafeHFTokenizerMixin)
+    finally:
+        engine.engine_core.shutdown()
+    assert vllm.renderers.hf.maybe_make_thread_pool is COPYING

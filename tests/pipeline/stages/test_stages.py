@@ -445,6 +445,28 @@ def test_parsing_journals_each_unit_and_sends_a_receipt(tmp_path: Path) -> None:
     assert (rows[9]["outcome"], rows[9]["error"]) == ("decode_error", "decode: it was broken")
 
 
+class HalvesTask(ColourTask):
+    """Gives numbers that its column does not hold."""
+
+    def result(self, state: object, generations: Sequence[Generation]) -> Result:
+        colour = [int(number) / 2 for number in generations[0].text.split()]
+        return Result({"colour": colour})
+
+
+def test_a_result_is_not_rounded(tmp_path: Path) -> None:
+    task = HalvesTask()
+    journal = Journal(locate(str(tmp_path)), task.result_schema)
+    items = [Item("u", n, payload=answered(text)) for n, text in enumerate(["2 4 6", "3 4 6"])]
+    list(parse_block(pack(items), task, journal))
+    (file,) = (tmp_path / "_gemma3_batch/journal/u").iterdir()
+    rows = pq.read_table(file, columns=["colour", "outcome", "error"]).to_pylist()
+    error = "parse: ValueError: 'colour' is 1.5, which is no int16"
+    assert rows == [
+        {"colour": [1, 2, 3], "outcome": "ok", "error": None},
+        {"colour": None, "outcome": "engine_error", "error": error},
+    ]
+
+
 def test_a_fault_is_in_the_receipt_and_nothing_is_journalled(tmp_path: Path) -> None:
     task = ColourTask()
     journal = Journal(locate(str(tmp_path)), task.result_schema)

@@ -1,4 +1,7 @@
-"""A forked worker is a process of its own, with what Ray gave it, and has imported Ray Data."""
+"""A forked worker is a process of its own, with what Ray gave it, and has imported Ray Data.
+
+A forked engine is one that has imported vLLM, and ends with what stands for it in a run.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,18 @@ import importlib
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.ray_workers.server import read_by_imports
+from pipeline.engine import engine_process
+from pipeline.engine.engine_process import EngineProcess, wait_for_end
+from tests.forking.messages import Wanted
+from tests.forking.server import Kind, kind_of
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -84,8 +93,58 @@ def test_workers_of_one_template_have_their_own_settings_of_ray() -> None:
     assert (template, one, other) == (also, 12345, 23456)
 
 
+def of_worker(variables: dict[str, str]) -> Kind:
+    return kind_of(Wanted(folder="/", command=["default_worker.py"], variables=variables))
+
+
 def test_workers_of_two_clusters_never_share_a_template() -> None:
     """A worker ends with the raylet that its template was told of (Ray 2.60 reads it once)."""
     one = {"RAY_RAYLET_PID": "1", "RAY_JOB_ID": "01000000", "HOME": "/home"}
-    assert read_by_imports(one) == read_by_imports({**one, "RAY_JOB_ID": "02000000", "HOME": "/"})
-    assert read_by_imports(one) != read_by_imports({**one, "RAY_RAYLET_PID": "2"})
+    assert of_worker(one) == of_worker({**one, "RAY_JOB_ID": "02000000", "HOME": "/"})
+    assert of_worker(one) != of_worker({**one, "RAY_RAYLET_PID": "2"})
+
+
+@pytest.fixture
+def engine() -> Iterator[tuple[EngineProcess, psutil.Process]]:
+    """What stands for an engine that waits for its first message, and the engine itself."""
+    before = {*psutil.Process().children(recursive=True)}
+    started = engine_process.spawn()
+    found: list[psutil.Process] = []
+    while not found:
+        time.sleep(0.05)
+        new = {*psutil.Process().children(recursive=True)} - before
+        found = [process for process in new if process.parent() in new]
+    yield started, found[0]
+    wait_for_end(started.process, 0)
+
+
+def test_a_forked_engine_has_imported_vllm_and_is_kept_in_memory_once(
+    engine: tuple[EngineProcess, psutil.Process],
+) -> None:
+    own = engine[1].memory_full_info().uss
+    assert own < 100e6 < engine[1].memory_info().rss
+
+
+def test_a_forked_engine_ends_with_what_stands_for_it(
+    engine: tuple[EngineProcess, psutil.Process],
+) -> None:
+    started, itself = engine
+    itself.suspend()  # nothing of its own is asked
+    started.process.kill()
+    psutil.wait_procs([itself], timeout=20)
+    assert not itself.is_running()
+
+
+def test_what_stands_for_a_forked_engine_ends_as_it_does(
+    engine: tuple[EngineProcess, psutil.Process],
+) -> None:
+    started, itself = engine
+    itself.kill()
+    assert started.process.wait(20) == -signal.SIGKILL
+    with pytest.raises(EOFError):
+        started.channel.receive()
+
+
+def test_its_status_is_passed_on(engine: tuple[EngineProcess, psutil.Process]) -> None:
+    engine[0].channel.send("no engine")
+    assert engine[0].process.wait(20) == 1

@@ -1,17 +1,19 @@
-"""Starts the worker processes of the tests' Ray clusters by fork, from one that has imported all.
+"""Starts the tests' Ray workers and engine processes by fork, from ones that have imported all.
 
 Ray (2.60) starts each worker as a program of its own that imports `ray` twice (its
 `setup_worker.py`, then `default_worker.py`) and Ray Data once: 1.4 seconds of CPU time, for each
-process of a run. Here a server imports all of it once and forks:
+process of a run. An engine's process imports vLLM: five to twelve seconds. Here templates import
+all of it once and fork:
 
-    raylet -> client.py (in place of setup_worker.py) -> server.py -> fork: the worker itself
+    raylet -> client.py (as setup_worker.py) -> server.py -> ray_template.py -> the worker
+    a run  -> client.py (as vllm_process)    -> server.py -> engine_template.py -> the engine
 
-So do the clusters of commands that tests start, by way of `commands/sitecustomize.py`.
+So do the clusters and engines of commands that tests start, by way of `commands/sitecustomize.py`.
 
-A worker is a process as any other: it has its own pid, streams and environment, and dies alone.
-Its parent is the server, not the raylet. Where tests look for processes that outlive others, and
-where a user's cluster is tried (`ray start`, the wheel's environment), workers start as ever, for
-want of `SOCKET`.
+What is forked is a process as any other: it has its own pid, streams and environment. Its parent
+is the template. A worker dies alone; an engine ends with its client, and its client as it did.
+Where tests look for processes that outlive others, and where a user's cluster is tried (`ray
+start`, the wheel's environment), processes start as ever, for want of `SOCKET`.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.ray_workers.commands.sitecustomize import fork_workers
+from tests.forking.commands.sitecustomize import SOCKET, fork_processes
+
+__all__ = ["SOCKET", "fork_server", "forking", "unforked"]
 
 HERE = Path(__file__).parent
-SOCKET = "TESTS_FORK_SERVER"
-"""The environment variable that tells a client where the server listens."""
 
 
 @contextlib.contextmanager
@@ -37,10 +39,9 @@ def fork_server() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         socket = str(Path(folder) / "socket")
         server = subprocess.Popen(
-            [sys.executable, "-m", "tests.ray_workers.server", socket],
+            [sys.executable, "-m", "tests.forking.server", socket],
             stdin=subprocess.PIPE,  # its end is the server's end
             stdout=subprocess.PIPE,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             cwd=HERE.parents[1],
         )
         assert server.stdin is not None
@@ -55,11 +56,11 @@ def fork_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def forking(socket: str) -> Iterator[None]:
-    """Clusters that this process or its commands start within the block fork their workers."""
+    """What this process or its commands start within the block is forked."""
     python_path = os.environ.get("PYTHONPATH", "")
     os.environ[SOCKET] = socket
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE / "commands"), python_path]))
-    fork_workers()
+    fork_processes()
     try:
         yield
     finally:
@@ -67,5 +68,5 @@ def forking(socket: str) -> Iterator[None]:
 
 
 def unforked() -> dict[str, str]:
-    """This environment, in which a command's cluster starts its workers as ever."""
+    """This environment, in which a command starts its processes as ever."""
     return {name: value for name, value in os.environ.items() if name != SOCKET}
