@@ -77,6 +77,26 @@ def test_harmless_text_is_tokenized_as_everyone_does(
     assert [*ids] == ordinary(tokenizer, prompt, system, images)
 
 
+def test_a_template_is_filled_once_for_texts_of_one_form(
+    tokenizer: Any, ours: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoder_of(ours)
+    encoder.encode("one", "You are terse.")
+    monkeypatch.setattr(encoder, "_template", None)
+    for prompt, system in (("two", "You are kind."), ("\uf8f0text0\uf8f1", "x")):
+        assert [*encoder.encode(prompt, system)] == ordinary(tokenizer, prompt, system, 0)
+
+
+def test_a_template_with_the_time_is_filled_each_time(
+    ours: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoder_of(ours, "{{ strftime_now('%H:%M') }}" + TEMPLATE)
+    times = iter(["09:59", "10:00"])
+    monkeypatch.setitem(encoder._template.globals, "strftime_now", lambda _: next(times))
+    first, later = (ours.decode(encoder.encode(prompt)) for prompt in ("a", "b"))
+    assert (first[:5], later[:5]) == ("09:59", "10:00")
+
+
 @pytest.mark.parametrize("control", CONTROL)
 def test_control_strings_in_text_stay_text(
     tokenizer: Any, ours: TextTokenizer, control: str

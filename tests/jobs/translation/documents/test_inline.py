@@ -7,7 +7,8 @@ import random
 import pytest
 import regex
 
-from jobs.translation.documents.inline import INLINE, PATTERNS, elements
+from jobs.translation.documents import inline
+from jobs.translation.documents.inline import INLINE, PATTERNS, elements, oversized_spans
 
 ALONE = regex.compile(
     "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in PATTERNS.items()),
@@ -51,3 +52,40 @@ def test_a_text_is_its_elements_and_the_rest() -> None:
 def test_a_plain_text_is_passed_over_at_once() -> None:
     text = "Ein grüner Kreis, links davon - wie gesagt - ein rot-weißes Dreieck; sonst nichts. " * 9
     assert sum(1 for _ in INLINE.finditer(text)) < text.count(" ") / 5
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        "`" + "a b " * 100 + "`",
+        "$$" + "a b " * 100 + "$$",
+        r"\(" + "a b " * 100 + r"\)",
+        '<a title="' + "a b " * 100 + '">',
+        "<!-- " + "a b " * 100 + "-->",
+        "{ " + " " * 300 + "x }",
+        "https://a.example/" + "b" * 300,
+        "https://a.example/\x1c" + "b" * 300,
+        "data:image/png;base64," + "A" * 300,
+        "a@" + "b." * 200 + "c",
+        "123 456" + " 789" * 80,
+        "1.234" + ".567" * 80,
+    ],
+)
+def test_a_long_element_is_found_in_any_text(element: str) -> None:
+    text = f"It says {element} there."
+    assert oversized_spans(text) == [(8, 8 + len(element))]
+    assert oversized_spans("It says " + "so and so, " * 100) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_long_element_is_passed_over(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(seed)
+    pieces = ["".join(chance.choice(PIECES) for _ in range(9)) for _ in range(40)] + PIECES
+    texts = [
+        "".join(chance.choice(pieces) * chance.choice([1, 1, 2, 301]) for _ in range(4))[:4000]
+        for _ in range(150)
+    ]
+    found = [oversized_spans(text) for text in texts]
+    monkeypatch.setattr(inline, "OF_OVERSIZED", (regex.compile(""),))
+    assert found == [oversized_spans(text) for text in texts]
+    assert any(found)
