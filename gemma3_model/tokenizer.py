@@ -31,7 +31,8 @@ class TextTokenizer:
         backend: The tokenizer, shared with nobody who needs control strings in a text to count.
 
     Attributes:
-        control: Ids of all control tokens, by their strings.
+        declared: Ids of the control tokens that the file says are such, by their strings.
+        control: Ids of all control tokens, which may be more.
         unknown: Id of the token for what the vocabulary lacks; None if there is none.
         newlines: For the id of each token that is nothing but newlines, how many.
     """
@@ -41,11 +42,9 @@ class TextTokenizer:
         # A tokenizer may be saved with limits of its training, which transformers leaves out too.
         backend.no_truncation()
         backend.no_padding()
+        self.declared = control_ids(backend)
         _mark_control(backend)
-        added = backend.get_added_tokens_decoder().items()
-        self.control: Mapping[str, int] = {
-            token.content: number for number, token in added if token.special
-        }
+        self.control = control_ids(backend)
         unknown = getattr(backend.model, "unk_token", None)
         self.unknown: int | None = None if unknown is None else backend.token_to_id(unknown)
         runs = ((count, backend.token_to_id("\n" * count)) for count in range(1, MOST_NEWLINES))
@@ -79,6 +78,12 @@ class TextTokenizer:
         """The text of ids, control tokens as their strings."""
         text: str = self._backend.decode(list(ids), skip_special_tokens=False)
         return text
+
+
+def control_ids(backend: Tokenizer) -> Mapping[str, int]:
+    """Ids of a tokenizer's control tokens, by their strings."""
+    added = backend.get_added_tokens_decoder().items()
+    return {token.content: number for number, token in added if token.special}
 
 
 def _mark_control(backend: Tokenizer) -> None:

@@ -19,6 +19,7 @@ vllm_settings, vllm_sampling what vLLM is told: of the engine, of each request
 offline                      vLLM's offline class, for `bench` to compare with
 detokenizer                  from an answer's token ids to its text
 warm_hosts                   renderers and engines that outlive a run
+warm_connections             how a run reaches them
 startup                      making a renderer or an engine in an actor
 watchdog                     what ends a process that hangs
 orphans, orphan_watcher      what ends all that an engine started, once its process is gone

@@ -6,7 +6,6 @@ pointer in place of the file. Read by the driver, so this needs neither torch no
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ from pipeline.contract.errors import UserError, one_line
 from pipeline.engine.models.fetched import folder_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gemma3_model.tokenizer import TextTokenizer
 
 BUNDLED = {"demo": Path(__file__).parents[2] / "jobs" / "demo" / "checkpoint"}
@@ -131,7 +132,7 @@ def check_tokenizer(model: str, path: Path) -> None:
         if not begin:
             raise UserError(f"model {model}: {file.name} is empty; {AGAIN}")
     if found[0].suffix == ".json":
-        _control_ids(model, *_version(found[0]))
+        _control_ids(model, found[0])
 
 
 def token_id(model: str, path: Path, token: str) -> int | None:
@@ -142,7 +143,7 @@ def token_id(model: str, path: Path, token: str) -> int | None:
     """
     file, settings = path / "tokenizer.json", path / "tokenizer_config.json"
     if file.exists():
-        return _control_ids(model, *_version(file)).get(token)
+        return _control_ids(model, file).get(token)
     if settings.exists():
         added = read_json(model, settings).get("added_tokens_decoder", {})
         return next((int(i) for i, known in added.items() if known["content"] == token), None)
@@ -154,10 +155,23 @@ def _version(file: Path) -> tuple[Path, int, int]:
     return file, stat.st_size, stat.st_mtime_ns
 
 
-@functools.lru_cache(maxsize=8)
-def _control_ids(model: str, file: Path, _size: int, _modified: int) -> dict[str, int]:
-    """Ids by control token. Cached: Gemma's own file has 33 MB, and a start asks several times."""
+_CONTROL_IDS: dict[tuple[Path, int, int], Mapping[str, int]] = {}
+"""Ids by control token, of versions of files: Gemma's own has 33 MB, and a start asks several times
+in each process."""
+
+
+def _control_ids(model: str, file: Path) -> Mapping[str, int]:
+    """Those that the file says are control tokens. Raises UserError."""
+    version = _version(file)
+    if version not in _CONTROL_IDS:
+        _CONTROL_IDS[version] = _read_control_ids(model, file)
+    return _CONTROL_IDS[version]
+
+
+def _read_control_ids(model: str, file: Path) -> Mapping[str, int]:
     from tokenizers import Tokenizer
+
+    from gemma3_model.tokenizer import control_ids
 
     try:
         tokenizer = Tokenizer.from_file(str(file))
@@ -167,8 +181,7 @@ def _control_ids(model: str, file: Path, _size: int, _modified: int) -> dict[str
         raise UserError(
             f"model {model}: {file.name} is not a tokenizer ({one_line(error)}); {AGAIN}"
         ) from None
-    added = tokenizer.get_added_tokens_decoder().items()
-    return {token.content: number for number, token in added if token.special}
+    return control_ids(tokenizer)
 
 
 def load_tokenizer(model: str) -> TextTokenizer:
@@ -179,12 +192,16 @@ def load_tokenizer(model: str) -> TextTokenizer:
     """
     from gemma3_model.tokenizer import TextTokenizer
 
+    folder = model_folder(model)
     try:
-        return TextTokenizer.from_folder(model_folder(model))
+        tokenizer = TextTokenizer.from_folder(folder)
     except Exception as error:  # the libraries raise errors of many kinds
         raise UserError(
             f"model {model}: its tokenizer cannot be loaded: {one_line(error)}"
         ) from error
+    if (folder / "tokenizer.json").exists():
+        _CONTROL_IDS[_version(folder / "tokenizer.json")] = tokenizer.declared
+    return tokenizer
 
 
 def named_tokens(model: str) -> dict[str, str]:

@@ -57,8 +57,8 @@ class GemmaRenderer:
         self._adapters = [*config.lora]
         self._chooses = config.lora_column is not None
         self._max_images = config.max_images
+        tokenizer = load_tokenizer(config.model)  # first, for the profile asks what is in it
         self._profile = read_profile(config.model).prompted(config.prompt_format, config.model)
-        tokenizer = load_tokenizer(config.model)
         self._prompts = _prompt_encoder(config.model, self._profile, tokenizer)
         self._stop = self._prompts.ids_of(self._profile.end_of_turn)
         self._images: ImageRendering | None = None

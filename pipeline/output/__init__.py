@@ -3,7 +3,10 @@
 run_record      what is asked; whether a run may write here
 plan            which units there are: how a plan is read
 comparison      what has changed in the input since
-extension       the next file of a plan
+extension       what a plan gets for new and changed files, and loses for those that are gone
+pieces          the units of new files
+recut           the units of changed files, and whose parts they take over
+plan_file       how a plan is written
 order           in which order units are worked on, if not in that of the input
 fencing         which driver is the newest
 heartbeat       whether another run is at work

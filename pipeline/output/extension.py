@@ -14,40 +14,30 @@ are not looked at.
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.contract.errors import UserError
-from pipeline.output.comparison import TAKEN_AWAY, Changes, compare
-from pipeline.output.parts import PARQUET, part_name
-from pipeline.output.plan import UNITS, Plan, open_plan, plan_folder, plan_metadata
-from pipeline.sources import ALL_ROWS, ROW_A_FILE
-from pipeline.sources.units import Cut, Unit, unit_id
-from pipeline.storage.atomic import create_from, draft_for
+from pipeline.output.comparison import Changes, compare
+from pipeline.output.parts import PARQUET
+from pipeline.output.pieces import of_new_files, taken_away
+from pipeline.output.plan import Plan, open_plan, plan_folder
+from pipeline.output.plan_file import save, suffix_of
+from pipeline.output.recut import Recut
+from pipeline.sources import ALL_ROWS
 from pipeline.storage.file_table import FileTableWriter
-from pipeline.storage.fingerprint import fingerprints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
 
+    from pipeline.output.pieces import Piece
     from pipeline.sources import Listing, Selection, Source
-    from pipeline.storage.location import FileInfo, Location
-
-GROUP_UNITS = 1024
-GROUP_FILES = 32_768
-"""Most units, and about as many of their files, in a row group of a plan file: as many are read to
-get one unit."""
-
-Entry = dict[str, Any]
-"""An input file as a plan has it: `path`, `size`, `stamp`, `tag`."""
-Piece = tuple[Cut, list[Entry], Unit | None]
-"""A unit that is planned: its rows, its files, and the unit whose part it takes over."""
+    from pipeline.sources.units import Cut
+    from pipeline.storage.location import Location
 
 
 def extended(
@@ -81,19 +71,19 @@ def extended(
     while True:
         dropped: list[int] = []
         if plan is None:
-            pieces = _with_any(_new(listing.files, source, selection), selection, listing)
+            pieces = _with_any(of_new_files(listing.files, source, selection), selection, listing)
         else:
             if changes is None:
                 changes = changes_of(plan, listing, selection)
                 source = _extended_source(source, plan, changes)
             if not changes:
                 return plan
-            recut = _Recut(plan, changes, source, selection)
+            recut = Recut(plan, changes, source, selection)
             dropped = recut.dropped
-            new = _new(changes.new, source, selection, plan.total_rows)
+            new = of_new_files(changes.new, source, selection, plan.total_rows)
             pieces = itertools.chain(recut.pieces(), new)
-        named = _suffix(plan) if plan else suffix
-        is_ours = _save(output, plan, source.schema, pieces, dropped, listing.commit, named)
+        named = suffix_of(plan) if plan else suffix
+        is_ours = save(output, plan, source.schema, pieces, dropped, listing.commit, named)
         if not is_ours and plan is None and not plan_folder(output).names():
             raise UserError(f"OUTPUT {output} keeps no plan; is its store writable?")
         plan, changes = open_plan(output), None
@@ -124,7 +114,7 @@ def rows_left(
         UserError: A new file cannot be read, or its columns differ.
         OSError: OUTPUT or the input cannot be read.
     """
-    recut = _Recut(plan, changes, source, selection)
+    recut = Recut(plan, changes, source, selection)
     pieces = [*recut.pieces()]
     taken_over = {old.index for _, _, old in pieces if old is not None}
     obsolete = {*taken_over, *recut.dropped, *_lost(plan, is_committed, changes.gone)}
@@ -207,8 +197,8 @@ def without_gone(
     paths = sorted({path for index in found for path in plan.unit(index).files})
     if not found:
         return plan, []
-    pieces = map(_taken_away, paths)
-    is_ours = _save(plan.output, plan, plan.schema, pieces, found, plan.commit, _suffix(plan))
+    pieces = map(taken_away, paths)
+    is_ours = save(plan.output, plan, plan.schema, pieces, found, plan.commit, suffix_of(plan))
     newer = open_plan(plan.output)
     assert newer is not None, "it was extended"
     return newer, paths if is_ours else []  # the next run drops them, if another one was faster
@@ -222,144 +212,6 @@ def _lost(plan: Plan, is_committed: np.ndarray, gone: pa.ChunkedArray) -> list[i
     return [index for index, is_all in plan.units_of(gone) if is_all and index in pending]
 
 
-def _save(
-    output: Location,
-    plan: Plan | None,
-    schema: pa.Schema,
-    pieces: Iterable[Piece],
-    dropped: list[int],
-    commit: str | None,
-    suffix: str,
-) -> bool:
-    """Write the next plan file. Returns whether this call did; if not, another driver was faster.
-
-    Args:
-        output: OUTPUT.
-        plan: The plan so far.
-        schema: The input's columns.
-        pieces: The units to add.
-        dropped: Indices of units that are obsolete; complete once all pieces were taken. Those of
-            pieces that only say that a file was taken away are added.
-        commit: The commit of the input's repository, if it lies in one.
-        suffix: That of the parts' format.
-    """
-    number, first = (len(plan.files), len(plan)) if plan else (0, 0)
-    where = plan_folder(output) / f"{number:06d}.parquet"
-    rows = _rows(pieces, first, suffix, dropped)
-    with draft_for(where) as draft:
-        with pq.ParquetWriter(draft, UNITS, store_schema=False) as writer:
-            for group in _groups(rows):
-                writer.write_table(pa.Table.from_pylist(group, schema=UNITS))
-            writer.add_key_value_metadata(plan_metadata(schema, dropped, commit))
-        return create_from(draft, where)
-
-
-def _rows(
-    pieces: Iterable[Piece], first: int, suffix: str, dropped: list[int]
-) -> Iterator[dict[str, Any]]:
-    """What a plan file says of pieces; those of files that were taken away are dropped at once."""
-    for index, (cut, files, old) in enumerate(pieces, first):
-        if not cut.rows and files[0]["tag"] == TAKEN_AWAY:
-            dropped.append(index)
-        yield _row(index, cut, files, old, suffix)
-
-
-def _row(index: int, cut: Cut, files: list[Entry], old: Unit | None, suffix: str) -> dict[str, Any]:
-    """What a plan file says of a piece, a row of `UNITS`."""
-    name = _id_of(cut, files)
-    return {
-        "id": name,
-        "part": old.part if old else part_name(index, name, suffix),
-        "start": cut.start,
-        "stop": cut.stop,
-        "offset": cut.offset,
-        "replaces": old.index if old else None,
-        "files": files,
-        "taken": cut.taken,
-        "rows": None if cut.taken is None else cut.rows,
-    }
-
-
-def _suffix(plan: Plan) -> str:
-    """That of the parts of a plan, which all have one format."""
-    return os.path.splitext(plan.unit(0).part)[1]
-
-
-def _id_of(cut: Cut, files: Iterable[Entry]) -> str:
-    contents = [(file["path"], file["size"], file["tag"]) for file in files]
-    return unit_id(contents, cut.start, cut.stop, cut.taken)
-
-
-def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
-    files = 0
-    for row in rows:
-        group.append(row)
-        files += len(row["files"])
-        if len(group) == GROUP_UNITS or files >= GROUP_FILES:
-            yield group
-            group, files = [], 0
-    if group:
-        yield group
-
-
-def _entries(root: Location, files: Sequence[FileInfo]) -> Iterator[Entry]:
-    """The files as a plan has them, one after the other."""
-    for file, tag in zip(files, fingerprints(root, files), strict=True):
-        yield {"path": file.path, "size": file.size, "stamp": file.stamp, "tag": tag}
-
-
-def _empty(entry: Entry) -> Piece:
-    """A piece without rows, so that a file without rows counts as planned."""
-    return Cut(files=(entry["path"],), start=0, stop=0), [entry], None
-
-
-def _taken_away(path: str) -> Piece:
-    """A piece that says that no unit has this file any more: it is planned once it is back."""
-    return _empty({"path": path, "size": -1, "stamp": "", "tag": TAKEN_AWAY})
-
-
-def _new(
-    files: Sequence[FileInfo], source: Source, selection: Selection, planned: int = 0
-) -> Iterator[Piece]:
-    """The pieces of files that no unit has; they come in the files' order.
-
-    Args:
-        files: The files.
-        source: What cuts them.
-        selection: Which of their rows are planned.
-        planned: Rows that are planned already.
-    """
-    cuts: Iterable[Cut] = selection.cuts(source, files, planned)
-    if selection.sample is not None:
-        cuts = [*cuts]
-        files = _files_of(cuts, files)
-    if not files:
-        return
-    entries = _entries(source.root, files)
-    entry, is_used = next(entries), False
-    for cut in cuts:
-        taken = []
-        for path in cut.files:
-            while entry["path"] != path:
-                if not is_used:
-                    yield _empty(entry)
-                entry, is_used = next(entries), False
-            taken.append(entry)
-            is_used = True
-        yield cut, taken, None
-        planned += cut.rows
-    if selection.left(planned) == 0:
-        return  # further files are not looked at
-    rest = entries if is_used else itertools.chain([entry], entries)
-    yield from map(_empty, rest)
-
-
-def _files_of(cuts: Iterable[Cut], files: Iterable[FileInfo]) -> list[FileInfo]:
-    paths = {path for cut in cuts for path in cut.files}
-    return [file for file in files if file.path in paths]
-
-
 def _with_any(pieces: Iterable[Piece], selection: Selection, listing: Listing) -> Iterator[Piece]:
     """The pieces. Raises UserError where a condition leaves no row."""
     rows = 0
@@ -368,63 +220,3 @@ def _with_any(pieces: Iterable[Piece], selection: Selection, listing: Listing) -
         yield piece
     if not rows and selection.condition is not None:
         raise UserError(f"where: no row of INPUT {listing.root} matches")
-
-
-class _Recut:
-    """The pieces of files that have changed, or that were gone and are back.
-
-    Attributes:
-        dropped: Indices of old units whose parts no piece takes over; complete at the end.
-    """
-
-    def __init__(self, plan: Plan, changes: Changes, source: Source, selection: Selection) -> None:
-        self.dropped: list[int] = []
-        self._selection = selection
-        self._plan = plan
-        self._source = source
-        self._changes = changes
-        self._files = {file.path: file for file in changes.changed}
-        entries = _entries(source.root, changes.changed)
-        self._entries = {entry["path"]: entry for entry in entries}
-
-    def pieces(self) -> Iterator[Piece]:
-        """The pieces, each with the unit whose part it takes over, if any."""
-        if not self._files:
-            return
-        touched = self._plan.units_of(pa.array(self._files, pa.string()))
-        old = (self._plan.unit(index) for index, _ in touched)
-        yield from self._of_images(old) if self._source.kind in ROW_A_FILE else self._of_rows(old)
-
-    def _of_images(self, old: Iterable[Unit]) -> Iterator[Piece]:
-        """Old units without the images that are gone; and images that no unit has any more."""
-        gone = set(self._changes.gone.to_pylist())
-        back = dict(self._files)
-        for unit in old:
-            if not unit.rows:  # of an image that was not taken
-                continue
-            planned = self._plan.entry(unit.index)["files"]
-            files = [self._entries.get(f["path"], f) for f in planned if f["path"] not in gone]
-            paths = tuple(file["path"] for file in files)
-            for path in paths:
-                back.pop(path, None)
-            yield Cut(files=paths, start=0, stop=len(paths)), files, unit
-            yield from (_taken_away(f["path"]) for f in planned if f["path"] in gone)
-        yield from _new([*back.values()], self._source, self._selection)
-
-    def _of_rows(self, old: Iterable[Unit]) -> Iterator[Piece]:
-        """Each file anew; units that are the same as before stay."""
-        olds: dict[str, list[Unit]] = {}
-        for unit in old:
-            olds.setdefault(unit.files[0], []).append(unit)
-        for path, file in sorted(self._files.items()):
-            entry = self._entries[path]
-            found = self._selection.cuts(self._source, [file])
-            cuts = {_id_of(cut, [entry]): cut for cut in found}
-            obsolete = [unit for unit in olds.get(path, ()) if unit.id not in cuts]
-            kept = {unit.id for unit in olds.get(path, ())}
-            new = [cut for name, cut in cuts.items() if name not in kept]
-            for cut, unit in itertools.zip_longest(new, obsolete[: len(new)]):
-                yield cut, [entry], unit
-            if not new:
-                yield _empty(entry)
-            self.dropped.extend(unit.index for unit in obsolete[len(new) :])

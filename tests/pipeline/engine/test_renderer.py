@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from gemma3_model.tokenizer import TextTokenizer
 from jobs.demo.dataset import held_out_scenes
 from jobs.demo.drawings import draw
 from jobs.registry import find_model
@@ -21,6 +22,7 @@ from pipeline.contract.config import EngineConfig
 from pipeline.contract.errors import RowError, UserError
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import ImageRef, Request, Sampling
+from pipeline.engine import model_files
 from pipeline.engine.renderer import GemmaRenderer
 
 MODEL = find_model("demo").path
@@ -63,6 +65,16 @@ def variant(folder: Path, *without: str, **config: object) -> str:
     return str(folder)
 
 
+def spied(function: Any, asked: list[object]) -> Any:
+    """The function, which notes its first argument."""
+
+    def spy(first: Any, *others: Any) -> Any:
+        asked.append(first)
+        return function(first, *others)
+
+    return spy
+
+
 def test_a_renderer_reads_no_weights(tmp_path: Path) -> None:
     """vLLM would look into them, where the configuration names no number format."""
     model = variant(tmp_path / "m", "model.safetensors")
@@ -86,6 +98,20 @@ def test_raw_text_goes_to_the_model_as_it_is(tmp_path: Path) -> None:
     assert re.fullmatch(
         r"<bos>\n\n<start_of_image>(<image_soft_token>){16}<end_of_image>\n\na red circle", shown
     )
+
+
+def test_a_renderer_reads_the_tokenizer_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gemma's own takes a second; of a base model its control tokens are looked at too."""
+    model = variant(tmp_path / "m", "chat_template.jinja")
+    (tmp_path / "m/tokenizer_config.json").write_text("{}")  # it has a template as well
+    read = []
+    monkeypatch.setattr(TextTokenizer, "from_folder", spied(TextTokenizer.from_folder, read))
+    monkeypatch.setattr(model_files, "_read_control_ids", spied(None, read))
+    made = GemmaRenderer(EngineConfig(model=model, max_model_len=512, prompt_format="gemma"))
+    assert made._profile.ends_turns
+    assert read == [Path(model)]
 
 
 def test_a_broken_template_or_tokenizer_is_the_models_fault(tmp_path: Path) -> None:
@@ -178,6 +204,7 @@ began = time.perf_counter()
 from PIL import Image
 from pipeline.contract.config import EngineConfig
 from pipeline.contract.task import ImageRef, Request, Sampling
+from pipeline.engine import model_files
 from pipeline.engine.renderer import GemmaRenderer
 renderer = GemmaRenderer(EngineConfig(model="demo", max_model_len=512))
 request = Request("Describe this image.", Sampling(8), images=(ImageRef(None),))

@@ -18,7 +18,8 @@ from pipeline.contract.errors import RowError
 from pipeline.contract.record import Outcome
 from pipeline.contract.task import Generation
 from pipeline.engine.interface import Backend, EngineDiedError, Rendered
-from pipeline.engine.warm_hosts import EngineConnection, EngineHost, RendererHost, WarmHosts
+from pipeline.engine.warm_connections import EngineConnection
+from pipeline.engine.warm_hosts import EngineHost, RendererHost, WarmHosts
 from tests.pipeline.execution.test_run import colours_dataset, config, read_back
 from tests.pipeline.fakes import CRASHING, DEADLY, ColourTask, FakeEngine, FakeRenderer
 from tests.pipeline.sample_images import encoded, plain

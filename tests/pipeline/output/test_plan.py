@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output import comparison, extension
+from pipeline.output import comparison, plan_file
 from pipeline.output.comparison import compare
 from pipeline.output.extension import extended, without_gone
 from pipeline.output.plan import Plan, dropped_parts, open_plan
@@ -221,7 +221,7 @@ def test_what_changed_is_found_in_an_input_of_many_batches(
 ) -> None:
     """And in a plan of several files, one of which is not in the order of paths."""
     monkeypatch.setattr(comparison, "BATCH", 3)
-    monkeypatch.setattr(extension, "GROUP_FILES", 4)
+    monkeypatch.setattr(plan_file, "GROUP_FILES", 4)
     folder = tmp_path / "in"
     folder.mkdir()
     numbers = [*range(0, 40, 2)]
@@ -269,15 +269,15 @@ def test_another_input_is_recognised(folder: Path, tmp_path: Path) -> None:
 def test_drivers_that_start_at_once_agree(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_from = extension.create_from
+    create_from = plan_file.create_from
     rival: list[Plan] = []
 
     def late(draft: str, where: Location) -> bool:
-        monkeypatch.setattr(extension, "create_from", create_from)
+        monkeypatch.setattr(plan_file, "create_from", create_from)
         rival.append(planned(folder, tmp_path / "out", unit_rows=4))  # somebody is quicker
         return create_from(draft, where)
 
-    monkeypatch.setattr(extension, "create_from", late)
+    monkeypatch.setattr(plan_file, "create_from", late)
     plan = planned(folder, tmp_path / "out", unit_rows=10)
     assert units(plan) == units(rival[0])
     assert len(plan.files) == 1
@@ -347,7 +347,7 @@ def peak_of_starts_over_images(folder: Path, output: Path, batch: int) -> int:
 
     As `peak_of_a_start`, for a process of its own.
     """
-    walk.NAMES = file_table.BATCH = comparison.BATCH = extension.GROUP_FILES = batch
+    walk.NAMES = file_table.BATCH = comparison.BATCH = plan_file.GROUP_FILES = batch
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for _ in range(2):
