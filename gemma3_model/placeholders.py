@@ -129,11 +129,13 @@ class Placeholders:
         ids: list[int] = []
         text: list[Piece] = []
         for piece in self._pieces(prompt, num_crops):
-            if isinstance(piece, int) and piece in self._control:
-                ids += [*self._joined(text), piece]
-                text = []
-            else:
+            if not isinstance(piece, int) or piece not in self._control:
                 text.append(piece)
+                continue
+            if text:  # there is none between an image's hundreds of ids
+                ids += self._joined(text)
+                text = []
+            ids.append(piece)
         ids += self._joined(text)
         return ids, list(self._places(ids, num_crops))
 
