@@ -5,6 +5,7 @@ A forked engine is one that has imported vLLM, and ends with what stands for it 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -104,17 +105,33 @@ def test_workers_of_two_clusters_never_share_a_template() -> None:
     assert of_worker(one) != of_worker({**one, "RAY_RAYLET_PID": "2"})
 
 
+def is_forked(process: psutil.Process | None) -> bool:
+    return process is not None and "tests.forking.engine_template" in process.cmdline()
+
+
+def forked_engines() -> set[psutil.Process]:
+    """Engines that wait for something: a template's processes' only children."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            keeper = process.parent()
+            is_engine = is_forked(process) and is_forked(keeper) and is_forked(keeper.parent())
+            if is_engine and process.status() == psutil.STATUS_SLEEPING and not process.children():
+                found.add(process)
+    return found
+
+
 @pytest.fixture
 def engine() -> Iterator[tuple[EngineProcess, psutil.Process]]:
     """What stands for an engine that waits for its first message, and the engine itself."""
-    before = {*psutil.Process().children(recursive=True)}
+    before = forked_engines()
     started = engine_process.spawn()
-    found: list[psutil.Process] = []
-    while not found:
-        time.sleep(0.05)
-        new = {*psutil.Process().children(recursive=True)} - before
-        found = [process for process in new if process.parent() in new]
-    yield started, found[0]
+    seen: list[set[psutil.Process]] = [set()]
+    while len(seen) < 4 or not set.intersection(*seen[-3:]):  # it waits, and for no disk
+        time.sleep(0.1)
+        seen.append(forked_engines() - before)
+    (itself,) = seen[-1]
+    yield started, itself
     wait_for_end(started.process, 0)
 
 
