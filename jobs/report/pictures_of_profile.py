@@ -83,15 +83,10 @@ def picture_of(profile: Profile) -> ProfilePicture:
     for name in STAGES:
         busy = profile.series.get(f"busy.{name}", ())
         if name != "generate" and any(busy):
+            # The journal is written by threads of the processes that parse.
+            kinds = ("thread", "threads") if name == "journal" else ("process", "processes")
             workers = profile.stages[name].workers
-            curves.append(
-                _curve(
-                    f"{name}: processes at work",
-                    busy,
-                    workers,
-                    "process" if workers == 1 else "processes",
-                )
-            )
+            curves.append(_curve(f"{name}: {kinds[1]} at work", busy, workers, kinds[workers != 1]))
     moments = tuple(
         Moment(name=name.replace("_", " "), at=at, share=min(1.0, at / seconds))
         for name, at in profile.moments.items()

@@ -111,7 +111,12 @@ ROW_SECONDS = _counter(
     "stage",
     "where",
 )
-WORKERS = _gauge("workers", "processes", "Processes of a stage that can work at once.", "stage")
+WORKERS = _gauge(
+    "workers",
+    "processes",
+    "Processes of a stage that can work at once; for the journal, threads of those that parse.",
+    "stage",
+)
 STORE_RETRIES = _counter(
     "store_retries",
     "requests",
