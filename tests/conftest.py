@@ -140,14 +140,14 @@ def real_model() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def forked_workers() -> Iterator[None]:
-    """Ray's workers are forked, those of the commands that tests start too."""
+    """Ray's workers and engines are forked, those of the commands that tests start too."""
     with fork_server() as socket, forking(socket):
         yield
 
 
 @pytest.fixture(scope="module")
 def unforked_workers() -> Iterator[None]:
-    """The clusters that this module and its commands start have workers as users' have."""
+    """What this module and its commands start has workers and engines as users' have."""
     from ray._private import ray_constants
 
     with pytest.MonkeyPatch.context() as patch:

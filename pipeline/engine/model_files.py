@@ -23,6 +23,9 @@ BUNDLED = {"demo": Path(__file__).parents[2] / "jobs" / "demo" / "checkpoint"}
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file of Git LFS begins that was not downloaded; it is about 130 bytes long."""
 AGAIN = "download it again"
+_CONTROL_IDS: dict[tuple[Path, int, int], Mapping[str, int]] = {}
+"""Ids by control token, of versions of files: Gemma's own has 33 MB, and a start asks several times
+in each process."""
 NAMED_TOKENS = {
     "bos_token": "<bos>",
     "eos_token": "<eos>",
@@ -153,11 +156,6 @@ def token_id(model: str, path: Path, token: str) -> int | None:
 def _version(file: Path) -> tuple[Path, int, int]:
     stat = file.stat()
     return file, stat.st_size, stat.st_mtime_ns
-
-
-_CONTROL_IDS: dict[tuple[Path, int, int], Mapping[str, int]] = {}
-"""Ids by control token, of versions of files: Gemma's own has 33 MB, and a start asks several times
-in each process."""
 
 
 def _control_ids(model: str, file: Path) -> Mapping[str, int]:

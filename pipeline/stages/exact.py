@@ -34,29 +34,40 @@ def check_exact(rows: Sequence[Mapping[str, object]], stored: pa.Table) -> None:
 
 
 def _may_change(type_: pa.DataType) -> bool:
-    kinds = (pa.types.is_integer, pa.types.is_dictionary, pa.types.is_struct, pa.types.is_map)
-    return _is_list(type_) or any(is_kind(type_) for is_kind in kinds)
+    if _is_list(type_) or pa.types.is_dictionary(type_):
+        return _may_change(type_.value_type)
+    if pa.types.is_map(type_):
+        return _may_change(type_.key_type) or _may_change(type_.item_type)
+    return bool(pa.types.is_integer(type_) or pa.types.is_struct(type_))
 
 
 def _is_list(type_: pa.DataType) -> bool:
-    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    kinds = (
+        pa.types.is_list,
+        pa.types.is_large_list,
+        pa.types.is_fixed_size_list,
+        pa.types.is_list_view,
+        pa.types.is_large_list_view,
+    )
     return any(is_kind(type_) for is_kind in kinds)
 
 
 def _check(given: Any, kept: Any, type_: pa.DataType, name: str) -> None:
     if given is None or kept is None:
         return
-    if pa.types.is_dictionary(type_):
+    if pa.types.is_integer(type_):
+        if given != kept:
+            raise ValueError(f"'{name}' is {given}, which is no {type_}")
+    elif pa.types.is_dictionary(type_):
         _check(given, kept, type_.value_type, name)
-    elif pa.types.is_integer(type_) and given != kept:
-        raise ValueError(f"'{name}' is {given}, which is no {type_}")
-    elif pa.types.is_struct(type_) and isinstance(given, Mapping):
-        _check_fields(given, kept, type_, name)
-    elif pa.types.is_map(type_):
-        pairs = given.items() if isinstance(given, Mapping) else given
-        _check_all((value for _, value in pairs), (v for _, v in kept), type_.item_type, name)
     elif _is_list(type_):
         _check_all(given, kept, type_.value_type, name)
+    elif pa.types.is_map(type_):
+        pairs = [*(given.items() if isinstance(given, Mapping) else given)]
+        _check_all([key for key, _ in pairs], [key for key, _ in kept], type_.key_type, name)
+        _check_all([value for _, value in pairs], [v for _, v in kept], type_.item_type, name)
+    elif pa.types.is_struct(type_) and isinstance(given, Mapping):
+        _check_fields(given, kept, type_, name)
 
 
 def _check_fields(given: Mapping[str, Any], kept: Any, type_: pa.StructType, name: str) -> None:
@@ -70,6 +81,5 @@ def _check_fields(given: Mapping[str, Any], kept: Any, type_: pa.StructType, nam
 def _check_all(
     given: Iterable[object], kept: Iterable[object], type_: pa.DataType, name: str
 ) -> None:
-    if _may_change(type_):
-        for one, stored in zip(given, kept, strict=True):
-            _check(one, stored, type_, name)
+    for one, stored in zip(given, kept, strict=True):
+        _check(one, stored, type_, name)

@@ -3,7 +3,7 @@
     client.py SCRIPT OPTION...     in place of Ray's `setup_worker.py`
     client.py --engine SOCKET      in place of `python -m pipeline.engine.vllm_process SOCKET`
 
-It imports next to nothing, so that its own start costs little.
+It imports next to nothing, so that its own start costs little; what it sends is as `messages` says.
 """
 
 import json

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 HEAD = 8
 """Bytes of a message that say how long the rest is."""
-MOST_FILES = 6
+MOST_FILES = 5
+"""Three streams, an engine's channel, the connection to the client."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a forked process takes on from the one that was asked for."""
+"""Forks processes, each of which takes on what was asked for."""
 
 from __future__ import annotations
 

@@ -33,6 +33,8 @@ def checked(type_: pa.DataType, *values: object) -> pa.Table:
         (pa.dictionary(pa.int32(), pa.int64()), 0.25, "'x' is 0.25"),
         (pa.map_(pa.string(), pa.int64()), {"a": 1.5}, "'x' is 1.5"),
         (pa.map_(pa.string(), pa.int64()), [("a", 1.5)], "'x' is 1.5"),
+        (pa.map_(pa.int64(), pa.string()), {1.5: "a"}, "'x' is 1.5"),
+        (pa.list_view(pa.int64()), [1.5], "'x' is 1.5"),
         (PAIR, {"n": 1, "wrod": "a"}, "'x' has no field wrod"),
     ],
 )

@@ -68,6 +68,7 @@ def test_a_plain_text_is_passed_over_at_once() -> None:
         "data:image/png;base64," + "A" * 300,
         "a@" + "b." * 200 + "c",
         "123 456" + " 789" * 80,
+        "123 456" + " 789" * 40 + ".1" + "5" * 145,
         "1.234" + ".567" * 80,
     ],
 )
@@ -86,6 +87,6 @@ def test_no_long_element_is_passed_over(seed: int, monkeypatch: pytest.MonkeyPat
         for _ in range(150)
     ]
     found = [oversized_spans(text) for text in texts]
-    monkeypatch.setattr(inline, "OF_OVERSIZED", (regex.compile(""),))
+    monkeypatch.setattr(inline, "SIGNS_OF_OVERSIZED", (regex.compile(""),))
     assert found == [oversized_spans(text) for text in texts]
     assert any(found)
