@@ -2,8 +2,8 @@
 
 Everything is real but the device: the job with all its processes, as the command runs it, vLLM's
 scheduler with Gemma 3 4B's layers, and vLLM's `LLM.generate` beside it, given the same rows with
-the same settings. The device takes the time that an H200 takes for a step (see
-:mod:`tests.speed.timed_device`), and answers have one length. All of it shares this machine's
+the same settings. The device takes the time that an H200 takes for a step, which the engine plans
+while the last one is computed (see :mod:`tests.speed.timed_device`), and answers have one length. All of it shares this machine's
 CPUs, so what the job's other processes take from the engine's own counts more here than beside a
 GPU that has more cores.
 """
@@ -26,7 +26,7 @@ from tests.weights import write_weights
 H200 = "0.004,1.5e-5,1.1e-5"
 """Seconds of a step of Gemma 3 4B there: for the step, each of its rows, each of its tokens."""
 ENGINE_ARGS = {
-    "distributed_executor_backend": "tests.speed.timed_device.TimedDevice",
+    "distributed_executor_backend": "tests.speed.timed_device.TimedGpu",
     "load_format": "dummy",
     "max_num_batched_tokens": 16384,
     "block_size": 16,

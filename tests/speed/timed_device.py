@@ -6,8 +6,8 @@ plain ids, and nothing ends by itself. Given to an engine as ``distributed_execu
 
 A step takes ``TIMED_DEVICE`` = ``base,per_row,per_token`` seconds of a device that works beside the
 CPU; an H200 with Gemma 3 4B takes about ``0.004,1.5e-5,1.1e-5``, and by default a step takes none.
-With ``TIMED_LOG``, a file, each step adds a line: rows, tokens, and the seconds since the answer of
-the last one in processor time of the engine core's thread, of its process, and by the clock.
+With ``TIMED_LOG``, a file, each step adds a line when it is given: rows, tokens, and the seconds
+until then of the engine core's thread and of its process on a processor, and by the clock.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ class TimedDevice(Executor):
         self._free_at = 0.0
         self._pending: tuple[float, ModelRunnerOutput] | None = None
         self._wait = ThreadPoolExecutor(1)
-        self._answered = self._clocks()
 
     @classmethod
     def supports_async_scheduling(cls) -> bool:
@@ -97,9 +96,7 @@ class TimedDevice(Executor):
         ready_at, answer = self._pending
         if non_block:
             return self._wait.submit(self._ready, ready_at, answer)
-        self._ready(ready_at, answer)
-        self._answered = self._clocks()
-        return answer
+        return self._ready(ready_at, answer)
 
     @staticmethod
     def _ready(ready_at: float, answer: ModelRunnerOutput) -> ModelRunnerOutput:
@@ -132,19 +129,24 @@ class TimedDevice(Executor):
         places = {name: place for place, name in enumerate(names)}
         return ModelRunnerOutput(req_ids=names, req_id_to_index=places, sampled_token_ids=tokens)
 
-    @staticmethod
-    def _clocks() -> tuple[float, float, float]:
-        return time.thread_time(), time.process_time(), time.perf_counter()
-
     def _write(self, rows: int, tokens: int) -> None:
         if self._log is None:
             return
-        spent = (now - then for now, then in zip(self._clocks(), self._answered, strict=True))
-        self._log.write(" ".join([f"{rows} {tokens}", *(f"{each:.6f}" for each in spent)]) + "\n")
+        clocks = time.thread_time(), time.process_time(), time.perf_counter()
+        self._log.write(" ".join([f"{rows} {tokens}", *(f"{each:.6f}" for each in clocks)]) + "\n")
         self._log.flush()
 
     def check_health(self) -> None:
         """Nothing of it can break."""
+
+
+class TimedGpu(TimedDevice):
+    """The device of an engine that plans a step while the last one is computed, as on a GPU."""
+
+    def _init_executor(self) -> None:
+        super()._init_executor()
+        # vLLM turns it off on a CPU; its engine core reads this after it has made the executor.
+        self.vllm_config.scheduler_config.async_scheduling = True
 
 
 def _done(value: Any) -> Future[Any]:
