@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from jobs.cli.app import NAMED, app
+from jobs.cli.commands.plan import FROM_FILE
 from jobs.options.common import (
     JobOptions,
     default_text,
@@ -107,8 +108,12 @@ def write() -> None:
 
 def _commands() -> str:
     group: Any = typer.main.get_command(app)
+    plan = group.commands["plan"]
+    of_file = plan.get_command(typer.Context(plan), FROM_FILE)
+    shown = {name: group.commands[name] for name in NAMED}
+    shown |= {"plan": plan, f"plan {FROM_FILE}": of_file}
     commands = "".join(
-        f"\n## {name}\n\n```text\n{_help(group.commands[name], name)}\n```\n" for name in NAMED
+        f"\n## {name}\n\n```text\n{_help(command, name)}\n```\n" for name, command in shown.items()
     )
     return COMMANDS.format(group=_help(group, ""), commands=commands)
 

@@ -3,8 +3,8 @@
 Users' codes are checked against this list before anything runs:
 
 - the 55 languages and regions of WMT24++ (arXiv 2502.12404), on which TranslateGemma was trained;
-- every ISO 639-1 code that CLDR has an English name for, since Gemma 3's list (its card says "over
-  140 languages") was never published;
+- every ISO 639 code of two or three letters that CLDR has an English name for, since Gemma 3's list
+  (its card says "over 140 languages") was never published;
 - those with a script or region for which CLDR has a locale: `zh-Hant`, `de-AT`, `sr-Latn`.
 
 A prompt has a language's English name without script or region, as TranslateGemma's template does
@@ -31,8 +31,9 @@ WMT24PP = (
 )
 """The languages that WMT24++ pairs with English."""
 
-NOT_LANGUAGES = {"sh"}
-"""Two-letter codes that CLDR still names but ISO 639-1 has withdrawn."""
+NOT_LANGUAGES = {"sh", "mul", "und", "zxx"}
+"""Codes that CLDR names of which ISO 639-1 has withdrawn one, and that mean several or none."""
+LONGEST_CODE = 3
 OTHER_NAMES = {"bn": "Bengali"}
 """Used instead of CLDR's "Bangla", as ISO 639 and nearly every English text do."""
 
@@ -109,10 +110,9 @@ def _languages() -> Mapping[str, Language]:
     from babel import Locale
     from babel.localedata import locale_identifiers
 
-    english = Locale("en").languages
-    names = {code: str(name) for code, name in english.items() if len(code) == 2}  # noqa: PLR2004
-    names = {code: name for code, name in names.items() if code not in NOT_LANGUAGES}
-    names |= {"fil": str(english["fil"])} | OTHER_NAMES
+    english = {str(code): str(name) for code, name in Locale("en").languages.items()}
+    english = {code: name for code, name in english.items() if code not in NOT_LANGUAGES}
+    names = {code: name for code, name in english.items() if code.isalpha()} | OTHER_NAMES
     regional = [*WMT24PP.split(), *(tag.replace("_", "-") for tag in locale_identifiers())]
     codes = [*names, *(code for code in regional if code.split("-")[0] in names)]
     return {code.lower(): Language(code, names[code.split("-")[0]]) for code in codes}
@@ -129,13 +129,17 @@ def _suggestion(wanted: str) -> str:
     other = get_global("language_aliases").get(base, "").replace("_", "-").lower()  # deu, iw
     written = f"{base}-{script_of(f'{base}-{rest.upper()}')}-{rest}".lower()  # zh-Hant-HK
     in_part = [written, base] if rest else []
-    candidates = [by_name.get(wanted), f"{other}-{rest}", other, *in_part]
+    likely = str(get_global("likely_subtags").get(f"und_{wanted.upper()}", ""))
+    of_country = likely.split("_", maxsplit=1)[0]  # what is spoken in `jp`
+    candidates = [by_name.get(wanted), f"{other}-{rest}", other, *in_part, of_country]
     for candidate in candidates:
         if candidate in languages:
             return f"Did you mean '{languages[candidate].code}'? "
-    near = suggestion(wanted, by_name)
+    near = suggestion(wanted, by_name if len(base) > LONGEST_CODE else ())
     for name, code in by_name.items():
         near = near.replace(f"'{name}'", f"'{languages[code].code}'")
-    codes = [language.code for code, language in languages.items() if rest or "-" not in code]
-    near = near or suggestion(wanted, codes)
+    if not near and len(base) < LONGEST_CODE:  # one of three letters resembles too many
+        codes = [language.code for code, language in languages.items() if rest or "-" not in code]
+        short = (code for code in codes if len(code.split("-")[0]) < LONGEST_CODE)
+        near = suggestion(wanted, [*short])
     return near[:1].upper() + near[1:]

@@ -3,7 +3,8 @@
 The file is as `language_table` says, with a row for each term. A term is found as whole words where
 its script has spaces between words, else anywhere; in any case of letters, unless it has a capital
 inside of a word (`SPAM` does not match `spam`). Where several terms begin at one place, the longest
-is found.
+is found. What is only a part of a placeholder, a link, code or another inline element, which a
+translation keeps as it is, is no term: `user` in `{user}`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import regex
 
+from jobs.translation.documents.inline import lies_inside_one
 from jobs.translation.language_table import LanguageTable, read_header, read_lines, read_row
 from pipeline.contract.errors import UserError
 
@@ -100,8 +102,14 @@ class _Finder:
 
     def terms(self, text: str) -> tuple[tuple[str, str], ...]:
         """The terms in a text with their translations, longest first."""
+        matches = [*self._pattern.finditer(text)]
+        if not matches:  # of most texts; the search for elements takes longer
+            return ()
+        lies_inside = lies_inside_one(text)
         found: set[str] = set()
-        for match in self._pattern.finditer(text):
+        for match in matches:
+            if lies_inside(*match.span()):
+                continue
             joined = _joined(match.group())
             # None where only the pattern, not `casefold`, matches: for Turkish `İ` and `i`.
             term = self._terms.get(joined) or self._folded.get(joined.casefold())

@@ -134,8 +134,15 @@ def restored_task(**settings: Any) -> TranslationTask:
 
 def _check_notes(options: TranslateOptions, profile: ModelProfile) -> None:
     """Refuse what the prompt has no place for, or a base model does not heed."""
+    if options.glossary is not None and options.image_column is not None:
+        raise UserError("glossary: its terms are looked for in texts; leave image_column out")
     if options.consistent and options.image_column is not None:
         raise UserError("consistent: is for texts in chunks; leave image_column out")
+    if options.consistent and options.context_tokens == 0:
+        raise UserError(
+            "consistent: shows what was translated before, and context_tokens 0 leaves no room for "
+            "it; give context_tokens"
+        )
     for name in ("instructions", "context_column", "consistent"):
         if not getattr(options, name):
             continue

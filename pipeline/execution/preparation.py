@@ -330,9 +330,11 @@ def _check_frames(task: Task, engine: EngineConfig, model: Model) -> None:
 def _check_columns(source: Source, task: Task, config: RunConfig) -> None:
     kinds = {*task.columns.values()}
     if source.kind is Kind.VIDEOS and PICTURES & kinds and ColumnKind.VIDEO not in kinds:
+        shows_videos = isinstance(original(task), ShowsVideos)
+        fix = "give --frames or --fps (frames or fps in Python)"
         raise UserError(
-            f"INPUT {source.root} holds videos, and '{task.name}' was asked for images; give "
-            "--frames or --fps (frames or fps in Python)"
+            f"INPUT {source.root} holds videos, and '{task.name}' "
+            + (f"was asked for images; {fix}" if shows_videos else "takes images only")
         )
     results, prefix = task.result_schema, config.prefix or ""
     check_columns(source.schema, task.columns)

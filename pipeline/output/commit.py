@@ -176,7 +176,7 @@ class PatchedParts:
             missing = set(work.missing) - set(entries["position"].to_pylist())
             if missing:
                 raise RunError(f"{work.unit.name}: {len(missing)} rows were not finished")
-            entries = _without_losses(old[f"{self.prefix}outcome"], entries)
+            entries = self._without_losses(old, entries)
             rows = _patched(old, entries["position"], _added(entries, self.prefix))
             outcomes = _outcomes(rows[f"{self.prefix}outcome"])
             record = commit_record(
@@ -190,6 +190,24 @@ class PatchedParts:
     def is_committed(self, work: Work) -> bool:
         """Never: a part does not tell whether its rows were computed again."""
         return False
+
+    def _without_losses(self, old: pa.Table, entries: pa.Table) -> pa.Table:
+        """Entries but the failures of rows that have results by now, or more results than these.
+
+        Another retry may have been faster. And a row that failed in one of its results, say one of
+        its languages, keeps the others where it fails as a whole now, say as its link is dead.
+
+        Args:
+            old: The part.
+            entries: See `Journal.entries`.
+        """
+        results = self.journal.results.names
+        outcome, *columns = (f"{self.prefix}{name}" for name in ("outcome", *results))
+        there = old.select([outcome, *columns]).take(entries["position"])
+        is_good = have_results(entries["outcome"])
+        was_good = have_results(there[outcome])
+        has_fewer = pc.less(_filled(entries.select(results)), _filled(there.select(columns)))
+        return entries.filter(pc.or_(is_good, pc.invert(pc.or_(was_good, has_fewer))))
 
 
 def _is_obsolete(found: Committed, unit: Unit) -> bool:
@@ -222,16 +240,12 @@ def _with_keys(entries: pa.Table, unit: Unit) -> pa.Table:
     return entries.append_column("row_key", pa.array(keys, pa.string()))
 
 
-def _without_losses(there: pa.ChunkedArray, entries: pa.Table) -> pa.Table:
-    """Entries but the failures of rows that have results by now: another retry was faster.
-
-    Args:
-        there: The outcomes in the part.
-        entries: See `Journal.entries`.
-    """
-    is_good = have_results(entries["outcome"])
-    was_good = have_results(there.take(entries["position"]))
-    return entries.filter(pc.or_(is_good, pc.invert(was_good)))
+def _filled(table: pa.Table) -> pa.Array:
+    """[rows] int64: in how many columns a row has a value."""
+    filled = np.zeros(table.num_rows, np.int64)
+    for column in table.columns:
+        filled += column.is_valid().to_numpy()
+    return pa.array(filled)
 
 
 def _patched(old: pa.Table, positions: pa.ChunkedArray, added: pa.Table) -> pa.Table:

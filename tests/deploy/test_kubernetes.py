@@ -89,6 +89,13 @@ def test_it_is_what_kuberay_takes(built: Any, validators: Any) -> None:
     assert faults(validators, ray_job(built[1])) == []
 
 
+def test_jobs_of_one_namespace_share_nothing_that_deleting_one_would_take_away() -> None:
+    made = [kustomize.build(OVERLAYS / overlay) for overlay in ("caption-gpu", "nightly-gpu")]
+    names = [{(each["kind"], each["metadata"]["name"]) for each in manifests} for manifests in made]
+    assert ("NetworkPolicy", "caption") in names[0]
+    assert not names[0] & names[1]
+
+
 CLUSTER = ("rayClusterSpec",)
 CONTAINER = (*CLUSTER, "headGroupSpec", "template", "spec", "containers", 0)
 

@@ -50,7 +50,7 @@ def faults(command: str) -> list[str]:
     return [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
 
 
-FILES = [*pages(), ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("deploy/*.yaml"))]
+FILES = [*pages(), ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("deploy/**/*.yaml"))]
 
 
 @pytest.mark.parametrize("page", FILES, ids=lambda page: page.name)

@@ -3,9 +3,9 @@
 Everything is real but the device: the job with all its processes, as the command runs it, vLLM's
 scheduler with Gemma 3 4B's layers, and vLLM's `LLM.generate` beside it, given the same rows with
 the same settings. The device takes the time that an H200 takes for a step, which the engine plans
-while the last one is computed (see :mod:`tests.speed.timed_device`), and answers have one length. All of it shares this machine's
-CPUs, so what the job's other processes take from the engine's own counts more here than beside a
-GPU that has more cores.
+while the last one is computed (see :mod:`tests.speed.timed_device`), and answers have one length.
+All of it shares this machine's CPUs, so what the job's other processes take from the engine's own
+counts more here than beside a GPU that has more cores.
 """
 
 from __future__ import annotations

@@ -66,6 +66,8 @@ MORE: More = {
     "json": (AsJson, False),
 }
 FROM_FILE = "JOB.yaml"
+OPTIONS_FIRST = "-"
+"""Stands before options that come before a job file, in place of a command."""
 COMMAND: Any = {"cls": PlainCommand, "context_settings": CONTEXT, "epilog": EXIT_CODES}
 
 
@@ -75,7 +77,7 @@ class JobsAndFile(PlainGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Options that come before a job file are its command's."""
         if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
-            args = [FROM_FILE, *args]
+            args = [OPTIONS_FIRST, *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
 
@@ -88,10 +90,10 @@ class JobsAndFile(PlainGroup):
         name = args[0]
         if name in job_names():
             return name, self.get_command(ctx, name), args[1:]
-        if name != FROM_FILE and not {".", "/"} & {*name}:
+        if name != OPTIONS_FIRST and not {".", "/"} & {*name}:
             near = suggestion(name, job_names()).strip(" ?")
             ctx.fail(f"no such job '{name}'{near and f', {near}'}")
-        rest = args[1:] if name == FROM_FILE and len(args) > 1 else args
+        rest = args[1:] if name == OPTIONS_FIRST else args
         return FROM_FILE, self.get_command(ctx, FROM_FILE), rest
 
     def get_command(self, ctx: Any, name: str) -> Any:

@@ -8,13 +8,15 @@ takes more than linear time.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import regex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LONGEST = 300
 """Most characters of an element or a link that is kept in one piece."""
@@ -92,6 +94,24 @@ def elements(text: str) -> tuple[list[tuple[str, str]], str]:
 
 def _matches(text: str) -> Iterator[regex.Match[str]]:
     return (match for match in INLINE.finditer(text) if match.lastgroup != "prose")
+
+
+def lies_inside_one(text: str) -> Callable[[int, int], bool]:
+    """Whether characters `start` to `end` of a text are a part of an inline element, and not all.
+
+    Args:
+        text: A text; it is searched once, whatever is asked of it.
+    """
+    spans = [match.span() for match in _matches(text)]  # in order, and none overlap
+
+    def lies_inside(start: int, end: int) -> bool:
+        place = bisect_right(spans, start, key=itemgetter(0)) - 1
+        if place < 0:
+            return False
+        begins, ends = spans[place]
+        return end <= ends and (start, end) != (begins, ends)
+
+    return lies_inside
 
 
 def uncut_spans(text: str) -> list[tuple[int, int]]:

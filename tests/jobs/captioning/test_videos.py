@@ -24,8 +24,8 @@ from tests.pipeline.fakes import FAKE
 from tests.pipeline.sample_videos import encoded_video, numbered_video, sound_alone
 
 
-def configured(**options: object) -> Any:
-    return configure(JOBS["caption"], {"model": "demo", **options})
+def configured(*, job: str = "caption", **options: object) -> Any:
+    return configure(JOBS[job], {"model": "demo", **options})
 
 
 def task_of(**options: object) -> CaptionTask:
@@ -127,6 +127,7 @@ def test_what_does_not_fit_is_refused_before_anything_starts(tmp_path: Path) -> 
     )
     assert refused(folder, fps=1, max_model_len=400).startswith("frames: 24 frames of a video are")
     assert "holds videos, and 'caption' was asked for images; give --frames" in refused(folder)
+    assert "holds videos, and 'moderate' takes images only" in refused(folder, job="moderate")
     (folder / "a.mp4").rename(folder / "a.jpg")
     assert "INPUT has no column 'video'" in refused(folder, frames=2)
 

@@ -115,8 +115,9 @@ def test_what_must_be_mended_is_said_before_anything_starts(dataset: Path, tmp_p
     assert "no column 'imgae'" in refused(
         "plan", "caption", dataset, out, *demo, "--image-column", "imgae"
     )
-    assert refused("plan", "job.yaml") == "job.yaml does not exist"
-    assert refused("plan", "--replicas", 2, "job.yaml") == "job.yaml does not exist"
+    for name in ("job.yaml", "JOB.yaml"):  # the latter is what the help calls it
+        for words in (("--replicas", 2, name), (name, "--replicas", 2)):
+            assert refused("plan", *words) == f"{name} does not exist"
     assert "pilot-rows" in refused("plan", "caption", dataset, out, *demo, "--pilot-rows", 0)
     job = tmp_path / "job.yaml"
     job.write_text(f"job: caption\ninput: {dataset}\noutput: {out}\nmodel: demo\nlangage: fr\n")

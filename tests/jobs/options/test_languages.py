@@ -27,6 +27,8 @@ from pipeline import UserError
         ("bn", Language("bn", "Bengali")),
         ("fil", Language("fil", "Filipino")),
         ("no-NO", Language("no-NO", "Norwegian")),
+        ("ceb", Language("ceb", "Cebuano")),
+        ("yue-Hans", Language("yue-Hans", "Cantonese")),
     ],
 )
 def test_a_code_gives_a_language(code: str, language: Language) -> None:
@@ -54,6 +56,9 @@ def test_all_languages_of_wmt24pp_are_known() -> None:
         ("sh", "sr-Latn"),
         ("filipino", "fil"),
         ("xx", "xh"),
+        ("jp", "ja"),
+        ("cn", "zh"),
+        ("cantonese", "yue"),
         ("fr-XB", "fr"),
     ],
 )
@@ -63,7 +68,7 @@ def test_an_unknown_code_names_the_nearest_one(wrong: str, meant: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("wrong", ["pcm", "vec", "qd-AT", "qt-BR", "zq-Hant", "p", "xq-XQ", "ceb"])
+@pytest.mark.parametrize("wrong", ["qqq", "qd-AT", "qt-BR", "zq-Hant", "p", "xq-XQ", "sh", "ger"])
 def test_what_is_suggested_is_a_code(wrong: str) -> None:
     with pytest.raises(UserError) as raised:
         find_language(wrong)
@@ -71,7 +76,9 @@ def test_what_is_suggested_is_a_code(wrong: str) -> None:
         assert find_language(code).code == code
 
 
-@pytest.mark.parametrize("wrong", ["", "q", "klingon-XX", "de-", "-", "d e"])
+@pytest.mark.parametrize(
+    "wrong", ["", "q", "klingon-XX", "de-", "-", "d e", "und", "mul", "zxx", "root"]
+)
 def test_nonsense_is_refused(wrong: str) -> None:
     with pytest.raises(UserError, match="is not the code of a language"):
         find_language(wrong)

@@ -164,6 +164,8 @@ def test_options_become_a_task(gemma_folder: Path, tmp_path: Path) -> None:
     image = {"model": str(gemma_folder), "to": "de", "source": "en", "image_column": "photo"}
     with pytest.raises(UserError, match="examples: are of texts"):
         configure(JOBS["translate"], image | {"examples": own["examples"]}).task()
+    with pytest.raises(UserError, match="glossary: its terms are looked for in texts"):
+        configure(JOBS["translate"], image | {"glossary": own["examples"]}).task()
 
 
 def test_an_answer_is_what_stands_before_the_end_of_the_line() -> None:

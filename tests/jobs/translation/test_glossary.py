@@ -52,6 +52,9 @@ def test_a_file_is_read(glossary: Glossary) -> None:
         ("SPAM; proline", [("SPAM", "SPAM")]),
         ("I like C++.", [("C++", "C++, die Sprache")]),
         ("", []),
+        ("{gear}, %(box)s, `gear box`, https://harbour.org/box, <img alt='box'>, a@box.com", []),
+        ("{gear} and gear, `C++`", [("gear", "Gang")]),
+        ("use `C++` at {box}: C++", [("C++", "C++, die Sprache")]),
     ],
 )
 def test_terms_are_found_as_words(
@@ -167,3 +170,10 @@ def test_turkish_letters_that_only_look_alike_are_no_fault() -> None:
     glossary = Glossary(("en", "de"), (("indigo", "Indigo"),))
     assert glossary.terms("\u0130ND\u0130GO \u0131ndigo", "en", "de") == ()
     assert glossary.terms("INDIGO", "en", "de") == (("indigo", "Indigo"),)
+
+
+def test_a_term_may_be_a_whole_element_or_have_one() -> None:
+    terms = (("{brand}", "{Marke}"), ("Office 365", "Office-365"), ("42", "zweiundvierzig"))
+    glossary = Glossary(("en", "de"), terms)
+    assert set(glossary.terms("{brand}: Office 365 for 42", "en", "de")) == set(terms)
+    assert glossary.terms("142 and 42.5", "en", "de") == ()

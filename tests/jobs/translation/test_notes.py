@@ -163,6 +163,8 @@ def test_after_a_chunk_that_failed_the_next_is_asked_without_it() -> None:
 
 def test_a_task_in_order_is_made_by_the_option_and_by_the_record(gemma_folder: Path) -> None:
     own = {"model": str(gemma_folder), "to": "de", "source": "en"}
+    with pytest.raises(UserError, match=r"consistent: .* context_tokens 0 leaves no room"):
+        configure(JOBS["translate"], {**own, "consistent": True, "context_tokens": 0}).task()
     made = configure(JOBS["translate"], {**own, "consistent": True}).task()
     assert isinstance(made, TranslationInOrder)
     assert isinstance(made, FollowsUp)

@@ -16,7 +16,7 @@ from pipeline.contract.errors import RunError
 from pipeline.output import parts as parts_module
 from pipeline.output.commit import TRIES, PatchedParts
 from pipeline.output.formats.parquet import METADATA_KEY
-from pipeline.output.journal import OF_RETRIES, Journal
+from pipeline.output.journal import OF_RETRIES, Journal, entry_schema
 from pipeline.output.parts import Committed, read_committed
 from pipeline.sources.units import Unit, Work
 from pipeline.storage.atomic import overwrite, remove
@@ -342,6 +342,26 @@ def test_of_two_patches_at_once_both_are_kept(
     assert commits.commit(Work(unit, (3,))).outcomes == {"ok": ROWS}
     texts = read(output)["text"].to_pylist()
     assert (texts[3], texts[7]) == ("new 3", "rival 7")
+
+
+def test_a_row_that_fails_as_a_whole_keeps_what_it_had_in_part(
+    source: Input, output: Location
+) -> None:
+    """Of one result that failed of several, say: the row is a failure with results."""
+    commits, piece = new_parts(output, source), source.units[0]
+    in_part = [
+        {**row, "outcome": "wrong_language"} for row in entries([3, 7], "in part ").to_pylist()
+    ]
+    commits.journal.append(piece.id, entries([0, 1, 2, 4, 5, 6, 8, 9]))
+    commits.journal.append(piece.id, pa.Table.from_pylist(in_part, schema=entry_schema(RESULTS)))
+    commits.commit(Work(piece))
+    retry = patches(output)
+    retry.journal.append(piece.id, failed([3]))
+    retry.journal.append(piece.id, entries([7], "fixed "))
+    assert retry.commit(Work(piece, (3, 7))).outcomes == {"ok": 9, "wrong_language": 1}
+    rows = read(output).to_pylist()
+    assert (rows[3]["text"], rows[3]["outcome"]) == ("in part 3", "wrong_language")
+    assert rows[7]["text"] == "fixed 7"
 
 
 def test_a_patch_with_a_row_missing_changes_nothing(partly_failed: Work, output: Location) -> None:
