@@ -28,7 +28,8 @@ from pipeline.output.parts import (
     read_whole_part,
     save_part,
 )
-from pipeline.sources import passthrough_taken
+from pipeline.sources import ROW_A_FILE, passthrough_taken
+from pipeline.storage.fingerprint import is_still
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +100,12 @@ class NewParts:
             self._save(unit, part, replaces=None if found is None else found.stamp)
         raise RunError(_refused(part))
 
+    def _is_as_planned(self, unit: Unit) -> bool:
+        """Whether the columns that are passed through are of the file that was computed."""
+        if self.source.kind in ROW_A_FILE:  # its rows are paths
+            return True
+        return is_still(self.source.root / unit.files[0], unit.size, unit.tag)
+
     def is_committed(self, work: Work) -> bool:
         """See `Committer.is_committed`."""
         found = read_committed(self.journal.output / work.unit.part)
@@ -126,7 +133,7 @@ class NewParts:
         """The unit's output rows in input order: the input's own columns beside the added ones.
 
         Raises:
-            RunError: The input has another number of rows by now.
+            RunError: The input is another one by now: its columns are not of the computed rows.
         """
         done = 0
         for own in passthrough_taken(self.source, unit):
@@ -143,7 +150,7 @@ class NewParts:
                 columns[self.merged] = pc.if_else(is_kept, old, rows[self.merged])
             yield pa.table([columns[name] for name in schema.names], schema=schema)
             done += own.num_rows
-        if done != unit.rows:
+        if done != unit.rows or not self._is_as_planned(unit):
             raise RunError(f"{unit.name} changed while it was read; run again")
 
 

@@ -126,13 +126,17 @@ class Plan:
     def unit(self, index: int) -> Unit:
         """One unit. Raises OSError."""
         row = self.entry(index)
+        files = row["files"]
+        size, tag = (files[0]["size"], files[0]["tag"]) if len(files) == 1 else (0, "")
         return Unit(
             index=index,
             id=row["id"],
             part=row["part"],
             replaces=row["replaces"],
             ancestors=tuple(self._ancestors(row["replaces"])),
-            files=tuple(file["path"] for file in row["files"]),
+            files=tuple(file["path"] for file in files),
+            size=size,
+            tag=tag,
             start=row["start"],
             stop=row["stop"],
             offset=row["offset"],

@@ -54,6 +54,8 @@ class Unit(Cut):
         part: Name of its output file.
         replaces: Index of the unit whose output file it replaces because the input changed.
         ancestors: Ids of that unit, of the one which that replaced, and so on.
+        size: Of a unit of one file: the file's size when it was planned, in bytes.
+        tag: The same of its `fingerprint`; empty for several files.
     """
 
     index: int
@@ -61,6 +63,8 @@ class Unit(Cut):
     part: str
     replaces: int | None = None
     ancestors: tuple[str, ...] = ()
+    size: int = 0
+    tag: str = ""
 
     @property
     def name(self) -> str:

@@ -104,7 +104,7 @@ def _divided(work: Work, source: Source, missing: str) -> tuple[list[int], Work]
     tables = read_taken(source, work.unit, [missing])
     are = np.concatenate([np.zeros(0, bool), *(are_missing(table[missing]) for table in tables)])
     positions = np.array(work.missing, np.int64)
-    positions = positions[positions < len(are)]  # the file may be shorter by now
+    _check_length(work, len(are))
     kept = positions[~are[positions]]
     return kept.tolist(), Work(work.unit, tuple(positions[are[positions]].tolist()))
 
@@ -129,6 +129,13 @@ def _rows_of(
             if wanted is None or at in wanted:
                 yield _item(work.unit.id, at, row, seen)
         position += table.num_rows
+    _check_length(work, position)
+
+
+def _check_length(work: Work, rows: int) -> None:
+    """Refuse a file that is shorter than when it was planned. Raises ValueError."""
+    if rows < work.unit.rows:
+        raise ValueError("it has fewer rows than when it was planned; run again")
 
 
 def _values(table: pa.Table) -> list[dict[str, Any]]:

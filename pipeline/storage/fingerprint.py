@@ -41,13 +41,32 @@ def fingerprints(root: Location, files: Iterable[FileInfo]) -> Iterator[str]:
     return in_order(lambda file: fingerprint(root / file.path, file), files)
 
 
+def is_still(location: Location, size: int, tag: str) -> bool:
+    """Whether a file still is what it was when it got its tag; text may have been appended to it.
+
+    Args:
+        location: The file.
+        size: Its size then, in bytes.
+        tag: Its tag; nothing is told by an empty one, nor by one of a store whose listings and
+            replies are not known to agree.
+
+    Raises:
+        OSError: The store does not say.
+    """
+    if location.is_local:
+        return tag in ("", UNREADABLE) or _hash_of_ends(location.path, size) == tag
+    is_known = {"s3", "gs"} & {*location.fs.protocol}
+    return not (tag and is_known) or location.info().stamp == tag
+
+
 def _hash_of_ends(path: str, size: int) -> str:
     content = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
+    last = max(END, size - END)
     try:
         with open(path, "rb") as file:
-            content.update(file.read(END))
-            file.seek(max(END, size - END))
-            content.update(file.read(END))
+            content.update(file.read(min(END, size)))
+            file.seek(last)
+            content.update(file.read(max(0, size - last)))
     except OSError:
         return UNREADABLE
     return content.hexdigest()

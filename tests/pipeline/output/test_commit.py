@@ -202,6 +202,19 @@ def test_an_input_that_shrank_meanwhile_is_not_committed(
     assert parts(output) == []
 
 
+def test_an_input_that_was_rewritten_meanwhile_is_not_committed(
+    source: Input, output: Location, tmp_path: Path
+) -> None:
+    """With as many rows, whose columns would stand beside the answers of others."""
+    commits, piece = new_parts(output, source), source.units[0]
+    fill(commits.journal, piece)
+    table = pa.table({"n": pa.array(range(2 * ROWS), pa.int16()), "raw": [b"y"] * 2 * ROWS})
+    pq.write_table(table, tmp_path / "in/a.parquet")
+    with pytest.raises(RunError, match="changed while it was read"):
+        commits.commit(Work(piece))
+    assert parts(output) == []
+
+
 def test_a_part_says_what_it_is(source: Input, output: Location) -> None:
     commits, piece = new_parts(output, source), source.units[1]
     fill(commits.journal, piece)

@@ -39,6 +39,19 @@ def test_reading_numbers_the_rows_that_are_missing(tmp_path: Path) -> None:
     assert faults[0].fault.message.startswith("a.parquet rows 0-50 cannot be read: FileNotFound")
 
 
+@pytest.mark.parametrize("positions", [None, (3, 49)])
+def test_a_file_that_is_shorter_by_now_is_the_units_fault(
+    tmp_path: Path, positions: tuple[int, ...] | None
+) -> None:
+    pq.write_table(pa.table({"n": range(50)}), tmp_path / "a.parquet")
+    source = open_source(list_input(str(tmp_path)), unit_rows=60, keep_images=False)
+    pq.write_table(pa.table({"n": range(49)}), tmp_path / "a.parquet")
+    work = Work(unit(id="u", files=("a.parquet",), stop=50), positions)
+    fault = read(source, [work], ["n"], dedup=False)[-1].fault
+    assert fault is not None
+    assert "fewer rows than when it was planned; run again" in fault.message
+
+
 def test_positions_are_right_behind_tables_of_many_rows(tmp_path: Path) -> None:
     lines = (f'{{"n": {n}}}\n' for n in range(3 * COPY_ROWS))
     (tmp_path / "a.jsonl").write_text("".join(lines))  # three tables of `COPY_ROWS`

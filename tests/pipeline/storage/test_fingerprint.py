@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.sources import list_input
-from pipeline.storage.fingerprint import END, fingerprint, fingerprints
+from pipeline.storage.atomic import overwrite
+from pipeline.storage.fingerprint import END, UNREADABLE, fingerprint, fingerprints, is_still
 from pipeline.storage.location import locate
-from tests.stores import S3
+from tests.stores import S3, STORES, new_folder
 
 
 def tag_of(path: Path) -> str:
@@ -63,3 +64,29 @@ def test_on_s3_the_tag_is_the_etag_and_costs_nothing(s3: S3) -> None:
     assert tags == [fingerprint(place / file.path, file) for file in listing.files]
     assert tags == ["9dd4e461268c8034f5c8564e155c67a6"] * 2  # the MD5 of "x"
     assert len(s3.requests()) == before
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_file_still_is_what_it_was_until_it_is_written_again(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    request.param = store
+    folder = new_folder(request, tmp_path / "in")
+    overwrite(folder / "a.csv", b"t\n1\n")
+    (file,) = folder.tree()
+    (tag,) = fingerprints(folder, [file])
+    where = folder / file.path
+    assert is_still(where, file.size, tag)
+    overwrite(where, b"t\n2\n")
+    assert not is_still(where, file.size, tag)
+
+
+def test_what_is_appended_to_a_file_leaves_its_planned_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("t\n1\n")
+    where, size, tag = locate(str(path)), path.stat().st_size, tag_of(path)
+    path.write_text("t\n1\n2\n")
+    assert is_still(where, size, tag)
+    path.unlink()
+    assert not is_still(where, size, tag)
+    assert is_still(where, size, UNREADABLE)  # reading it says what is wrong
