@@ -140,8 +140,8 @@ def _whole_plan(checked: CheckedRun, mine: Turn) -> tuple[Plan, np.ndarray, Sequ
     is_committed = committed_units(plan)
     if changes is None or mine.beside:  # another run may have a larger input
         return plan, is_committed, ()
-    plan, left_out = without_gone(plan, is_committed, changes.gone)
-    return plan, committed_units(plan) if left_out else is_committed, left_out
+    rest, left_out = without_gone(plan, is_committed, changes.gone)
+    return rest, is_committed if rest is plan else committed_units(rest), left_out
 
 
 def _new_parts(checked: CheckedRun, source: Source) -> NewParts:

@@ -6,15 +6,13 @@ What it finds missing otherwise, it computes again.
 
 from __future__ import annotations
 
-import os
-import time
 from typing import TYPE_CHECKING
 
 from pipeline.output.journal import OF_RETRIES, OF_RUNS
 from pipeline.output.parts import remove_part
 from pipeline.output.plan import dropped_parts
 from pipeline.output.profile_files import FOLDER as PROFILES
-from pipeline.storage.atomic import remove_folder
+from pipeline.storage.atomic import remove_drafts, remove_folder
 from pipeline.storage.location import INTERNAL
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ def clean_up_run(plan: Plan, epoch: Epoch) -> None:
         remove_part(plan.output / part)
     for folder in (OF_RUNS, "suspects", PROFILES):
         remove_folder(plan.output / INTERNAL / folder)
-    _remove_old_drafts(epoch)
+    remove_drafts(epoch.output, OLD_S)
 
 
 def clean_up_retry(units: Iterable[str], epoch: Epoch) -> None:
@@ -60,14 +58,4 @@ def clean_up_retry(units: Iterable[str], epoch: Epoch) -> None:
     marked = {info.path.partition("/")[0] for info in (internal / "suspects").tree()}
     for unit_id in marked.intersection(units):
         remove_folder(internal / "suspects" / unit_id)
-    _remove_old_drafts(epoch)
-
-
-def _remove_old_drafts(epoch: Epoch) -> None:
-    folder = os.path.join(epoch.output.path, INTERNAL, "drafts")
-    if not epoch.output.is_local or not os.path.isdir(folder):
-        return
-    with os.scandir(folder) as drafts:
-        for draft in drafts:
-            if time.time() - draft.stat().st_mtime > OLD_S:
-                os.unlink(draft.path)
+    remove_drafts(epoch.output, OLD_S)

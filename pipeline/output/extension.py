@@ -198,10 +198,11 @@ def without_gone(
     if not found:
         return plan, []
     pieces = map(taken_away, paths)
-    is_ours = save(plan.output, plan, plan.schema, pieces, found, plan.commit, suffix_of(plan))
+    save(plan.output, plan, plan.schema, pieces, found, plan.commit, suffix_of(plan))
     newer = open_plan(plan.output)
     assert newer is not None, "it was extended"
-    return newer, paths if is_ours else []  # the next run drops them, if another one was faster
+    # Unless another run was faster; then the next one drops them.
+    return newer, [] if newer.is_live[found].any() else paths
 
 
 def _lost(plan: Plan, is_committed: np.ndarray, gone: pa.ChunkedArray) -> list[int]:

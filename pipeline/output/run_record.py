@@ -340,9 +340,11 @@ def _is_free(output: Location) -> bool:
     """Whether OUTPUT has no files but our internal ones."""
     if not output.exists():
         return True
-    return output.is_folder() and not [
-        path for path in output.fs.ls(output.path, detail=False) if not path.endswith(INTERNAL)
-    ]
+    if not output.is_folder():
+        return False
+    own = output.path.rstrip("/")  # an object store's console marks a folder by an empty object
+    found = output.fs.ls(output.path, detail=False)
+    return all(path.rstrip("/") == own or path.endswith(INTERNAL) for path in found)
 
 
 def _file(output: Location) -> Location:

@@ -44,6 +44,8 @@ CROSSED_S = 0.001
 """Pause after the second of them; each further one is longer by as much."""
 DRAFTS = "drafts"
 """Folder below `INTERNAL`, on a disk, of files that are not whole yet."""
+DRAFT = re.compile("gemma3-batch-[0-9a-f]{32}")
+"""Their names."""
 LOCK = "replace.lock"
 """File below `INTERNAL`, on a disk, under whose lock files are replaced."""
 
@@ -72,19 +74,41 @@ def create(where: Location, body: bytes) -> bool:
 @contextlib.contextmanager
 def draft_for(where: Location) -> Iterator[str]:
     """A local path to write to before `create_from` or `replace_from`; removed afterwards."""
-    if where.is_local:
-        folder = os.path.join(_output_of(where.path), INTERNAL, DRAFTS)
-        os.makedirs(folder, exist_ok=True)
-    else:
-        folder = tempfile.gettempdir()
+    folder = _folder_of_drafts(where)
+    os.makedirs(folder, exist_ok=True)
     with _removed_afterwards(os.path.join(folder, f"gemma3-batch-{uuid.uuid4().hex}")) as draft:
         yield draft
+
+
+def remove_drafts(output: Location, older_than: float) -> None:
+    """Remove drafts that processes of this machine left behind which were killed.
+
+    Args:
+        output: OUTPUT; all drafts of object stores lie in one folder.
+        older_than: Seconds from which one belongs to no process that still runs.
+    """
+    folder = _folder_of_drafts(output / INTERNAL)
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as drafts:
+        for draft in drafts:
+            with contextlib.suppress(
+                FileNotFoundError, PermissionError
+            ):  # gone, or of another user
+                age = time.time() - draft.stat(follow_symlinks=False).st_mtime
+                if DRAFT.fullmatch(draft.name) and age > older_than:
+                    os.unlink(draft.path)
+
+
+def _folder_of_drafts(where: Location) -> str:
+    """Where a draft of this file lies."""
+    if not where.is_local:
+        return tempfile.gettempdir()
+    return os.path.join(_output_of(where.path), INTERNAL, DRAFTS)
 
 
 def create_from(draft: str, where: Location) -> bool:
     """Create a file from a draft, unless its name is taken. Returns and raises like `create`."""
     if not where.is_local:
-        return _put(where, _body(draft), IfNoneMatch="*")
+        return _put(where, draft, IfNoneMatch="*")
     _sync_file(draft)
     os.makedirs(where.parent.path, exist_ok=True)
     try:
@@ -115,7 +139,7 @@ def replace_from(draft: str, where: Location, stamp: str) -> bool:
         OSError: It cannot be written.
     """
     if not where.is_local:
-        return _put(where, _body(draft), IfMatch=stamp)
+        return _put(where, draft, IfMatch=stamp)
     _sync_file(draft)
     with _lock(where):
         try:
@@ -285,13 +309,16 @@ def _keeps_conditions(where: Location) -> bool:
     )
 
 
-def _put(where: Location, body: bytes, **condition: str) -> bool:
+def _put(where: Location, draft: str, **condition: str) -> bool:
     """One conditional PUT. Returns whether the condition held."""
-    size = len(body)
+    size = os.path.getsize(draft)
     if size >= ONE_PUT:
         raise ValueError(
-            f"{where} would have {size:,} bytes, more than one PUT takes; lower unit_rows"
+            f"{where} would have {size:,} bytes, more than one PUT takes; name a new OUTPUT, with "
+            "a lower unit_rows"
         )
+    with open(draft, "rb") as file:
+        body = file.read()
     try:
         with_backoff(lambda: _conditional_put(where, body, condition))
     except Exception as error:
@@ -344,11 +371,6 @@ def _is_failed_precondition(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def _body(draft: str) -> bytes:
-    with open(draft, "rb") as file:
-        return file.read()
 
 
 def _output_of(path: str) -> str:

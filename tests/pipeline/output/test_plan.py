@@ -143,6 +143,22 @@ def test_units_of_a_file_that_was_taken_away_are_dropped_unless_they_are_done(
     assert not compare(plan, list_input(str(folder)))
 
 
+def test_units_are_dropped_though_the_stores_reply_was_lost(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, create_from = planned(folder, tmp_path / "out"), plan_file.create_from
+    os.rename(folder / "a.parquet", tmp_path / "a.parquet")
+
+    def unheard(draft: str, where: Location) -> bool:
+        create_from(draft, where)
+        return False
+
+    monkeypatch.setattr(plan_file, "create_from", unheard)
+    rest, gone = left_out(plan, folder)
+    assert gone == ["a.parquet"]
+    assert len(rest) > len(plan)  # so what is committed must be counted again
+
+
 def test_a_file_that_comes_back_is_planned_where_it_was_dropped(
     folder: Path, tmp_path: Path
 ) -> None:

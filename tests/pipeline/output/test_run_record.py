@@ -26,6 +26,7 @@ from pipeline.output.run_record import (
 from pipeline.storage.atomic import overwrite, remove_folder
 from pipeline.storage.location import Location, locate
 from tests.pipeline.fakes import ColourTask
+from tests.stores import S3
 from tests.weights import write_weights
 
 
@@ -94,7 +95,7 @@ def test_an_earlier_record_of_a_large_model_is_continued(gemma_folder: Path) -> 
     ]
 
 
-def config_for(output: Path, **fields: Any) -> RunConfig:
+def config_for(output: Path | str, **fields: Any) -> RunConfig:
     engine = EngineConfig(model="m")
     return RunConfig.model_validate(
         {"input": "/in", "output": str(output), "engine": engine, **fields}
@@ -205,6 +206,18 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(
     with pytest.raises(UserError, match="holds other files"):
         choose_output(config_for(tmp_path / "mine", new_version=True), record)
     assert choose_output(config_for(tmp_path / "new"), record).path == str(tmp_path / "new")
+
+
+def test_a_folder_that_a_stores_console_made_is_free(gemma_folder: Path, s3: S3) -> None:
+    """It is an empty object, whose name ends in a slash."""
+    where = locate(f"{s3.url}/out")
+    bucket, key = where.path.split("/", 1)
+    where.fs.call_s3("put_object", Bucket=bucket, Key=f"{key}/", Body=b"")
+    config, record = config_for(f"s3://{where.path}"), record_of(gemma_folder)
+    assert choose_output(config, record).path == where.path
+    overwrite(where / "thesis.tex", b"x")
+    with pytest.raises(UserError, match="holds other files"):
+        choose_output(config, record)
 
 
 def test_an_output_of_an_older_format_is_refused(gemma_folder: Path, tmp_path: Path) -> None:

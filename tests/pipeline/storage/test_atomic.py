@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
 import threading
 import time
 import uuid
@@ -24,6 +25,7 @@ from pipeline.storage.atomic import (
     overwrite,
     probe,
     remove,
+    remove_drafts,
     remove_folder,
     replace_from,
 )
@@ -55,6 +57,33 @@ def test_of_many_at_once_one_creates(folder: Location) -> None:
         won = [*pool.map(lambda i: create(folder / "a", b"%d" % i), range(16))]
     assert won.count(True) == 1
     assert (folder / "a").read() == b"%d" % won.index(True)
+
+
+def test_old_drafts_of_processes_that_died_are_removed(
+    folder: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    with draft_for(folder / "part") as draft:
+        old = [Path(draft).with_name(f"gemma3-batch-{digit * 32}") for digit in "0af"]
+        others = [Path(draft).with_name(name) for name in ("gemma3-batch-mine", "x" + old[0].name)]
+        for path in (Path(draft), *old, *others):
+            path.write_bytes(b"begun")
+        for path in (*old, *others):
+            os.utime(path, (1, 1))
+        remove_drafts(folder, 3600.0)
+        assert not any(path.exists() for path in old)
+        assert all(path.exists() for path in (Path(draft), *others))
+    remove_drafts(locate(str(tmp_path / "nothing")), 3600.0)
+
+
+def test_a_file_too_large_for_one_put_is_refused_before_it_is_read(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "ONE_PUT", 5)
+    where = locate(f"{s3.url}/out/a")
+    with pytest.raises(ValueError, match="5 bytes, more than one PUT takes; name a new OUTPUT"):
+        create(where, b"12345")
 
 
 def test_a_file_that_changed_meanwhile_is_not_replace_file(folder: Location) -> None:
