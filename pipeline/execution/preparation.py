@@ -36,7 +36,15 @@ from pipeline.output.run_record import (
     with_listing,
 )
 from pipeline.output.sidecars import sidecars_of
-from pipeline.sources import HubChoice, Kind, Selection, check_columns, list_input, open_source
+from pipeline.sources import (
+    HubChoice,
+    Kind,
+    Selection,
+    check_columns,
+    kind_of,
+    list_input,
+    open_source,
+)
 from pipeline.sources.columns import holds_binary, is_string
 from pipeline.storage.access import check_access
 from pipeline.storage.location import is_writable, locate
@@ -117,6 +125,7 @@ def check_run(
     if commit is not None and commit != listing.commit:
         listing = list_input(config.input, config.storage_options, replace(choice, commit=commit))
     record = with_listing(record, listing)
+    _check_same_kind(listing, plan)
     source, selection, changes = _compared(config, listing, plan, extends=not retries)
     # Where a server gives no stamps (ETags), a link's name and size do not tell its file.
     are_told_apart = listing.root.is_local or listing.files[0].stamp
@@ -234,6 +243,17 @@ def _planned_commit(plan: Plan | None, record: Record, *, keeps: bool) -> str | 
         return None
     is_due = keeps or len(plan.pending(committed_units(plan)))
     return plan.commit if is_due else None
+
+
+def _check_same_kind(listing: Listing, plan: Plan | None) -> None:
+    """Refuse an INPUT that got files which are read instead of those that were planned."""
+    planned = kind_of(plan.unit(0).files[0]) if plan is not None and len(plan) else None
+    if planned is not None and listing.kind is not planned:
+        raise UserError(
+            f"INPUT {listing.root} was read as {planned} and now has {listing.files[0].path}, a "
+            f"file of {listing.kind}, which is read instead; move it elsewhere, or name a new "
+            "OUTPUT"
+        )
 
 
 def _check_same_input(config: RunConfig, output: Location, record: Record) -> None:

@@ -33,7 +33,7 @@ from pipeline.sources.delimited import Delimited
 from pipeline.sources.hub_dataset import HubChoice
 from pipeline.sources.image_folder import ImageFolder
 from pipeline.sources.jsonl import JsonLines
-from pipeline.sources.listing import ROW_A_FILE, Kind, Listing, known_input, list_input
+from pipeline.sources.listing import ROW_A_FILE, Kind, Listing, kind_of, known_input, list_input
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.selection import (
     ALL_ROWS,
@@ -65,6 +65,7 @@ __all__ = [
     "Source",
     "are_missing",
     "check_columns",
+    "kind_of",
     "known_input",
     "list_input",
     "open_source",

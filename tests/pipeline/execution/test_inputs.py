@@ -11,6 +11,7 @@ import pytest
 
 from jobs.cli.tables import skipped_lines, status_text
 from pipeline import EngineConfig, RunConfig, UserError, run, status
+from pipeline.execution.preparation import check_run
 from pipeline.sources.skipped import Reason, SkippedFiles
 from tests.pipeline.fakes import FAKE, ColourTask
 from tests.pipeline.sample_images import encoded, plain
@@ -63,6 +64,9 @@ def test_every_file_of_a_folder_is_a_row_or_named_as_not_read(
         "count": 2,
         "examples": ["notes.txt", "x.md"],
     }
+    (tmp_path / "in/metadata.jsonl").write_text('{"file_name": "a.png"}\n')  # read before images
+    with pytest.raises(UserError, match=r"read as images and now has metadata.jsonl, .* of jsonl"):
+        check_run(config, ColourTask(), FAKE)
 
 
 @pytest.mark.usefixtures("ray_cluster")
