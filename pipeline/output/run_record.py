@@ -23,6 +23,7 @@ from pipeline.contract.errors import UserError, one_line
 from pipeline.contract.redaction import redact
 from pipeline.engine.adapters import read_adapters
 from pipeline.engine.vllm_settings import compile_cache
+from pipeline.output.journal import OF_RETRIES, OF_RUNS
 from pipeline.sources import Skipped
 from pipeline.storage.access import write_fix
 from pipeline.storage.atomic import create, overwrite, remove_folder
@@ -144,6 +145,8 @@ def choose_output(config: RunConfig, record: Record) -> Location:
 def claim(output: Location, record: Record) -> bool:
     """Write a run's record to OUTPUT, unless the same run is recorded there already.
 
+    A process of a run that was withdrawn may have journalled a row late; a new run finds none.
+
     Returns:
         Whether this call wrote it.
 
@@ -159,6 +162,9 @@ def claim(output: Location, record: Record) -> bool:
     fault = "" if created else _why_not(output, read_record(output), record)
     if fault:
         raise UserError(fault)
+    if created:
+        for folder in (OF_RUNS, OF_RETRIES):
+            remove_folder(output / INTERNAL / folder)
     return created
 
 

@@ -208,6 +208,21 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(
     assert choose_output(config_for(tmp_path / "new"), record).path == str(tmp_path / "new")
 
 
+def test_a_new_run_finds_nothing_that_another_one_journalled_late(
+    gemma_folder: Path, tmp_path: Path
+) -> None:
+    output, record = locate(str(tmp_path / "out")), record_of(gemma_folder)
+    claim(output, record)
+    withdraw(output)
+    late = output / "_gemma3_batch/journal/u/late.parquet"
+    overwrite(late, b"of another prompt")
+    claim(output, record)
+    assert not late.exists()
+    overwrite(late, b"of this run")
+    claim(output, record)
+    assert late.exists()
+
+
 def test_a_folder_that_a_stores_console_made_is_free(gemma_folder: Path, s3: S3) -> None:
     """It is an empty object, whose name ends in a slash."""
     where = locate(f"{s3.url}/out")
