@@ -76,8 +76,13 @@ def one_line(error: BaseException, limit: int = 300) -> str:
         # s3fs 2026.9 passes on an empty message, as Ceph RGW sends it, instead of the error's code.
         # Can go when its `translate_boto_error` does not.
         message = str(response.get("Error", {}).get("Code"))
-    message = redact(" ".join(message.split()))
-    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    message = " ".join(message.split())
+    return excerpt(f"{type(error).__name__}: {message}" if message else type(error).__name__, limit)
+
+
+def excerpt(text: str, limit: int = 300) -> str:
+    """A text, or its begin, of at most `limit` characters, redacted."""
+    text = redact(text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -19,7 +19,7 @@ _SECRET_NAME = re.compile(
 )
 """Such as AWS_SECRET_ACCESS_KEY, HF_TOKEN or GOOGLE_API_KEY."""
 _URL = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)"
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,31}://)"  # bounded: a long word takes no quadratic time
     r"(?:(?<!abfs://)(?<!abfss://)(?<!\baz://)[^\s/?#'\"<>]*@)?"  # user info
     r"(?P<rest>[^\s?'\"<>]*)"
     r"(?:\?(?:[^\s'\"<>]*[^\s'\"<>.,:;)])?)?",  # query and fragment, not the sentence's own marks

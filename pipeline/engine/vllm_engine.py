@@ -148,6 +148,7 @@ class VllmEngine:
 
         It gets time to end its workers: killed before that, it leaves shared memory behind.
         """
+        self._is_watched = False  # or what the engine still says would start the watchdog again
         self._watchdog.stop()
         self._channel.send(Close())
         self._end(SHUTDOWN_SECONDS)

@@ -1,10 +1,11 @@
 """Decides how the bytes of every kind of image become upright 8-bit RGB.
 
-EXIF orientation is applied, transparency laid on white, CMYK, palette and 16-bit pixels are
-converted, and of an animation the first frame is taken. JPEG's draft mode, which decodes at a half
-or less of the size, is not used for the model: a photograph of 12 megapixels takes a third of the
-time so, but the 896 x 896 pixels that the model sees differ by up to 24 grey levels. It is used for
-small pictures for people (`about`).
+EXIF orientation is applied, transparency laid on white, CMYK, palette, 12- and 16-bit pixels are
+converted (signed ones and those of 32 bits have no range that is agreed on: `decode_error`), and of
+an animation the first frame is taken. JPEG's draft mode, which decodes at a half or less of the
+size, is not used for the model: a photograph of 12 megapixels takes a third of the time so, but the
+896 x 896 pixels that the model sees differ by up to 24 grey levels. It is used for small pictures
+for people (`about`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+from typing import NamedTuple
 
 import numpy as np
 import pi_heif
@@ -26,6 +28,8 @@ from pipeline.storage.contents import HEAD, JPEG_XL, recognised
 
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+"""Tags of TIFF 6.0."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,9 +72,9 @@ def decode_image(
             image.load()
             is_turned = declared is not None and declared.orientation != 1
             if is_turned and not getattr(image, "jpeg", False):  # a JPEG is unpacked as it was
-                decoded = _to_rgb(image)
+                decoded = _to_rgb(image, _grey_of(image))
             else:
-                decoded = _to_rgb(_upright(image))
+                decoded = _to_rgb(_upright(image), _grey_of(image))
             if keep_encoded:
                 decoded.info[ENCODED] = encoded_of(image, body)
             return decoded
@@ -135,12 +139,39 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
         raise RowError(Outcome.DECODE_ERROR, "decode", message)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+class _Grey(NamedTuple):
+    """How grey pixels of more than 8 bits are written.
+
+    Attributes:
+        bits: Of a pixel.
+        is_inverted: Whether 0 is white, as in many scans.
+    """
+
+    bits: int
+    is_inverted: bool
+
+
+def _grey_of(image: Image.Image) -> _Grey:
+    """As a TIFF's tags say; 16 bits elsewhere, to which Pillow widens what has fewer.
+
+    Raises:
+        ValueError: Nothing says which values are black and white.
+    """
+    tags = getattr(image, "tag_v2", {})
+    bits, kind = (tags.get(tag, (value,))[0] for tag, value in ((BITS, 16), (SAMPLE_FORMAT, 1)))
+    if image.mode in WIDE_MODES and (bits > 16 or kind != 1):  # noqa: PLR2004
+        raise ValueError("grey pixels that are signed or of 32 bits have no agreed range")
+    return _Grey(bits, tags.get(PHOTOMETRIC) == 0)
+
+
+def _to_rgb(image: Image.Image, grey: _Grey) -> Image.Image:
     if image.mode == "F":
         raise ValueError("32-bit floating point pixels have no agreed range")
     if image.mode in WIDE_MODES:
         # Pillow's own conversion clips at 255, which turns most 16-bit images white.
-        levels = np.clip(np.asarray(image, dtype=np.int64), 0, 65535) >> 8
+        most = (1 << grey.bits) - 1
+        levels = np.clip(np.asarray(image, dtype=np.int64), 0, most)
+        levels = (most - levels if grey.is_inverted else levels) >> (grey.bits - 8)
         return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     if image.mode in ALPHA_MODES or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -8,6 +8,7 @@ which outcome.
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import time
@@ -19,9 +20,8 @@ import tenacity
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
-from pipeline.contract.errors import RowError, UserError, one_line
+from pipeline.contract.errors import RowError, UserError, excerpt, one_line
 from pipeline.contract.record import Outcome
-from pipeline.contract.redaction import redact
 from pipeline.images.links import FIRST_PAUSE_S, LONGEST_PAUSE_S, TRIES, fetch_link
 from pipeline.storage.backoff import is_transient, note_retry
 from pipeline.storage.location import READABLE, Location, locate
@@ -211,8 +211,10 @@ def _fault(name: str, root: Location, where: Location, error: Exception) -> RowE
     if isinstance(error, FileNotFoundError) and _has_no_bucket(where):
         refusal = Refusal.DENIED
     if refusal is None and isinstance(error, FileNotFoundError):
-        return _missing(f"there is no file {redact(name)}")
-    message = f"{redact(name)} cannot be read ({one_line(error)})"
+        return _missing(f"there is no file {excerpt(name)}")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return _missing(f"{excerpt(name, 60)} is no path or link; give bytes, not text with them")
+    message = f"{excerpt(name)} cannot be read ({one_line(error)})"
     if refusal is None or store is None:
         return _missing(message)
     return StoreError(store, refusal, message)

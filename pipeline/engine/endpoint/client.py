@@ -7,6 +7,7 @@ reply means is decided in `replies`.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -14,6 +15,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import SecretStr
 from pydantic_core import PydanticSerializationError, to_json
@@ -58,6 +61,26 @@ def address_of(url: str) -> Address:
     return Address(url, SecretStr(key) if key else None)
 
 
+def _proxy_for(url: str) -> dict[str, Any]:
+    """The proxy that the environment names for a server, as arguments of aiohttp's requests.
+
+    Not by aiohttp's `trust_env`, which also takes a password for the server out of `~/.netrc`, and
+    refuses to send a key beside it.
+    """
+    server = urlsplit(url)
+    named = getproxies().get(server.scheme)
+    if not named or proxy_bypass(server.hostname or ""):
+        return {}
+    proxy = urlsplit(named)
+    if proxy.username is None:
+        return {"proxy": named}
+    login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+    return {
+        "proxy": urlunsplit(proxy._replace(netloc=proxy.netloc.rpartition("@")[2])),
+        "proxy_headers": {"Proxy-Authorization": f"Basic {base64.b64encode(login).decode()}"},
+    }
+
+
 @dataclass(frozen=True)
 class Reply:
     """What a server replied.
@@ -97,6 +120,7 @@ class Client:
     def __init__(self, address: Address, seconds: float) -> None:
         self._address = address
         self._seconds = seconds
+        self._proxy = _proxy_for(address.url)
         self._session: ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -117,7 +141,9 @@ class Client:
                 method,
                 self._address.url + path,
                 data=body,
+                headers=self._headers(),
                 allow_redirects=False,
+                **self._proxy,
                 timeout=ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds)),
             ) as response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
@@ -131,19 +157,25 @@ class Client:
         except (ClientError, OSError) as error:
             raise NoReplyError(f"the connection broke ({_why(error)})", was_sent=True) from None
 
+    def _headers(self) -> dict[str, str]:
+        """Of a request; those of a session aiohttp 3.14 gives to a proxy too, with the key."""
+        headers = {"Content-Type": "application/json"}
+        if self._address.url.startswith("http:"):  # a proxy gets the request itself, no CONNECT
+            headers |= self._proxy.get("proxy_headers", {})
+        if self._address.key is not None:
+            headers["Authorization"] = f"Bearer {self._address.key.get_secret_value()}"
+        return headers
+
     def _opened(self) -> ClientSession:
         """The session, which belongs to the running loop."""
         from aiohttp import ClientSession, TCPConnector
 
         if self._session is None:
             self._loop = asyncio.get_running_loop()
-            headers = {"Content-Type": "application/json"}
-            if self._address.key is not None:
-                headers["Authorization"] = f"Bearer {self._address.key.get_secret_value()}"
             connector = TCPConnector(  # `Concurrency` limits how many there are
                 limit=0, keepalive_timeout=IDLE_SECONDS, socket_factory=_probing_socket
             )
-            self._session = ClientSession(connector=connector, headers=headers, trust_env=True)
+            self._session = ClientSession(connector=connector)
         return self._session
 
     async def aclose(self) -> None:

@@ -172,6 +172,35 @@ def test_cmyk_palette_grey_and_16_bit() -> None:
     assert pixel(deep, "TIFF") == (0x4D, 0x4D, 0x4D)
 
 
+def tiff(pixels: bytes, bits: int, kind: int = 1, photometric: int = 1) -> bytes:
+    """A grey TIFF of 4 x 4 pixels, which are stored as these bytes."""
+    tags = ((256, 4), (257, 4), (258, bits), (259, 1), (262, photometric), (273, 134))
+    tags = (*tags, (277, 1), (278, 4), (279, len(pixels)), (339, kind))
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries
+    return head.ljust(134, b"\0") + pixels
+
+
+@pytest.mark.parametrize(
+    ("level", "bits", "photometric", "grey"),
+    [(0x4D12, 16, 1, 0x4D), (0x4D12, 16, 0, 0xB2), (0xFFFF, 16, 0, 0), (0x4D1, 12, 1, 0x4D)],
+)
+def test_wide_grey_pixels_are_as_the_tags_of_a_tiff_say(
+    level: int, bits: int, photometric: int, grey: int
+) -> None:
+    pixels = struct.pack("<H", level) * 16
+    if bits == 12:  # two of them in three bytes
+        pixels = (level << 12 | level).to_bytes(3, "big") * 8
+    image = decode_image(tiff(pixels, bits, photometric=photometric), MAX_PIXELS)
+    assert image.getpixel((1, 1)) == (grey, grey, grey)
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(16, 2), (32, 1), (32, 2)])
+def test_pixels_without_an_agreed_range_are_refused(bits: int, kind: int) -> None:
+    with pytest.raises(RowError, match="signed or of 32 bits have no agreed range"):
+        decode_image(tiff(b"\1" * (2 * bits), bits, kind), MAX_PIXELS)
+
+
 def test_an_animation_gives_its_first_frame() -> None:
     frames = [plain(colour) for colour in (RED, (0, 255, 0), (0, 0, 255))]
     for kind in ("GIF", "PNG", "WEBP"):

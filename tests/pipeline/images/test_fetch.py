@@ -69,6 +69,14 @@ def test_an_image_without_bytes_or_with_too_many_is_a_decode_error(
         assert (fault.outcome, fault.stage) == (Outcome.DECODE_ERROR, "fetch")
 
 
+@pytest.mark.parametrize("cell", ["\\xffd8" + "00ff" * 20_000, "data:image/png;base64,AAAA" * 9000])
+def test_text_that_has_an_image_is_named_and_not_repeated(cell: str, root: Location) -> None:
+    with pytest.raises(RowError, match="no path or link; give bytes") as raised:
+        fetch.fetch_image(cell, root, ImageLimits(10**6, 10**6))
+    assert raised.value.outcome is Outcome.MISSING_INPUT
+    assert len(str(raised.value)) < 200
+
+
 def test_limits_themselves_are_allowed(root: Location) -> None:
     body = encoded(plain(size=(50, 20)), "PNG")
     exact = ImageLimits(max_bytes=len(body), max_pixels=1000)
