@@ -371,7 +371,8 @@ MISTAKES = (
         CAPTION + "--language German",
         "language: 'German' is not the code of a language. Did you mean 'de'? Codes are like de, "
         "pt-BR, zh-Hant",
-        "Languages are ISO 639 codes, with a script or region where that matters.",
+        "Languages are ISO 639 codes of two or three letters, with a script or region where that "
+        "matters.",
     ),
     mistake(
         OPTIONS, CAPTION + "--prompt ''", "prompt: is empty; give it a value, or leave it out ..."
