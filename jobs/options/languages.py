@@ -32,7 +32,7 @@ WMT24PP = (
 """The languages that WMT24++ pairs with English."""
 
 NOT_LANGUAGES = {"sh", "mul", "und", "zxx"}
-"""Codes that CLDR names of which ISO 639-1 has withdrawn one, and that mean several or none."""
+"""CLDR names these too: one that ISO 639-1 has withdrawn, those of several languages or none."""
 LONGEST_CODE = 3
 OTHER_NAMES = {"bn": "Bengali"}
 """Used instead of CLDR's "Bangla", as ISO 639 and nearly every English text do."""

@@ -71,10 +71,8 @@ def decode_image(
                 image.draft("RGB", (about, about))  # of a JPEG; does nothing to others
             image.load()
             is_turned = declared is not None and declared.orientation != 1
-            if is_turned and not getattr(image, "jpeg", False):  # a JPEG is unpacked as it was
-                decoded = _to_rgb(image, _grey_of(image))
-            else:
-                decoded = _to_rgb(_upright(image), _grey_of(image))
+            is_turned = is_turned and not getattr(image, "jpeg", False)  # it is unpacked as it was
+            decoded = _to_rgb(image if is_turned else _upright(image), _grey_of(image))
             if keep_encoded:
                 decoded.info[ENCODED] = encoded_of(image, body)
             return decoded
@@ -158,10 +156,12 @@ def _grey_of(image: Image.Image) -> _Grey:
         ValueError: Nothing says which values are black and white.
     """
     tags = getattr(image, "tag_v2", {})
-    bits, kind = (tags.get(tag, (value,))[0] for tag, value in ((BITS, 16), (SAMPLE_FORMAT, 1)))
-    if image.mode in WIDE_MODES and (bits > 16 or kind != 1):  # noqa: PLR2004
+    if image.mode not in WIDE_MODES or not tags:
+        return _Grey(bits=16, is_inverted=False)
+    (bits,), (kind,) = tags.get(BITS, (16,)), tags.get(SAMPLE_FORMAT, (1,))
+    if bits > 16 or kind != 1:  # noqa: PLR2004
         raise ValueError("grey pixels that are signed or of 32 bits have no agreed range")
-    return _Grey(bits, tags.get(PHOTOMETRIC) == 0)
+    return _Grey(bits=bits, is_inverted=tags.get(PHOTOMETRIC) == 0)
 
 
 def _to_rgb(image: Image.Image, grey: _Grey) -> Image.Image:

@@ -55,7 +55,7 @@ class Unit(Cut):
         replaces: Index of the unit whose output file it replaces because the input changed.
         ancestors: Ids of that unit, of the one which that replaced, and so on.
         size: Of a unit of one file: the file's size when it was planned, in bytes.
-        tag: The same of its `fingerprint`; empty for several files.
+        tag: That file's `fingerprint` at the same time; empty for several files.
     """
 
     index: int

@@ -90,9 +90,7 @@ def remove_drafts(output: Location, older_than: float) -> None:
     folder = _folder_of_drafts(output / INTERNAL)
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as drafts:
         for draft in drafts:
-            with contextlib.suppress(
-                FileNotFoundError, PermissionError
-            ):  # gone, or of another user
+            with contextlib.suppress(OSError):  # it is gone by now, or another user's
                 age = time.time() - draft.stat(follow_symlinks=False).st_mtime
                 if DRAFT.fullmatch(draft.name) and age > older_than:
                     os.unlink(draft.path)
